@@ -1,0 +1,51 @@
+"""MBPO (Janner et al. 2019, arXiv:1906.08253): naive tuning without pretraining, from nothing.
+
+Deviations, each with its reason:
+
+- Transitions are appended at once; the official sampler appends a path when its episode ends, so that
+  a 1,000-step episode brings four model trainings without new data.
+- Early stopping of a refit starts from the incoming weights (see ``kit.ensemble.Fit``).
+- The target entropy is MBPO's own for each task (its YAML), not minus the action dimension.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from o2obench.agent import Budget, Stage, count
+from o2obench.kit.modelbased import ModelBased, OnlineConfig, Rate
+
+
+class MbpoConfig(OnlineConfig):
+    """MBPO's options; ``updates_per_step``, ``horizon`` and ``target_entropy`` have rows for each task."""
+
+    n_init: Annotated[int, Field(ge=5)] = count(5000)
+    """Steps of uniformly random actions before anything is learnt; they count as steps."""
+    alpha_rate: Rate = 3e-4
+    refit_scaler: bool = True
+
+
+class Mbpo(ModelBased[MbpoConfig]):
+    """Warm up with random actions, then the template's loop on online rows."""
+
+    Config = MbpoConfig
+    uses_data = False
+
+    @classmethod
+    def stages(cls, config: MbpoConfig, budget: Budget) -> tuple[Stage, ...]:
+        """Act at random for ``n_init`` steps, then learn."""
+        warm_up = min(config.n_init, budget.online_steps)
+        tune = budget.online_steps - warm_up
+        stages = (Stage("warm-up", warm_up), Stage("tune", tune, config.updates_per_step * tune))
+        return stages if tune else stages[:1]
+
+    def explore(self, obs: Tensor) -> Tensor:
+        """Act uniformly at random in the warm-up, then by a sample of the policy."""
+        if self.replay.online < self.config.n_init:
+            uniform = self.streams.uniform("exploration", *obs.shape[1:-1], self.task.act_dim)
+            return (2.0 * uniform - 1.0).to(torch.float32)
+        return super().explore(obs)

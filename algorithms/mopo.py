@@ -1,0 +1,70 @@
+"""MOPO (Yu et al. 2020, arXiv:2005.13239): offline SAC in a learned model, penalised by its uncertainty.
+
+The offline stage of the model-based family: every tuning algorithm starts from the same finished run.
+Numbers follow OfflineRL-Kit, whose options on the v2 data DOOF shares (its Appendix C).
+
+Deviations, each with its reason:
+
+- A pass over the data is made of full batches: the bootstrap is rounded up to a multiple of 256, so
+  that every step has one shape.
+- A rollout samples the noise of the drawn elite only, not of all seven members; the law is the same.
+- The penalty uses standard deviations, as both reference codes do, where the papers write a norm of
+  the covariance.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from o2obench.agent import Budget, Metrics, Stage, Transitions, count
+from o2obench.kit.modelbased import ModelBased, ModelBasedConfig, Rate, Size
+
+EPOCH = 1000
+
+
+class MopoConfig(ModelBasedConfig):
+    """MOPO's options; ``horizon`` and ``penalty`` have a row for each data set."""
+
+    actor_rate: Rate = 1e-4
+    """Annealed to zero by a cosine over the epochs."""
+    rollout_rows: Size = count(50_000)
+    """Start states of the rollout before each epoch of 1,000 updates."""
+
+
+class Mopo(ModelBased[MopoConfig]):
+    """Fit the model, then train the policy inside it; the environment is never touched."""
+
+    Config = MopoConfig
+
+    @classmethod
+    def stages(cls, config: MopoConfig, budget: Budget) -> tuple[Stage, ...]:
+        """Train the model once, then the policy."""
+        return (Stage("model"), Stage("policy", updates=budget.offline_updates))
+
+    def begin(self, stage: str) -> None:
+        """Order the one model training."""
+        self.due_fit = stage == "model"
+
+    def work(self, stage: str) -> Iterator[Metrics]:
+        """Alternate a rollout with 1,000 updates until the budget is spent."""
+        yield from super().work(stage)
+        while stage == "policy" and self.updates < self.task.budget.offline_updates:
+            self.due_rollout = self.config.rollout_rows
+            self.due_updates = min(EPOCH, self.task.budget.offline_updates - self.updates)
+            yield from super().work(stage)
+
+    def rates(self) -> tuple[float, float, float]:
+        """Anneal the actor's rate, stepping once per epoch."""
+        epochs = max(1, self.task.budget.offline_updates // EPOCH)
+        cosine = 0.5 * (1.0 + math.cos(math.pi * (self.updates // EPOCH) / epochs))
+        actor, critic, alpha = super().rates()
+        return actor * cosine, critic, alpha
+
+    def offline_share(self) -> float:
+        """All real rows are offline rows."""
+        return 1.0
+
+    def observe(self, step: Transitions) -> None:
+        """Refuse: MOPO has no stage with the environment."""
+        raise TypeError("MOPO is trained without the environment")

@@ -1,0 +1,5 @@
+"""``python -m o2obench``."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,318 @@
+"""The command line: ``o2obench suite | run | status | report | list | data | check | new``.
+
+Exit codes: 0 all done, 1 a run failed, 2 bad input, 130 interrupted. Heavy libraries are imported by
+the commands that need them.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .errors import BadInput, Interrupted, RunFailed
+
+app = typer.Typer(
+    name="o2obench",
+    help="Which method tunes an offline-trained agent fastest without a collapse?",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Results = Annotated[Path, typer.Option(help="The results folder.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")]
+Threads = Annotated[int, typer.Option(min=1, help="CPU threads per run.")]
+Checkpoints = Annotated[float, typer.Option(min=0.0, help="Seconds between two checkpoints of a run.")]
+Drift = Annotated[bool, typer.Option("--allow-drift", help="Resume on another machine or version; marked.")]
+Defaults = Annotated[bool, typer.Option("--defaults", help="Accept data sets without a row of options.")]
+
+
+@app.callback()
+def _common(debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False) -> None:
+    """Which method tunes an offline-trained agent fastest without a collapse?"""
+
+
+@app.command()
+def suite(
+    name: Annotated[str, typer.Argument(help="A suite's name (see `o2obench list`) or a YAML file.")],
+    results: Results = Path("results"),
+    out: Annotated[Path, typer.Option(help="Where the report goes.")] = Path("reports"),
+    jobs: Annotated[int, typer.Option(min=0, help="Runs at once; 0: one per CPU core.")] = 0,
+    seeds: Annotated[str, typer.Option(help="Seeds instead of the suite's: 5, 0,3,4 or 5-9.")] = "",
+    datasets: Annotated[str, typer.Option(help="Only these data sets, separated by commas.")] = "",
+    algorithms: Annotated[str, typer.Option(help="Only these algorithms, separated by commas.")] = "",
+    device: Device = "cpu",
+    threads: Threads = 1,
+    checkpoint_seconds: Checkpoints = 60.0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and its cost only.")] = False,
+    no_report: Annotated[bool, typer.Option("--no-report", help="Do not write the report.")] = False,
+    allow_drift: Drift = False,
+    defaults: Defaults = False,
+) -> None:
+    """Run a grid (algorithms x data sets x seeds), resume what is unfinished, write the report."""
+    from .launch.local import launch
+    from .launch.screen import dry_run_table, screen, summary
+    from .suite import Narrow, find_suite, read_suite
+    from .train import Options
+
+    narrow = Narrow(_seeds(seeds), _names(datasets), _names(algorithms), defaults)
+    plan = read_suite(find_suite(name), narrow)
+    jobs = jobs or max(1, (os.cpu_count() or 1) // threads)
+    if dry_run:
+        dry_run_table(plan, results, jobs)
+        return
+    plan_file = plan.write(results)
+    options = Options(device, threads, checkpoint_seconds, allow_drift)
+    with screen(plan, results, jobs) as show:
+        outcome = launch(plan, plan_file, results, jobs, options, show)
+    print(summary(plan, results, outcome))
+    if outcome.interrupted:
+        print("Interrupted; the same command goes on from here.")
+        raise typer.Exit(130)
+    if not no_report:
+        _report(results, out, plan.suite)
+    if outcome.failed or outcome.blocked:
+        raise typer.Exit(1)
+
+
+@app.command()
+def run(
+    algorithm: Annotated[str, typer.Argument(help="An algorithm's name.")],
+    dataset: Annotated[str, typer.Argument(help="A data set's name.")],
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    options: Annotated[list[str] | None, typer.Option("--set", help="An option: key=value.")] = None,
+    epochs: Annotated[int, typer.Option(min=1, help="Offline epochs of 1,000 updates.")] = 3000,
+    steps: Annotated[int, typer.Option(min=1, help="Online environment steps.")] = 100_000,
+    every: Annotated[int, typer.Option(min=1, help="Online steps between evaluations.")] = 1000,
+    results: Results = Path("results"),
+    device: Device = "cpu",
+    threads: Threads = 1,
+    checkpoint_seconds: Checkpoints = 60.0,
+    allow_drift: Drift = False,
+    defaults: Defaults = False,
+) -> None:
+    """Compute one run in this process, after the pretraining run it starts from."""
+    from .execute import execute
+    from .launch.screen import single_run
+    from .run import RunFolder
+    from .suite import Narrow, single
+    from .train import Options
+
+    plan = single(algorithm, dataset, seed, options or [], (epochs, steps, every), Narrow(defaults=defaults))
+    how = Options(device, threads, checkpoint_seconds, allow_drift, _stop_on_signal())
+    for one in plan.runs:
+        with single_run(plan, one, results):
+            execute([one], results, how)
+        print(f"done: {RunFolder(results, one.id).path}")
+
+
+@app.command(hidden=True)
+def work(
+    plan_file: Path,
+    run_ids: list[str],
+    results: Results = Path("results"),
+    device: Device = "cpu",
+    threads: Threads = 1,
+    checkpoint_seconds: Checkpoints = 60.0,
+    allow_drift: Drift = False,
+) -> None:
+    """Compute runs of a plan; several ids are a pack of seeds that train side by side."""
+    from .execute import Busy, Uneven, execute
+    from .launch.local import BUSY, INTERRUPTED
+    from .suite import read_plan
+    from .train import Options
+
+    plan = read_plan(plan_file)
+    runs = [plan.run(run_id) for run_id in run_ids]
+    options = Options(device, threads, checkpoint_seconds, allow_drift, _stop_on_signal(watch_parent=True))
+    try:
+        try:
+            execute(runs, results, options)
+        except Uneven:
+            for one in runs:
+                execute([one], results, options)
+    except Busy:
+        raise typer.Exit(BUSY) from None
+    except Interrupted:
+        raise typer.Exit(INTERRUPTED) from None
+
+
+@app.command()
+def status(
+    results: Annotated[Path, typer.Argument(help="The results folder.")] = Path("results"),
+    suite: Annotated[str, typer.Option(help="Only this suite.")] = "",
+) -> None:
+    """Show where every suite of a results folder stands."""
+    from .launch.screen import console
+    from .results import plans
+    from .status import board
+    from .status import status as read
+
+    for plan in plans(results, suite):
+        console().print(board(plan, read(plan, results)))
+
+
+@app.command()
+def report(
+    results: Annotated[Path, typer.Argument(help="The results folder.")] = Path("results"),
+    out: Annotated[Path, typer.Option(help="Where the report goes.")] = Path("reports"),
+    suite: Annotated[str, typer.Option(help="Only this suite.")] = "",
+) -> None:
+    """Write tables, figures and one HTML page per suite from a results folder."""
+    _report(results, out, suite)
+
+
+@app.command("list")
+def list_() -> None:
+    """List algorithms, suites and data sets, one line each."""
+    from . import dataset, registry
+    from .config import read_yaml
+    from .suite import find_suite, suite_names
+
+    print("Algorithms")
+    for name in registry.names():
+        print(f"  {name:<28} {registry.summary(name)}")
+    print("\nSuites")
+    for name in suite_names():
+        print(f"  {name:<28} {read_yaml(find_suite(name)).value.get('title', '')}")
+    print("\nData sets")
+    for name in dataset.names():
+        found = dataset.find(name)
+        where = "embedded" if found.embedded else "present" if found.present else "not on this machine"
+        print(f"  {name:<28} {found.env.id}, {where}")
+
+
+@app.command()
+def data(
+    action: Annotated[str, typer.Argument(help="list, info or check.")],
+    name: Annotated[str, typer.Argument(help="A data set's name, or for check a file.")] = "",
+    env: Annotated[str, typer.Option(help="The environment, when checking a file.")] = "",
+) -> None:
+    """Look at data sets: `data list`, `data info NAME`, `data check NAME` or `data check FILE --env ID`."""
+    from .dataset import describe
+
+    if action not in describe.ACTIONS:
+        raise BadInput(f"data {action}: not known; use one of: {', '.join(describe.ACTIONS)}")
+    print(describe.ACTIONS[action](name, env))
+
+
+@app.command()
+def collect(
+    env: Annotated[str, typer.Argument(help="An environment's id, for example InvertedDoublePendulum-v4.")],
+    file: Annotated[Path, typer.Argument(help="The HDF5 file to write; it must not exist.")],
+    steps: Annotated[int, typer.Option(min=1, help="Environment steps of SAC to record.")] = 50_000,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    threads: Threads = 2,
+) -> None:
+    """Train SAC from scratch and record its replay as a data set (obs, actions, qpos, qvel ...)."""
+    from .dataset.collect import collect_replay
+
+    collect_replay(env, file, steps, seed, threads)
+
+
+@app.command()
+def check(
+    name: Annotated[str, typer.Argument(help="A registered algorithm, yours or one of ours.")],
+) -> None:
+    """Hold an algorithm against the agent contract: resume, seeds, bounds, no traces."""
+    from .contract import check as check_algorithm
+
+    if not check_algorithm(name, print):
+        raise typer.Exit(1)
+
+
+@app.command()
+def new(
+    name: Annotated[str, typer.Argument(help="The algorithm's name, for example my_method.")],
+    folder: Annotated[Path, typer.Option(help="Where to write; a checkout of o2obench or any folder.")] = Path(),
+) -> None:
+    """Write the scaffold of an algorithm: its file, its options and its test."""
+    from .scaffold import scaffold
+
+    for path in scaffold(name, folder):
+        print(f"wrote {path}")
+
+
+def main() -> None:
+    """Run the command line; bad input is one line per problem and exit code 2."""
+    try:
+        app()
+    except BadInput as error:
+        _fail(error, 2)
+    except (Interrupted, KeyboardInterrupt) as error:
+        _fail(error if str(error) else "interrupted; the same command goes on from here", 130)
+    except RunFailed as error:
+        _fail(error, 1)
+    except Exception as error:  # noqa: BLE001  (the last resort: one line instead of a traceback)
+        _fail(f"{type(error).__name__}: {error} (o2obench --debug shows where)", 1)
+
+
+def _fail(problem: object, code: int) -> None:
+    if "--debug" in sys.argv:
+        raise  # noqa: PLE0704  (called while an exception is handled)
+    print(problem, file=sys.stderr)
+    raise SystemExit(code)
+
+
+def _report(results: Path, out: Path, suite: str) -> None:
+    from .report import write_report
+
+    for page in write_report(results, out, suite):
+        print(f"report: {page}")
+
+
+def _names(text: str) -> tuple[str, ...] | None:
+    return tuple(part.strip() for part in text.split(",")) if text else None
+
+
+def _seeds(text: str) -> tuple[int, ...] | None:
+    """Read ``5`` (0 to 4), ``0,3,4`` or ``5-9``."""
+    if not text:
+        return None
+    try:
+        if "-" in text:
+            first, last = text.split("-")
+            chosen = tuple(range(int(first), int(last) + 1))
+        else:
+            chosen = tuple(int(part) for part in text.split(",")) if "," in text else tuple(range(int(text)))
+    except ValueError:
+        chosen = ()
+    if not chosen or min(chosen) < 0:
+        raise BadInput(f"--seeds {text}: expected a number of seeds, a list like 0,3,4 or a range like 5-9")
+    return chosen
+
+
+class _Stop:
+    """True once the process was asked to end: by a signal, or because its launcher is gone."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __call__(self) -> bool:
+        return self.asked
+
+    def ask(self, *_: object) -> None:
+        self.asked = True
+
+
+def _stop_on_signal(watch_parent: bool = False) -> _Stop:
+    stop = _Stop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop.ask)
+    if watch_parent:
+
+        def wait_for_end_of_input() -> None:
+            while os.read(0, 1024):
+                pass
+            stop.ask()
+
+        threading.Thread(target=wait_for_end_of_input, daemon=True).start()
+    return stop

@@ -1,0 +1,189 @@
+"""The environments: their sizes, their termination rules inside a model, and how to live in one.
+
+MuJoCo tasks are Gymnasium's ``-v4``: the physics and rewards of the D4RL era (v5 pays no healthy
+reward on the last step and changes Walker2d's friction). A package adds its own through the entry
+point group ``o2obench.environments``, whose entries name an ``EnvSpec``.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+
+from .agent import Array, Terminal, Transitions
+from .config import nearest
+from .errors import BadInput, Diverged
+from .pointmass import PointMass, left_the_field
+from .seeds import derive
+
+INFINITY = float("inf")
+
+
+@dataclass(frozen=True)
+class EnvSpec:
+    """An environment with Box actions and vector observations.
+
+    ``terminal`` is the termination rule on raw observations; None where nobody has written one down
+    (then model-based algorithms refuse the task). ``low`` and ``high`` bound every action component.
+    """
+
+    id: str
+    obs_dim: int
+    act_dim: int
+    horizon: int
+    make: Callable[[], Any]
+    terminal: Terminal | None = None
+    low: float = -1.0
+    high: float = 1.0
+
+    def to_unit(self, action: Array) -> Array:
+        """Map the environment's own actions to [-1, 1]."""
+        return 2.0 * (action - self.low) / (self.high - self.low) - 1.0
+
+    def from_unit(self, action: Array) -> Array:
+        """Map actions in [-1, 1] to the environment's own range."""
+        return self.low + (action + 1.0) * 0.5 * (self.high - self.low)
+
+
+# Termination rules, strict as in Gymnasium. Each says "not healthy", so that NaN ends an episode.
+
+
+def halfcheetah_terminal(obs: Any, action: Any, next_obs: Any) -> Any:
+    """Never by the task; a guard ends rollouts whose numbers have left any range (OfflineRL-Kit)."""
+    return ~((next_obs < 100) & (next_obs > -100)).all(-1)
+
+
+def hopper_terminal(obs: Any, action: Any, next_obs: Any) -> Any:
+    """Unhealthy: height <= 0.7, |angle| >= 0.2, or any other component outside (-100, 100).
+
+    The reference codes apply ``abs`` to the comparison instead of the state, so that -101 passes
+    there; here it does not.
+    """
+    height, angle, rest = next_obs[..., 0], next_obs[..., 1], next_obs[..., 1:]
+    upright = (height > 0.7) & (height < INFINITY) & (angle < 0.2) & (angle > -0.2)
+    return ~(upright & ((rest < 100) & (rest > -100)).all(-1))
+
+
+def walker2d_terminal(obs: Any, action: Any, next_obs: Any) -> Any:
+    """Unhealthy: height outside (0.8, 2), angle outside (-1, 1), or the guard of 100."""
+    height, angle = next_obs[..., 0], next_obs[..., 1]
+    upright = (height > 0.8) & (height < 2.0) & (angle > -1.0) & (angle < 1.0)
+    return ~(upright & ((next_obs < 100) & (next_obs > -100)).all(-1))
+
+
+def double_pendulum_terminal(obs: Any, action: Any, next_obs: Any) -> Any:
+    """Fallen: the tip of the second pole (two poles of 0.6) is at height 1 or below.
+
+    The observation holds sin and cos of both angles, from which the tip's height follows.
+    """
+    sin1, sin2, cos1, cos2 = (next_obs[..., i] for i in (1, 2, 3, 4))
+    tip = 0.6 * cos1 + 0.6 * (cos1 * cos2 - sin1 * sin2)
+    return ~((tip > 1.0) & (next_obs < INFINITY).all(-1))
+
+
+def _mujoco(name: str) -> Callable[[], Any]:
+    def make() -> Any:
+        import gymnasium
+        import mujoco
+
+        gymnasium.logger.min_level = gymnasium.logger.ERROR  # "Hopper-v4 is out of date": we know
+        mujoco.set_mju_user_warning(lambda message: None)  # else MUJOCO_LOG.TXT in the working folder
+        return gymnasium.make(name, disable_env_checker=True)
+
+    return make
+
+
+_BUILT_IN = {
+    spec.id: spec
+    for spec in (
+        EnvSpec("HalfCheetah-v4", 17, 6, 1000, _mujoco("HalfCheetah-v4"), halfcheetah_terminal),
+        EnvSpec("Hopper-v4", 11, 3, 1000, _mujoco("Hopper-v4"), hopper_terminal),
+        EnvSpec("Walker2d-v4", 17, 6, 1000, _mujoco("Walker2d-v4"), walker2d_terminal),
+        EnvSpec(
+            "InvertedDoublePendulum-v4",
+            *(11, 1, 1000),
+            _mujoco("InvertedDoublePendulum-v4"),
+            double_pendulum_terminal,
+        ),
+        EnvSpec("PointMass-v0", 4, 2, PointMass.horizon, PointMass, left_the_field),
+    )
+}
+
+
+@functools.cache
+def environments() -> dict[str, EnvSpec]:
+    """Return every known environment by id: the built-in ones and those of installed packages."""
+    known = dict(_BUILT_IN)
+    for entry in metadata.entry_points(group="o2obench.environments"):
+        known[entry.name] = entry.load()
+    return known
+
+
+def find_env(env_id: str) -> EnvSpec:
+    """Return the environment of this id; raise BadInput when it is not known."""
+    known = environments()
+    if env_id not in known:
+        raise BadInput(f"environment {env_id}: not known; {nearest(env_id, known)}")
+    return known[env_id]
+
+
+@dataclass(frozen=True)
+class Episode:
+    """A finished training episode; ``env_return`` is the raw sum of rewards."""
+
+    env_return: float
+    length: int
+    terminated: bool
+
+
+class Interaction:
+    """One seed's training environment: it steps, resets itself, and can be rebuilt in mid-episode.
+
+    Episode k always starts from the state derived from (seed, "episode", k). A resume resets to that
+    state and replays the actions taken since, so no simulator state is stored.
+    """
+
+    def __init__(self, spec: EnvSpec, seed: int) -> None:
+        self.spec, self.seed = spec, seed
+        self.env = spec.make()
+        self._reset(0)
+
+    def _reset(self, episode: int) -> None:
+        self.episode, self.actions, self.env_return = episode, list[Array](), 0.0
+        obs, _ = self.env.reset(seed=derive(self.seed, "episode", episode))
+        self.obs: Array = np.asarray(obs, np.float32)
+
+    def step(self, action: Array) -> tuple[Transitions, Episode | None]:
+        """Do one step with an action (act_dim,) in [-1, 1]; reset after the last step of an episode."""
+        obs, first = self.obs, not self.actions
+        self.actions.append(action.copy())
+        raw, reward, terminated, truncated, _ = self.env.step(self.spec.from_unit(action))
+        self.obs = np.asarray(raw, np.float32)
+        self.env_return += float(reward)
+        if not (np.isfinite(self.env_return) and np.isfinite(self.obs).all()):
+            raise Diverged(f"the environment returned NaN or infinity in episode {self.episode}")
+        row = Transitions(
+            *(obs, action.astype(np.float32), np.float32(reward), self.obs),
+            *(np.bool_(terminated), np.bool_(truncated), np.bool_(first)),
+        )
+        if not (terminated or truncated):
+            return row, None
+        finished = Episode(self.env_return, len(self.actions), bool(terminated))
+        self._reset(self.episode + 1)
+        return row, finished
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a rebuild needs: the episode's number and its actions so far."""
+        actions = np.stack(self.actions) if self.actions else np.zeros((0, self.spec.act_dim), np.float32)
+        return {"episode": self.episode, "actions": actions}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Rebuild the environment in the middle of its episode."""
+        self._reset(int(state["episode"]))
+        for action in state["actions"]:
+            self.step(action)

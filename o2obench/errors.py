@@ -1,0 +1,30 @@
+"""The two ways a command can end badly, so that the command line can tell them apart."""
+
+from __future__ import annotations
+
+
+class BadInput(Exception):
+    """Something the user wrote cannot work; refused before anything starts (exit code 2).
+
+    Each problem is one line: ``file:line:col: key: what is wrong; what to do``.
+    """
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class RunFailed(Exception):
+    """A run could not be finished (exit code 1); its folder says why."""
+
+
+class Diverged(RunFailed):
+    """A number that must be finite was not: a loss, an action, a return."""
+
+
+class Interrupted(Exception):
+    """The run was asked to stop, saved its state and can be resumed."""
+
+
+class LostLease(Exception):
+    """Another process has taken this run over; nothing may be written any more."""

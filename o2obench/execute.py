@@ -1,0 +1,142 @@
+"""From a run's identity to its finished folder: lease, saved state, agent, loop, publication."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import checkpoint, dataset, provenance, registry
+from .agent import Agent, Budget, State, Task, Transitions, stack_seeds
+from .env import EnvSpec, find_env
+from .errors import BadInput, Diverged, Interrupted, LostLease
+from .files import read_json, write_atomically
+from .run import Run
+from .slot import Busy, Slot
+from .train import Options, Training
+
+__all__ = ["Busy", "Options", "Uneven", "execute"]
+
+
+class Uneven(Exception):
+    """The seeds of a pack stand at different clocks and have to be run one by one."""
+
+
+def execute(runs: Sequence[Run], results: Path, options: Options) -> None:
+    """Compute ``runs``, equal but for their seeds, to their end.
+
+    Raises Interrupted when asked to stop, Busy when another process computes one of them, Uneven when
+    a pack cannot go on together, BadInput when nothing was started, and what stopped a run otherwise
+    (its folder then holds FAILED).
+    """
+    with ExitStack() as leases:
+        slots = []
+        for run in runs:
+            slots.append(Slot(run, results))
+            leases.callback(slots[-1].close)
+        if all(slot.folder.done.exists() for slot in slots):
+            return
+        try:
+            saved = _saved_state(slots)
+            agent_class = _agent_class(runs[0])
+            for slot in slots:
+                _settle_machine(slot, options, fresh=saved is None)
+                slot.open(saved["lengths"][slot.run.id] if saved else None)
+            if saved and "final" in saved:  # killed between the last checkpoint and DONE
+                for slot in slots:
+                    slot.folder.finish()
+                return
+            training = Training(slots, _build(agent_class, runs, options), options)
+            training.run(saved, [] if saved else [slot.handover() for slot in slots if slot.parent])
+            training.finish()
+        except (Interrupted, LostLease, BadInput, Uneven):
+            raise
+        except Exception as error:
+            for slot in slots:
+                if slot.alive:
+                    slot.folder.fail(f"{type(error).__name__}: {error}", isinstance(error, Diverged))
+            raise
+    lost = [f"{slot.run.id}: {slot.reason}" for slot in slots if not slot.alive]
+    if lost:
+        raise Diverged("; ".join(lost))
+
+
+def _saved_state(slots: Sequence[Slot]) -> State | None:
+    """Return the pack's newest common checkpoint, or None; what belongs to one seed stands by run id."""
+    found = [checkpoint.load(slot.folder.checkpoint) for slot in slots]
+    numbers = {entry[0] for entry in found if entry}
+    if len(numbers) == 2 and None not in found:  # killed between two seeds' checkpoints
+        found = [checkpoint.load(slot.folder.checkpoint, min(numbers)) for slot in slots]
+    whole = [entry for entry in found if entry]
+    if not whole:
+        return None
+    if len(whole) < len(slots) or len({number for number, _ in whole}) > 1:
+        raise Uneven
+    states = [state for _, state in whole]
+    saved = {**states[0], "number": whole[0][0]}
+    saved["agent"] = stack_seeds([state["agent"] for state in states])
+    for key in ("life", "lengths"):
+        saved[key] = {slot.run.id: state.get(key) for slot, state in zip(slots, states, strict=True)}
+    return saved
+
+
+def _settle_machine(slot: Slot, options: Options, fresh: bool) -> None:
+    """Write run.json at a run's start; on a resume make this process compute as it did before."""
+    record = read_json(slot.folder.record)
+    if fresh or record is None:
+        now = provenance.compute(options.device, options.threads)
+        record = {"run": slot.run.to_json(), "identity": slot.run.identity, "compute": now}
+        record |= {"code": provenance.code(), "drift": []}
+    else:
+        then = record["compute"]
+        changes = provenance.drift(then, provenance.compute(options.device, then["threads"]))
+        if changes and not options.allow_drift:
+            raise BadInput(
+                f"{slot.folder.path}: cannot be resumed exactly: {'; '.join(changes)}; "
+                "restore it, or go on with --allow-drift, which marks the run"
+            )
+        record["drift"] += [change for change in changes if change not in record["drift"]]
+    provenance.apply(record["compute"])
+    slot.folder.failed.unlink(missing_ok=True)
+    write_atomically(slot.folder.record, json.dumps(record, indent=1) + "\n")
+
+
+def _agent_class(run: Run) -> type[Agent[Any]]:
+    """Return the class that computes ``run``; refuse when this installation has another version."""
+    spec = run.spec
+    agent = registry.algorithm(spec["algorithm"])
+    if [agent.version, agent.kit_version] != spec["version"]:
+        raise BadInput(
+            f"{run.id}: planned with version {spec['version']} of {spec['algorithm']} and its kit, this "
+            f"installation has {[agent.version, agent.kit_version]}; start the suite again"
+        )
+    return agent
+
+
+def _build(agent: type[Agent[Any]], runs: Sequence[Run], options: Options) -> Agent[Any]:
+    """Build the agent that a run's identity describes."""
+    spec = runs[0].spec
+    env = find_env(spec["environment"])
+    data = dataset.find(spec["data"]["name"]).load(spec["data"]["sha256"]) if spec["data"] else _no_data(env)
+    if env.terminal is None:
+        raise BadInput(f"environment {env.id}: has no termination rule, which rollouts in a model need")
+    task = Task(
+        obs_dim=env.obs_dim,
+        act_dim=env.act_dim,
+        horizon=env.horizon,
+        seeds=tuple(run.seed for run in runs),
+        terminal=env.terminal,
+        budget=Budget(**spec["budget"]),
+        device=options.device,
+    )
+    return agent(task, agent.Config.model_validate_json(json.dumps(spec["config"])), data)
+
+
+def _no_data(spec: EnvSpec) -> Transitions:
+    """Return an empty data set, for algorithms that start from nothing."""
+    obs, action = np.zeros((0, spec.obs_dim), np.float32), np.zeros((0, spec.act_dim), np.float32)
+    return Transitions(obs, action, np.zeros(0, np.float32), obs, *(np.zeros(0, bool),) * 3)

@@ -1,0 +1,387 @@
+"""The template of the model-based family: an ensemble, SAC, real rows, model rows, and the order of work.
+
+Its defaults are naive tuning. An algorithm changes what differs, by one of four verbs:
+
+- ``stages``: the order of its life;
+- ``offline_share``: which real rows train the model, start rollouts and stand in SAC's batches;
+- ``model_loss`` (and ``model_error``, which decides early stopping): how the model is trained;
+- ``explore``: how it acts to collect data.
+
+The rest is configuration. What the papers leave open and what is decided here stands with each option.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from ..agent import Agent, Array, Budget, Config, Metrics, Stage, State, Task, Transitions, count
+from .ensemble import Ensemble, EnsembleOptions, Fit, FitData, Prediction, nll, squared_error
+from .nets import to_array
+from .replay import Replay
+from .sac import Sac, SacOptions
+from .streams import Streams
+
+KIT_VERSION = 1
+"""Raise it whenever the numbers that the kit computes change."""
+
+TILE = 2000
+"""Rows of a rollout that go through actor and ensemble at once: they stay in the cache."""
+TURN = 100
+"""SAC updates between two chances to evaluate, save or stop."""
+REPORT_EVERY = 500
+"""SAC updates between two readings of the losses from the device."""
+HOLDOUT_BLOCK = 5
+"""Of every five consecutive online rows one, at a random place, is held out from model training."""
+
+Size = Annotated[int, Field(gt=0)]
+Rate = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class ModelBasedConfig(Config):
+    """Options of the family; defaults are OfflineRL-Kit's and MBPO's unless a comment says otherwise."""
+
+    # the model
+    model_hidden: tuple[Size, ...] = (200, 200, 200, 200)
+    model_weight_decay: tuple[float, ...] = (2.5e-5, 5e-5, 7.5e-5, 7.5e-5, 1e-4)
+    members: Size = 7
+    elites: Size = 5
+    model_rate: Rate = 1e-3
+    batch: Size = 256
+    patience: Size = 5
+    holdout: Size = 1000
+    model_passes: Size | None = count(None)
+    model_pass_steps: Size | None = count(None)
+    refit_scaler: bool = False
+    """Refit the input scaler at each model training. With fixed weights this changes the function before
+    any gradient step, violently so on a few hundred online rows; MBPO from scratch needs it."""
+
+    # rollouts
+    horizon: tuple[int, int, Size, Size] = (0, 1, 1, 1)
+    """(first epoch, last epoch, from, to): steps of a rollout, linear in epochs of 1,000 env steps."""
+    rollout_rows: Size = count(50_000)
+    retain: Size = 5
+    """How many epochs of rollouts the ring of model rows holds."""
+    penalty: Annotated[float, Field(ge=0)] = 0.0
+    """lambda: model rewards are lowered by lambda times the largest deviation in the ensemble."""
+
+    # SAC
+    hidden: tuple[Size, ...] = (256, 256)
+    actor_rate: Rate = 3e-4
+    critic_rate: Rate = 3e-4
+    alpha_rate: Rate = 1e-4
+    gamma: Share = 0.99
+    tau: Share = 0.005
+    target_entropy: float | None = None
+    """None: minus the number of action components."""
+    real_share: Share = 0.05
+    """Share of real rows in a SAC batch: int(0.05 * 256) = 12 of 256."""
+
+
+class OnlineConfig(ModelBasedConfig):
+    """Options of tuning with the environment."""
+
+    rows: Literal["online", "union"] = "online"
+    """The real rows in use: the new ones only, or the offline and the new ones, uniformly."""
+    updates_per_step: Size = count(20)
+    n_init: Annotated[int, Field(ge=5)] = count(1000)
+    """Steps before anything is learnt."""
+    model_every: Size = count(250)
+    """Steps between two model trainings, each followed by a rollout."""
+    rollout_rows: Size = count(100_000)
+    retain: Size = 1
+    model_passes: Size | None = count(20)
+    """The papers train until convergence at each of 400 trainings; 20 passes bound what that costs."""
+
+
+C = TypeVar("C", bound=ModelBasedConfig)
+
+
+class ModelBased(Agent[C], Generic[C]):
+    """State and work of the family; see the module's first lines for what an algorithm may change."""
+
+    kit_version: ClassVar[int] = KIT_VERSION
+    needs_row: ClassVar[bool] = True
+
+    def __init__(self, task: Task, config: C, data: Transitions) -> None:
+        super().__init__(task, config, data)
+        seeds, device = task.seeds, task.device
+        self.streams = Streams(seeds, device)
+        self.model = Ensemble(seeds, task.obs_dim, task.act_dim, _ensemble_options(config), device)
+        entropy = -float(task.act_dim) if config.target_entropy is None else config.target_entropy
+        options = SacOptions(config.hidden, config.gamma, config.tau, entropy)
+        self.sac = Sac(seeds, task.obs_dim, task.act_dim, options, device)
+        longest = max(config.horizon[2:])
+        self.replay = Replay(
+            data,
+            len(seeds),
+            (task.obs_dim, task.act_dim),
+            task.budget.online_steps if self._interacts() else 0,
+            self._ring_size(longest),
+            device,
+        )
+        self.replay.resize_ring(self._ring_size(self.horizon()))
+        self.held_place = self._draw_held_places()
+        self.offline_split = self._split_offline()
+        self.losses = torch.zeros((4, len(seeds)), device=device)
+        self.updates = 0
+        self.due_fit, self.due_rollout, self.due_updates = False, 0, 0
+        self.fit: Fit | None = None
+
+    # ---- the verbs ----------------------------------------------------------------------------------
+
+    @classmethod
+    def stages(cls, config: C, budget: Budget) -> tuple[Stage, ...]:
+        """Tune with the environment from the first step on."""
+        per_step = config.updates_per_step if isinstance(config, OnlineConfig) else 0
+        return (Stage("tune", budget.online_steps, per_step * budget.online_steps),)
+
+    def offline_share(self) -> float:
+        """Return the probability that a real row is drawn from the offline data."""
+        if isinstance(self.config, OnlineConfig) and self.config.rows == "online":
+            return 0.0
+        return self.replay.offline / (self.replay.offline + self.replay.online)
+
+    def model_loss(self, prediction: Prediction, y: Tensor, inputs: Tensor) -> Tensor:
+        """Return the loss of each seed and member, (seeds, members)."""
+        return nll(prediction, y, inputs)
+
+    def model_error(self, prediction: Prediction, y: Tensor, inputs: Tensor) -> Tensor:
+        """Return the held-out error of each seed and member, (seeds, members)."""
+        return squared_error(prediction, y, inputs)
+
+    def explore(self, obs: Tensor) -> Tensor:
+        """Return the actions with which data are collected: a sample of the policy."""
+        noise = self.streams.normal("exploration", *obs.shape[1:-1], self.task.act_dim)
+        return self.sac.act(obs, noise)
+
+    # ---- the agent interface ------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def act(self, obs: Array, explore: bool) -> Array:
+        """Return the mean action, or one to explore with."""
+        seen = torch.from_numpy(np.ascontiguousarray(obs, np.float32)).to(self.task.device)
+        return to_array(self.explore(seen) if explore else self.sac.act(seen, None))
+
+    def warm_start(self, states: Sequence[State]) -> None:
+        """Take over model, actor, critics, targets and temperature of a MOPO run; optimisers start afresh.
+
+        The moments belong to the penalised offline problem, and MOPO's actor rate has been annealed to
+        zero by its end: tuning starts with new ones and a constant rate.
+        """
+        from ..agent import stack_seeds
+
+        state = stack_seeds(states)
+        self.model.load_learned(state["model"])
+        self.sac.load_networks(state["sac"])
+
+    def handover(self) -> State:
+        """Return model and policy, without optimisers, replay or streams."""
+        return {"model": self.model.learned(), "sac": self.sac.networks(), "updates": self.updates}
+
+    def observe(self, step: Transitions) -> None:
+        """Store the step, and note what has become due."""
+        config = self.config
+        assert isinstance(config, OnlineConfig)
+        self.replay.append(step)
+        if self.replay.online < config.n_init:
+            return
+        if self.replay.online % config.model_every == 0 or not self.model.fitted:
+            self.due_fit, self.due_rollout = True, config.rollout_rows
+        if self.due_rollout or int(self.replay.fill.min()):
+            self.due_updates = config.updates_per_step
+
+    def work(self, stage: str) -> Iterator[Metrics]:
+        """Do what is due, in this order: train the model, roll it out, update the policy."""
+        if self.due_fit:
+            yield from self._train_model()
+        if self.due_rollout:
+            yield from self._roll_out()
+        if self.due_updates:
+            yield from self._update_policy()
+
+    def state_dict(self) -> State:
+        """Return everything a resume needs."""
+        return {
+            "model": self.model.state_dict(),
+            "sac": self.sac.state_dict(),
+            "replay": self.replay.state_dict(),
+            "streams": self.streams.state_dict(),
+            "losses": to_array(self.losses.T),
+            "updates": self.updates,
+            "due": [self.due_fit, self.due_rollout, self.due_updates],
+            "fit": self.fit.state_dict() if self.fit else None,
+        }
+
+    def load_state_dict(self, state: State) -> None:
+        """Take everything back."""
+        self.model.load_state_dict(state["model"])
+        self.sac.load_state_dict(state["sac"])
+        self.replay.load_state_dict(state["replay"])
+        self.streams.load_state_dict(state["streams"])
+        self.losses.copy_(torch.from_numpy(state["losses"]).T)
+        self.updates = state["updates"]
+        self.due_fit, self.due_rollout, self.due_updates = state["due"]
+        self.fit = None
+        if state["fit"] is not None:
+            self.fit = self._new_fit()
+            self.fit.load_state_dict(state["fit"])
+
+    # ---- the work -----------------------------------------------------------------------------------
+
+    def _train_model(self) -> Iterator[Metrics]:
+        """Train the ensemble until its held-out error stops falling."""
+        if self.fit is None:
+            self.fit = self._new_fit()
+            self.fit.start()
+        while not self.fit.turn():
+            yield {}
+        passes = np.full(len(self.task.seeds), float(self.fit.passes))
+        elite_error = self.fit.best.gather(1, self.model.elites).mean(1)
+        share = np.full(len(self.task.seeds), self.offline_share())
+        self.fit, self.due_fit = None, False
+        yield {"model/held_out_mse": to_array(elite_error), "model/passes": passes, "rows/offline": share}
+
+    @torch.no_grad()
+    def _roll_out(self) -> Iterator[Metrics]:
+        """Branch from real states with the current policy and store what the model answers."""
+        horizon = self.horizon()
+        self.replay.resize_ring(self._ring_size(horizon))
+        while self.due_rollout:
+            rows = min(TILE, self.due_rollout)
+            self._roll_out_tile(rows, horizon)
+            self.due_rollout -= rows
+            yield {}
+
+    def _roll_out_tile(self, rows: int, horizon: int) -> None:
+        obs = self.replay.take(self._real_rows("starts", rows)).obs
+        alive = torch.ones(obs.shape[:2], dtype=torch.bool, device=obs.device)
+        for _ in range(horizon):
+            action = self.sac.act(obs, self.streams.normal("rollout actions", rows, self.task.act_dim))
+            choice = self.streams.uniform("elites", rows)
+            noise = self.streams.normal("model noise", rows, self.task.obs_dim + 1)
+            next_obs, reward, uncertainty = self.model.step(obs, action, choice, noise)
+            reward = reward - self.penalty() * uncertainty
+            ended = self.task.terminal(obs, action, next_obs)
+            columns = (obs, action, reward[..., None], next_obs, ended[..., None].float())
+            self.replay.push(torch.cat(columns, -1), alive)
+            alive = alive & ~ended
+            obs = next_obs
+
+    def _update_policy(self) -> Iterator[Metrics]:
+        """Do the SAC updates that are due on batches of real and model rows."""
+        while self.due_updates:
+            turn = min(TURN - self.updates % TURN, self.due_updates)
+            noise = self.streams.normal("sac noise", turn, 2, self.config.batch, self.task.act_dim)
+            index = self._sac_rows(turn)
+            for k in range(turn):
+                self.losses += self.sac.update(self.replay.take(index[:, k]), noise[:, k], self.rates())
+                self.updates += 1
+            self.due_updates -= turn
+            if self.updates % REPORT_EVERY == 0:
+                yield self._losses()
+            elif self.updates % TURN == 0:
+                yield {}
+
+    def _sac_rows(self, updates: int) -> Tensor:
+        """Return the row numbers (seeds, updates, batch) of batches: int(real_share * batch) real rows."""
+        real = int(self.config.real_share * self.config.batch)
+        of_model = self.streams.uniform("model rows", updates, self.config.batch - real)
+        return torch.cat([self._real_rows("real rows", updates, real), self.replay.ring_index(of_model)], -1)
+
+    def _real_rows(self, purpose: str, *shape: int) -> Tensor:
+        """Return real row numbers (seeds, *shape): the source by its share, then a row uniformly."""
+        source, row = self.streams.uniform(purpose, 2, *shape).unbind(1)
+        offline = source < self.offline_share()
+        return torch.where(offline, self.replay.offline_index(row), self.replay.online_index(row))
+
+    def _losses(self) -> Metrics:
+        critic, actor, q, alpha = to_array(self.losses / REPORT_EVERY)
+        self.losses.zero_()
+        return {"sac/critic_loss": critic, "sac/actor_loss": actor, "sac/q": q, "sac/alpha": alpha}
+
+    # ---- clocks and schedules -----------------------------------------------------------------------
+
+    def rates(self) -> tuple[float, float, float]:
+        """Return the learning rates of actor, critics and temperature at this update."""
+        return self.config.actor_rate, self.config.critic_rate, self.config.alpha_rate
+
+    def penalty(self) -> float:
+        """Return lambda, by which model rewards are penalised now."""
+        return self.config.penalty
+
+    def horizon(self) -> int:
+        """Return the length of rollouts at this epoch (of 1,000 env steps, counted from 0)."""
+        first, last, start, end = self.config.horizon
+        progress = (self.replay.online // 1000 - first) / (last - first) if last > first else 1.0
+        return int(start + min(max(progress, 0.0), 1.0) * (end - start))
+
+    def _ring_size(self, horizon: int) -> int:
+        """Return the rows that ``retain`` epochs of rollouts of this length make."""
+        config = self.config
+        calls = max(1, 1000 // config.model_every) if isinstance(config, OnlineConfig) else 1
+        return config.rollout_rows * horizon * calls * config.retain
+
+    def _interacts(self) -> bool:
+        return any(stage.env_steps for stage in self.stages(self.config, self.task.budget))
+
+    # ---- held-out rows ------------------------------------------------------------------------------
+
+    def _split_offline(self) -> tuple[Tensor, Tensor]:
+        """Return (training, held-out) row numbers of the offline data: min(20 %, 1000) are held out.
+
+        The split depends on the seed alone, so a tuning run holds out what its pretraining run did.
+        """
+        rows = self.replay.offline
+        held = min(rows // 5, self.config.holdout)
+        order = Streams(self.task.seeds, "cpu").permutations("held out", 1, rows)[:, 0]
+        order = order.to(self.task.device)
+        return order[:, held:], order[:, :held]
+
+    def _draw_held_places(self) -> Tensor:
+        """Draw which row of each block of online rows is held out, (seeds, blocks).
+
+        Fixed when a row enters: a fresh split at each training would leak former training rows.
+        """
+        blocks = max(1, self.replay.online_capacity // HOLDOUT_BLOCK)
+        uniform = Streams(self.task.seeds, "cpu").uniform("held out online", blocks)
+        return (uniform * HOLDOUT_BLOCK).long().to(self.task.device)
+
+    def _split_online(self) -> tuple[Tensor, Tensor]:
+        """Return (training, held-out) row numbers of the online data; the newest 1000 held-out ones count."""
+        blocks = self.replay.online // HOLDOUT_BLOCK
+        rows = torch.arange(self.replay.online, device=self.task.device)
+        starts = HOLDOUT_BLOCK * torch.arange(blocks, device=self.task.device)
+        held = (starts + self.held_place[:, :blocks])[:, -self.config.holdout :]
+        training = torch.stack([rows[~torch.isin(rows, of_seed)] for of_seed in held])
+        base = self.replay.online_base[:, None]
+        return training + base, held + base
+
+    def _new_fit(self) -> Fit:
+        data = FitData(self.offline_share(), *self.offline_split, *self._split_online())
+        return Fit(self.model, self.replay, self.streams, data, self.model_loss, self.model_error)
+
+
+def _ensemble_options(config: ModelBasedConfig) -> EnsembleOptions:
+    return EnsembleOptions(
+        hidden=config.model_hidden,
+        weight_decay=config.model_weight_decay,
+        members=config.members,
+        elites=config.elites,
+        rate=config.model_rate,
+        batch=config.batch,
+        patience=config.patience,
+        holdout=config.holdout,
+        passes=config.model_passes,
+        pass_steps=config.model_pass_steps,
+        refit_scaler=config.refit_scaler,
+    )
+
+
+__all__ = ["Any", "ModelBased", "ModelBasedConfig", "OnlineConfig"]

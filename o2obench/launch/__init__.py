@@ -1,0 +1,1 @@
+"""Launching: one process per run, on this machine (later also through SLURM)."""

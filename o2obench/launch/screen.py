@@ -1,0 +1,134 @@
+"""What a launch shows: a live board on a terminal, plain lines elsewhere, and the forecast of a plan."""
+
+from __future__ import annotations
+
+import functools
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+
+from ..journal import read_journal
+from ..run import Run, RunFolder
+from ..status import PRIOR_RATE, RunStatus, board, clock, headline, status, time_left
+from ..suite import Plan
+from .local import Outcome
+
+PLAIN_EVERY = 15.0
+
+
+@functools.cache
+def console() -> Console:
+    """Return the console that all output goes through."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+
+
+@contextmanager
+def screen(plan: Plan, results: Path, jobs: int) -> Iterator[Callable[[], None]]:
+    """Show the board while a launch goes on; yield the function that refreshes it."""
+    before = status(plan, results)
+    done_before, began = sum(run.done for run in before), time.monotonic()
+
+    def footer(runs: list[RunStatus]) -> str:
+        seconds = time.monotonic() - began
+        left = time_left(runs, done_before, seconds, jobs)
+        return f"{clock(seconds)} so far, about {clock(left)} left, {jobs} at once"
+
+    if console().is_terminal:
+        with Live(console=console(), refresh_per_second=2, transient=True) as live:
+
+            def show() -> None:
+                runs = status(plan, results)
+                live.update(board(plan, runs, footer(runs)))
+
+            yield _at_most_every(1.0, show)
+        return
+
+    def line() -> None:
+        runs = status(plan, results)
+        console().print(f"{headline(plan, runs)} | {footer(runs)}", soft_wrap=True)
+        for run in runs:
+            if run.state == "running":
+                score = "" if run.score is None else f", score {run.score:.1f}"
+                text = f"    {run.label} {run.dataset} seed {run.seed}: {run.doing or 'starting'}{score}"
+                console().print(escape(text), soft_wrap=True)
+
+    line()
+    yield _at_most_every(PLAIN_EVERY, line)
+
+
+@contextmanager
+def single_run(plan: Plan, run: Run, results: Path) -> Iterator[None]:
+    """Announce a run that is computed in this process."""
+    updates, steps = plan.work(run)
+    console().print(f"{run.id}: {updates:,} updates, {steps:,} environment steps", soft_wrap=True)
+    yield
+
+
+def dry_run_table(plan: Plan, results: Path, jobs: int) -> None:
+    """Print what a suite would do: its runs, what is done already, and what the rest will cost."""
+    table = Table(title=f"{plan.suite}: {plan.title}", title_justify="left")
+    for column in ("algorithm", "dataset", "runs", "done", "updates each", "steps each", "hours each"):
+        table.add_column(column, justify="left" if column in ("algorithm", "dataset") else "right")
+    groups: dict[tuple[str, str], list[Run]] = defaultdict(list)
+    for run in plan.runs:
+        groups[run.algorithm, run.group].append(run)
+    left, measured = 0.0, True
+    for (algorithm, _), runs in groups.items():
+        updates, steps = plan.work(runs[0])
+        seconds = _measured_seconds(runs, results)
+        measured &= seconds is not None
+        seconds = (updates + steps) / PRIOR_RATE if seconds is None else seconds
+        done = sum(RunFolder(results, run.id).done.exists() for run in runs)
+        left += seconds * (len(runs) - done)
+        table.add_row(
+            *(escape(algorithm), runs[0].dataset, str(len(runs)), str(done)),
+            *(f"{updates:,}", f"{steps:,}", f"{seconds / 3600:.2f}"),
+        )
+    console().print(table)
+    for text in plan.reduced:
+        console().print(f"reduced: {text}")
+    basis = "measured on runs like these" if measured else f"at {PRIOR_RATE:.0f} updates a second, not measured"
+    console().print(f"{len(plan.runs)} runs, about {clock(left / jobs)} with {jobs} at once ({basis})")
+
+
+def summary(plan: Plan, results: Path, outcome: Outcome) -> str:
+    """Return what a launch did, a line each for what went wrong."""
+    lines = [
+        f"{plan.suite}: {len(outcome.finished)} finished now, {len(outcome.skipped)} were done before, "
+        f"{len(outcome.failed)} failed, {len(outcome.blocked)} could not start"
+    ]
+    for run_id in outcome.failed:
+        folder = RunFolder(results, run_id)
+        lines.append(f"  failed: {folder.id}: {folder.failure()} (see {folder.log})")
+    lines += [f"  not started: {run_id}: its pretraining run failed" for run_id in outcome.blocked]
+    return "\n".join(lines)
+
+
+def _measured_seconds(runs: list[Run], results: Path) -> float | None:
+    """Return the mean seconds of the finished runs of a group, or None when there is none."""
+    spent = []
+    for run in runs:
+        folder = RunFolder(results, run.id)
+        if folder.done.exists():
+            spent.append(sum(row["seconds"] for row in read_journal(folder.timings)))
+    return sum(spent) / len(spent) if spent else None
+
+
+def _at_most_every(seconds: float, call: Callable[[], None]) -> Callable[[], None]:
+    last = time.monotonic()
+
+    def maybe() -> None:
+        nonlocal last
+        if time.monotonic() - last >= seconds:
+            last = time.monotonic()
+            call()
+
+    return maybe

@@ -1,0 +1,80 @@
+"""What a result depends on besides its identity: versions, hardware, threads, the state of the code."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("o2obench", "numpy", "torch", "gymnasium", "mujoco")
+
+
+def compute(device: str, threads: int) -> dict[str, Any]:
+    """Return all that can change the last bit of a result; a resume must find the same again."""
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES[1:]:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    return {
+        "device": device,
+        "threads": threads,
+        "matmul": "highest",
+        "compiled": False,
+        "processor": _processor(),
+        "versions": versions,
+    }
+
+
+def apply(settings: dict[str, Any]) -> None:
+    """Make this process compute as ``settings`` says; torch is touched only where it is in use."""
+    if "torch" in sys.modules:
+        import torch
+
+        torch.set_num_threads(settings["threads"])
+        torch.set_float32_matmul_precision(settings["matmul"])
+
+
+def drift(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Return what differs between the machine of a run's start and this one, one phrase each."""
+    flat_then, flat_now = ({**s, **s["versions"]} for s in (then, now))
+    return [
+        f"{key} was {flat_then.get(key)}, is {flat_now.get(key)}"
+        for key in sorted(flat_then.keys() | flat_now.keys())
+        if key != "versions" and flat_then.get(key) != flat_now.get(key)
+    ]
+
+
+def code() -> dict[str, Any]:
+    """Return the version of o2obench and, in a checkout, its commit and whether it was changed."""
+    record: dict[str, Any] = {"version": metadata.version("o2obench"), "commit": None, "dirty": None}
+    root = Path(__file__).parent.parent
+    if (root / ".git").exists():
+        record["commit"] = _git(root, "rev-parse", "HEAD")
+        record["dirty"] = bool(_git(root, "status", "--porcelain", "--untracked-files=no"))
+    return record
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine() or os.name

@@ -1,0 +1,130 @@
+"""A run: what is computed (its identity), and the folder that holds it.
+
+The identity is a plain dict of all that decides the numbers: algorithm and versions, resolved
+options, budgets, evaluation protocol, data, the parent's identity, seed. Not paths, times, devices
+or the suite that asked. Its hash names the folder::
+
+    results/<dataset>/<algorithm>/<hash without the seed>/seed-<n>/
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .files import read_json, write_atomically
+
+
+def digest(value: Any) -> str:
+    """Return the SHA-256 of a JSON value, independent of the order of keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Run:
+    """One algorithm on one data set with one seed.
+
+    ``spec`` is the identity without the seed; ``parent`` is the id of the pretraining run.
+    """
+
+    algorithm: str
+    dataset: str
+    seed: int
+    spec: Mapping[str, Any]
+    parent: str | None = None
+
+    @property
+    def group(self) -> str:
+        """The hash shared by all seeds of this computation."""
+        return digest(self.spec)
+
+    @property
+    def identity(self) -> str:
+        """The full hash, seed included."""
+        return digest([self.spec, self.seed])
+
+    @property
+    def id(self) -> str:
+        """The folder's path below the results folder; also the run's name."""
+        return f"{self.dataset}/{self.algorithm}/{self.group[:8]}/seed-{self.seed}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the run as a JSON value; ``from_json`` reads it back."""
+        return {
+            "id": self.id,
+            "algorithm": self.algorithm,
+            "dataset": self.dataset,
+            "seed": self.seed,
+            "parent": self.parent,
+            "spec": dict(self.spec),
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Run:
+        """Rebuild a run; raise ValueError when the id does not belong to the contents."""
+        run = cls(value["algorithm"], value["dataset"], value["seed"], value["spec"], value["parent"])
+        if run.id != value["id"]:
+            raise ValueError(f"{value['id']}: the contents belong to {run.id}; the record was edited")
+        return run
+
+
+class RunFolder:
+    """The files of a run and what they say about it."""
+
+    def __init__(self, results: Path, run_id: str) -> None:
+        self.id = run_id
+        self.path = results / run_id
+        self.record = self.path / "run.json"
+        self.scores = self.path / "scores.jsonl"
+        self.episodes = self.path / "episodes.jsonl"
+        self.train = self.path / "train.jsonl"
+        self.timings = self.path / "timings.jsonl"
+        self.log = self.path / "log.txt"
+        self.progress = self.path / "progress.json"
+        self.checkpoint = self.path / "checkpoint"
+        self.lease = self.path / "lease"
+        self.done = self.path / "DONE"
+        self.failed = self.path / "FAILED"
+
+    def state(self) -> str:
+        """Return done, failed, diverged, running, interrupted or waiting."""
+        if self.done.exists():
+            return "done"
+        if self.failed.exists():
+            failure = read_json(self.failed)
+            return "diverged" if isinstance(failure, dict) and failure.get("diverged") else "failed"
+        if _alive(self.lease):
+            return "running"
+        return "interrupted" if self.record.exists() else "waiting"
+
+    def failure(self) -> str:
+        """Return the last line of what went wrong, or an empty string."""
+        failure = read_json(self.failed)
+        return str(failure.get("error", "")) if isinstance(failure, dict) else ""
+
+    def finish(self) -> None:
+        """Publish the run: DONE holds the hashes of what it vouches for."""
+        files = (self.record, self.scores, self.episodes)
+        hashes = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files if file.exists()}
+        self.failed.unlink(missing_ok=True)
+        write_atomically(self.done, json.dumps({"sha256": hashes}, indent=1) + "\n")
+
+    def fail(self, error: str, diverged: bool = False) -> None:
+        """Record why the run stopped; a later launch with ``--retry`` removes the record."""
+        record = {"error": error, "diverged": diverged}
+        write_atomically(self.failed, json.dumps(record, indent=1) + "\n")
+
+
+def _alive(lease: Path) -> bool:
+    """Tell whether some process refreshed this lease in the last minute (a hint, for display only)."""
+    import time
+
+    try:
+        return time.time() - os.stat(lease).st_mtime < 60
+    except OSError:
+        return False

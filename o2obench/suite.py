@@ -1,0 +1,394 @@
+"""A suite file to a plan: every run with its full identity, checked before anything starts."""
+
+from __future__ import annotations
+
+import fnmatch
+import itertools
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from . import dataset, registry
+from .agent import Agent, Budget, Config, Stage
+from .config import Located, merge, nearest, parse_scalar, read_yaml, validate
+from .errors import BadInput
+from .files import read_json, write_atomically
+from .run import Run
+
+EPOCH = 1000
+"""Gradient updates in an offline epoch."""
+EPISODES, FINAL_EPISODES = 10, 50
+"""Evaluation episodes along the way, and at the switch and each stage's end. No suite cuts them."""
+
+Count = Annotated[int, Field(gt=0)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Offline(_Strict):
+    """Training without the environment, in epochs of 1,000 updates."""
+
+    epochs: Count = 3000
+    evaluate_every: Count = 10
+
+
+class Online(_Strict):
+    """Training with the environment, in steps."""
+
+    steps: Count = 100_000
+    evaluate_every: Count = 1000
+
+
+class ReportOptions(_Strict):
+    """What the report shows: scores at these numbers of environment steps."""
+
+    marks: tuple[Count, ...] = (10_000, 100_000)
+
+
+class SuiteFile(_Strict):
+    """What a suite file may hold."""
+
+    title: str = ""
+    algorithms: Annotated[list[str | dict[str, dict[str, Any]]], Field(min_length=1)]
+    datasets: Annotated[list[str], Field(min_length=1)]
+    seeds: Count | Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = 5
+    offline: Offline = Offline()
+    online: Online = Online()
+    overrides: dict[str, dict[str, Any]] = {}
+    reduced: dict[str, Any] = {}
+    report: ReportOptions = ReportOptions()
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One entry of the grid as the report shows it: a label, a data set, a seed, and the run behind it."""
+
+    label: str
+    algorithm: str
+    dataset: str
+    seed: int
+    run: str
+    parent: str | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An expanded suite: the runs in an order in which parents come first, and the cells that show them.
+
+    ``reduced`` holds a line for each count that was cut: ``key = value (full: value)``. ``stages`` and
+    ``columns`` (updates per step and the like) are kept per run group and label for the display.
+    """
+
+    suite: str
+    title: str
+    seeds: tuple[int, ...]
+    reduced: tuple[str, ...]
+    marks: tuple[int, ...]
+    runs: tuple[Run, ...]
+    cells: tuple[Cell, ...]
+    stages: Mapping[str, Sequence[Stage]] = field(default_factory=dict)
+
+    def run(self, run_id: str) -> Run:
+        """Return the run of this id; raise KeyError when the plan has none."""
+        return next(run for run in self.runs if run.id == run_id)
+
+    def work(self, run: Run) -> tuple[int, int]:
+        """Return the planned (policy updates, environment steps) of a run."""
+        stages = self.stages[run.group]
+        return sum(s.updates for s in stages), sum(s.env_steps for s in stages)
+
+    def write(self, results: Path) -> Path:
+        """Write the plan to ``results/plans/<suite>.json`` and return that path."""
+        file = results / "plans" / f"{self.suite}.json"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        value = {
+            "suite": self.suite,
+            "title": self.title,
+            "seeds": self.seeds,
+            "reduced": self.reduced,
+            "marks": self.marks,
+            "runs": [run.to_json() for run in self.runs],
+            "cells": [vars(cell) for cell in self.cells],
+            "stages": {group: [vars(stage) for stage in stages] for group, stages in self.stages.items()},
+        }
+        write_atomically(file, json.dumps(value, indent=1) + "\n")
+        return file
+
+
+def read_plan(file: Path) -> Plan:
+    """Read a plan back; raise BadInput when the file is damaged or was edited."""
+    value = read_json(file)
+    try:
+        return Plan(
+            suite=value["suite"],
+            title=value["title"],
+            seeds=tuple(value["seeds"]),
+            reduced=tuple(value["reduced"]),
+            marks=tuple(value["marks"]),
+            runs=tuple(Run.from_json(run) for run in value["runs"]),
+            cells=tuple(Cell(**cell) for cell in value["cells"]),
+            stages={group: [Stage(**stage) for stage in s] for group, s in value["stages"].items()},
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadInput(f"{file}: not a plan ({error}); start the suite again to rewrite it") from None
+
+
+def suite_names() -> list[str]:
+    """Return the names of the suites that come with the package."""
+    return sorted(f.name[:-5] for f in resources.files("o2obench.suites").iterdir() if f.name.endswith(".yaml"))
+
+
+def find_suite(name: str) -> Path:
+    """Return the file of a suite given by name or path; raise BadInput when there is none."""
+    if name.endswith((".yaml", ".yml")):
+        if not Path(name).is_file():
+            raise BadInput(f"{name}: no such suite file; give a path or a name from `o2obench list`")
+        return Path(name)
+    if name not in suite_names():
+        raise BadInput(f"suite {name}: not known; {nearest(name, suite_names())}")
+    return Path(str(resources.files("o2obench.suites").joinpath(f"{name}.yaml")))
+
+
+@dataclass(frozen=True)
+class Narrow:
+    """What the command line changes about a suite; None leaves it as the file has it."""
+
+    seeds: tuple[int, ...] | None = None
+    datasets: tuple[str, ...] | None = None
+    algorithms: tuple[str, ...] | None = None
+    defaults: bool = False
+
+
+def read_suite(file: Path, narrow: Narrow = Narrow()) -> Plan:  # noqa: B008  (frozen)
+    """Read, check and expand a suite file."""
+    return expand(read_yaml(file), file.stem, narrow)
+
+
+def expand(source: Located, name: str, narrow: Narrow = Narrow()) -> Plan:  # noqa: B008  (frozen)
+    """Expand a suite to its plan; raise BadInput listing what is wrong, where, and what to do."""
+    full = validate(SuiteFile, source)
+    cut, lines = _reduce(full, source)
+    suite = validate(SuiteFile, cut)
+    seeds = narrow.seeds or tuple(suite.seeds if isinstance(suite.seeds, list) else range(suite.seeds))
+    if len(set(seeds)) < len(seeds):
+        raise BadInput(f"{source.at(('seeds',))}: seeds: {list(seeds)} holds one seed twice")
+    datasets = [name for pattern in suite.datasets for name in _braces(pattern)]
+    entries = list(_entries(suite, cut))
+    datasets = _narrowed("datasets", datasets, narrow.datasets)
+    chosen = _narrowed("algorithms", sorted({entry.algorithm for entry in entries}), narrow.algorithms)
+    builder = _Builder(suite, cut, narrow.defaults)
+    builder.lines.update(dict.fromkeys(lines))
+    cells = [
+        builder.cell(entry, data, seed)
+        for entry in entries
+        if entry.algorithm in chosen
+        for data in datasets
+        for seed in seeds
+    ]
+    if builder.problems:
+        raise BadInput(*dict.fromkeys(builder.problems))
+    return Plan(
+        suite=name,
+        title=suite.title,
+        seeds=tuple(seeds),
+        reduced=tuple(builder.lines),
+        marks=suite.report.marks,
+        runs=tuple(builder.runs.values()),
+        cells=tuple(cell for cell in cells if cell is not None),
+        stages=builder.stages,
+    )
+
+
+def single(
+    algorithm: str, data: str, seed: int, options: Sequence[str], budget: tuple[int, int, int], narrow: Narrow
+) -> Plan:
+    """Return the plan of one run; ``options`` are ``key=value``, ``budget`` (epochs, steps, every)."""
+    chosen: dict[str, Any] = {}
+    where: dict[tuple[str | int, ...], str] = {}
+    for text in options:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise BadInput(f"--set {text}: expected key=value")
+        chosen[key] = parse_scalar(value)
+        where["algorithms", 0, algorithm, key] = f"--set {text}"
+    epochs, steps, every = budget
+    value = {
+        "algorithms": [{algorithm: chosen}],
+        "datasets": [data],
+        "seeds": [seed],
+        "offline": {"epochs": epochs, "evaluate_every": min(epochs, Offline().evaluate_every)},
+        "online": {"steps": steps, "evaluate_every": every},
+    }
+    return expand(Located(value, where), f"{algorithm} on {data}", narrow)
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """One line of ``algorithms:`` after sweeps are multiplied out."""
+
+    algorithm: str
+    label: str
+    options: Located
+
+
+def _entries(suite: SuiteFile, source: Located) -> Iterator[_Entry]:
+    """Yield an entry per combination of the swept options."""
+    for i, item in enumerate(suite.algorithms):
+        if isinstance(item, str):
+            yield _Entry(item, item, Located({}))
+            continue
+        if len(item) != 1:
+            raise BadInput(f"{source.at(('algorithms', i))}: algorithms: one algorithm per list item")
+        [(algorithm, options)] = item.items()
+        place = source.child("algorithms", i, algorithm)
+        fields = registry.algorithm(algorithm).Config.model_fields
+        swept = {
+            key: value
+            for key, value in options.items()
+            if isinstance(value, list) and key in fields and "tuple" not in str(fields[key].annotation)
+        }
+        label = str(options.get("label", algorithm))
+        for values in itertools.product(*swept.values()):
+            chosen = dict(zip(swept, values, strict=True))
+            plain = {k: chosen.get(k, v) for k, v in options.items() if k != "label"}
+            try:
+                text = label.format(**plain)
+            except (KeyError, IndexError, ValueError):
+                raise BadInput(f"{place.at(('label',))}: label: {label!r} names an option not set here") from None
+            if swept and "label" not in options:
+                text = f"{algorithm} ({', '.join(f'{k}={v}' for k, v in chosen.items())})"
+            yield _Entry(algorithm, text, Located(plain, place.where))
+
+
+class _Builder:
+    """Collects runs while cells are built, each run once however many cells show it."""
+
+    def __init__(self, suite: SuiteFile, source: Located, defaults: bool) -> None:
+        self.suite, self.source, self.defaults = suite, source, defaults
+        self.runs: dict[str, Run] = {}
+        self.stages: dict[str, Sequence[Stage]] = {}
+        self.problems: list[str] = []
+        self.lines: dict[str, None] = {}
+
+    def cell(self, entry: _Entry, data: str, seed: int) -> Cell | None:
+        """Build the cell and, where they are new, its run and that run's parent."""
+        try:
+            run = self.run(entry.algorithm, data, seed, entry.options)
+        except BadInput as error:
+            self.problems.extend(error.problems)
+            return None
+        return Cell(entry.label, entry.algorithm, data, seed, run.id, run.parent)
+
+    def run(self, name: str, data: str, seed: int, options: Located) -> Run:
+        agent = registry.algorithm(name)
+        parent = self.run(agent.pretrain, data, seed, Located({})) if agent.pretrain else None
+        found = dataset.find(data)
+        config = self.config(agent, name, data, options)
+        budget = Budget(self.suite.offline.epochs * EPOCH, self.suite.online.steps)
+        stages = agent.stages(config, budget)
+        with_env, without = any(s.env_steps for s in stages), any(not s.env_steps for s in stages)
+        spec = {
+            "algorithm": name,
+            "version": [agent.version, agent.kit_version],
+            "config": config.model_dump(mode="json"),
+            "data": {"name": data, "sha256": found.sha256()} if agent.uses_data or parent else None,
+            "environment": found.env.id,
+            "budget": {
+                "offline_updates": budget.offline_updates if without else 0,
+                "online_steps": budget.online_steps if with_env else 0,
+            },
+            "protocol": {
+                "steps": self.suite.online.evaluate_every if with_env else 0,
+                "updates": self.suite.offline.evaluate_every * EPOCH if without else 0,
+                "episodes": EPISODES,
+                "final_episodes": FINAL_EPISODES,
+            },
+            "parent": parent.group if parent else None,
+        }
+        run = Run(name, data if spec["data"] else found.env.id, seed, spec, parent.id if parent else None)
+        self.runs.setdefault(run.id, run)
+        self.stages[run.group] = stages
+        return run
+
+    def config(self, agent: type[Agent[Any]], name: str, data: str, options: Located) -> Config:
+        """Merge the algorithm's own options, its row for the data set, the suite's and the reduction."""
+        file = registry.options_file(agent, name)
+        rows = [key for key in file.value.get("datasets", {}) if fnmatch.fnmatchcase(data, key)]
+        if agent.needs_row and not rows and not self.defaults:
+            raise BadInput(
+                f"{name} on {data}: no row in its configs/{name}.yaml; add one, or accept the defaults "
+                "with --defaults"
+            )
+        rows.sort(key=lambda key: (key == data, len(key.replace("*", ""))))  # exact name last: it wins
+        layers = [file.child("default")] if "default" in file.value else []
+        layers += [file.child("datasets", row) for row in rows]
+        layers += [self.source.child("overrides", name)] if name in self.suite.overrides else []
+        layers.append(options)
+        full = validate(agent.Config, merge(*layers), (name,))
+        if name not in self.suite.reduced:
+            return full
+        cut = self.source.child("reduced", name)
+        config = validate(agent.Config, merge(*layers, cut), (name,))
+        for key, place in ((key, cut.at((key,))) for key in cut.value):
+            self.lines[_reduction(f"{name}.{key}", config, full, key, place)] = None
+        return config
+
+
+def _reduction(shown: str, config: BaseModel, full: BaseModel, key: str, place: str) -> str:
+    """Return ``key = value (full: value)``; refuse what is not a count or not less."""
+    extra = type(full).model_fields[key].json_schema_extra
+    if isinstance(full, Config) and not (isinstance(extra, dict) and extra.get("count")):
+        raise BadInput(f"{place}: reduced.{shown}: is not a count; a reduced suite may only cut counts")
+    now, before = getattr(config, key), getattr(full, key)
+    if before is not None and (now is None or now > before):
+        raise BadInput(f"{place}: reduced.{shown}: {now} is more than the full {before}")
+    return f"{shown} = {now} (full: {'until converged' if before is None else before})"
+
+
+def _reduce(full: SuiteFile, source: Located) -> tuple[Located, list[str]]:
+    """Apply the cuts of ``reduced`` to the suite's own counts; the algorithms' wait for their configs."""
+    if not full.reduced:
+        return source, []
+    where, value, lines = dict(source.where), dict(source.value), list[str]()
+    known = {"offline", "online", "seeds", *registry.names()}
+    for key, cut in full.reduced.items():
+        place = source.at(("reduced", key))
+        if key not in known:
+            raise BadInput(f"{place}: reduced.{key}: unknown key; {nearest(key, known)}")
+        if key == "seeds":
+            value["seeds"] = cut
+            lines.append(f"seeds = {cut} (full: {full.seeds})")
+        elif not isinstance(cut, dict):
+            raise BadInput(f"{place}: reduced.{key}: expected options in braces, got {cut!r}")
+        elif key in ("offline", "online"):
+            value[key] = {**value.get(key, {}), **cut}
+            where.update({(key, k): source.at(("reduced", key, k)) for k in cut})
+            before = getattr(full, key)
+            after = validate(type(before), Located(value, where).child(key), (key,))
+            lines += [_reduction(f"{key}.{k}", after, before, k, source.at(("reduced", key, k))) for k in cut]
+    return Located(value, where), lines
+
+
+def _narrowed(what: str, known: Sequence[str], chosen: tuple[str, ...] | None) -> Sequence[str]:
+    for name in chosen or ():
+        if name not in known:
+            raise BadInput(f"--{what}: {name}: not in this suite; {nearest(name, known)}")
+    return [name for name in known if not chosen or name in chosen]
+
+
+def _braces(pattern: str) -> Iterator[str]:
+    """Expand ``{a,b}-{c,d}`` to all combinations."""
+    match = re.search(r"\{([^{}]*)\}", pattern)
+    if not match:
+        yield pattern
+        return
+    for choice in match[1].split(","):
+        yield from _braces(pattern[: match.start()] + choice.strip() + pattern[match.end() :])

@@ -1,0 +1,1 @@
+"""The suites: every published number is one of these files."""
