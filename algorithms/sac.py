@@ -1,0 +1,114 @@
+"""SAC (Haarnoja et al. 2018, arXiv:1812.05905) from scratch: the model-free control, and the collector of our data.
+
+One update per step after 1,000 uniformly random steps, on batches of everything seen so far.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from o2obench.agent import Agent, Array, Budget, Config, Metrics, Stage, State, Task, Transitions, count
+from o2obench.kit.modelbased import KIT_VERSION, Rate, Share, Size
+from o2obench.kit.nets import to_array
+from o2obench.kit.replay import Replay
+from o2obench.kit.sac import Sac as Learner
+from o2obench.kit.sac import SacOptions
+from o2obench.kit.streams import Streams
+
+REPORT_EVERY = 500
+
+
+class SacConfig(Config):
+    """Options with the values of the second SAC paper."""
+
+    hidden: tuple[Size, ...] = (256, 256)
+    rate: Rate = 3e-4
+    gamma: Share = 0.99
+    tau: Share = 0.005
+    batch: Size = 256
+    n_init: Annotated[int, Field(ge=1)] = count(1000)
+    updates_per_step: Size = count(1)
+
+
+class Sac(Agent[SacConfig]):
+    """Act, store, update."""
+
+    Config = SacConfig
+    kit_version = KIT_VERSION
+    uses_data = False
+
+    def __init__(self, task: Task, config: SacConfig, data: Transitions) -> None:
+        super().__init__(task, config, data)
+        seeds, dims = task.seeds, (task.obs_dim, task.act_dim)
+        self.streams = Streams(seeds, task.device)
+        options = SacOptions(config.hidden, config.gamma, config.tau, -float(task.act_dim))
+        self.sac = Learner(seeds, *dims, options, task.device)
+        self.replay = Replay(data, len(seeds), dims, task.budget.online_steps, 0, task.device)
+        self.losses = torch.zeros((4, len(seeds)), device=task.device)
+        self.due = 0
+
+    @classmethod
+    def stages(cls, config: SacConfig, budget: Budget) -> tuple[Stage, ...]:
+        """Learn with the environment from the first step on."""
+        steps = budget.online_steps
+        return (Stage("tune", steps, config.updates_per_step * max(0, steps - config.n_init)),)
+
+    @torch.no_grad()
+    def act(self, obs: Array, explore: bool) -> Array:
+        """Return the mean action; to explore, a sample, in the beginning a uniform one."""
+        seen = torch.from_numpy(np.ascontiguousarray(obs, np.float32)).to(self.task.device)
+        if not explore:
+            return to_array(self.sac.act(seen, None))
+        shape = (*seen.shape[1:-1], self.task.act_dim)
+        if self.replay.online < self.config.n_init:
+            return to_array((2.0 * self.streams.uniform("exploration", *shape) - 1.0).float())
+        return to_array(self.sac.act(seen, self.streams.normal("exploration", *shape)))
+
+    def observe(self, step: Transitions) -> None:
+        """Store the step."""
+        self.replay.append(step)
+        if self.replay.online > self.config.n_init:
+            self.due = self.config.updates_per_step
+
+    def work(self, stage: str) -> Iterator[Metrics]:
+        """Do the updates that are due."""
+        config, rates = self.config, (self.config.rate,) * 3
+        while self.due:
+            index = self.replay.online_index(self.streams.uniform("real rows", config.batch))
+            noise = self.streams.normal("sac noise", 2, config.batch, self.task.act_dim)
+            self.losses += self.sac.update(self.replay.take(index), noise, rates)
+            self.updates, self.due = self.updates + 1, self.due - 1
+            if self.updates % REPORT_EVERY == 0:
+                critic, actor, q, alpha = to_array(self.losses / REPORT_EVERY)
+                self.losses.zero_()
+                yield {"sac/critic_loss": critic, "sac/actor_loss": actor, "sac/q": q, "sac/alpha": alpha}
+            elif self.updates % 20 == 0:
+                yield {}
+
+    def state_dict(self) -> State:
+        """Return everything a resume needs."""
+        return {
+            "sac": self.sac.state_dict(),
+            "replay": self.replay.state_dict(),
+            "streams": self.streams.state_dict(),
+            "losses": to_array(self.losses.T),
+            "updates": self.updates,
+            "due": self.due,
+        }
+
+    def load_state_dict(self, state: State) -> None:
+        """Take everything back."""
+        self.sac.load_state_dict(state["sac"])
+        self.replay.load_state_dict(state["replay"])
+        self.streams.load_state_dict(state["streams"])
+        self.losses.copy_(torch.from_numpy(state["losses"]).T)
+        self.updates, self.due = state["updates"], state["due"]
+
+    def handover(self) -> State:
+        """Return the networks."""
+        return {"sac": self.sac.networks(), "updates": self.updates}

@@ -1,0 +1,153 @@
+"""One suite's report: index.html (self-contained), report.md, scores.csv, curves.csv and the figures."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from ..files import read_json, write_atomically
+from ..results import Problem, table
+from ..run import RunFolder
+from ..scores import reference
+from ..suite import Plan
+from . import figures
+from .summary import Line, lines, mean, number
+
+
+def write_page(plan: Plan, results: Path, out: Path) -> Path:
+    """Write the report of a plan into ``out`` and return the page's path."""
+    rows, problems = table(plan, results)
+    found = lines(plan, rows, results)
+    out.mkdir(parents=True, exist_ok=True)
+    datasets = list(dict.fromkeys(line.dataset for line in found))
+    drawn = [name for name in datasets if len(rows[rows.dataset == name])]
+    for name in drawn:
+        figures.curves(plan, rows, name, out / f"curves-{name}")
+    context = {
+        "plan": plan,
+        "headline": headline(plan, found, problems),
+        "groups": [(name, _shown(found, name)) for name in datasets],
+        "problems": problems,
+        "svg": {name: _inline(out / f"curves-{name}.svg") for name in drawn},
+        "references": [reference(name) for name in datasets],
+        "facts": facts(plan, results),
+        "commands": [f"o2obench suite {plan.suite}", "o2obench report results/"],
+    }
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("o2obench", "report"),
+        autoescape=jinja2.select_autoescape(("html",)),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    for name in ("index.html", "report.md"):
+        write_atomically(out / name, environment.get_template(name).render(context))
+    write_atomically(out / "scores.csv", scores_csv(plan, found))
+    write_atomically(out / "curves.csv", _reduced_comment(plan) + rows.to_csv(index=False))
+    return out / "index.html"
+
+
+def headline(plan: Plan, found: list[Line], problems: list[Problem]) -> str:
+    """Say in one sentence what came out: what improved, what fell, what is missing. No ranking below 5 seeds."""
+    if not any(line.seeds for line in found):
+        return "No run of this suite is finished yet."
+    tuned = [line for line in found if line.seeds and line.updates_per_step is not None]
+    up = sum(mean(line.change) > 0 for line in tuned)
+    parts = [f"{len(plan.cells) - len(problems)} of {len(plan.cells)} runs are shown"]
+    if tuned:
+        parts.append(
+            f"the mean score rose between the first and the last evaluation in {up} of {len(tuned)} "
+            f"combinations of learning algorithm and data set"
+        )
+    if len(plan.seeds) < 5:
+        parts.append(f"{len(plan.seeds)} seeds are too few to rank algorithms")
+    return "; ".join(parts) + "."
+
+
+def facts(plan: Plan, results: Path) -> list[tuple[str, str]]:
+    """Return what the runs were computed with, each fact once with the number of runs it holds for."""
+    counts: dict[str, Counter[str]] = {}
+    for run in plan.runs:
+        record = read_json(RunFolder(results, run.id).record)
+        if not isinstance(record, dict):
+            continue
+        compute, code = record["compute"], record["code"]
+        versions = ", ".join(f"{name} {version}" for name, version in compute["versions"].items())
+        commit = f"{code['commit'][:10]}{' (changed)' if code['dirty'] else ''}" if code["commit"] else "release"
+        for key, value in {
+            "hardware": f"{compute['processor']}, device {compute['device']}, {compute['threads']} thread(s)",
+            "products": f"float32 matmul route {compute['matmul']}",
+            "versions": versions,
+            "o2obench": f"{code['version']}, {commit}",
+            "resumed on another machine": "; ".join(record["drift"]) or "no",
+        }.items():
+            counts.setdefault(key, Counter())[value] += 1
+    shown = []
+    for key, values in counts.items():
+        many = len(values) > 1
+        text = "; ".join(f"{value} ({n} runs)" if many else value for value, n in sorted(values.items()))
+        shown.append((key, text))
+    protocol = plan.runs[-1].spec["protocol"]
+    evaluation = (
+        f"every {protocol['steps']:,} steps {protocol['episodes']} episodes, at the switch and at the end of "
+        f"each stage {protocol['final_episodes']}; mean action; start states shared by all algorithms"
+    )
+    return [("evaluation", evaluation), ("seeds", ", ".join(map(str, plan.seeds))), *shown]
+
+
+def scores_csv(plan: Plan, found: list[Line]) -> str:
+    """Return the table as CSV, one line per algorithm, data set and seed."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["dataset", "algorithm", "seed", "start", "final", "change", "updates", "env_steps", "reduced"])
+    cut = "; ".join(plan.reduced)
+    for line in found:
+        for seed, start, final in zip(line.seeds, line.start, line.final, strict=True):
+            values = [f"{value:.4f}" for value in (start, final, final - start)]
+            writer.writerow([line.dataset, _cell(line.label), seed, *values, line.updates, line.env_steps, cut])
+    return text.getvalue()
+
+
+def _shown(found: list[Line], dataset: str) -> list[dict[str, Any]]:
+    return [
+        {
+            "label": line.label,
+            "start": number(line.start),
+            "final": number(line.final),
+            "change": number(line.change, sign=True),
+            "rose": bool(line.seeds) and mean(line.change) > 0,
+            "n": f"{len(line.seeds)}" if len(line.seeds) == line.asked else f"{len(line.seeds)} of {line.asked}",
+            "whole": len(line.seeds) == line.asked,
+            "updates_per_step": "–" if line.updates_per_step is None else line.updates_per_step,
+            "n_init": "–" if line.n_init is None else f"{line.n_init:,}",
+            "updates": f"{line.updates:,}",
+            "hours": f"{line.hours:.2f}",
+            "seeds": ", ".join(
+                f"{seed}: {a:.1f} → {b:.1f}"
+                for seed, a, b in zip(line.seeds, line.start, line.final, strict=True)
+            ),
+        }
+        for line in found
+        if line.dataset == dataset
+    ]
+
+
+def _inline(file: Path) -> str:
+    """Return an SVG file's element, without the XML prologue that HTML does not know."""
+    text = file.read_text()
+    return re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
+
+
+def _reduced_comment(plan: Plan) -> str:
+    return "".join(f"# reduced: {text}\n" for text in plan.reduced)
+
+
+def _cell(text: str) -> str:
+    """Keep a spreadsheet from reading a label as a formula."""
+    return f"'{text}" if text[:1] in "=+-@" else text

@@ -1,0 +1,123 @@
+"""Run folders to tables: every evaluation that a plan's cells can show, and what is missing."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import BadInput
+from .files import read_json
+from .journal import read_journal
+from .run import Run, RunFolder
+from .scores import reference
+from .suite import Cell, Plan, read_plan
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMNS = (
+    *("label", "algorithm", "dataset", "seed", "phase", "stage", "env_steps", "updates"),
+    *("episodes", "mean_return", "score"),
+)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A cell that cannot be used in full, and why."""
+
+    label: str
+    dataset: str
+    seed: int
+    what: str
+
+
+def plans(results: Path, suite: str = "") -> list[Plan]:
+    """Return the plans of a results folder; raise BadInput when there is none (of this name)."""
+    files = sorted((results / "plans").glob("*.json"))
+    chosen = [file for file in files if not suite or file.stem == suite]
+    if not chosen:
+        found = ", ".join(file.stem for file in files) or "none"
+        wanted = f"no suite {suite}" if suite else "no suite"
+        raise BadInput(f"{results}: {wanted} was run here (found: {found}); start one with `o2obench suite`")
+    return [read_plan(file) for file in chosen]
+
+
+def table(plan: Plan, results: Path) -> tuple[pd.DataFrame, list[Problem]]:
+    """Return one row per evaluation of every usable cell, and the cells that are not (fully) usable.
+
+    ``phase`` is ``offline`` for the pretraining run's rows and stages before the first environment
+    step, ``online`` from the switch on. Runs that are not finished are listed and left out.
+    """
+    import pandas as pd
+
+    rows: list[dict[str, Any]] = []
+    problems: list[Problem] = []
+    for cell in plan.cells:
+        try:
+            rows += _cell_rows(plan, results, cell)
+        except _Unusable as error:
+            problems.append(Problem(cell.label, cell.dataset, cell.seed, str(error)))
+    return pd.DataFrame(rows, columns=list(COLUMNS)), problems
+
+
+class _Unusable(Exception):
+    """Why a cell is left out."""
+
+
+def _cell_rows(plan: Plan, results: Path, cell: Cell) -> list[dict[str, Any]]:
+    """Return a cell's rows, the pretraining run's first."""
+    rows = []
+    interacts = any(stage.env_steps for stage in plan.stages[plan.run(cell.run).group])
+    if cell.parent:
+        rows += [{**row, "phase": "offline"} for row in _rows(plan.run(cell.parent), results, cell)]
+    for row in _rows(plan.run(cell.run), results, cell):
+        rows.append({**row, "phase": "online" if interacts else "offline"})
+    return rows
+
+
+def _rows(run: Run, results: Path, cell: Cell) -> Iterator[dict[str, Any]]:
+    folder = RunFolder(results, run.id)
+    _require_whole(folder, run)
+    refs = reference(cell.dataset)
+    for row in read_journal(folder.scores):
+        mean = sum(row["returns"]) / len(row["returns"])
+        yield {
+            "label": cell.label,
+            "algorithm": cell.algorithm,
+            "dataset": cell.dataset,
+            "seed": cell.seed,
+            "stage": row["stage"],
+            "env_steps": row["env_steps"],
+            "updates": row["updates"],
+            "episodes": len(row["returns"]),
+            "mean_return": mean,
+            "score": float(refs.score(mean)),
+        }
+
+
+def _require_whole(folder: RunFolder, run: Run) -> None:
+    """Refuse a run that is not done, or whose files are not those it was published with."""
+    state = folder.state()
+    if state != "done":
+        error = folder.failure()
+        raise _Unusable(f"{run.algorithm}: {state}{': ' + error if error else ''}")
+    done = read_json(folder.done)
+    hashes = done.get("sha256", {}) if isinstance(done, dict) else {}
+    for name in ("run.json", "scores.jsonl"):
+        try:
+            found = hashlib.sha256((folder.path / name).read_bytes()).hexdigest()
+        except OSError:
+            raise _Unusable(f"{run.algorithm}: {name} is missing") from None
+        if hashes.get(name) != found:
+            raise _Unusable(f"{run.algorithm}: {name} was changed after the run was finished")
+    record = read_json(folder.record)
+    if not isinstance(record, dict) or record.get("identity") != run.identity:
+        raise _Unusable(f"{run.algorithm}: run.json belongs to another run")
+
+
+def seconds(run: Run, results: Path) -> float:
+    """Return how long a run took, lost work included."""
+    return float(sum(row["seconds"] for row in read_journal(RunFolder(results, run.id).timings)))
