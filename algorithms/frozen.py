@@ -5,16 +5,21 @@ Its start states are fresh at each evaluation, so its curve shows the noise floo
 
 from __future__ import annotations
 
-from o2obench.agent import Transitions
-from o2obench.kit.modelbased import ModelBased, OnlineConfig
+from o2obench.agent import Budget, Stage, Transitions
+from o2obench.kit.modelbased import ModelBased, ModelBasedConfig
 
 
-class Frozen(ModelBased[OnlineConfig]):
+class Frozen(ModelBased[ModelBasedConfig]):
     """MOPO's final policy, unchanged."""
 
-    Config = OnlineConfig
+    Config = ModelBasedConfig
     pretrain = "mopo"
     needs_row = False
+
+    @classmethod
+    def stages(cls, config: ModelBasedConfig, budget: Budget) -> tuple[Stage, ...]:
+        """Interact as long as the others do, without an update."""
+        return (Stage("tune", budget.online_steps),)
 
     def observe(self, step: Transitions) -> None:
         """Look away."""

@@ -1,4 +1,4 @@
-"""SAC (Haarnoja et al. 2018, arXiv:1812.05905) from scratch: the model-free control, and the collector of our data.
+"""SAC (Haarnoja et al. 2018, arXiv:1812.05905) from scratch: model-free control and data collector.
 
 One update per step after 1,000 uniformly random steps, on batches of everything seen so far.
 """

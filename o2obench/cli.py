@@ -232,7 +232,9 @@ def check(
 @app.command()
 def new(
     name: Annotated[str, typer.Argument(help="The algorithm's name, for example my_method.")],
-    folder: Annotated[Path, typer.Option(help="Where to write; a checkout of o2obench or any folder.")] = Path(),
+    folder: Annotated[
+        Path, typer.Option(help="Where to write; a checkout of o2obench or any folder.")
+    ] = Path(),
 ) -> None:
     """Write the scaffold of an algorithm: its file, its options and its test."""
     from .scaffold import scaffold
@@ -257,7 +259,7 @@ def main() -> None:
 
 def _fail(problem: object, code: int) -> None:
     if "--debug" in sys.argv:
-        raise  # noqa: PLE0704  (called while an exception is handled)
+        raise
     print(problem, file=sys.stderr)
     raise SystemExit(code)
 

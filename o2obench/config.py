@@ -29,10 +29,10 @@ class _Yaml12(yaml.SafeLoader):
     yaml_implicit_resolvers = {}  # noqa: RUF012  (PyYAML's own class attribute)
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):  # type: ignore[no-untyped-call]
-            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark
             raise yaml.MarkedYAMLError(problem="aliases (*name) are not allowed", problem_mark=mark)
-        return super().compose_node(parent, index)  # type: ignore[no-untyped-call]
+        return super().compose_node(parent, index)
 
 
 for _tag, _pattern, _first in (
@@ -45,15 +45,15 @@ for _tag, _pattern, _first in (
     ),
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
 ):
-    _Yaml12.add_implicit_resolver(  # type: ignore[no-untyped-call]
+    _Yaml12.add_implicit_resolver(
         f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), list(_first)
     )
 _Yaml12.add_constructor(
-    "tag:yaml.org,2002:int", lambda loader, node: int(loader.construct_scalar(node).replace("_", ""))
+    "tag:yaml.org,2002:int", lambda loader, node: int(str(node.value).replace("_", ""))
 )
 _Yaml12.add_constructor(
     "tag:yaml.org,2002:float",
-    lambda loader, node: float(loader.construct_scalar(node).replace("_", "").replace(".inf", "inf")),
+    lambda loader, node: float(str(node.value).lower().replace("_", "").replace(".inf", "inf")),
 )
 
 
@@ -87,7 +87,7 @@ def read_yaml(path: Path) -> Located:
         if isinstance(node, yaml.MappingNode):
             mapping: dict[str, Any] = {}
             for key_node, value_node in node.value:
-                key = loader.construct_object(key_node)  # type: ignore[no-untyped-call]
+                key = loader.construct_object(key_node)
                 here = _position(path, key_node.start_mark)
                 if not isinstance(key, str):
                     raise BadInput(f"{here}: {key!r}: a key must be text; put it in quotes")
@@ -98,7 +98,7 @@ def read_yaml(path: Path) -> Located:
             return mapping
         if isinstance(node, yaml.SequenceNode):
             return [walk(item, (*place, i)) for i, item in enumerate(node.value)]
-        return loader.construct_object(node)  # type: ignore[no-untyped-call]
+        return loader.construct_object(node)
 
     try:
         loader = _Yaml12(path.read_text(encoding="utf-8-sig"))
@@ -117,7 +117,7 @@ def read_yaml(path: Path) -> Located:
 def parse_scalar(text: str) -> Any:
     """Return the value that ``text`` would have in a YAML file (a number, a list, a word)."""
     try:
-        return yaml.load(text, Loader=_Yaml12)  # noqa: S506  (a safe loader)
+        return yaml.load(text, Loader=_Yaml12)
     except yaml.YAMLError:
         return text
 
@@ -185,9 +185,7 @@ def _fields(model: type[BaseModel], place: Place) -> Iterable[str]:
 
 def _exists(value: Any, place: Place) -> bool:
     for part in place:
-        if isinstance(value, dict) and part in value:
-            value = value[part]
-        elif isinstance(value, list) and isinstance(part, int) and part < len(value):
+        if (isinstance(value, dict) and part in value) or (isinstance(value, list) and isinstance(part, int) and part < len(value)):
             value = value[part]
         else:
             return False

@@ -141,6 +141,14 @@ class Episode:
     terminated: bool
 
 
+def transition(
+    obs: Array, action: Array, reward: float, next_obs: Array, flags: tuple[bool, bool, bool]
+) -> Transitions:
+    """Return a single step; ``flags`` are terminated, truncated, episode_start."""
+    floats = (np.asarray(value, np.float32) for value in (obs, action, reward, next_obs))
+    return Transitions(*floats, *(np.asarray(flag, bool) for flag in flags))
+
+
 class Interaction:
     """One seed's training environment: it steps, resets itself, and can be rebuilt in mid-episode.
 
@@ -167,10 +175,7 @@ class Interaction:
         self.env_return += float(reward)
         if not (np.isfinite(self.env_return) and np.isfinite(self.obs).all()):
             raise Diverged(f"the environment returned NaN or infinity in episode {self.episode}")
-        row = Transitions(
-            *(obs, action.astype(np.float32), np.float32(reward), self.obs),
-            *(np.bool_(terminated), np.bool_(truncated), np.bool_(first)),
-        )
+        row = transition(obs, action, reward, self.obs, (terminated, truncated, first))
         if not (terminated or truncated):
             return row, None
         finished = Episode(self.env_return, len(self.actions), bool(terminated))

@@ -88,12 +88,13 @@ def _settle_machine(slot: Slot, options: Options, fresh: bool) -> None:
     """Write run.json at a run's start; on a resume make this process compute as it did before."""
     record = read_json(slot.folder.record)
     if fresh or record is None:
-        now = provenance.compute(options.device, options.threads)
+        route = slot.route_of_parent(options.device)
+        now = provenance.compute(options.device, options.threads, route)
         record = {"run": slot.run.to_json(), "identity": slot.run.identity, "compute": now}
         record |= {"code": provenance.code(), "drift": []}
     else:
         then = record["compute"]
-        changes = provenance.drift(then, provenance.compute(options.device, then["threads"]))
+        changes = provenance.drift(then, provenance.compute(options.device, then["threads"], then["matmul"]))
         if changes and not options.allow_drift:
             raise BadInput(
                 f"{slot.folder.path}: cannot be resumed exactly: {'; '.join(changes)}; "

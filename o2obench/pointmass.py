@@ -63,9 +63,13 @@ def mixed_data(rows: int = 5000) -> Transitions:
             action = np.clip(skill * good_action(obs) + (1 - skill) * noise, -1, 1).astype(np.float32)
             next_obs, reward, terminated, truncated, _ = env.step(action)
             ended = terminated or truncated
-            kept.append((obs, action, reward, next_obs, terminated, truncated or len(kept) + 1 == rows, start))
+            kept.append(
+                (obs, action, reward, next_obs, terminated, truncated or len(kept) + 1 == rows, start)
+            )
             obs, start = next_obs, False
-    obs_, action_, reward_, next_obs_, terminated_, truncated_, start_ = map(np.array, zip(*kept, strict=True))
+    obs_, action_, reward_, next_obs_, terminated_, truncated_, start_ = map(
+        np.array, zip(*kept, strict=True)
+    )
     return Transitions(
         *(obs_, action_, reward_.astype(np.float32), next_obs_),
         *(terminated_, truncated_ & ~terminated_, start_),

@@ -63,7 +63,9 @@ class Slot:
         except ValueError:
             self.diverge(f"an evaluation after {updates} updates and {env_steps} steps is not finite")
         now = time.monotonic()
-        self.timings.append({**clock, "seconds": round(now - self.began_at, 3), "evaluation": round(seconds, 3)})
+        self.timings.append(
+            {**clock, "seconds": round(now - self.began_at, 3), "evaluation": round(seconds, 3)}
+        )
         self.began_at = now
 
     def episode(self, stage: str, env_steps: int, episode: Episode) -> None:
@@ -122,6 +124,13 @@ class Slot:
         mine = read_json(self.folder.record)
         theirs = read_json(self.parent.record) if self.parent else None
         return bool(mine and theirs and mine["compute"] == theirs["compute"])
+
+    def route_of_parent(self, device: str) -> str | None:
+        """Return the parent's matmul route on the same device: a measurement must not split a family."""
+        theirs = read_json(self.parent.record) if self.parent else None
+        if not theirs or theirs["compute"]["device"] != device:
+            return None
+        return str(theirs["compute"]["matmul"])
 
     def handover(self) -> State:
         """Return the state that the parent run left behind; raise RunFailed when there is none."""

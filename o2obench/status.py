@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -102,7 +101,13 @@ def board(plan: Plan, runs: list[RunStatus], footer: str = "") -> Table:
     table = Table(title=headline(plan, runs), caption=footer or None, title_justify="left")
     for column in ("algorithm", "dataset", "seed", "state", "", "score"):
         table.add_column(column, justify="right" if column in ("seed", "score") else "left")
-    colours = {"done": "green", "running": "cyan", "failed": "red", "diverged": "red", "interrupted": "yellow"}
+    colours = {
+        "done": "green",
+        "running": "cyan",
+        "failed": "red",
+        "diverged": "red",
+        "interrupted": "yellow",
+    }
     for run in runs:
         colour = colours.get(run.state, "dim")
         table.add_row(
@@ -114,18 +119,12 @@ def board(plan: Plan, runs: list[RunStatus], footer: str = "") -> Table:
 
 
 def _last_score(folder: RunFolder, dataset: str) -> float | None:
-    """Return the mean score of the newest evaluation; one file read, the last line only."""
+    """Return the mean score of the newest evaluation."""
     try:
-        last = None
-        for last in read_journal(folder.scores):
-            pass
+        rows = list(read_journal(folder.scores))
     except ValueError:
         return None
-    if last is None:
+    if not rows:
         return None
-    return float(reference(dataset).score(sum(last["returns"]) / len(last["returns"])))
-
-
-def now() -> float:
-    """Return a clock for durations."""
-    return time.monotonic()
+    returns = rows[-1]["returns"]
+    return float(reference(dataset).score(sum(returns) / len(returns)))

@@ -143,7 +143,9 @@ def read_plan(file: Path) -> Plan:
 
 def suite_names() -> list[str]:
     """Return the names of the suites that come with the package."""
-    return sorted(f.name[:-5] for f in resources.files("o2obench.suites").iterdir() if f.name.endswith(".yaml"))
+    return sorted(
+        f.name[:-5] for f in resources.files("o2obench.suites").iterdir() if f.name.endswith(".yaml")
+    )
 
 
 def find_suite(name: str) -> Path:
@@ -167,12 +169,12 @@ class Narrow:
     defaults: bool = False
 
 
-def read_suite(file: Path, narrow: Narrow = Narrow()) -> Plan:  # noqa: B008  (frozen)
+def read_suite(file: Path, narrow: Narrow = Narrow()) -> Plan:
     """Read, check and expand a suite file."""
     return expand(read_yaml(file), file.stem, narrow)
 
 
-def expand(source: Located, name: str, narrow: Narrow = Narrow()) -> Plan:  # noqa: B008  (frozen)
+def expand(source: Located, name: str, narrow: Narrow = Narrow()) -> Plan:
     """Expand a suite to its plan; raise BadInput listing what is wrong, where, and what to do."""
     full = validate(SuiteFile, source)
     cut, lines = _reduce(full, source)
@@ -180,9 +182,9 @@ def expand(source: Located, name: str, narrow: Narrow = Narrow()) -> Plan:  # no
     seeds = narrow.seeds or tuple(suite.seeds if isinstance(suite.seeds, list) else range(suite.seeds))
     if len(set(seeds)) < len(seeds):
         raise BadInput(f"{source.at(('seeds',))}: seeds: {list(seeds)} holds one seed twice")
-    datasets = [name for pattern in suite.datasets for name in _braces(pattern)]
+    known = [name for pattern in suite.datasets for name in _braces(pattern)]
     entries = list(_entries(suite, cut))
-    datasets = _narrowed("datasets", datasets, narrow.datasets)
+    datasets = _narrowed("datasets", known, narrow.datasets)
     chosen = _narrowed("algorithms", sorted({entry.algorithm for entry in entries}), narrow.algorithms)
     builder = _Builder(suite, cut, narrow.defaults)
     builder.lines.update(dict.fromkeys(lines))
@@ -247,7 +249,7 @@ def _entries(suite: SuiteFile, source: Located) -> Iterator[_Entry]:
             continue
         if len(item) != 1:
             raise BadInput(f"{source.at(('algorithms', i))}: algorithms: one algorithm per list item")
-        [(algorithm, options)] = item.items()
+        algorithm, options = next(iter(item.items()))
         place = source.child("algorithms", i, algorithm)
         fields = registry.algorithm(algorithm).Config.model_fields
         swept = {
@@ -262,7 +264,9 @@ def _entries(suite: SuiteFile, source: Located) -> Iterator[_Entry]:
             try:
                 text = label.format(**plain)
             except (KeyError, IndexError, ValueError):
-                raise BadInput(f"{place.at(('label',))}: label: {label!r} names an option not set here") from None
+                raise BadInput(
+                    f"{place.at(('label',))}: label: {label!r} names an option not set here"
+                ) from None
             if swept and "label" not in options:
                 text = f"{algorithm} ({', '.join(f'{k}={v}' for k, v in chosen.items())})"
             yield _Entry(algorithm, text, Located(plain, place.where))

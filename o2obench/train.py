@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from .agent import Agent, Metrics, Stage, State, Transitions, take_seed
-from .env import EnvSpec, Interaction, find_env
+from .env import EnvSpec, Interaction, find_env, transition
 from .errors import Diverged, Interrupted, RunFailed
 from .evaluate import Arena
 from .journal import read_journal
@@ -165,10 +165,12 @@ class Training:
         for slot in self.slots:
             if slot.alive and slot.parent and slot.same_machine_as_parent():
                 end = list(read_journal(slot.parent.scores))[-1]["returns"]
-                start = list(read_journal(slot.folder.scores))[0]["returns"]
+                start = next(read_journal(slot.folder.scores))["returns"]
                 if start != end:
-                    raise RunFailed("row 0 differs from the last row of the pretraining run: "
-                                    "the policy was not taken over as it was")
+                    raise RunFailed(
+                        "row 0 differs from the last row of the pretraining run: "
+                        "the policy was not taken over as it was"
+                    )
 
     def record(self, stage: Stage, metrics: Metrics) -> None:
         """Write down what the agent says of its learning; what is not finite ends that seed's run."""
@@ -212,7 +214,9 @@ class Training:
         for i, slot in enumerate(self.slots):
             if slot.alive:
                 life = self.lives[i].state_dict() if self.lives else {}
-                slot.save(self.number, {"agent": take_seed(agent, i), "clock": asdict(self.clock), "life": life})
+                slot.save(
+                    self.number, {"agent": take_seed(agent, i), "clock": asdict(self.clock), "life": life}
+                )
         self.saved_at = time.monotonic()
         self.save_cost = self.saved_at - began
 
@@ -239,5 +243,5 @@ def _stack(rows: Sequence[Transitions]) -> Transitions:
 
 def _nothing(spec: EnvSpec) -> Transitions:
     """Return a step in which nothing happened, shown in place of a seed that has ended."""
-    obs, action = np.zeros(spec.obs_dim, np.float32), np.zeros(spec.act_dim, np.float32)
-    return Transitions(obs, action, np.float32(0), obs, *(np.bool_(False),) * 3)
+    obs = np.zeros(spec.obs_dim, np.float32)
+    return transition(obs, np.zeros(spec.act_dim, np.float32), 0.0, obs, (False, False, False))

@@ -62,7 +62,9 @@ class Dataset:
     def load(self, sha256: str | None = None) -> Transitions:
         """Return the transitions, checked; raise BadInput when they are not those of ``sha256``."""
         if sha256 is not None and sha256 != self.sha256():
-            raise BadInput(f"{self.file}: SHA-256 is {self.sha256()[:12]}, the run was planned on {sha256[:12]}")
+            raise BadInput(
+                f"{self.file}: SHA-256 is {self.sha256()[:12]}, the run was planned on {sha256[:12]}"
+            )
         if self.file is None:
             return mixed_data()
         self.require()

@@ -35,9 +35,7 @@ def collect_replay(env_id: str, file: Path, steps: int, seed: int, threads: int)
     flags = np.zeros(0, bool)
     data = Transitions(none, np.zeros((0, spec.act_dim), np.float32), none[:, 0], none, flags, flags, flags)
     assert spec.terminal is not None
-    task = Task(
-        spec.obs_dim, spec.act_dim, spec.horizon, (seed,), spec.terminal, Budget(0, steps)
-    )
+    task = Task(spec.obs_dim, spec.act_dim, spec.horizon, (seed,), spec.terminal, Budget(0, steps))
     agent = agent_class(task, agent_class.Config(), data)
     arrays, returns = _live(agent, spec, seed, steps)
     card = {

@@ -114,7 +114,9 @@ def _check_values(file: Path, arrays: dict[str, Array], env: EnvSpec) -> None:
     if not problems and "next_observations" in arrays:
         ends = (arrays["terminals"] != 0) | (arrays["timeouts"] != 0)
         gap = np.abs(arrays["next_observations"][:-1] - arrays["observations"][1:]).max(axis=1)
-        broken = np.flatnonzero(~ends[:-1] & (gap > 1e-3 * (1 + np.abs(arrays["observations"][1:]).max(axis=1))))
+        broken = np.flatnonzero(
+            ~ends[:-1] & (gap > 1e-3 * (1 + np.abs(arrays["observations"][1:]).max(axis=1)))
+        )
         if len(broken):
             problems.append(
                 f"{file}:/next_observations[{broken[0]}]: differs from observations[{broken[0] + 1}] although "

@@ -101,10 +101,12 @@ class Ensemble:
 
     def regulariser(self) -> Tensor:
         """Return weight decay (weights only, half the squares) and the pull on the bounds, over all seeds."""
-        decay = sum(
-            0.5 * rate * weight.square().sum()
-            for rate, weight in zip(self.options.weight_decay, self.net.weights, strict=True)
-        )
+        decay = torch.stack(
+            [
+                0.5 * rate * weight.square().sum()
+                for rate, weight in zip(self.options.weight_decay, self.net.weights, strict=True)
+            ]
+        ).sum()
         return decay + BOUND_WEIGHT * (self.max_log_var.sum() - self.min_log_var.sum())
 
     def uncertainty(self, prediction: Prediction) -> Tensor:

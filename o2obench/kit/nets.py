@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -63,7 +64,7 @@ class Mlp:
         self.weights: list[Tensor] = []
         self.biases: list[Tensor] = []
         streams = [torch.Generator().manual_seed(derive(seed, "init", name)) for seed in seeds]
-        for inputs, outputs in zip(sizes[:-1], sizes[1:], strict=True):
+        for inputs, outputs in pairwise(sizes):
             layers = [init(inputs, (*members, outputs), stream) for stream in streams]
             self.weights.append(torch.stack([weight for weight, _ in layers]).to(device).requires_grad_())
             self.biases.append(torch.stack([bias for _, bias in layers]).to(device).requires_grad_())
@@ -81,7 +82,7 @@ class Mlp:
             x = torch.baddbmm(bias.flatten(0, -3), x, weight.flatten(0, -3))
             if i < last:
                 x = self.activation(x)
-        return x.unflatten(0, stack)
+        return x.view(*stack, *x.shape[-2:])
 
     def state_dict(self) -> State:
         """Return the parameters by name."""

@@ -67,14 +67,13 @@ class Replay:
 
     def unpack(self, rows: Tensor) -> Batch:
         """Return the columns of rows (..., width) as views."""
-        obs, action, reward, next_obs, terminated = rows.split(
-            (self.obs_dim, self.act_dim, 1, self.obs_dim, 1), -1
-        )
+        widths = (self.obs_dim, self.act_dim, 1, self.obs_dim, 1)
+        obs, action, reward, next_obs, terminated = torch.split(rows, widths, -1)
         return Batch(obs, action, reward.squeeze(-1), next_obs, terminated.squeeze(-1))
 
     def take(self, index: Tensor) -> Batch:
         """Return the rows with the numbers ``index`` (any shape)."""
-        return self.unpack(self.rows.index_select(0, index.flatten()).unflatten(0, index.shape))
+        return self.unpack(self.rows.index_select(0, index.flatten()).view(*index.shape, -1))
 
     def offline_index(self, uniform: Tensor) -> Tensor:
         """Turn numbers in [0, 1) of shape (seeds, ...) to offline row numbers."""

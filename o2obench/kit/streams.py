@@ -45,9 +45,7 @@ class Streams:
         return self._draw(
             purpose,
             active,
-            lambda g: torch.stack(
-                [torch.randperm(n, generator=g, device=self.device) for _ in range(count)]
-            ),
+            lambda g: torch.stack([torch.randperm(n, generator=g, device=self.device) for _ in range(count)]),
             lambda: torch.arange(n, device=self.device).repeat(count, 1),
         )
 

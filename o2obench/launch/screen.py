@@ -95,7 +95,9 @@ def dry_run_table(plan: Plan, results: Path, jobs: int) -> None:
     console().print(table)
     for text in plan.reduced:
         console().print(f"reduced: {text}")
-    basis = "measured on runs like these" if measured else f"at {PRIOR_RATE:.0f} updates a second, not measured"
+    basis = (
+        "measured on runs like these" if measured else f"at {PRIOR_RATE:.0f} updates a second, not measured"
+    )
     console().print(f"{len(plan.runs)} runs, about {clock(left / jobs)} with {jobs} at once ({basis})")
 
 

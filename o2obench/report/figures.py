@@ -9,7 +9,7 @@ import pandas as pd
 
 from ..suite import Plan
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.hashsalt": "o2obench",
     "svg.fonttype": "none",
     "font.family": "DejaVu Sans",
@@ -35,7 +35,7 @@ def colours(plan: Plan) -> dict[str, Any]:
 
 
 def curves(plan: Plan, table: pd.DataFrame, dataset: str, stem: Path) -> None:
-    """Write ``stem`` as .svg, .pdf and .png: mean over seeds, the band from the least to the greatest seed."""
+    """Write ``stem`` as .svg, .pdf and .png: mean over seeds, band from least to greatest seed."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -17,7 +17,7 @@ from ..run import RunFolder
 from ..scores import reference
 from ..suite import Plan
 from . import figures
-from .summary import Line, lines, mean, number
+from .summary import DASH, Line, lines, mean, number
 
 
 def write_page(plan: Plan, results: Path, out: Path) -> Path:
@@ -54,7 +54,7 @@ def write_page(plan: Plan, results: Path, out: Path) -> Path:
 
 
 def headline(plan: Plan, found: list[Line], problems: list[Problem]) -> str:
-    """Say in one sentence what came out: what improved, what fell, what is missing. No ranking below 5 seeds."""
+    """Say in one sentence what came out and how much is missing. No ranking below 5 seeds."""
     if not any(line.seeds for line in found):
         return "No run of this suite is finished yet."
     tuned = [line for line in found if line.seeds and line.updates_per_step is not None]
@@ -79,7 +79,9 @@ def facts(plan: Plan, results: Path) -> list[tuple[str, str]]:
             continue
         compute, code = record["compute"], record["code"]
         versions = ", ".join(f"{name} {version}" for name, version in compute["versions"].items())
-        commit = f"{code['commit'][:10]}{' (changed)' if code['dirty'] else ''}" if code["commit"] else "release"
+        commit = (
+            f"{code['commit'][:10]}{' (changed)' if code['dirty'] else ''}" if code["commit"] else "release"
+        )
         for key, value in {
             "hardware": f"{compute['processor']}, device {compute['device']}, {compute['threads']} thread(s)",
             "products": f"float32 matmul route {compute['matmul']}",
@@ -105,12 +107,16 @@ def scores_csv(plan: Plan, found: list[Line]) -> str:
     """Return the table as CSV, one line per algorithm, data set and seed."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["dataset", "algorithm", "seed", "start", "final", "change", "updates", "env_steps", "reduced"])
+    writer.writerow(
+        ["dataset", "algorithm", "seed", "start", "final", "change", "updates", "env_steps", "reduced"]
+    )
     cut = "; ".join(plan.reduced)
     for line in found:
         for seed, start, final in zip(line.seeds, line.start, line.final, strict=True):
             values = [f"{value:.4f}" for value in (start, final, final - start)]
-            writer.writerow([line.dataset, _cell(line.label), seed, *values, line.updates, line.env_steps, cut])
+            writer.writerow(
+                [line.dataset, _cell(line.label), seed, *values, line.updates, line.env_steps, cut]
+            )
     return text.getvalue()
 
 
@@ -122,10 +128,12 @@ def _shown(found: list[Line], dataset: str) -> list[dict[str, Any]]:
             "final": number(line.final),
             "change": number(line.change, sign=True),
             "rose": bool(line.seeds) and mean(line.change) > 0,
-            "n": f"{len(line.seeds)}" if len(line.seeds) == line.asked else f"{len(line.seeds)} of {line.asked}",
+            "n": f"{len(line.seeds)}"
+            if len(line.seeds) == line.asked
+            else f"{len(line.seeds)} of {line.asked}",
             "whole": len(line.seeds) == line.asked,
-            "updates_per_step": "–" if line.updates_per_step is None else line.updates_per_step,
-            "n_init": "–" if line.n_init is None else f"{line.n_init:,}",
+            "updates_per_step": DASH if line.updates_per_step is None else line.updates_per_step,
+            "n_init": DASH if line.n_init is None else f"{line.n_init:,}",
             "updates": f"{line.updates:,}",
             "hours": f"{line.hours:.2f}",
             "seeds": ", ".join(

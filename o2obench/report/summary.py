@@ -12,6 +12,9 @@ from ..results import seconds
 from ..suite import Plan
 
 
+DASH = "\N{EN DASH}"
+
+
 @dataclass(frozen=True)
 class Line:
     """One algorithm on one data set: scores of each seed at the switch and at the end."""
@@ -75,7 +78,7 @@ def mean(values: Sequence[float]) -> float:
 def number(values: Sequence[float], sign: bool = False) -> str:
     """Return ``mean (least to greatest)``; for one seed the value alone, for none a dash."""
     if not values:
-        return "–"
+        return DASH
     form = "{:+.1f}" if sign else "{:.1f}"
     text = form.format(mean(values))
     if len(values) == 1:
