@@ -1,0 +1,59 @@
+"""Fixtures: the toy plug-in is installed for every test and every process that a test starts."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+PLUGIN = Path(__file__).parent / "plugin"
+sys.path.insert(0, str(PLUGIN))
+for _threads in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ[_threads] = "1"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="rewrite the golden files")
+
+
+@pytest.fixture
+def update_golden(request: pytest.FixtureRequest) -> bool:
+    return bool(request.config.getoption("--update-golden"))
+
+
+@pytest.fixture(autouse=True)
+def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Keep every test away from the user's data and from the checkout's results."""
+    monkeypatch.setenv("O2OBENCH_DATA", str(tmp_path / "data"))
+    monkeypatch.chdir(tmp_path)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+    yield
+
+
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def o2obench() -> Command:
+    """Run the command line in a process of its own."""
+
+    def run(*arguments: str | Path, **options: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "o2obench", *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            env=environment(**options),
+        )
+
+    return run
+
+
+def environment(**extra: str) -> dict[str, str]:
+    """Return the environment for a child process: the plug-in, one thread, no current folder on the path."""
+    return {**os.environ, "PYTHONPATH": str(PLUGIN), "PYTHONSAFEPATH": "1", "COLUMNS": "200", **extra}
