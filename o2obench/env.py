@@ -76,6 +76,18 @@ def walker2d_terminal(obs: Any, action: Any, next_obs: Any) -> Any:
     return ~(upright & ((next_obs < 100) & (next_obs > -100)).all(-1))
 
 
+def pendulum_terminal(obs: Any, action: Any, next_obs: Any) -> Any:
+    """Fallen: |angle| > 0.2, or a component that is not finite."""
+    angle = next_obs[..., 1]
+    finite = ((next_obs < INFINITY) & (next_obs > -INFINITY)).all(-1)
+    return ~((angle <= 0.2) & (angle >= -0.2) & finite)
+
+
+def never_terminal(obs: Any, action: Any, next_obs: Any) -> Any:
+    """Never by the task; what is not finite ends a rollout in a model."""
+    return ~((next_obs < INFINITY) & (next_obs > -INFINITY)).all(-1)
+
+
 def double_pendulum_terminal(obs: Any, action: Any, next_obs: Any) -> Any:
     """Fallen: the tip of the second pole (two poles of 0.6) is at height 1 or below.
 
@@ -104,6 +116,14 @@ _BUILT_IN = {
         EnvSpec("HalfCheetah-v4", 17, 6, 1000, _mujoco("HalfCheetah-v4"), halfcheetah_terminal),
         EnvSpec("Hopper-v4", 11, 3, 1000, _mujoco("Hopper-v4"), hopper_terminal),
         EnvSpec("Walker2d-v4", 17, 6, 1000, _mujoco("Walker2d-v4"), walker2d_terminal),
+        EnvSpec("Reacher-v4", 11, 2, 50, _mujoco("Reacher-v4"), never_terminal),
+        EnvSpec(
+            "InvertedPendulum-v4",
+            *(4, 1, 1000),
+            _mujoco("InvertedPendulum-v4"),
+            pendulum_terminal,
+            *(-3.0, 3.0),
+        ),
         EnvSpec(
             "InvertedDoublePendulum-v4",
             *(11, 1, 1000),

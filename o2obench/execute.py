@@ -48,7 +48,7 @@ def execute(runs: Sequence[Run], results: Path, options: Options) -> None:
                 slot.open(saved["lengths"][slot.run.id] if saved else None)
             if saved and "final" in saved:  # killed between the last checkpoint and DONE
                 for slot in slots:
-                    slot.folder.finish()
+                    slot.publish(saved["number"])
                 return
             training = Training(slots, _build(agent_class, runs, options), options)
             training.run(saved, [] if saved else [slot.handover() for slot in slots if slot.parent])

@@ -111,8 +111,12 @@ class Slot:
         checkpoint.save(self.folder.checkpoint, number, {**state, "lengths": self.lengths()})
 
     def finish(self, number: int, state: State) -> None:
-        """Publish the run and keep only the last checkpoint."""
+        """Write the last state and publish the run."""
         self.save(number, state)
+        self.publish(number)
+
+    def publish(self, number: int) -> None:
+        """Keep only the last checkpoint and write DONE."""
         for folder in self.folder.checkpoint.iterdir():
             if folder.name != f"{number:08d}":
                 shutil.rmtree(folder)

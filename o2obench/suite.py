@@ -135,7 +135,7 @@ def read_plan(file: Path) -> Plan:
             marks=tuple(value["marks"]),
             runs=tuple(Run.from_json(run) for run in value["runs"]),
             cells=tuple(Cell(**cell) for cell in value["cells"]),
-            stages={group: [Stage(**stage) for stage in s] for group, s in value["stages"].items()},
+            stages={group: tuple(Stage(**stage) for stage in s) for group, s in value["stages"].items()},
         )
     except (KeyError, TypeError, ValueError) as error:
         raise BadInput(f"{file}: not a plan ({error}); start the suite again to rewrite it") from None
@@ -252,6 +252,8 @@ def _entries(suite: SuiteFile, source: Located) -> Iterator[_Entry]:
         algorithm, options = next(iter(item.items()))
         place = source.child("algorithms", i, algorithm)
         fields = registry.algorithm(algorithm).Config.model_fields
+        for key in options.keys() - fields.keys() - {"label"}:
+            raise BadInput(f"{place.at((key,))}: {algorithm}.{key}: unknown key; {nearest(key, fields)}")
         swept = {
             key: value
             for key, value in options.items()

@@ -1,0 +1,167 @@
+"""Kill a run at named places, resume it, and compare bytes; one process that forks a child for each kill.
+
+    python kill_server.py ALGORITHM FOLDER [--forget PURPOSE]
+
+prints a JSON object: place -> {"killed", "equal", "redone"}. A child imports nothing anew, so a kill costs
+only the work it interrupts. ``--forget`` leaves one random stream out of every checkpoint: the control
+that must not end with equal bytes.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import os
+import random
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from o2obench import checkpoint, evaluate, provenance, train
+from o2obench.contract import small_plan
+from o2obench.env import Interaction
+from o2obench.execute import execute
+from o2obench.run import Run, RunFolder
+from o2obench.train import Options
+
+
+def kill_at_call(owner: Any, name: str, nth: int) -> Callable[[], None]:
+    """Return a set-up that kills this process at the nth call of ``owner.name``."""
+
+    def set_up() -> None:
+        original, calls = getattr(owner, name), itertools.count(1)
+
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            if next(calls) == nth:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return original(*args, **kwargs)
+
+        setattr(owner, name, counted)
+
+    return set_up
+
+
+def kill_after(seconds: float) -> Callable[[], None]:
+    """Return a set-up that kills this process after a while."""
+
+    def set_up() -> None:
+        timer = threading.Timer(seconds, lambda: os.kill(os.getpid(), signal.SIGKILL))
+        timer.daemon = True
+        timer.start()
+
+    return set_up
+
+
+def places(interacts: bool, torch_agent: bool, seconds: float) -> dict[str, Callable[[], None]]:
+    """Return where to kill, by name."""
+    found = {
+        "evaluation": kill_at_call(evaluate.Arena, "_wave", 2 if interacts else 1),
+        "before the arrays of a checkpoint": kill_at_call(checkpoint, "write_arrays", 2),
+        "between the parts of a checkpoint": kill_at_call(checkpoint, "write_manifest", 2),
+        "after a checkpoint": kill_at_call(checkpoint, "_numbered", 3),
+    }
+    if interacts:
+        found["mid-episode"] = kill_at_call(Interaction, "step", 12)
+    if torch_agent:
+        from o2obench.kit.ensemble import Fit
+        from o2obench.kit.modelbased import ModelBased
+
+        found["model fit"] = kill_at_call(Fit, "_gradient_step", 8)
+        found["rollout"] = kill_at_call(ModelBased, "_roll_out_tile", 2 if interacts else 1)
+    chance = random.Random(0)
+    for k in range(1 if torch_agent else 3):
+        found[f"random instant {k}"] = kill_after(chance.uniform(0.2, 0.9) * seconds)
+    return found
+
+
+def in_child(work: Callable[[], None]) -> int:
+    """Run ``work`` in a forked child and return its exit status (negative: a signal)."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            work()
+            code = 0
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def compute(run: Run, results: Path, set_up: Callable[[], None] = lambda: None) -> None:
+    """Compute a run, noting each unit of work in clocks.log, with a checkpoint at every fourth."""
+    breathe, breaths = train.Training.breathe, itertools.count(1)
+
+    def noted(self: Any, stage: Any) -> None:
+        with open(results / "clocks.log", "a") as log:
+            log.write(f"{stage.name} {self.clock.env_steps} {self.agent.updates}\n")
+        self.saved_at, self.save_cost = (0.0 if next(breaths) % 4 == 0 else math.inf), 0.0
+        breathe(self, stage)
+
+    train.Training.breathe = noted  # type: ignore[method-assign]
+    set_up()
+    execute([run], results, Options())
+
+
+def final_bytes(results: Path, run: Run) -> list[bytes]:
+    """Return what must not depend on kills: scores, episodes, final parameters."""
+    folder = RunFolder(results, run.id)
+    [arrays] = folder.checkpoint.glob("*/state.safetensors")
+    return [folder.scores.read_bytes(), folder.episodes.read_bytes(), arrays.read_bytes()]
+
+
+def main(name: str, folder: Path, forget: str = "") -> dict[str, dict[str, bool]]:
+    """Kill and resume a run of ``name`` at every place."""
+    plan = small_plan(name)
+    torch_agent = "torch" in sys.modules
+    if torch_agent:
+        import torch
+
+        torch.set_num_threads(1)
+    if forget:
+        from o2obench.kit.streams import Streams
+
+        whole = Streams.state_dict
+        Streams.state_dict = lambda self: {k: v for k, v in whole(self).items() if k != forget}  # type: ignore[method-assign]
+    provenance.compute = lambda *args: {"threads": 1, "matmul": "highest", "device": "cpu", "versions": {}}
+    run = plan.runs[-1]
+    parent = folder / "parent"
+    for pretraining in plan.runs[:-1]:
+        execute([pretraining], parent, Options())
+
+    def fresh(label: str) -> Path:
+        results = folder / label.replace(" ", "-")
+        results.mkdir()
+        for pretraining in plan.runs[:-1]:
+            target = results / pretraining.id
+            target.parent.mkdir(parents=True)
+            target.symlink_to((parent / pretraining.id).resolve())
+        return results
+
+    straight = fresh("straight")
+    began = time.monotonic()
+    assert in_child(lambda: compute(run, straight)) == 0
+    seconds = time.monotonic() - began
+    interacts = bool(run.spec["budget"]["online_steps"])
+    found = {}
+    for place, set_up in places(interacts, torch_agent, seconds).items():
+        results = fresh(place)
+        killed = in_child(lambda s=set_up, r=results: compute(run, r, s)) == -signal.SIGKILL  # type: ignore[misc]
+        finished = in_child(lambda r=results: compute(run, r)) == 0  # type: ignore[misc]
+        clocks = (results / "clocks.log").read_text().splitlines()
+        found[place] = {
+            "killed": killed,
+            "equal": finished and final_bytes(results, run) == final_bytes(straight, run),
+            "redone": len(clocks) > len((straight / "clocks.log").read_text().splitlines()),
+        }
+    return found
+
+
+if __name__ == "__main__":
+    arguments = sys.argv[1:]
+    purpose = arguments[3] if len(arguments) > 3 else ""
+    print(json.dumps(main(arguments[0], Path(arguments[1]), purpose)))

@@ -1,0 +1,197 @@
+"""The command line as its users meet it: exit codes, one-line errors, what is imported, resume by re-running."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from o2obench.results import plans
+from o2obench.run import RunFolder
+
+from .conftest import Command, environment
+
+SUITE = """\
+title: Toys
+algorithms: [{algorithms}]
+datasets: [pointmass-mixed-v0]
+seeds: 2
+offline: {{epochs: {epochs}, evaluate_every: 1}}
+online: {{steps: 60, evaluate_every: 20}}
+"""
+
+
+def write_suite(folder: Path, algorithms: str = "toy_tune", epochs: int = 1) -> Path:
+    file = folder / "toys.yaml"
+    file.write_text(SUITE.format(algorithms=algorithms, epochs=epochs))
+    return file
+
+
+def states(results: Path) -> dict[str, str]:
+    [plan] = plans(results)
+    return {f"{run.algorithm} {run.seed}": RunFolder(results, run.id).state() for run in plan.runs}
+
+
+def test_a_suite_runs_reports_and_is_skipped_the_second_time(tmp_path: Path, o2obench: Command) -> None:
+    suite = write_suite(tmp_path)
+    first = o2obench("suite", suite)
+    assert first.returncode == 0, first.stderr
+    assert "4 finished now" in first.stdout
+    assert "report: reports/toys/index.html" in first.stdout
+    assert set(states(tmp_path / "results").values()) == {"done"}
+    second = o2obench("suite", suite)
+    assert "0 finished now, 4 were done before" in second.stdout
+    more = o2obench("suite", suite, "--seeds", "3", "--no-report")
+    assert "2 finished now, 4 were done before" in more.stdout
+    status = o2obench("status", "results")
+    assert "6 done" in status.stdout
+
+
+def test_a_failed_run_stops_only_its_children_and_makes_the_exit_code_1(tmp_path: Path, o2obench: Command) -> None:
+    done = o2obench("suite", write_suite(tmp_path, "toy_breaks, toy_tune"))
+    assert done.returncode == 1
+    assert "RuntimeError: broken on purpose" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+    found = states(tmp_path / "results")
+    assert found["toy_breaks 0"] == found["toy_breaks 1"] == "failed"
+    assert found["toy_tune 0"] == found["toy_tune 1"] == "done"
+    page = (tmp_path / "reports" / "toys" / "index.html").read_text()
+    assert "broken on purpose" in page
+    assert "0 of 2" in page
+
+
+def test_dry_run_starts_nothing(tmp_path: Path, o2obench: Command) -> None:
+    done = o2obench("suite", write_suite(tmp_path), "--dry-run")
+    assert done.returncode == 0
+    assert "4 runs, about" in done.stdout
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("suite", "quik"), "suite quik: not known; did you mean quick?"),
+        (("suite", "nowhere.yaml"), "nowhere.yaml: no such suite file"),
+        (("run", "naiv", "pointmass-mixed-v0"), "algorithm naiv: not known; did you mean naive?"),
+        (("run", "toy_tune", "hoper-medium-v2"), "did you mean hopper-medium-v2?"),
+        (("run", "toy_tune", "pointmass-mixed-v0", "--set", "rate=fast"), "--set rate=fast: toy_tune.rate: input"),
+        (("run", "toy_tune", "pointmass-mixed-v0", "--set", "rat=1"), "unknown key; did you mean rate?"),
+        (("run", "mopo", "hopper-medium-v2"), "hopper_medium-v2.hdf5 is missing; put D4RL's file there"),
+        (("report", "empty"), "empty: no suite was run here (found: none)"),
+        (("status", "empty"), "empty: no suite was run here (found: none)"),
+        (("data", "info", "hoper"), "dataset hoper: no reference scores are known"),
+        (("data", "look"), "data look: not known; use one of: list, info, check"),
+        (("data", "check", "x.hdf5"), "x.hdf5: name the environment with --env"),
+        (("check", "nave"), "algorithm nave: not known"),
+        (("new", "Bad-Name"), "new Bad-Name: the name must be lower-case letters"),
+        (("new", "mopo"), "new mopo: an algorithm of this name exists"),
+        (("suite", "smoke", "--seeds", "x"), "--seeds x: expected a number of seeds"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    tmp_path: Path, o2obench: Command, arguments: tuple[str, ...], message: str
+) -> None:
+    done = o2obench(*arguments)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "results").exists()
+
+
+def test_debug_shows_the_traceback(o2obench: Command) -> None:
+    assert "Traceback" in o2obench("--debug", "suite", "quik").stderr
+
+
+def test_help_status_and_report_do_not_import_torch(tmp_path: Path, o2obench: Command) -> None:
+    assert o2obench("suite", write_suite(tmp_path)).returncode == 0
+    code = (
+        "import sys; from o2obench.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as end: assert not end.code, end.code\n"
+        "assert 'torch' not in sys.modules, 'torch was imported'"
+    )
+    for arguments in (["--help"], ["suite", "--help"], ["status", "results"], ["report", "results"]):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *arguments], capture_output=True, text=True, env=environment(), timeout=60
+        )
+        assert done.returncode == 0, done.stderr
+
+
+def test_list_names_algorithms_suites_and_data(o2obench: Command) -> None:
+    text = o2obench("list").stdout
+    for line in ("mopo ", "toy_tune ", "quick ", "pointmass-mixed-v0 "):
+        assert line in text
+
+
+def test_interrupt_saves_and_the_same_command_goes_on(tmp_path: Path, o2obench: Command) -> None:
+    suite = write_suite(tmp_path, epochs=60)
+    command = [sys.executable, "-m", "o2obench", "suite", str(suite), "--jobs", "2"]
+    launcher = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, text=True)
+    _wait_for(lambda: len(list(tmp_path.rglob("progress.json"))) == 2)
+    launcher.send_signal(signal.SIGINT)
+    out, _ = launcher.communicate(timeout=60)
+    assert launcher.returncode == 130
+    assert "Interrupted; the same command goes on from here." in out
+    assert set(states(tmp_path / "results").values()) == {"interrupted", "waiting"}
+    assert len(list(tmp_path.rglob("manifest.json"))) >= 2, "both workers saved"
+    again = o2obench("suite", suite)
+    assert again.returncode == 0
+    assert set(states(tmp_path / "results").values()) == {"done"}
+    straight = o2obench("suite", suite, "--results", "straight", "--no-report")
+    assert straight.returncode == 0
+    [plan] = plans(tmp_path / "results")
+    for run in plan.runs:
+        one, two = (RunFolder(tmp_path / name, run.id).scores.read_bytes() for name in ("results", "straight"))
+        assert one == two
+
+
+def test_workers_end_when_their_launcher_is_killed(tmp_path: Path) -> None:
+    suite = write_suite(tmp_path, epochs=500)
+    command = [sys.executable, "-m", "o2obench", "suite", str(suite), "--jobs", "1"]
+    launcher = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL)
+    _wait_for(lambda: bool(list(tmp_path.rglob("progress.json"))))
+    launcher.kill()
+    launcher.wait()
+    _wait_for(lambda: not list(tmp_path.rglob("progress.json")), 15)
+    assert "interrupted" in states(tmp_path / "results").values()
+
+
+def test_two_launchers_do_not_run_the_same_run_twice(tmp_path: Path) -> None:
+    suite = write_suite(tmp_path, epochs=5)
+    command = [sys.executable, "-m", "o2obench", "suite", str(suite), "--jobs", "2", "--no-report"]
+    both = [subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    outputs = [process.communicate(timeout=100)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], outputs
+    assert set(states(tmp_path / "results").values()) == {"done"}
+    [plan] = plans(tmp_path / "results")
+    for run in plan.runs:
+        updates = [line for line in RunFolder(tmp_path / "results", run.id).timings.read_text().splitlines()]
+        assert len(updates) == len(set(updates)) <= 5, "timings keep lost work: more rows mean a second run"
+
+
+def test_a_worker_that_dies_without_a_word_is_recorded(tmp_path: Path) -> None:
+    suite = write_suite(tmp_path, epochs=500)
+    command = [sys.executable, "-m", "o2obench", "suite", str(suite), "--jobs", "1", "--no-report"]
+    launcher = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, text=True)
+    _wait_for(lambda: bool(list(tmp_path.rglob("progress.json"))))
+    workers = subprocess.run(["pgrep", "-P", str(launcher.pid)], capture_output=True, text=True).stdout.split()
+    os.kill(int(workers[0]), signal.SIGKILL)
+    _wait_for(lambda: bool(list(tmp_path.rglob("FAILED"))))
+    launcher.send_signal(signal.SIGINT)
+    out, _ = launcher.communicate(timeout=60)
+    failed = [file.read_text() for file in tmp_path.rglob("FAILED")]
+    assert any("was killed by signal 9" in text for text in failed), (failed, out)
+
+
+def _wait_for(true: object, seconds: float = 60.0) -> None:
+    assert callable(true)
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
