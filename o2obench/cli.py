@@ -27,6 +27,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+data_app = typer.Typer(help="Look at data sets, check them, collect one.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
 Results = Annotated[Path, typer.Option(help="The results folder.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")]
 Threads = Annotated[int, typer.Option(min=1, help="CPU threads per run.")]
@@ -190,27 +193,40 @@ def list_() -> None:
         print(f"  {name:<28} {found.env.id}, {where}")
 
 
-@app.command()
-def data(
-    action: Annotated[str, typer.Argument(help="list, info or check.")],
-    name: Annotated[str, typer.Argument(help="A data set's name, or for check a file.")] = "",
-    env: Annotated[str, typer.Option(help="The environment, when checking a file.")] = "",
-) -> None:
-    """Look at data sets: `data list`, `data info NAME`, `data check NAME` or `data check FILE --env ID`."""
+@data_app.command("list")
+def data_list() -> None:
+    """List the known data sets: environment, reference scores, where they are."""
     from .dataset import describe
 
-    if action not in describe.ACTIONS:
-        raise BadInput(f"data {action}: not known; use one of: {', '.join(describe.ACTIONS)}")
-    print(describe.ACTIONS[action](name, env))
+    print(describe.list_text())
 
 
-@app.command()
-def collect(
-    env: Annotated[str, typer.Argument(help="An environment's id, for example InvertedDoublePendulum-v4.")],
+@data_app.command("info")
+def data_info(name: Annotated[str, typer.Argument(help="A data set's name.")]) -> None:
+    """Show what a data set holds: episodes, returns, ends, hash."""
+    from .dataset import describe
+
+    print(describe.info_text(name))
+
+
+@data_app.command("check")
+def data_check(
+    name: Annotated[str, typer.Argument(help="A data set's name or an HDF5 file.")],
+    env: Annotated[str, typer.Option(help="The environment, when checking a file.")] = "",
+) -> None:
+    """Check keys, shapes, values and episode ends of a data set."""
+    from .dataset import describe
+
+    print(describe.check_text(name, env))
+
+
+@data_app.command("collect")
+def data_collect(
+    env: Annotated[str, typer.Argument(help="An environment's id, for example Reacher-v4.")],
     file: Annotated[Path, typer.Argument(help="The HDF5 file to write; it must not exist.")],
-    steps: Annotated[int, typer.Option(min=1, help="Environment steps of SAC to record.")] = 50_000,
+    steps: Annotated[int, typer.Option(min=1, help="Environment steps of SAC to record.")] = 40_000,
     seed: Annotated[int, typer.Option(min=0)] = 0,
-    threads: Threads = 2,
+    threads: Threads = 1,
 ) -> None:
     """Train SAC from scratch and record its replay as a data set (obs, actions, qpos, qvel ...)."""
     from .dataset.collect import collect_replay

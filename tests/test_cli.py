@@ -85,7 +85,6 @@ def test_dry_run_starts_nothing(tmp_path: Path, o2obench: Command) -> None:
         (("report", "empty"), "empty: no suite was run here (found: none)"),
         (("status", "empty"), "empty: no suite was run here (found: none)"),
         (("data", "info", "hoper"), "dataset hoper: no reference scores are known"),
-        (("data", "look"), "data look: not known; use one of: list, info, check"),
         (("data", "check", "x.hdf5"), "x.hdf5: name the environment with --env"),
         (("check", "nave"), "algorithm nave: not known"),
         (("new", "Bad-Name"), "new Bad-Name: the name must be lower-case letters"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from . import find, names
 from .hdf5 import read_transitions
 
 
-def list_text(name: str, env: str) -> str:
+def list_text() -> str:
     """Return one line per known data set: environment, reference scores, where it is."""
     lines = []
     for known in names():
@@ -28,7 +27,7 @@ def list_text(name: str, env: str) -> str:
     return "\n".join(lines)
 
 
-def info_text(name: str, env: str) -> str:
+def info_text(name: str) -> str:
     """Return the facts of a data set: rows, episodes, returns and scores, ends, saturation, hash."""
     found = find(name)
     data = found.load()
@@ -61,8 +60,6 @@ def check_text(name: str, env: str) -> str:
     returns, _ = episode_returns(data)
     return f"{name}: good, {len(data):,} rows, {len(returns):,} episodes"
 
-
-ACTIONS: dict[str, Callable[[str, str], str]] = {"list": list_text, "info": info_text, "check": check_text}
 
 
 def episode_returns(data: Transitions) -> tuple[np.ndarray, np.ndarray]:
