@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -48,8 +49,6 @@ SAC_OPTIONS = SacOptions((32, 32), 0.99, 0.005, -2.0)
 
 
 def make_model(seeds: tuple[int, ...] = (0,), **changes: Any) -> Ensemble:
-    from dataclasses import replace
-
     return Ensemble(seeds, OBS, ACT, replace(OPTIONS, **changes), "cpu")
 
 
@@ -161,24 +160,20 @@ def fit_on(data: Transitions, model: Ensemble, seeds: tuple[int, ...] = (0,), he
 
 
 def test_t3_a_constant_change_is_learnt_in_raw_units() -> None:
-    from dataclasses import replace
-
     data = random_transitions(1000)
     data = replace(data, next_obs=data.obs + np.float32(3.0), reward=np.full(1000, 7.0, np.float32))
-    model = make_model(passes=25)
+    model = make_model(passes=40, rate=3e-3)
     fit = fit_on(data, model)
     fit.start()
     while not fit.turn():
         pass
     batch = fit.replay.take(torch.arange(200)[None])
-    mean = model.predict(model.inputs(batch.obs, batch.action).unsqueeze(1)).mean
+    mean = model.predict(model.inputs(batch.obs, batch.action).unsqueeze(1)).mean.detach()
     bias = (mean.mean((0, 1, 2)) - torch.tensor([3.0, 3.0, 3.0, 3.0, 7.0])).abs()
-    assert float(bias.max()) < 2e-2, bias
+    assert float(bias.max()) < 1e-2, bias
 
 
 def test_t4_the_scaler_sees_training_rows_only_and_constants_get_one() -> None:
-    from dataclasses import replace
-
     data = random_transitions(300)
     obs = data.obs.copy()
     obs[:, 1] = 5.0
@@ -518,11 +513,10 @@ def test_t20_good_weights_survive_a_harmful_training_set() -> None:
     while not fit.turn():
         pass
     kept = [p.detach().clone() for p in model.net.parameters()]
-    from dataclasses import replace
-
     rows = np.arange(400)
-    reward = np.where(rows < 100, good.reward, 500.0).astype(np.float32)  # held-out rows stay true
-    harmful = fit_on(replace(good, reward=reward), model)
+    bad = np.where(rows < 100, 0.0, 500.0).astype(np.float32)  # held-out rows stay true
+    changed = replace(good, reward=good.reward + bad, next_obs=good.next_obs + bad[:, None])
+    harmful = fit_on(changed, model)
     harmful.start()
     while not harmful.turn():
         pass
@@ -545,7 +539,7 @@ def test_t21_the_reward_is_last_and_observations_keep_their_order() -> None:
 
 
 def test_a_pack_in_which_one_fit_stops_early_equals_the_single_runs() -> None:
-    settings_ = {"model_passes": 12, "model_pass_steps": 4, "patience": 1, "model_rate": 2e-2}
+    settings_ = {"model_passes": 8, "model_pass_steps": 4, "patience": 2, "model_rate": 5e-3}
 
     def lived(seeds: tuple[int, ...]) -> tuple[Any, list[int]]:
         agent = make_agent("mopo", seeds, **settings_)

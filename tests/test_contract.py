@@ -1,0 +1,85 @@
+"""Every registered algorithm keeps the agent contract; and the contract notices those that do not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from o2obench import contract, registry
+from o2obench.agent import Metrics
+
+BROKEN = {"toy_breaks", "toy_diverges"}
+NAMES = [name for name in registry.names() if name not in BROKEN]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("holds", contract.CHECKS, ids=lambda check: check.__name__)
+def test_contract(holds: Callable[[str], None], name: str) -> None:
+    holds(name)
+
+
+def break_toy(monkeypatch: pytest.MonkeyPatch, attribute: str, value: Any) -> None:
+    import toy_o2o
+
+    contract._pretrained.cache_clear()
+    monkeypatch.setattr(toy_o2o.Toy, attribute, value)
+
+
+def test_out_of_bounds_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    break_toy(monkeypatch, "act", lambda self, obs, explore: 3 * obs[..., :2])
+    with pytest.raises(AssertionError, match="outside"):
+        contract.acts_in_bounds("toy_tune")
+
+
+def test_a_trace_of_evaluation_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def act(self: Any, obs: Any, explore: bool) -> Any:
+        self.noise[0].normal()
+        return np.tanh(obs @ self.weights).astype(np.float32)
+
+    break_toy(monkeypatch, "act", act)
+    with pytest.raises(AssertionError, match="changed by an evaluation: /noise"):
+        contract.evaluation_leaves_no_trace("toy_tune")
+
+
+def test_global_randomness_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    break_toy(monkeypatch, "observe", lambda self, step: np.random.normal())  # noqa: NPY002
+    with pytest.raises(AssertionError, match="a global random state was moved"):
+        contract.global_randomness_untouched("toy_tune")
+
+
+def test_a_forgotten_part_of_the_state_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    import toy_o2o
+
+    whole = toy_o2o.Toy.load_state_dict
+
+    def forgetful(self: Any, state: Any) -> None:
+        kept = self.rows
+        whole(self, state)
+        self.rows = kept
+
+    break_toy(monkeypatch, "load_state_dict", forgetful)
+    with pytest.raises(AssertionError, match="differs after"):
+        contract.resume_is_straight("toy_tune")
+
+
+def test_coupled_seeds_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    import toy_o2o
+
+    def work(self: Any, stage: str) -> Iterator[Metrics]:
+        self.weights = self.weights + 1e-6 * self.weights.mean()
+        yield {}
+
+    monkeypatch.setattr(toy_o2o.ToyTune, "work", work)
+    with pytest.raises(AssertionError, match="depends on the neighbour: /weights"):
+        contract.neighbours_do_not_matter("toy_tune")
+
+
+def test_updates_that_do_nothing_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    import toy_o2o
+
+    monkeypatch.setattr(toy_o2o.ToyTune, "work", lambda self, stage: iter(()))
+    with pytest.raises(AssertionError, match="none was done"):
+        contract.updates_change_weights("toy_tune")

@@ -1,0 +1,63 @@
+"""Ten updates of every algorithm come out as they always did.
+
+When this fails on purpose: raise the algorithm's ``version`` (or ``KIT_VERSION``), write it under
+"Changes results" in CHANGELOG.md, and run ``pytest tests/test_golden.py --update-golden``.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from o2obench import contract, registry
+from o2obench.agent import Transitions
+from o2obench.env import Interaction, find_env
+
+GOLDEN = Path(__file__).with_name("golden") / "ten_updates.json"
+NAMES = [name for name in registry.names() if not name.startswith("toy_")]
+
+
+def after_ten_updates(name: str) -> list[float]:
+    """Return 20 numbers of the state that the algorithm hands over after (at least) ten updates."""
+    contract._pretrained.cache_clear()
+    agent = contract.build(name, (0,))
+    life = Interaction(find_env(contract.ENV), 0)
+    for stage in type(agent).stages(agent.config, agent.task.budget):
+        agent.begin(stage.name)
+        _work(agent, stage.name)
+        for _ in range(stage.env_steps):
+            if agent.updates >= 10:
+                break
+            step, _ = life.step(agent.act(life.obs[None, None], explore=True)[0, 0])
+            agent.observe(Transitions(*(getattr(step, n)[None] for n in step.__dataclass_fields__)))
+            _work(agent, stage.name)
+    arrays = [v for v in contract.leaves(agent.handover()).values() if isinstance(v, np.ndarray) and v.dtype.kind == "f"]
+    sizes = [float(np.abs(array).mean()) for array in arrays]
+    picked = np.linspace(0, len(sizes) - 1, 17).round().astype(int)
+    actions = agent.act(contract._observations(1, 3), explore=False).ravel()[:3]
+    return [*(sizes[i] for i in picked), *map(float, actions)]
+
+
+def _work(agent: Any, stage: str) -> None:
+    for _ in agent.work(stage):
+        pass
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_ten_updates(name: str, update_golden: bool) -> None:
+    agent = registry.algorithm(name)
+    found = {"version": [agent.version, agent.kit_version], "numbers": after_ten_updates(name)}
+    golden = json.loads(GOLDEN.read_text()) if GOLDEN.exists() else {}
+    if update_golden:
+        golden[name] = found
+        GOLDEN.parent.mkdir(exist_ok=True)
+        GOLDEN.write_text(json.dumps(golden, indent=1, sort_keys=True) + "\n")
+    kept = golden.get(name)
+    assert kept, f"no golden numbers for {name}; run with --update-golden"
+    message = "the numbers changed: raise the version, note it in CHANGELOG.md, run with --update-golden"
+    assert found["version"] == kept["version"], message
+    assert np.allclose(found["numbers"], kept["numbers"], rtol=1e-4, atol=1e-6), message
