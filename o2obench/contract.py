@@ -37,6 +37,7 @@ ENV, DATA = "PointMass-v0", "pointmass-mixed-v0"
 
 def check(name: str, say: Callable[[str], None]) -> bool:
     """Run every check on algorithm ``name``; say what holds and what does not; return whether all do."""
+    registry.algorithm(name)
     holds = True
     for test in CHECKS:
         title = (test.__doc__ or "").split("\n")[0].rstrip(".")

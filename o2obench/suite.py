@@ -222,14 +222,14 @@ def single(
         chosen[key] = parse_scalar(value)
         where["algorithms", 0, algorithm, key] = f"--set {text}"
     epochs, steps, every = budget
-    value = {
+    suite = {
         "algorithms": [{algorithm: chosen}],
         "datasets": [data],
         "seeds": [seed],
         "offline": {"epochs": epochs, "evaluate_every": min(epochs, Offline().evaluate_every)},
         "online": {"steps": steps, "evaluate_every": every},
     }
-    return expand(Located(value, where), f"{algorithm} on {data}", narrow)
+    return expand(Located(suite, where), f"{algorithm} on {data}", narrow)
 
 
 @dataclass(frozen=True)

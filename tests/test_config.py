@@ -39,7 +39,9 @@ def problem(tmp_path: Path, text: str) -> str:
 
 def test_scalars_follow_yaml_1_2(tmp_path: Path) -> None:
     file = tmp_path / "v.yaml"
-    file.write_text("a: 1e-3\nb: no\nc: 010\nd: 1:30\ne: 1_000\nf: .inf\ng: ~\nh: true\ni: '5'\nj: 2001-01-01\n")
+    file.write_text(
+        "a: 1e-3\nb: no\nc: 010\nd: 1:30\ne: 1_000\nf: .inf\ng: ~\nh: true\ni: '5'\nj: 2001-01-01\n"
+    )
     assert read_yaml(file).value == {
         **{"a": 0.001, "b": "no", "c": 10, "d": "1:30", "e": 1000, "f": float("inf"), "g": None, "h": True},
         **{"i": "5", "j": "2001-01-01"},
@@ -72,18 +74,28 @@ def test_yaml_that_cannot_be_meant_is_refused(tmp_path: Path, text: str, message
         ("epochs: 2", "epoch: 2", "s.yaml:7:11: offline.epoch: unknown key; did you mean epochs?"),
         ("epochs: 2", "epochs: -2", "s.yaml:7:11: offline.epochs: input should be greater than 0, got -2"),
         ("epochs: 2", "epochs: 2.5", "s.yaml:7:11: offline.epochs: input should be a valid integer"),
-        ("steps: 100", "steps: '100'", "s.yaml:8:10: online.steps: input should be a valid integer, got '100'"),
+        (
+            "steps: 100",
+            "steps: '100'",
+            "s.yaml:8:10: online.steps: input should be a valid integer, got '100'",
+        ),
         ("toy_offline", "toy_offlin", "algorithm toy_offlin: not known; did you mean toy_offline?"),
         ("mixed-v0", "mixd-v0", "did you mean pointmass-mixed-v0?"),
         ("rate: [0.1, 0.2]", "rat: [0.1, 0.2]", "s.yaml:4:16: toy_tune.rat: unknown key; did you mean rate?"),
-        ("rate: [0.1, 0.2]", "rate: [0.1, fast]", "s.yaml:4:16: toy_tune.rate: input should be a valid number"),
+        (
+            "rate: [0.1, 0.2]",
+            "rate: [0.1, fast]",
+            "s.yaml:4:16: toy_tune.rate: input should be a valid number",
+        ),
         ('"toy {rate}"', '"toy {speed}"', "label: 'toy {speed}' names an option not set here"),
         ("seeds: 2", "seeds: [1, 1]", "s.yaml:6:1: seeds: [1, 1] holds one seed twice"),
         ("seeds: 2", "seeds: 0", "s.yaml:6:1: seeds: input should be greater than 0"),
         ("algorithms:\n", "algorithms: []\nx:\n", "s.yaml:2:1: algorithms: list should have at least 1 item"),
     ],
 )
-def test_a_wrong_suite_names_file_line_key_and_remedy(tmp_path: Path, old: str, new: str, message: str) -> None:
+def test_a_wrong_suite_names_file_line_key_and_remedy(
+    tmp_path: Path, old: str, new: str, message: str
+) -> None:
     assert old in GOOD
     found = problem(tmp_path, GOOD.replace(old, new))
     assert message in found
@@ -98,7 +110,17 @@ def test_all_problems_are_listed_at_once(tmp_path: Path) -> None:
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_misspelt_key_is_never_taken(tmp_path: Path, data: st.DataObject) -> None:
-    keys = ["title", "algorithms", "datasets", "seeds", "offline", "epochs", "evaluate_every", "online", "steps"]
+    keys = [
+        "title",
+        "algorithms",
+        "datasets",
+        "seeds",
+        "offline",
+        "epochs",
+        "evaluate_every",
+        "online",
+        "steps",
+    ]
     key = data.draw(st.sampled_from(keys))
     at = data.draw(st.integers(0, len(key) - 1))
     letter = data.draw(st.sampled_from("abcdefghijklmnopqrstuvwxyz_"))
@@ -205,5 +227,5 @@ def test_every_suite_resolves_as_far_as_its_data_are_here(tmp_path: Path) -> Non
 def test_a_damaged_plan_is_refused(tmp_path: Path) -> None:
     file = expand_text(tmp_path, GOOD).write(tmp_path)
     file.write_text(file.read_text().replace('"rate": 0.1', '"rate": 0.3'))
-    with pytest.raises(BadInput, match="not a plan .*start the suite again"):
+    with pytest.raises(BadInput, match=r"not a plan .*start the suite again"):
         read_plan(file)

@@ -70,7 +70,10 @@ def test_without_next_observations_none_runs_over_an_end(tmp_path: Path) -> None
 
 def test_rewards_of_shape_n_1_and_float64_are_accepted(tmp_path: Path) -> None:
     arrays = good_arrays()
-    arrays |= {"rewards": arrays["rewards"][:, None], "observations": arrays["observations"].astype(np.float64)}
+    arrays |= {
+        "rewards": arrays["rewards"][:, None],
+        "observations": arrays["observations"].astype(np.float64),
+    }
     assert read_transitions(write(tmp_path / "a.hdf5", arrays), HOPPER).reward.shape == (60,)
 
 
@@ -94,7 +97,10 @@ def put(key: str, index: Any, value: float) -> Callable[[dict[str, Any]], None]:
     [
         (lambda a: a.pop("rewards"), ":/rewards: missing; the D4RL layout needs it"),
         (lambda a: a.pop("timeouts"), ":/timeouts: missing"),
-        (change("observations", lambda x: x[:, :10]), ":/observations: shape (60, 10), expected (60, 11) for Hopper"),
+        (
+            change("observations", lambda x: x[:, :10]),
+            ":/observations: shape (60, 10), expected (60, 11) for Hopper",
+        ),
         (change("actions", lambda x: x[:50]), ":/actions: shape (50, 3), expected (60, 3)"),
         (change("rewards", lambda x: x[:59]), ":/rewards: shape (59,), expected (60,)"),
         (change("observations", lambda x: x.astype("S8")), ":/observations: type |S8, expected numbers"),
@@ -102,7 +108,10 @@ def put(key: str, index: Any, value: float) -> Callable[[dict[str, Any]], None]:
         (put("rewards", 9, np.inf), ":/rewards[9]: not finite"),
         (put("actions", (3, 1), 1.5), ":/actions[3, 1]: 1.5 is outside [-1.0, 1.0] of Hopper-v4"),
         (change("terminals", lambda x: x.astype(int) * 2), ":/terminals[19]: 2, expected 0 or 1"),
-        (put("timeouts", 39, False), ":/next_observations[39]: differs from observations[40] although no episode ends"),
+        (
+            put("timeouts", 39, False),
+            ":/next_observations[39]: differs from observations[40] although no episode ends",
+        ),
         (put("next_observations", (5, 0), 50.0), ":/next_observations[5]: differs from observations[6]"),
     ],
 )
@@ -186,5 +195,5 @@ def test_toy_data_are_always_the_same() -> None:
 
 
 def test_other_bytes_than_planned_are_refused() -> None:
-    with pytest.raises(BadInput, match="SHA-256 is .*, the run was planned on 000000000000"):
+    with pytest.raises(BadInput, match=r"SHA-256 is .*, the run was planned on 000000000000"):
         dataset.find("reacher-replay-v0").load("0" * 64)

@@ -35,7 +35,11 @@ def after_ten_updates(name: str) -> list[float]:
             step, _ = life.step(agent.act(life.obs[None, None], explore=True)[0, 0])
             agent.observe(Transitions(*(getattr(step, n)[None] for n in step.__dataclass_fields__)))
             _work(agent, stage.name)
-    arrays = [v for v in contract.leaves(agent.handover()).values() if isinstance(v, np.ndarray) and v.dtype.kind == "f"]
+    arrays = [
+        v
+        for v in contract.leaves(agent.handover()).values()
+        if isinstance(v, np.ndarray) and v.dtype.kind == "f"
+    ]
     sizes = [float(np.abs(array).mean()) for array in arrays]
     picked = np.linspace(0, len(sizes) - 1, 17).round().astype(int)
     actions = agent.act(contract._observations(1, 3), explore=False).ravel()[:3]
@@ -50,7 +54,10 @@ def _work(agent: Any, stage: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_ten_updates(name: str, update_golden: bool) -> None:
     agent = registry.algorithm(name)
-    found = {"version": [agent.version, agent.kit_version], "numbers": after_ten_updates(name)}
+    found: dict[str, Any] = {
+        "version": [agent.version, agent.kit_version],
+        "numbers": after_ten_updates(name),
+    }
     golden = json.loads(GOLDEN.read_text()) if GOLDEN.exists() else {}
     if update_golden:
         golden[name] = found

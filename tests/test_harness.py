@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ def compute(plan: Plan, results: Path, options: Options = Options()) -> None:  #
         execute([run], results, options)
 
 
-def rows(results: Path, run: Run) -> list[dict[str, object]]:
+def rows(results: Path, run: Run) -> list[dict[str, Any]]:
     return list(read_journal(RunFolder(results, run.id).scores))
 
 
@@ -39,10 +40,10 @@ def test_rows_of_a_run_stand_at_the_clocks_of_the_protocol(tmp_path: Path) -> No
     plan = toy_plan(seeds=1)
     compute(plan, tmp_path)
     offline, tune = plan.runs
-    found = [(r["stage"], r["env_steps"], r["updates"], len(r["returns"])) for r in rows(tmp_path, offline)]  # type: ignore[arg-type]
+    found = [(r["stage"], r["env_steps"], r["updates"], len(r["returns"])) for r in rows(tmp_path, offline)]
     assert found == [("look", 0, 0, 50), ("imitate", 0, 1000, 50)]
-    found = [(r["stage"], r["env_steps"], len(r["returns"])) for r in rows(tmp_path, tune)]  # type: ignore[arg-type]
-    assert found == [("start", 0, 50), ("tune", 50, 10), ("tune", 100, 10), ("tune", 120, 50)]
+    tuned = [(r["stage"], r["env_steps"], len(r["returns"])) for r in rows(tmp_path, tune)]
+    assert tuned == [("start", 0, 50), ("tune", 50, 10), ("tune", 100, 10), ("tune", 120, 50)]
 
 
 def test_row_0_of_tuning_equals_the_last_row_of_pretraining(tmp_path: Path) -> None:
@@ -122,7 +123,7 @@ def test_a_pack_interrupted_goes_on_as_a_pack_or_alone(tmp_path: Path) -> None:
 def test_a_diverging_seed_ends_alone(tmp_path: Path) -> None:
     plan = toy_plan("toy_diverges", seeds=3)
     execute(by_name(plan, "toy_offline"), tmp_path, Options())
-    with pytest.raises(Diverged, match="norm after .* updates in stage tune is not finite"):
+    with pytest.raises(Diverged, match=r"norm after .* updates in stage tune is not finite"):
         execute(by_name(plan, "toy_diverges"), tmp_path, Options())
     states = [RunFolder(tmp_path, run.id).state() for run in by_name(plan, "toy_diverges")]
     assert states == ["done", "diverged", "done"]
@@ -148,7 +149,9 @@ def test_a_run_that_is_done_is_not_touched(tmp_path: Path) -> None:
     compute(plan, tmp_path)
     before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p.is_file() and p.name != "lease"}
     compute(plan, tmp_path)
-    assert before == {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p.is_file() and p.name != "lease"}
+    assert before == {
+        p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p.is_file() and p.name != "lease"
+    }
 
 
 def test_what_remains_of_a_finished_run_is_its_handover(tmp_path: Path) -> None:
@@ -243,10 +246,10 @@ def test_identity_is_what_is_computed() -> None:
 def test_states_of_a_pack_can_be_cut_and_joined() -> None:
     from o2obench.agent import stack_seeds, take_seed
 
-    state = {"a": np.arange(6).reshape(3, 2), "b": {"c": np.ones((3, 1)), "d": 5}}
+    state: dict[str, Any] = {"a": np.arange(6).reshape(3, 2), "b": {"c": np.ones((3, 1)), "d": 5}}
     singles = [take_seed(state, i) for i in range(3)]
     joined = stack_seeds(singles)
-    assert np.array_equal(joined["a"], state["a"])  # type: ignore[arg-type]
+    assert np.array_equal(joined["a"], state["a"])
     assert joined["b"]["d"] == 5
     with pytest.raises(ValueError, match="same clock"):
         stack_seeds([{"n": 1}, {"n": 2}])

@@ -59,7 +59,9 @@ def make_agent(name: str = "naive", seeds: tuple[int, ...] = (0,), steps: int = 
         small |= {"n_init": 20, "model_every": 20, "updates_per_step": 2}
     task = Task(OBS, ACT, 50, seeds, left_the_field, Budget(1000, steps))
     data = mixed_data(400)
-    return agent(task, agent.Config.model_validate({**small, **config}), data if agent.uses_data else data[:0])
+    return agent(
+        task, agent.Config.model_validate({**small, **config}), data if agent.uses_data else data[:0]
+    )
 
 
 def random_transitions(n: int, seed: int = 0) -> Transitions:
@@ -86,7 +88,9 @@ def feed(agent: Any, steps: int) -> None:
 @settings(max_examples=20, deadline=None)
 def test_t1_log_variance_is_bounded_and_its_gradient_lives(scale: float) -> None:
     model = make_model()
-    raw = (scale * torch.randn(1, 7, 50, OBS + 1, generator=torch.Generator().manual_seed(0))).requires_grad_()
+    raw = (
+        scale * torch.randn(1, 7, 50, OBS + 1, generator=torch.Generator().manual_seed(0))
+    ).requires_grad_()
     bounded = model.bound(raw)
     slack = math.log1p(math.exp(-10.5))
     assert bool((bounded >= -10).all())
@@ -146,7 +150,9 @@ def test_t3_zero_weights_predict_no_change() -> None:
         model.min_log_var.fill_(-40)
         model.max_log_var.fill_(-39)
     obs = torch.randn(1, 20, OBS)
-    next_obs, reward, _ = model.step(obs, torch.zeros(1, 20, ACT), torch.rand(1, 20), torch.randn(1, 20, OBS + 1))
+    next_obs, reward, _ = model.step(
+        obs, torch.zeros(1, 20, ACT), torch.rand(1, 20), torch.randn(1, 20, OBS + 1)
+    )
     assert torch.allclose(next_obs, obs, atol=1e-6)
     assert torch.allclose(reward, torch.zeros(1, 20), atol=1e-6)
 
@@ -282,7 +288,9 @@ def test_t6_rollouts_store_living_branches_only() -> None:
     roll(agent, 40)
     assert 40 <= int(agent.replay.fill[0]) <= 120
     agent = make_agent("mopo", horizon=(0, 1, 3, 3), rollout_rows=40)
-    object.__setattr__(agent.task, "terminal", lambda obs, action, next_obs: torch.ones(obs.shape[:2], dtype=bool))
+    object.__setattr__(
+        agent.task, "terminal", lambda obs, action, next_obs: torch.ones(tuple(obs.shape[:2])).bool()
+    )
     roll(agent, 40)
     assert int(agent.replay.fill[0]) == 40, "all branches end after their first step"
     stored = agent.replay.take(agent.replay.ring_base[:, None] + torch.arange(40))
@@ -300,7 +308,9 @@ def test_t6_elites_are_drawn_per_row_and_only_elites() -> None:
     model.elites[:] = torch.tensor([6, 1, 3, 0, 5])
     rows = 500
     choice = Streams((0,), "cpu").uniform("elites", rows)
-    _, reward, _ = model.step(torch.zeros(1, rows, OBS), torch.zeros(1, rows, ACT), choice, torch.zeros(1, rows, OBS + 1))
+    _, reward, _ = model.step(
+        torch.zeros(1, rows, OBS), torch.zeros(1, rows, ACT), choice, torch.zeros(1, rows, OBS + 1)
+    )
     chosen = reward[0].round().int().tolist()
     assert set(chosen) == {6, 1, 3, 0, 5}
     assert min(chosen.count(k) for k in (6, 1, 3, 0, 5)) > 60
@@ -317,7 +327,10 @@ def test_t6_the_ring_has_the_capacity_of_its_formula_and_keeps_the_newest() -> N
         alive = torch.tensor([[True, True, True, True], [True, False, True, False]])
         replay.push(torch.full((2, 4, width), float(k)), alive)
     assert replay.fill.tolist() == [10, 8]
-    kept = [sorted(replay.rows[base : base + fill, 0].tolist()) for base, fill in zip(replay.ring_base, replay.fill, strict=True)]
+    kept = [
+        sorted(replay.rows[base : base + fill, 0].tolist())
+        for base, fill in zip(replay.ring_base, replay.fill, strict=True)
+    ]
     assert kept[0] == [1.0] * 2 + [2.0] * 4 + [3.0] * 4
     assert kept[1] == [0.0] * 2 + [1.0] * 2 + [2.0] * 2 + [3.0] * 2
 
@@ -443,7 +456,8 @@ def test_t19_the_log_density_is_that_of_the_squashed_gaussian() -> None:
     squashed = torch.distributions.TransformedDistribution(
         gaussian, [torch.distributions.transforms.TanhTransform(cache_size=1)]
     )
-    expected = squashed.log_prob(torch.tanh(mean + log_std.exp() * noise).clamp(-0.999999, 0.999999)).sum(-1)
+    clipped = torch.tanh(mean + log_std.exp() * noise).clamp(-0.999999, 0.999999)
+    expected = squashed.log_prob(clipped).sum(-1)  # type: ignore[no-untyped-call]
     inside = (action.abs() < 0.999).all(-1)
     assert torch.allclose(log_prob[inside], expected[inside], atol=1e-3)
 
@@ -462,7 +476,9 @@ def test_adam_is_torchs_adam_and_a_masked_seed_stands_still() -> None:
     kept = [t[1].clone() for t in (mine, own.mean[0], own.square[0], own.steps)]
     moved = mine[0].clone()
     own.step([torch.randn(2, 5, 3)], 3e-3, torch.tensor([True, False]))
-    assert all(torch.equal(a, b[1]) for a, b in zip(kept, (mine, own.mean[0], own.square[0], own.steps), strict=True))
+    assert all(
+        torch.equal(a, b[1]) for a, b in zip(kept, (mine, own.mean[0], own.square[0], own.steps), strict=True)
+    )
     assert not torch.equal(mine[0], moved)
 
 
@@ -525,7 +541,11 @@ def test_t20_good_weights_survive_a_harmful_training_set() -> None:
 
 def test_t21_the_reward_is_last_and_observations_keep_their_order() -> None:
     batch = Batch(
-        torch.zeros(1, 2, OBS), torch.zeros(1, 2, ACT), torch.full((1, 2), 9.0), torch.arange(8.0).view(1, 2, 4), torch.zeros(1, 2)
+        torch.zeros(1, 2, OBS),
+        torch.zeros(1, 2, ACT),
+        torch.full((1, 2), 9.0),
+        torch.arange(8.0).view(1, 2, 4),
+        torch.zeros(1, 2),
     )
     assert ensembles.target(batch).tolist() == [[[0, 1, 2, 3, 9], [4, 5, 6, 7, 9]]]
     replay = Replay(random_transitions(5), 1, (OBS, ACT), 1, 1, "cpu")
@@ -539,7 +559,7 @@ def test_t21_the_reward_is_last_and_observations_keep_their_order() -> None:
 
 
 def test_a_pack_in_which_one_fit_stops_early_equals_the_single_runs() -> None:
-    settings_ = {"model_passes": 8, "model_pass_steps": 4, "patience": 2, "model_rate": 5e-3}
+    settings_: dict[str, Any] = {"model_passes": 8, "model_pass_steps": 4, "patience": 2, "model_rate": 5e-3}
 
     def lived(seeds: tuple[int, ...]) -> tuple[Any, list[int]]:
         agent = make_agent("mopo", seeds, **settings_)
@@ -606,8 +626,8 @@ def test_effective_size_counts_rows_of_equal_weight() -> None:
 
 
 def test_mbpo_is_naive_once_what_differs_is_equal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Equalised: warm-up length, temperature rate, scaler refit, exploration in the warm-up, no pretraining."""
-    equal = {"n_init": 20, "alpha_rate": 1e-4, "refit_scaler": True, "horizon": (0, 1, 2, 2)}
+    """Equalised: warm-up length and exploration in it, temperature rate, scaler refit, no pretraining."""
+    equal: dict[str, Any] = {"n_init": 20, "alpha_rate": 1e-4, "refit_scaler": True, "horizon": (0, 1, 2, 2)}
     naive, mbpo = make_agent("naive", **equal), make_agent("mbpo", **equal)
     monkeypatch.setattr(type(mbpo), "explore", ModelBased.explore)
     obs = np.zeros((1, 1, OBS), np.float32)
@@ -621,7 +641,11 @@ def test_mbpo_is_naive_once_what_differs_is_equal(monkeypatch: pytest.MonkeyPatc
     for part in ("model", "sac"):
         mine, theirs = getattr(naive, part), getattr(mbpo, part)
         a = mine.parameters() if part == "model" else mine.actor.parameters() + mine.critics.parameters()
-        b = theirs.parameters() if part == "model" else theirs.actor.parameters() + theirs.critics.parameters()
+        b = (
+            theirs.parameters()
+            if part == "model"
+            else theirs.actor.parameters() + theirs.critics.parameters()
+        )
         assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
 
 

@@ -45,6 +45,8 @@ def test_half_the_gap_is_closed_on_all_seeds(monkeypatch: pytest.MonkeyPatch) ->
 
     from o2obench.kit.sac import Sac
 
-    monkeypatch.setattr(Sac, "update", lambda self, batch, noise, rates: batch.reward.new_zeros(4, len(SEEDS)))
+    monkeypatch.setattr(
+        Sac, "update", lambda self, batch, noise, rates: batch.reward.new_zeros(4, len(SEEDS))
+    )
     disabled = mean_returns_after_training(updates=100)
     assert not (disabled >= half).all(), f"the test is blind: {disabled} without a single update"

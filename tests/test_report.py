@@ -22,7 +22,9 @@ from .suites_for_tests import toy_plan
 @pytest.fixture(scope="module")
 def computed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, Path]:
     results = tmp_path_factory.mktemp("results")
-    plan = toy_plan({"toy_tune": {"rate": [0.1, 0.2], "label": "<script>alert({rate})</script>"}}, "toy_offline")
+    plan = toy_plan(
+        {"toy_tune": {"rate": [0.1, 0.2], "label": "<script>alert({rate})</script>"}}, "toy_offline"
+    )
     for run in plan.runs:
         execute([run], results, Options())
     plan.write(results)
@@ -47,7 +49,9 @@ def test_the_same_folders_give_the_same_bytes(computed: tuple[Plan, Path], tmp_p
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes(), file
 
 
-def test_the_page_is_self_contained_and_shows_names_as_text(computed: tuple[Plan, Path], tmp_path: Path) -> None:
+def test_the_page_is_self_contained_and_shows_names_as_text(
+    computed: tuple[Plan, Path], tmp_path: Path
+) -> None:
     [page] = write_report(computed[1], tmp_path)
 
     class Seen(HTMLParser):
@@ -56,7 +60,9 @@ def test_the_page_is_self_contained_and_shows_names_as_text(computed: tuple[Plan
 
         def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
             self.tags.append(tag)
-            self.outside += [v for k, v in attrs if k in ("src", "href") and v and v.startswith(("http", "//"))]
+            self.outside += [
+                v for k, v in attrs if k in ("src", "href") and v and v.startswith(("http", "//"))
+            ]
 
     seen = Seen()
     seen.feed(page.read_text())

@@ -16,7 +16,12 @@ ROOT = Path(__file__).parent.parent
 def run(*command: str | Path, cwd: Path, **environment: str) -> str:
     kept = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
     done = subprocess.run(
-        list(map(str, command)), cwd=cwd, env={**kept, **environment}, capture_output=True, text=True, timeout=170
+        list(map(str, command)),
+        cwd=cwd,
+        env={**kept, **environment},
+        capture_output=True,
+        text=True,
+        timeout=170,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -27,7 +32,18 @@ def test_the_wheel_lists_and_runs_without_the_checkout(tmp_path: Path) -> None:
     kept = shutil.ignore_patterns(".git", ".venv", "results", "reports", "build", "*.egg-info", "__pycache__")
     shutil.copytree(ROOT, source, ignore=kept)
     run(
-        *(sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-q", "-w", tmp_path, source),
+        *(
+            sys.executable,
+            "-m",
+            "pip",
+            "wheel",
+            "--no-deps",
+            "--no-build-isolation",
+            "-q",
+            "-w",
+            tmp_path,
+            source,
+        ),
         cwd=tmp_path,
     )
     [wheel] = tmp_path.glob("o2obench-*.whl")

@@ -61,7 +61,6 @@ def check_text(name: str, env: str) -> str:
     return f"{name}: good, {len(data):,} rows, {len(returns):,} episodes"
 
 
-
 def episode_returns(data: Transitions) -> tuple[np.ndarray, np.ndarray]:
     """Return raw return and length of every episode, the last and possibly cut one included."""
     starts = np.flatnonzero(data.episode_start)

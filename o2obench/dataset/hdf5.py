@@ -119,8 +119,8 @@ def _check_values(file: Path, arrays: dict[str, Array], env: EnvSpec) -> None:
         )
         if len(broken):
             problems.append(
-                f"{file}:/next_observations[{broken[0]}]: differs from observations[{broken[0] + 1}] although "
-                f"no episode ends there ({len(broken)} such rows); an end of an episode is not marked"
+                f"{file}:/next_observations[{broken[0]}]: differs from observations[{broken[0] + 1}] "
+                f"although no episode ends there ({len(broken)} such rows); an end of an episode is not marked"
             )
     if problems:
         raise BadInput(*problems)

@@ -114,7 +114,7 @@ class Ensemble:
 
         The papers write a Frobenius norm of the covariance; both reference codes use deviations.
         """
-        return (0.5 * prediction.log_var).exp().norm(dim=-1).amax(1)
+        return torch.linalg.vector_norm((0.5 * prediction.log_var).exp(), dim=-1).amax(1)
 
     def step(
         self, obs: Tensor, action: Tensor, choice: Tensor, noise: Tensor

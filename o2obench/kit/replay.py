@@ -67,7 +67,7 @@ class Replay:
 
     def unpack(self, rows: Tensor) -> Batch:
         """Return the columns of rows (..., width) as views."""
-        widths = (self.obs_dim, self.act_dim, 1, self.obs_dim, 1)
+        widths = [self.obs_dim, self.act_dim, 1, self.obs_dim, 1]
         obs, action, reward, next_obs, terminated = torch.split(rows, widths, -1)
         return Batch(obs, action, reward.squeeze(-1), next_obs, terminated.squeeze(-1))
 

@@ -11,7 +11,6 @@ import pandas as pd
 from ..results import seconds
 from ..suite import Plan
 
-
 DASH = "\N{EN DASH}"
 
 

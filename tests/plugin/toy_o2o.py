@@ -27,7 +27,9 @@ class Toy(Agent[ToyConfig]):
     def __init__(self, task: Task, config: ToyConfig, data: Transitions) -> None:
         super().__init__(task, config, data)
         self.data = data
-        self.weights = np.stack([generator(s, "init").normal(size=(task.obs_dim, task.act_dim)) for s in task.seeds])
+        self.weights = np.stack(
+            [generator(s, "init").normal(size=(task.obs_dim, task.act_dim)) for s in task.seeds]
+        )
         self.noise = [generator(seed, "noise") for seed in task.seeds]
         self.rows = [generator(seed, "rows") for seed in task.seeds]
         self.seen = np.zeros((len(task.seeds), 0, task.obs_dim))

@@ -1,0 +1,55 @@
+# o2obench: `make suite SUITE=quick` and `make test` work in a fresh clone; each sets itself up.
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+SUITE   ?= quick
+RESULTS ?= results
+REPORTS ?= reports
+ARGS    ?=
+
+export PYTHONSAFEPATH := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup suite report data check format test test-faults clean
+
+help: ## Show this help.
+	@grep -E '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+setup: $(READY) ## Make .venv with the pinned packages.
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name one with PYTHON=..."; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@touch $@
+
+suite: $(READY) ## Run a grid and write its report: SUITE=quick, ARGS="--seeds 5 --jobs 4".
+	$(BIN)/o2obench suite $(SUITE) --results $(RESULTS) --out $(REPORTS) $(ARGS)
+
+report: $(READY) ## Write the reports of all suites in RESULTS.
+	$(BIN)/o2obench report $(RESULTS) --out $(REPORTS)
+
+data: $(READY) ## List the data sets and check those that come with the package.
+	$(BIN)/o2obench data list
+	$(BIN)/o2obench data check reacher-replay-v0
+
+check: $(READY) ## Format, lint and types, as CI checks them.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(READY) ## Format the code and mend what ruff can mend.
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+test: $(READY) ## The unmarked tests: under 3 minutes on 2 cores, no network.
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal
+
+test-faults: $(READY) ## Many kills at random instants; takes minutes.
+	$(BIN)/python -m pytest -q -n 2 -m faults
+
+clean: ## Remove caches and the virtual environment; results stay.
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info
