@@ -6,6 +6,7 @@ the commands that need them.
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import sys
@@ -225,13 +226,17 @@ def data_collect(
     env: Annotated[str, typer.Argument(help="An environment's id, for example Reacher-v4.")],
     file: Annotated[Path, typer.Argument(help="The HDF5 file to write; it must not exist.")],
     steps: Annotated[int, typer.Option(min=1, help="Environment steps of SAC to record.")] = 40_000,
+    until: Annotated[
+        float,
+        typer.Option(help="End a training at this mean return of ten episodes; go on with the next seed."),
+    ] = math.inf,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     threads: Threads = 1,
 ) -> None:
     """Train SAC from scratch and record its replay as a data set (obs, actions, qpos, qvel ...)."""
     from .dataset.collect import collect_replay
 
-    collect_replay(env, file, steps, seed, threads)
+    collect_replay(env, file, steps, seed, threads, until)
 
 
 @app.command()

@@ -188,6 +188,9 @@ def expand(source: Located, name: str, narrow: Narrow = Narrow()) -> Plan:
     chosen = _narrowed("algorithms", sorted({entry.algorithm for entry in entries}), narrow.algorithms)
     builder = _Builder(suite, cut, narrow.defaults)
     builder.lines.update(dict.fromkeys(lines))
+    full_seeds = full.seeds if isinstance(full.seeds, int) else len(full.seeds)
+    if len(seeds) < full_seeds:
+        builder.lines[f"seeds = {len(seeds)} (full: {full_seeds})"] = None
     cells = [
         builder.cell(entry, data, seed)
         for entry in entries
@@ -356,7 +359,7 @@ def _reduction(shown: str, config: BaseModel, full: BaseModel, key: str, place: 
     now, before = getattr(config, key), getattr(full, key)
     if before is not None and (now is None or now > before):
         raise BadInput(f"{place}: reduced.{shown}: {now} is more than the full {before}")
-    return f"{shown} = {now} (full: {'until converged' if before is None else before})"
+    return f"{shown} = {now:,} (full: {'until converged' if before is None else f'{before:,}'})"
 
 
 def _reduce(full: SuiteFile, source: Located) -> tuple[Located, list[str]]:
@@ -371,7 +374,6 @@ def _reduce(full: SuiteFile, source: Located) -> tuple[Located, list[str]]:
             raise BadInput(f"{place}: reduced.{key}: unknown key; {nearest(key, known)}")
         if key == "seeds":
             value["seeds"] = cut
-            lines.append(f"seeds = {cut} (full: {full.seeds})")
         elif not isinstance(cut, dict):
             raise BadInput(f"{place}: reduced.{key}: expected options in braces, got {cut!r}")
         elif key in ("offline", "online"):

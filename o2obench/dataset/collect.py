@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shlex
 import sys
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .. import provenance, registry
-from ..agent import Array, Budget, Task, Transitions
+from ..agent import Agent, Array, Budget, Task, Transitions
 from ..env import EnvSpec, Interaction, find_env
 from ..errors import BadInput
 from ..files import sync_folder
@@ -20,10 +21,14 @@ from ..files import sync_folder
 COLUMNS = ("observations", "actions", "rewards", "terminals", "timeouts", "next_observations")
 
 
-def collect_replay(env_id: str, file: Path, steps: int, seed: int, threads: int) -> None:
-    """Write the replay of ``steps`` steps of SAC to ``file`` (HDF5) and a data card beside it (JSON).
+def collect_replay(
+    env_id: str, file: Path, steps: int, seed: int, threads: int, until: float = math.inf
+) -> None:
+    """Write ``steps`` rows of SAC's replay to ``file`` (HDF5) and a data card beside it (JSON).
 
-    Raises BadInput when the file exists: a data set is never overwritten.
+    A training ends when the mean return of its last ten episodes reaches ``until``, D4RL's way to a
+    medium-replay set; the next seed goes on until all rows are recorded. Raises BadInput when the file
+    exists: a data set is never overwritten.
     """
     if file.exists():
         raise BadInput(f"{file}: exists; a data set is never overwritten, choose another name")
@@ -31,18 +36,25 @@ def collect_replay(env_id: str, file: Path, steps: int, seed: int, threads: int)
     agent_class = registry.algorithm("sac")
     machine = provenance.compute("cpu", threads)
     provenance.apply(machine)
-    none = np.zeros((0, spec.obs_dim), np.float32)
-    flags = np.zeros(0, bool)
-    data = Transitions(none, np.zeros((0, spec.act_dim), np.float32), none[:, 0], none, flags, flags, flags)
-    assert spec.terminal is not None
-    task = Task(spec.obs_dim, spec.act_dim, spec.horizon, (seed,), spec.terminal, Budget(0, steps))
-    agent = agent_class(task, agent_class.Config(), data)
-    arrays, returns = _live(agent, spec, seed, steps)
+    rows: dict[str, list[Any]] = {key: [] for key in (*COLUMNS, "infos/qpos", "infos/qvel")}
+    returns: list[float] = []
+    trainings = []
+    while len(rows["rewards"]) < steps:
+        left = steps - len(rows["rewards"])
+        agent = _new_agent(agent_class, spec, seed + len(trainings), left)
+        own = _live(agent, spec, rows, left, until)
+        trainings.append({"seed": seed + len(trainings), "rows": left - steps + len(rows["rewards"])})
+        returns += own
+        print(
+            f"training {len(trainings)}: {len(own)} episodes, {len(rows['rewards'])}/{steps} rows", flush=True
+        )
+    arrays = {key: np.array(value) for key, value in rows.items() if value}
     card = {
         "dataset": file.stem,
         "environment": env_id,
         "command": "o2obench " + shlex.join(sys.argv[1:]),
-        "collector": {"algorithm": "sac", "config": agent.config.model_dump(mode="json"), "seed": seed},
+        "collector": {"algorithm": "sac", "config": agent.config.model_dump(mode="json")},
+        "trainings": trainings,
         "rows": steps,
         "episodes": len(returns),
         "returns": {
@@ -50,7 +62,6 @@ def collect_replay(env_id: str, file: Path, steps: int, seed: int, threads: int)
             "min": round(min(returns), 2),
             "median": round(float(np.median(returns)), 2),
             "max": round(max(returns), 2),
-            "last 20 episodes": round(float(np.mean(returns[-20:])), 2),
         },
         "terminated": int(arrays["terminals"].sum()),
         "compute": machine,
@@ -62,37 +73,41 @@ def collect_replay(env_id: str, file: Path, steps: int, seed: int, threads: int)
     print(f"{file}: {steps} rows, {len(returns)} episodes, returns {card['returns']}")
 
 
-def _live(agent: Any, spec: EnvSpec, seed: int, steps: int) -> tuple[dict[str, Array], list[float]]:
-    """Let the agent live and learn; return the recorded arrays and the returns of finished episodes."""
-    life = Interaction(spec, seed)
+def _new_agent(agent_class: type[Agent[Any]], spec: EnvSpec, seed: int, steps: int) -> Agent[Any]:
+    none, flags = np.zeros((0, spec.obs_dim), np.float32), np.zeros(0, bool)
+    actions = np.zeros((0, spec.act_dim), np.float32)
+    data = Transitions(none, actions, none[:, 0], none, flags, flags, flags)
+    assert spec.terminal is not None
+    budget = Budget(0, steps)
+    task = Task(spec.obs_dim, spec.act_dim, spec.horizon, (seed,), spec.terminal, budget)
+    return agent_class(task, agent_class.Config(), data)
+
+
+def _live(
+    agent: Agent[Any], spec: EnvSpec, rows: dict[str, list[Any]], steps: int, until: float
+) -> list[float]:
+    """Let the agent live and learn, append every step to ``rows``; return its episodes' returns."""
+    life = Interaction(spec, agent.task.seeds[0])
     simulator = getattr(life.env, "unwrapped", life.env)
-    rows: dict[str, list[Any]] = {key: [] for key in (*COLUMNS, "infos/qpos", "infos/qvel")}
     returns: list[float] = []
-    for k in range(steps):
+    for _ in range(steps):
         if hasattr(simulator, "data"):
             rows["infos/qpos"].append(simulator.data.qpos.copy())
             rows["infos/qvel"].append(simulator.data.qvel.copy())
-        action = agent.act(life.obs[None, None], explore=True)[0, 0]
-        step, finished = life.step(action)
-        values = (
-            step.obs,
-            spec.from_unit(step.action),
-            step.reward,
-            step.terminated,
-            step.truncated,
-            step.next_obs,
-        )
+        step, finished = life.step(agent.act(life.obs[None, None], explore=True)[0, 0])
+        values = (step.obs, spec.from_unit(step.action), step.reward)
+        values += (step.terminated, step.truncated, step.next_obs)
         for key, value in zip(COLUMNS, values, strict=True):
             rows[key].append(value)
-        if finished:
-            returns.append(finished.env_return)
-        agent.observe(Transitions(*(np.asarray(getattr(step, n))[None] for n in step.__dataclass_fields__)))
+        agent.observe(Transitions(*(getattr(step, name)[None] for name in step.__dataclass_fields__)))
         for _ in agent.work("tune"):
             pass
-        if (k + 1) % 2000 == 0:
-            recent = np.mean(returns[-10:]) if returns else float("nan")
-            print(f"{k + 1}/{steps} steps, {len(returns)} episodes, last ten return {recent:.1f}", flush=True)
-    return {key: np.array(value) for key, value in rows.items() if value}, returns
+        if finished:
+            returns.append(finished.env_return)
+            if len(returns) >= 10 and np.mean(returns[-10:]) >= until:
+                return returns
+    rows["timeouts"][-1] = np.asarray(not rows["terminals"][-1])
+    return returns
 
 
 def _write(file: Path, arrays: dict[str, Array], card: dict[str, Any]) -> None:

@@ -120,7 +120,7 @@ def _check_values(file: Path, arrays: dict[str, Array], env: EnvSpec) -> None:
         if len(broken):
             problems.append(
                 f"{file}:/next_observations[{broken[0]}]: differs from observations[{broken[0] + 1}] "
-                f"although no episode ends there ({len(broken)} such rows); an end of an episode is not marked"
+                f"although no episode ends there ({len(broken)} such rows); an episode's end is not marked"
             )
     if problems:
         raise BadInput(*problems)

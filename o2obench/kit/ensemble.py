@@ -114,7 +114,8 @@ class Ensemble:
 
         The papers write a Frobenius norm of the covariance; both reference codes use deviations.
         """
-        return torch.linalg.vector_norm((0.5 * prediction.log_var).exp(), dim=-1).amax(1)
+        deviations: Tensor = torch.linalg.vector_norm((0.5 * prediction.log_var).exp(), dim=-1)
+        return deviations.amax(1)
 
     def step(
         self, obs: Tensor, action: Tensor, choice: Tensor, noise: Tensor

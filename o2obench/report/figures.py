@@ -72,17 +72,19 @@ def _title(plan: Plan, dataset: str, own: pd.DataFrame) -> str:
 def _offline(axis: Any, rows: pd.DataFrame) -> None:
     """Draw each pretraining run once, however many algorithms start from it."""
     once = rows.drop_duplicates(["seed", "stage", "updates", "mean_return"])
-    _band(axis, once, "updates", OFFLINE, "pretraining", 1000)
-    axis.set_xlabel("offline updates (thousands)")
+    unit, words = _unit(once.updates)
+    _band(axis, once, "updates", OFFLINE, "pretraining", unit)
+    axis.set_xlabel(f"offline updates{words}")
     axis.set_title("offline", loc="left", fontsize=9, color="#555555")
     axis.margins(x=0.02)
     axis.grid(True, axis="y")
 
 
 def _online(axis: Any, rows: pd.DataFrame, palette: dict[str, Any]) -> None:
+    unit, words = _unit(rows.env_steps)
     for label, own in rows.groupby("label", sort=False):
-        _band(axis, own, "env_steps", palette[str(label)], str(label), 1000)
-    axis.set_xlabel("environment steps (thousands)")
+        _band(axis, own, "env_steps", palette[str(label)], str(label), unit)
+    axis.set_xlabel(f"environment steps{words}")
     axis.set_title("online", loc="left", fontsize=9, color="#555555")
     axis.margins(x=0.02)
     axis.grid(True, axis="y")
@@ -95,3 +97,8 @@ def _band(axis: Any, rows: pd.DataFrame, x: str, colour: Any, label: str, unit: 
     wide = last.pivot(index=x, columns="seed", values="score").dropna()
     axis.fill_between(wide.index / unit, wide.min(axis=1), wide.max(axis=1), color=colour, alpha=0.15, lw=0)
     axis.plot(wide.index / unit, wide.mean(axis=1), color=colour, label=label, lw=1.8)
+
+
+def _unit(clock: Any) -> tuple[int, str]:
+    """Return the unit of an axis and how to say it."""
+    return (1000, " (thousands)") if clock.max() > 20_000 else (1, "")

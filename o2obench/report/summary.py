@@ -61,7 +61,7 @@ def lines(plan: Plan, table: pd.DataFrame, results: Path) -> list[Line]:
                 *(label, dataset, tuple(seeds), len(cells), tuple(start), tuple(final)),
                 updates_per_step=config.get("updates_per_step") if learns else None,
                 n_init=config.get("n_init") if learns else None,
-                updates=int(own.groupby("seed").updates.max().mean()) if len(own) and learns else updates,
+                updates=updates,
                 env_steps=steps,
                 hours=hours / max(1, len(seeds)),
             )
