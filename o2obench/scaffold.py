@@ -44,7 +44,7 @@ class {title}(ModelBased[{title}Config]):
 OPTIONS = """# {title} by data set: one row each, exact names win over patterns.
 datasets:
   pointmass-*: {{horizon: [0, 1, 1, 1]}}
-  reacher-*: {{horizon: [0, 1, 1, 1]}}
+  invertedpendulum-*: {{horizon: [0, 1, 1, 1]}}
 """
 
 TEST = '''"""{title} keeps the agent contract, and does what its paper says."""

@@ -1,6 +1,6 @@
 """Kill a run at named places, resume it, and compare bytes; one process that forks a child for each kill.
 
-    python kill_server.py ALGORITHM FOLDER [--forget PURPOSE]
+    python kill_server.py ALGORITHM FOLDER [--forget PURPOSE] [--instants N]
 
 prints a JSON object: place -> {"killed", "equal", "redone"}. A child imports nothing anew, so a kill costs
 only the work it interrupts. ``--forget`` leaves one random stream out of every checkpoint: the control
@@ -9,6 +9,7 @@ that must not end with equal bytes.
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import json
 import math
@@ -57,7 +58,9 @@ def kill_after(seconds: float) -> Callable[[], None]:
     return set_up
 
 
-def places(interacts: bool, torch_agent: bool, seconds: float) -> dict[str, Callable[[], None]]:
+def places(
+    interacts: bool, torch_agent: bool, seconds: float, instants: int
+) -> dict[str, Callable[[], None]]:
     """Return where to kill, by name."""
     found = {
         "evaluation": kill_at_call(evaluate.Arena, "_wave", 2 if interacts else 1),
@@ -74,7 +77,7 @@ def places(interacts: bool, torch_agent: bool, seconds: float) -> dict[str, Call
         found["model fit"] = kill_at_call(Fit, "_gradient_step", 8)
         found["rollout"] = kill_at_call(ModelBased, "_roll_out_tile", 2 if interacts else 1)
     chance = random.Random(0)
-    for k in range(1 if torch_agent else 3):
+    for k in range(instants):
         found[f"random instant {k}"] = kill_after(chance.uniform(0.2, 0.9) * seconds)
     return found
 
@@ -114,7 +117,7 @@ def final_bytes(results: Path, run: Run) -> list[bytes]:
     return [folder.scores.read_bytes(), folder.episodes.read_bytes(), arrays.read_bytes()]
 
 
-def main(name: str, folder: Path, forget: str = "") -> dict[str, dict[str, bool]]:
+def main(name: str, folder: Path, forget: str = "", instants: int = 1) -> dict[str, dict[str, bool]]:
     """Kill and resume a run of ``name`` at every place."""
     plan = small_plan(name)
     torch_agent = "torch" in sys.modules
@@ -148,7 +151,7 @@ def main(name: str, folder: Path, forget: str = "") -> dict[str, dict[str, bool]
     seconds = time.monotonic() - began
     interacts = bool(run.spec["budget"]["online_steps"])
     found = {}
-    for place, set_up in places(interacts, torch_agent, seconds).items():
+    for place, set_up in places(interacts, torch_agent, seconds, instants).items():
         results = fresh(place)
         killed = in_child(lambda s=set_up, r=results: compute(run, r, s)) == -signal.SIGKILL  # type: ignore[misc]
         finished = in_child(lambda r=results: compute(run, r)) == 0  # type: ignore[misc]
@@ -162,6 +165,10 @@ def main(name: str, folder: Path, forget: str = "") -> dict[str, dict[str, bool]
 
 
 if __name__ == "__main__":
-    arguments = sys.argv[1:]
-    purpose = arguments[3] if len(arguments) > 3 else ""
-    print(json.dumps(main(arguments[0], Path(arguments[1]), purpose)))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("algorithm")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--forget", default="")
+    parser.add_argument("--instants", type=int, default=1)
+    given = parser.parse_args()
+    print(json.dumps(main(given.algorithm, given.folder, given.forget, given.instants)))

@@ -19,7 +19,7 @@ def kill_everywhere(algorithm: str, folder: Path, *more: str) -> dict[str, dict[
         [sys.executable, SERVER, algorithm, folder, *more],
         capture_output=True,
         text=True,
-        timeout=170,
+        timeout=900,
         env=environment(),
     )
     assert done.returncode == 0, done.stderr[-3000:]
@@ -40,3 +40,12 @@ def test_killed_runs_end_with_equal_bytes(algorithm: str, tmp_path: Path) -> Non
 def test_the_comparison_notices_a_forgotten_stream(tmp_path: Path) -> None:
     found = kill_everywhere("naive", tmp_path, "--forget", "sac noise")
     assert not all(result["equal"] for result in found.values()), "the control passed: the test is blind"
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("algorithm", ["toy_offline", "toy_tune", "mopo", "naive", "mbpo", "frozen", "sac"])
+def test_many_random_instants(algorithm: str, tmp_path: Path) -> None:
+    found = kill_everywhere(algorithm, tmp_path, "--instants", "15")
+    assert all(result["equal"] for result in found.values()), found
+    random = [result for place, result in found.items() if place.startswith("random")]
+    assert sum(result["killed"] for result in random) >= 5, found

@@ -55,9 +55,17 @@ def test_the_wheel_lists_and_runs_without_the_checkout(tmp_path: Path) -> None:
     where = run(python, "-c", "import o2obench; print(o2obench.__file__)", cwd=tmp_path).strip()
     assert Path(where).is_relative_to(tmp_path / "venv"), where
     text = run(python, "-m", "o2obench", "list", cwd=tmp_path, PYTHONSAFEPATH="1")
-    for name in ("mopo ", "frozen ", "naive ", "mbpo ", "quick ", "smoke ", "reacher-replay-v0 "):
+    for name in (
+        "mopo ",
+        "frozen ",
+        "naive ",
+        "mbpo ",
+        "quick ",
+        "smoke ",
+        "invertedpendulum-medium-replay-v0 ",
+    ):
         assert name in text, text
-    assert "reacher-replay-v0             Reacher-v4, embedded" in text
+    assert "invertedpendulum-medium-replay-v0             Reacher-v4, embedded" in text
     smoke = ("run", "sac", "pointmass-mixed-v0", "--steps", "10", "--every", "5", "--set", "n_init=5")
     run(python, "-m", "o2obench", *smoke, cwd=tmp_path, PYTHONSAFEPATH="1")
     assert list((tmp_path / "results").rglob("DONE"))

@@ -38,7 +38,7 @@ def collect_replay(
     provenance.apply(machine)
     rows: dict[str, list[Any]] = {key: [] for key in (*COLUMNS, "infos/qpos", "infos/qvel")}
     returns: list[float] = []
-    trainings = []
+    trainings: list[dict[str, int]] = []
     while len(rows["rewards"]) < steps:
         left = steps - len(rows["rewards"])
         agent = _new_agent(agent_class, spec, seed + len(trainings), left)
@@ -95,8 +95,8 @@ def _live(
             rows["infos/qpos"].append(simulator.data.qpos.copy())
             rows["infos/qvel"].append(simulator.data.qvel.copy())
         step, finished = life.step(agent.act(life.obs[None, None], explore=True)[0, 0])
-        values = (step.obs, spec.from_unit(step.action), step.reward)
-        values += (step.terminated, step.truncated, step.next_obs)
+        action = spec.from_unit(step.action)
+        values = (step.obs, action, step.reward, step.terminated, step.truncated, step.next_obs)
         for key, value in zip(COLUMNS, values, strict=True):
             rows[key].append(value)
         agent.observe(Transitions(*(getattr(step, name)[None] for name in step.__dataclass_fields__)))
