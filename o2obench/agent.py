@@ -69,6 +69,12 @@ class Transitions:
         return Transitions(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
 
 
+def stack_steps(steps: Sequence[Transitions]) -> Transitions:
+    """Join single steps along a new first axis: the seeds of a pack."""
+    names = Transitions.__dataclass_fields__
+    return Transitions(**{name: np.stack([getattr(step, name) for step in steps]) for name in names})
+
+
 @dataclass(frozen=True)
 class Budget:
     """How long a run may learn: gradient updates without and steps with the environment."""

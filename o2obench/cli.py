@@ -131,7 +131,7 @@ def work(
     """Compute runs of a plan; several ids are a pack of seeds that train side by side."""
     from .execute import Busy, Uneven, execute
     from .launch.local import BUSY, INTERRUPTED
-    from .suite import read_plan
+    from .plan import read_plan
     from .train import Options
 
     plan = read_plan(plan_file)

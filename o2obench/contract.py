@@ -20,14 +20,15 @@ from typing import Any
 import numpy as np
 
 from . import registry
-from .agent import Agent, Array, Budget, Config, State, Task, Transitions, take_seed
+from .agent import Agent, Array, Budget, Config, State, Task, stack_steps, take_seed
 from .config import Located
 from .env import Interaction, find_env
 from .errors import Interrupted
 from .execute import execute
+from .plan import Plan
 from .pointmass import mixed_data
 from .run import Run, RunFolder
-from .suite import Narrow, Plan, expand
+from .suite import Narrow, expand
 from .train import Options
 
 FEW = 5
@@ -96,8 +97,7 @@ def live(agent: Agent[Any]) -> Agent[Any]:
             obs = np.stack([life.obs for life in lives])[:, None]
             actions = agent.act(obs, explore=True)[:, 0]
             steps = [life.step(action)[0] for life, action in zip(lives, actions, strict=True)]
-            names = Transitions.__dataclass_fields__
-            agent.observe(Transitions(**{n: np.stack([getattr(s, n) for s in steps]) for n in names}))
+            agent.observe(stack_steps(steps))
             _work(agent, stage.name)
     return agent
 

@@ -169,6 +169,12 @@ def transition(
     return Transitions(*floats, *(np.asarray(flag, bool) for flag in flags))
 
 
+def nothing(spec: EnvSpec) -> Transitions:
+    """Return a step in which nothing happened, shown in place of a seed that has ended."""
+    obs, action = np.zeros(spec.obs_dim), np.zeros(spec.act_dim)
+    return transition(obs, action, 0.0, obs, (False, False, False))
+
+
 class Interaction:
     """One seed's training environment: it steps, resets itself, and can be rebuilt in mid-episode.
 

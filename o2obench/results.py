@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from .errors import BadInput
 from .files import read_json
 from .journal import read_journal
+from .plan import Cell, Plan, read_plan
 from .run import Run, RunFolder
 from .scores import reference
-from .suite import Cell, Plan, read_plan
 
 if TYPE_CHECKING:
     import pandas as pd

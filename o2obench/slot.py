@@ -15,7 +15,7 @@ from .agent import Array, State
 from .env import Episode
 from .errors import LostLease, RunFailed
 from .files import read_json, write_atomically
-from .journal import Journal
+from .journal import Journal, read_journal
 from .run import Run, RunFolder
 
 LEASE_SECONDS = 60.0
@@ -123,11 +123,21 @@ class Slot:
         self.own()
         self.folder.finish()
 
-    def same_machine_as_parent(self) -> bool:
-        """Tell whether the parent was computed on an equal machine, so that bits can be compared."""
-        mine = read_json(self.folder.record)
-        theirs = read_json(self.parent.record) if self.parent else None
-        return bool(mine and theirs and mine["compute"] == theirs["compute"])
+    def check_start(self) -> None:
+        """Assert that a tuning run starts exactly where its pretraining run ended.
+
+        Row 0 must hold the returns of the parent's last row, where both were computed on equal machines.
+        """
+        if not (self.alive and self.parent):
+            return
+        mine, theirs = read_json(self.folder.record), read_json(self.parent.record)
+        if not theirs or mine["compute"] != theirs["compute"]:
+            return
+        *_, end = read_journal(self.parent.scores)
+        if next(read_journal(self.folder.scores))["returns"] != end["returns"]:
+            raise RunFailed(
+                "row 0 differs from the last row of the pretraining run: the policy was not taken over"
+            )
 
     def route_of_parent(self, device: str) -> str | None:
         """Return the parent's matmul route on the same device: a measurement must not split a family."""

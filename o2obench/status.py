@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from .files import read_json
 from .journal import read_journal
+from .plan import Plan
 from .run import RunFolder
 from .scores import reference
-from .suite import Plan
 
 if TYPE_CHECKING:
     from rich.table import Table

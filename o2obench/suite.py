@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import fnmatch
 import itertools
-import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,7 +17,7 @@ from . import dataset, registry
 from .agent import Agent, Budget, Config, Stage
 from .config import Located, merge, nearest, parse_scalar, read_yaml, validate
 from .errors import BadInput
-from .files import read_json, write_atomically
+from .plan import Cell, Plan
 from .run import Run
 
 EPOCH = 1000
@@ -65,80 +64,6 @@ class SuiteFile(_Strict):
     overrides: dict[str, dict[str, Any]] = {}
     reduced: dict[str, Any] = {}
     report: ReportOptions = ReportOptions()
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One entry of the grid as the report shows it: a label, a data set, a seed, and the run behind it."""
-
-    label: str
-    algorithm: str
-    dataset: str
-    seed: int
-    run: str
-    parent: str | None
-
-
-@dataclass(frozen=True)
-class Plan:
-    """An expanded suite: the runs in an order in which parents come first, and the cells that show them.
-
-    ``reduced`` holds a line for each count that was cut: ``key = value (full: value)``. ``stages`` and
-    ``columns`` (updates per step and the like) are kept per run group and label for the display.
-    """
-
-    suite: str
-    title: str
-    seeds: tuple[int, ...]
-    reduced: tuple[str, ...]
-    marks: tuple[int, ...]
-    runs: tuple[Run, ...]
-    cells: tuple[Cell, ...]
-    stages: Mapping[str, Sequence[Stage]] = field(default_factory=dict)
-
-    def run(self, run_id: str) -> Run:
-        """Return the run of this id; raise KeyError when the plan has none."""
-        return next(run for run in self.runs if run.id == run_id)
-
-    def work(self, run: Run) -> tuple[int, int]:
-        """Return the planned (policy updates, environment steps) of a run."""
-        stages = self.stages[run.group]
-        return sum(s.updates for s in stages), sum(s.env_steps for s in stages)
-
-    def write(self, results: Path) -> Path:
-        """Write the plan to ``results/plans/<suite>.json`` and return that path."""
-        file = results / "plans" / f"{self.suite}.json"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        value = {
-            "suite": self.suite,
-            "title": self.title,
-            "seeds": self.seeds,
-            "reduced": self.reduced,
-            "marks": self.marks,
-            "runs": [run.to_json() for run in self.runs],
-            "cells": [vars(cell) for cell in self.cells],
-            "stages": {group: [vars(stage) for stage in stages] for group, stages in self.stages.items()},
-        }
-        write_atomically(file, json.dumps(value, indent=1) + "\n")
-        return file
-
-
-def read_plan(file: Path) -> Plan:
-    """Read a plan back; raise BadInput when the file is damaged or was edited."""
-    value = read_json(file)
-    try:
-        return Plan(
-            suite=value["suite"],
-            title=value["title"],
-            seeds=tuple(value["seeds"]),
-            reduced=tuple(value["reduced"]),
-            marks=tuple(value["marks"]),
-            runs=tuple(Run.from_json(run) for run in value["runs"]),
-            cells=tuple(Cell(**cell) for cell in value["cells"]),
-            stages={group: tuple(Stage(**stage) for stage in s) for group, s in value["stages"].items()},
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise BadInput(f"{file}: not a plan ({error}); start the suite again to rewrite it") from None
 
 
 def suite_names() -> list[str]:

@@ -14,11 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from .agent import Agent, Metrics, Stage, State, Transitions, take_seed
-from .env import EnvSpec, Interaction, find_env, transition
-from .errors import Diverged, Interrupted, RunFailed
+from .agent import Agent, Metrics, Stage, State, stack_steps, take_seed
+from .env import Interaction, find_env, nothing
+from .errors import Diverged, Interrupted
 from .evaluate import Arena
-from .journal import read_journal
 from .slot import Slot
 
 
@@ -71,7 +70,7 @@ class Training:
         self.arena = Arena(spec, agent.task.seeds)
         interactive = any(stage.env_steps for stage in self.stages)
         self.lives = [Interaction(spec, seed) for seed in agent.task.seeds] if interactive else []
-        self.rows = [_nothing(spec) for _ in slots]
+        self.rows = [nothing(spec) for _ in slots]
         self.clock, self.number = Clock(), 0
         self.saved_at, self.save_cost = time.monotonic(), 0.0
 
@@ -84,7 +83,8 @@ class Training:
         if not self.clock.started:
             if parents or self.stages[0].env_steps:
                 self.evaluate("start", self.protocol.final_episodes, ("switch",))
-                self.check_parent()
+                for slot in self.slots:
+                    slot.check_start()
             self.clock.started = True
         while self.clock.stage < len(self.stages):
             self.live(self.stages[self.clock.stage])
@@ -150,7 +150,7 @@ class Training:
             if finished:
                 slot.episode(stage.name, self.clock.env_steps, finished)
         self.check_alive()
-        self.agent.observe(_stack(self.rows))
+        self.agent.observe(stack_steps(self.rows))
 
     def evaluate(self, stage: str, episodes: int, key: tuple[str | int, ...]) -> None:
         """Write one row of raw returns for each seed."""
@@ -159,18 +159,6 @@ class Training:
         for slot, row in zip(self.slots, returns, strict=True):
             slot.evaluation(stage, self.clock.env_steps, self.agent.updates, row, time.monotonic() - began)
         self.check_alive()
-
-    def check_parent(self) -> None:
-        """Assert that a tuning run starts exactly where its pretraining run ended."""
-        for slot in self.slots:
-            if slot.alive and slot.parent and slot.same_machine_as_parent():
-                end = list(read_journal(slot.parent.scores))[-1]["returns"]
-                start = next(read_journal(slot.folder.scores))["returns"]
-                if start != end:
-                    raise RunFailed(
-                        "row 0 differs from the last row of the pretraining run: "
-                        "the policy was not taken over as it was"
-                    )
 
     def record(self, stage: Stage, metrics: Metrics) -> None:
         """Write down what the agent says of its learning; what is not finite ends that seed's run."""
@@ -233,15 +221,3 @@ class Training:
         for i, slot in enumerate(self.slots):
             if slot.alive:
                 slot.finish(self.number + 1, {"agent": take_seed(final, i), "final": True})
-
-
-def _stack(rows: Sequence[Transitions]) -> Transitions:
-    """Join single steps along a new first axis, the seeds."""
-    names = Transitions.__dataclass_fields__
-    return Transitions(**{name: np.stack([getattr(row, name) for row in rows]) for name in names})
-
-
-def _nothing(spec: EnvSpec) -> Transitions:
-    """Return a step in which nothing happened, shown in place of a seed that has ended."""
-    obs = np.zeros(spec.obs_dim, np.float32)
-    return transition(obs, np.zeros(spec.act_dim, np.float32), 0.0, obs, (False, False, False))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from o2obench.config import Located
-from o2obench.suite import Narrow, Plan, expand
+from o2obench.plan import Plan
+from o2obench.suite import Narrow, expand
 
 
 def toy_plan(*algorithms: Any, seeds: list[int] | int = 2, steps: int = 120, **extra: Any) -> Plan:

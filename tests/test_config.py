@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from o2obench import registry
 from o2obench.config import Located, merge, read_yaml, validate
 from o2obench.errors import BadInput
-from o2obench.suite import Narrow, Plan, expand, find_suite, read_plan, read_suite, suite_names
+from o2obench.plan import Plan, read_plan
+from o2obench.suite import Narrow, expand, find_suite, read_suite, suite_names
 
 GOOD = """\
 title: t

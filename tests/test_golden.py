@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from o2obench import contract, registry
-from o2obench.agent import Transitions
+from o2obench.agent import stack_steps
 from o2obench.env import Interaction, find_env
 
 GOLDEN = Path(__file__).with_name("golden") / "ten_updates.json"
@@ -33,7 +33,7 @@ def after_ten_updates(name: str) -> list[float]:
             if agent.updates >= 10:
                 break
             step, _ = life.step(agent.act(life.obs[None, None], explore=True)[0, 0])
-            agent.observe(Transitions(*(getattr(step, n)[None] for n in step.__dataclass_fields__)))
+            agent.observe(stack_steps([step]))
             _work(agent, stage.name)
     arrays = [
         v

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .. import provenance, registry
-from ..agent import Agent, Array, Budget, Task, Transitions
+from ..agent import Agent, Array, Budget, Task, Transitions, stack_steps
 from ..env import EnvSpec, Interaction, find_env
 from ..errors import BadInput
 from ..files import sync_folder
@@ -99,7 +99,7 @@ def _live(
         values = (step.obs, action, step.reward, step.terminated, step.truncated, step.next_obs)
         for key, value in zip(COLUMNS, values, strict=True):
             rows[key].append(value)
-        agent.observe(Transitions(*(getattr(step, name)[None] for name in step.__dataclass_fields__)))
+        agent.observe(stack_steps([step]))
         for _ in agent.work("tune"):
             pass
         if finished:

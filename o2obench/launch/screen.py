@@ -16,9 +16,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..journal import read_journal
+from ..plan import Plan
 from ..run import Run, RunFolder
 from ..status import PRIOR_RATE, RunStatus, board, clock, headline, status, time_left
-from ..suite import Plan
 from .local import Outcome
 
 PLAIN_EVERY = 15.0

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..suite import Plan
+from ..plan import Plan
 
 STYLE: dict[Any, Any] = {
     "svg.hashsalt": "o2obench",

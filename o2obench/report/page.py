@@ -12,10 +12,10 @@ from typing import Any
 import jinja2
 
 from ..files import read_json, write_atomically
+from ..plan import Plan
 from ..results import Problem, table
 from ..run import RunFolder
 from ..scores import reference
-from ..suite import Plan
 from . import figures
 from .summary import DASH, Line, lines, mean, number
 

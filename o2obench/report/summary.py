@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from ..plan import Plan
 from ..results import seconds
-from ..suite import Plan
 
 DASH = "\N{EN DASH}"
 
