@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -56,9 +57,7 @@ def screen(plan: Plan, results: Path, jobs: int) -> Iterator[Callable[[], None]]
         console().print(f"{headline(plan, runs)} | {footer(runs)}", soft_wrap=True)
         for run in runs:
             if run.state == "running":
-                score = "" if run.score is None else f", score {run.score:.1f}"
-                text = f"    {run.label} {run.dataset} seed {run.seed}: {run.doing or 'starting'}{score}"
-                console().print(escape(text), soft_wrap=True)
+                console().print(escape(_line(run)), soft_wrap=True)
 
     line()
     yield _at_most_every(PLAIN_EVERY, line)
@@ -66,10 +65,28 @@ def screen(plan: Plan, results: Path, jobs: int) -> Iterator[Callable[[], None]]
 
 @contextmanager
 def single_run(plan: Plan, run: Run, results: Path) -> Iterator[None]:
-    """Announce a run that is computed in this process."""
+    """Announce a run that is computed in this process, and say every few seconds how far it is."""
     updates, steps = plan.work(run)
     console().print(f"{run.id}: {updates:,} updates, {steps:,} environment steps", soft_wrap=True)
-    yield
+    over = threading.Event()
+
+    def tell() -> None:
+        while not over.wait(PLAIN_EVERY):
+            [now] = [entry for entry in status(plan, results) if entry.run == run.id]
+            console().print(escape(_line(now)), soft_wrap=True)
+
+    teller = threading.Thread(target=tell, daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        over.set()
+        teller.join()
+
+
+def _line(run: RunStatus) -> str:
+    score = "" if run.score is None else f", score {run.score:.1f}"
+    return f"    {run.label} {run.dataset} seed {run.seed}: {run.doing or 'starting'}{score}"
 
 
 def dry_run_table(plan: Plan, results: Path, jobs: int) -> None:
