@@ -10,6 +10,7 @@ import functools
 import itertools
 import json
 import random
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable
@@ -198,14 +199,17 @@ def resume_is_straight(name: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         plan = small_plan(name)
         straight, broken = Path(folder, "straight"), Path(folder, "broken")
-        for run in plan.runs:
-            execute([run], straight, Options())
-            breaks = _execute_with_breaks(plan, run.id, broken)
-            for file in ("scores", "episodes"):
-                a, b = (getattr(RunFolder(root, run.id), file).read_bytes() for root in (straight, broken))
-                assert a == b, f"{file}.jsonl differs after {breaks} resumes"
-            a, b = (_final_arrays(RunFolder(root, run.id)) for root in (straight, broken))
-            assert a == b, f"the final parameters differ after {breaks} resumes"
+        *parents, run = plan.runs
+        for parent in parents:
+            execute([parent], straight, Options())
+            shutil.copytree(straight / parent.id, broken / parent.id)
+        execute([run], straight, Options())
+        breaks = _execute_with_breaks(run, broken)
+        for file in ("scores", "episodes"):
+            a, b = (getattr(RunFolder(root, run.id), file).read_bytes() for root in (straight, broken))
+            assert a == b, f"{file}.jsonl differs after {breaks} resumes"
+        a, b = (_final_arrays(RunFolder(root, run.id)) for root in (straight, broken))
+        assert a == b, f"the final parameters differ after {breaks} resumes"
 
 
 def small_plan(name: str) -> Plan:
@@ -250,12 +254,12 @@ def _few(agent: type[Agent[Any]]) -> dict[str, int]:
     }
 
 
-def _execute_with_breaks(plan: Plan, run_id: str, results: Path) -> int:
+def _execute_with_breaks(run: Run, results: Path) -> int:
     """Compute a run in pieces: it is stopped at the 7th yield, resumed, stopped again ..."""
     for breaks in itertools.count():
         countdown = itertools.count(1)
         try:
-            execute([plan.run(run_id)], results, Options(stop=lambda c=countdown: next(c) % 7 == 0))  # type: ignore[misc]
+            execute([run], results, Options(stop=lambda c=countdown: next(c) % 7 == 0))  # type: ignore[misc]
         except Interrupted:
             continue
         return breaks

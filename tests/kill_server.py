@@ -1,6 +1,6 @@
 """Kill a run at named places, resume it, and compare bytes; one process that forks a child for each kill.
 
-    python kill_server.py ALGORITHM FOLDER [--forget PURPOSE] [--instants N]
+    python kill_server.py ALGORITHM FOLDER [--forget PURPOSE] [--instants N] [--only PLACE]
 
 prints a JSON object: place -> {"killed", "equal", "redone"}. A child imports nothing anew, so a kill costs
 only the work it interrupts. ``--forget`` leaves one random stream out of every checkpoint: the control
@@ -117,7 +117,9 @@ def final_bytes(results: Path, run: Run) -> list[bytes]:
     return [folder.scores.read_bytes(), folder.episodes.read_bytes(), arrays.read_bytes()]
 
 
-def main(name: str, folder: Path, forget: str = "", instants: int = 1) -> dict[str, dict[str, bool]]:
+def main(
+    name: str, folder: Path, forget: str = "", instants: int = 1, only: str = ""
+) -> dict[str, dict[str, bool]]:
     """Kill and resume a run of ``name`` at every place."""
     plan = small_plan(name)
     torch_agent = "torch" in sys.modules
@@ -151,7 +153,8 @@ def main(name: str, folder: Path, forget: str = "", instants: int = 1) -> dict[s
     seconds = time.monotonic() - began
     interacts = bool(run.spec["budget"]["online_steps"])
     found = {}
-    for place, set_up in places(interacts, torch_agent, seconds, instants).items():
+    chosen = places(interacts, torch_agent, seconds, instants)
+    for place, set_up in {only: chosen[only]}.items() if only else chosen.items():
         results = fresh(place)
         killed = in_child(lambda s=set_up, r=results: compute(run, r, s)) == -signal.SIGKILL  # type: ignore[misc]
         finished = in_child(lambda r=results: compute(run, r)) == 0  # type: ignore[misc]
@@ -170,5 +173,6 @@ if __name__ == "__main__":
     parser.add_argument("folder", type=Path)
     parser.add_argument("--forget", default="")
     parser.add_argument("--instants", type=int, default=1)
+    parser.add_argument("--only", default="")
     given = parser.parse_args()
-    print(json.dumps(main(given.algorithm, given.folder, given.forget, given.instants)))
+    print(json.dumps(main(given.algorithm, given.folder, given.forget, given.instants, given.only)))

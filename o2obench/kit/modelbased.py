@@ -248,7 +248,6 @@ class ModelBased(Agent[C], Generic[C]):
         self.fit, self.due_fit = None, False
         yield {"model/held_out_mse": to_array(elite_error), "model/passes": passes, "rows/offline": share}
 
-    @torch.no_grad()
     def _roll_out(self) -> Iterator[Metrics]:
         """Branch from real states with the current policy and store what the model answers."""
         horizon = self.horizon()
@@ -259,6 +258,7 @@ class ModelBased(Agent[C], Generic[C]):
             self.due_rollout -= rows
             yield {}
 
+    @torch.no_grad()
     def _roll_out_tile(self, rows: int, horizon: int) -> None:
         obs = self.replay.take(self._real_rows("starts", rows)).obs
         alive = torch.ones(obs.shape[:2], dtype=torch.bool, device=obs.device)
