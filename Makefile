@@ -34,7 +34,7 @@ report: $(READY) ## Write the reports of all suites in RESULTS.
 
 data: $(READY) ## List the data sets and check those that come with the package.
 	$(BIN)/o2obench data list
-	$(BIN)/o2obench data check invertedpendulum-medium-replay-v0
+	$(BIN)/o2obench data check invertedpendulum-replay-v0
 
 check: $(READY) ## Format, lint and types, as CI checks them.
 	$(BIN)/ruff format --check .

@@ -160,7 +160,7 @@ def test_actions_are_mapped_to_the_unit_box() -> None:
 
 
 def test_the_embedded_data_are_good_and_replay_in_the_simulator() -> None:
-    found = dataset.find("invertedpendulum-medium-replay-v0")
+    found = dataset.find("invertedpendulum-replay-v0")
     assert found.embedded
     assert found.file is not None
     assert found.file.stat().st_size < 6e6
@@ -196,4 +196,4 @@ def test_toy_data_are_always_the_same() -> None:
 
 def test_other_bytes_than_planned_are_refused() -> None:
     with pytest.raises(BadInput, match=r"SHA-256 is .*, the run was planned on 000000000000"):
-        dataset.find("invertedpendulum-medium-replay-v0").load("0" * 64)
+        dataset.find("invertedpendulum-replay-v0").load("0" * 64)
