@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from pathlib import Path
 from typing import Annotated
 
@@ -147,6 +148,11 @@ def work(
         raise typer.Exit(BUSY) from None
     except Interrupted:
         raise typer.Exit(INTERRUPTED) from None
+    except (BadInput, RunFailed):
+        raise
+    except Exception:
+        traceback.print_exc()  # goes to the run's log.txt
+        raise
 
 
 @app.command()

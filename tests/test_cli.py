@@ -60,6 +60,9 @@ def test_a_failed_run_stops_only_its_children_and_makes_the_exit_code_1(
     assert done.returncode == 1
     assert "RuntimeError: broken on purpose" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
+    assert all(
+        "Traceback" in log.read_text() for log in (tmp_path / "results").rglob("toy_breaks/*/*/log.txt")
+    )
     found = states(tmp_path / "results")
     assert found["toy_breaks 0"] == found["toy_breaks 1"] == "failed"
     assert found["toy_tune 0"] == found["toy_tune 1"] == "done"

@@ -102,6 +102,9 @@ def _live(
         agent.observe(stack_steps([step]))
         for _ in agent.work("tune"):
             pass
+        if len(rows["rewards"]) % 2000 == 0:
+            recent = f"{np.mean(returns[-10:]):.1f}" if returns else "none yet"
+            print(f"{len(rows['rewards'])} rows, last ten episodes return {recent}", flush=True)
         if finished:
             returns.append(finished.env_return)
             if len(returns) >= 10 and np.mean(returns[-10:]) >= until:

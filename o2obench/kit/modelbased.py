@@ -13,14 +13,26 @@ The rest is configuration. What the papers leave open and what is decided here s
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
+from typing import Annotated, ClassVar, Generic, Literal, TypeVar
 
 import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from ..agent import Agent, Array, Budget, Config, Metrics, Stage, State, Task, Transitions, count
+from ..agent import (
+    Agent,
+    Array,
+    Budget,
+    Config,
+    Metrics,
+    Stage,
+    State,
+    Task,
+    Transitions,
+    count,
+    stack_seeds,
+)
 from .ensemble import Ensemble, EnsembleOptions, Fit, FitData, Prediction, nll, squared_error
 from .nets import to_array
 from .replay import Replay
@@ -175,8 +187,6 @@ class ModelBased(Agent[C], Generic[C]):
         The moments belong to the penalised offline problem, and MOPO's actor rate has been annealed to
         zero by its end: tuning starts with new ones and a constant rate.
         """
-        from ..agent import stack_seeds
-
         state = stack_seeds(states)
         self.model.load_learned(state["model"])
         self.sac.load_networks(state["sac"])
@@ -382,6 +392,3 @@ def _ensemble_options(config: ModelBasedConfig) -> EnsembleOptions:
         pass_steps=config.model_pass_steps,
         refit_scaler=config.refit_scaler,
     )
-
-
-__all__ = ["Any", "ModelBased", "ModelBasedConfig", "OnlineConfig"]

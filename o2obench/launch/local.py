@@ -48,8 +48,9 @@ def launch(
     """
     outcome, waiting = Outcome(), list(plan.runs)
     for run in plan.runs:
-        if RunFolder(results, run.id).done.exists():
-            outcome.skipped.append(run.id)
+        state = RunFolder(results, run.id).state()
+        if state in ("done", "diverged"):  # a run that diverged would only diverge again
+            (outcome.skipped if state == "done" else outcome.failed).append(run.id)
             waiting.remove(run)
     workers: dict[str, subprocess.Popen[bytes]] = {}
     elsewhere: dict[str, float] = {}
