@@ -494,7 +494,8 @@ def test_a_stack_of_networks_computes_what_single_networks_do() -> None:
 
 def test_initial_ensemble_weights_are_cut_at_two_deviations() -> None:
     model = make_model()
-    for weight, inputs in zip(model.net.weights, (OBS + ACT, 32, 32), strict=True):
+    for trained, inputs in zip(model.net.weights, (OBS + ACT, 32, 32), strict=True):
+        weight = trained.detach()
         deviation = 1 / (2 * math.sqrt(inputs))
         assert float(weight.abs().max()) <= 2 * deviation + 1e-6
         assert 0.8 * deviation < float(weight.std()) < 0.95 * deviation, "0.88 of it, after the cut"
