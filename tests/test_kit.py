@@ -473,13 +473,24 @@ def test_adam_is_torchs_adam_and_a_masked_seed_stands_still() -> None:
         theirs.grad = gradient
         reference.step()
     assert torch.allclose(mine, theirs, atol=1e-7)
-    kept = [t[1].clone() for t in (mine, own.mean[0], own.square[0], own.steps)]
+    kept = [t[1].clone() for t in (mine, own.mean[0], own.square[0])]
     moved = mine[0].clone()
     own.step([torch.randn(2, 5, 3)], 3e-3, torch.tensor([True, False]))
-    assert all(
-        torch.equal(a, b[1]) for a, b in zip(kept, (mine, own.mean[0], own.square[0], own.steps), strict=True)
-    )
+    assert all(torch.equal(a, b[1]) for a, b in zip(kept, (mine, own.mean[0], own.square[0]), strict=True))
+    assert own.steps.tolist() == [6, 5]
     assert not torch.equal(mine[0], moved)
+    for seed, done in enumerate((6, 5)):  # uneven step counts: each seed as its own Adam would do it
+        alone = Adam([mine[seed : seed + 1].detach().clone()])
+        alone.mean, alone.square = (
+            [own.mean[0][seed : seed + 1].clone()],
+            [own.square[0][seed : seed + 1].clone()],
+        )
+        alone.steps[:] = done
+        alone.step([torch.ones(1, 5, 3)], 3e-3)
+        both = Adam([mine.detach().clone()])
+        both.mean, both.square, both.steps = [own.mean[0].clone()], [own.square[0].clone()], own.steps.copy()
+        both.step([torch.ones(2, 5, 3)], 3e-3)
+        assert torch.equal(alone.parameters[0][0], both.parameters[0][seed])
 
 
 def test_a_stack_of_networks_computes_what_single_networks_do() -> None:
@@ -665,4 +676,4 @@ def test_stages_are_data() -> None:
     config = mbpo.Config.model_validate({"n_init": 500})
     assert mbpo.stages(config, Budget(0, 2000)) == (Stage("warm-up", 500), Stage("tune", 1500, 30_000))
     naive = registry.algorithm("naive")
-    assert naive.stages(OnlineConfig(), Budget(0, 100)) == (Stage("tune", 100, 2000),)
+    assert naive.stages(OnlineConfig(), Budget(0, 100)) == (Stage("tune", 100, 0),)

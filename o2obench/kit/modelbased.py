@@ -151,8 +151,10 @@ class ModelBased(Agent[C], Generic[C]):
     @classmethod
     def stages(cls, config: C, budget: Budget) -> tuple[Stage, ...]:
         """Tune with the environment from the first step on."""
-        per_step = config.updates_per_step if isinstance(config, OnlineConfig) else 0
-        return (Stage("tune", budget.online_steps, per_step * budget.online_steps),)
+        steps, updates = budget.online_steps, 0
+        if isinstance(config, OnlineConfig):
+            updates = config.updates_per_step * max(0, steps - config.n_init + 1)
+        return (Stage("tune", steps, updates),)
 
     def offline_share(self) -> float:
         """Return the probability that a real row is drawn from the offline data."""

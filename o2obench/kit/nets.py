@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -114,43 +115,45 @@ class Adam:
 
     def __init__(self, parameters: Sequence[Tensor], beta1: float = 0.9, beta2: float = 0.999) -> None:
         self.parameters, self.beta1, self.beta2 = list(parameters), beta1, beta2
-        seeds, device = self.parameters[0].shape[0], self.parameters[0].device
         self.mean = [torch.zeros_like(p, requires_grad=False) for p in self.parameters]
         self.square = [torch.zeros_like(p, requires_grad=False) for p in self.parameters]
-        self.steps = torch.zeros(seeds, dtype=torch.float64, device=device)
+        self.steps = np.zeros(self.parameters[0].shape[0], np.int64)
 
     @torch.no_grad()
     def step(self, gradients: Sequence[Tensor], rate: float, active: Tensor | None = None) -> None:
         """Do one step at learning rate ``rate``; ``active`` (seeds,) masks seeds out."""
-        self.steps += 1.0 if active is None else active.to(self.steps.dtype)
-        correction1 = 1.0 - self.beta1**self.steps
-        correction2 = (1.0 - self.beta2**self.steps).sqrt()
-        size = (rate * correction2 / correction1.clamp_min(1e-30)).float()
-        floor = (1e-8 * correction2).float()
-        for parameter, gradient, mean, square in zip(
-            self.parameters, gradients, self.mean, self.square, strict=True
-        ):
-            shape = (-1,) + (1,) * (parameter.dim() - 1)
-            if active is not None:
-                mask = active.view(shape)
-                kept = [t.clone() for t in (parameter, mean, square)]
+        self.steps += 1 if active is None else active.cpu().numpy()
+        correction2 = np.sqrt(1.0 - self.beta2**self.steps)
+        size = rate * correction2 / np.maximum(1.0 - self.beta1**self.steps, 1e-30)
+        tensors = zip(self.parameters, gradients, self.mean, self.square, strict=True)
+        for parameter, gradient, mean, square in tensors:
+            kept = [t.clone() for t in (parameter, mean, square)] if active is not None else []
             mean.lerp_(gradient, 1.0 - self.beta1)
             square.mul_(self.beta2).addcmul_(gradient, gradient, value=1.0 - self.beta2)
-            parameter.sub_(mean / (square.sqrt() + floor.view(shape)) * size.view(shape))
+            for alike in self._seeds_at_equal_steps():
+                root = square[alike].sqrt().add_(1e-8 * float(correction2[alike][0]))
+                parameter[alike].addcdiv_(mean[alike], root, value=-float(size[alike][0]))
             if active is not None:
+                mask = active.view(-1, *(1,) * (parameter.dim() - 1))
                 for tensor, old in zip((parameter, mean, square), kept, strict=True):
                     tensor.copy_(torch.where(mask, tensor, old))
+
+    def _seeds_at_equal_steps(self) -> list[slice]:
+        """Return the seeds in groups of one step count: all of them, or each alone."""
+        if (self.steps == self.steps[0]).all():
+            return [slice(None)]
+        return [slice(i, i + 1) for i in range(len(self.steps))]
 
     def state_dict(self) -> State:
         """Return moments and step counts."""
         moments = _to_state(self.mean, "mean") | _to_state(self.square, "square")
-        return moments | {"steps": to_array(self.steps)}
+        return moments | {"steps": self.steps.copy()}
 
     def load_state_dict(self, state: State) -> None:
         """Copy moments and step counts into place."""
         _from_state(self.mean, state, "mean")
         _from_state(self.square, state, "square")
-        _from_state([self.steps], {"steps0": state["steps"]}, "steps")
+        self.steps = state["steps"].copy()
 
 
 def gradients(loss: Tensor, parameters: Sequence[Tensor]) -> tuple[Tensor, ...]:

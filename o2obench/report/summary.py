@@ -43,6 +43,8 @@ def lines(plan: Plan, table: pd.DataFrame, results: Path) -> list[Line]:
         cells = [c for c in plan.cells if (c.label, c.dataset) == (label, dataset)]
         own = table[(table.label == label) & (table.dataset == dataset)]
         start, final, seeds, hours = [], [], [], 0.0
+        run = plan.run(cells[0].run)
+        config, (updates, steps) = run.spec["config"], plan.work(run)
         for cell in cells:
             rows = own[own.seed == cell.seed]
             if rows.empty:
@@ -52,9 +54,8 @@ def lines(plan: Plan, table: pd.DataFrame, results: Path) -> list[Line]:
             seeds.append(cell.seed)
             start.append(float(shown.score.iloc[0]))
             final.append(float(shown.score.iloc[-1]))
+            updates = int(shown.updates.iloc[-1])
             hours += seconds(plan.run(cell.run), results) / 3600
-        run = plan.run(cells[0].run)
-        config, (updates, steps) = run.spec["config"], plan.work(run)
         learns = updates > 0 and steps > 0
         found.append(
             Line(
