@@ -93,8 +93,8 @@ def headline(plan: Plan, runs: list[RunStatus]) -> str:
     return f"{plan.suite}: " + ", ".join(f"{counts[state]} {state}" for state in order if counts[state])
 
 
-def board(plan: Plan, runs: list[RunStatus], footer: str = "") -> Table:
-    """Return the screen that `suite` and `status` show."""
+def board(plan: Plan, runs: list[RunStatus], footer: str = "", limit: int | None = None) -> Table:
+    """Return the screen that `suite` and `status` show; beyond ``limit`` rows, the most telling ones."""
     from rich.markup import escape
     from rich.table import Table
 
@@ -108,7 +108,12 @@ def board(plan: Plan, runs: list[RunStatus], footer: str = "") -> Table:
         "diverged": "red",
         "interrupted": "yellow",
     }
-    for run in runs:
+    shown = runs
+    if limit is not None and len(runs) > limit:
+        telling = ("failed", "diverged", "running", "interrupted", "waiting", "done")
+        shown = sorted(runs, key=lambda run: telling.index(run.state))[:limit]
+        table.caption = f"and {len(runs) - limit} more runs. {footer}"
+    for run in shown:
         colour = colours.get(run.state, "dim")
         table.add_row(
             *(escape(run.label), run.dataset, str(run.seed), f"[{colour}]{run.state}[/]"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -212,3 +213,22 @@ def _wait_for(true: object, seconds: float = 60.0) -> None:
     while not true():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.05)
+
+
+def test_a_board_of_many_runs_shows_the_telling_ones() -> None:
+    from dataclasses import replace
+
+    from rich.console import Console
+
+    from o2obench.status import RunStatus, board
+
+    from .suites_for_tests import toy_plan
+
+    one = RunStatus("r", "a", "pointmass-mixed-v0", 0, "done", "", 1.0, 1.0, 50.0, "")
+    runs = [one] * 50 + [replace(one, state="failed", error="out of luck"), replace(one, state="running")]
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(board(toy_plan(), runs, "footer", limit=5))
+    text = console.export_text()
+    assert "out of luck" in text
+    assert "running" in text
+    assert "and 47 more runs. footer" in text

@@ -47,7 +47,7 @@ def screen(plan: Plan, results: Path, jobs: int) -> Iterator[Callable[[], None]]
 
             def show() -> None:
                 runs = status(plan, results)
-                live.update(board(plan, runs, footer(runs)))
+                live.update(board(plan, runs, footer(runs), limit=max(5, console().height - 8)))
 
             yield _at_most_every(1.0, show)
         return
