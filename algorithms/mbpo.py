@@ -5,6 +5,9 @@ Deviations, each with its reason:
 - Transitions are appended at once; the official sampler appends a path when its episode ends, so that
   a 1,000-step episode brings four model trainings without new data.
 - Early stopping of a refit starts from the incoming weights (see ``kit.ensemble.Fit``).
+- A step is acted first; the model training and the updates that it makes due follow. The official loop
+  trains at the start of the next step; the counts are equal. The first training so ends the warm-up.
+- A model training is cut at 20 passes, as for all methods here (``OnlineConfig.model_passes``).
 - The target entropy is MBPO's own for each task (its YAML), not minus the action dimension.
 """
 
@@ -23,7 +26,7 @@ from o2obench.kit.modelbased import ModelBased, OnlineConfig, Rate
 class MbpoConfig(OnlineConfig):
     """MBPO's options; ``updates_per_step``, ``horizon`` and ``target_entropy`` have rows for each task."""
 
-    n_init: Annotated[int, Field(ge=5)] = count(5000)
+    n_init: Annotated[int, Field(gt=0, multiple_of=5)] = count(5000)
     """Steps of uniformly random actions before anything is learnt; they count as steps."""
     alpha_rate: Rate = 3e-4
     refit_scaler: bool = True

@@ -56,7 +56,7 @@ class Mopo(ModelBased[MopoConfig]):
 
     def rates(self) -> tuple[float, float, float]:
         """Anneal the actor's rate, stepping once per epoch."""
-        epochs = max(1, self.task.budget.offline_updates // EPOCH)
+        epochs = max(1, math.ceil(self.task.budget.offline_updates / EPOCH))
         cosine = 0.5 * (1.0 + math.cos(math.pi * (self.updates // EPOCH) / epochs))
         actor, critic, alpha = super().rates()
         return actor * cosine, critic, alpha

@@ -95,7 +95,7 @@ def double_pendulum_terminal(obs: Any, action: Any, next_obs: Any) -> Any:
     """
     sin1, sin2, cos1, cos2 = (next_obs[..., i] for i in (1, 2, 3, 4))
     tip = 0.6 * cos1 + 0.6 * (cos1 * cos2 - sin1 * sin2)
-    return ~((tip > 1.0) & (next_obs < INFINITY).all(-1))
+    return ~((tip > 1.0) & ((next_obs < INFINITY) & (next_obs > -INFINITY)).all(-1))
 
 
 def _mujoco(name: str) -> Callable[[], Any]:

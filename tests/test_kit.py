@@ -462,6 +462,21 @@ def test_t19_the_log_density_is_that_of_the_squashed_gaussian() -> None:
     assert torch.allclose(log_prob[inside], expected[inside], atol=1e-3)
 
 
+def test_rows_that_are_not_finite_never_enter_the_ring() -> None:
+    agent = make_agent("mopo", rollout_rows=40)
+    step = agent.model.step
+
+    def exploding(*arguments: Tensor) -> Any:
+        next_obs, reward, uncertainty = step(*arguments)
+        next_obs[:, ::2] = torch.inf
+        return next_obs, reward, uncertainty
+
+    agent.model.step = exploding
+    roll(agent, 40)
+    assert int(agent.replay.fill[0]) == 20
+    assert bool(torch.isfinite(agent.replay.rows[:-1]).all())
+
+
 def test_adam_is_torchs_adam_and_a_masked_seed_stands_still() -> None:
     torch.manual_seed(0)
     start = torch.randn(2, 5, 3)

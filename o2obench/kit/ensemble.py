@@ -230,6 +230,8 @@ class Fit:
         self.passes, self.step_in_pass = 0, 0
         self.active = torch.ones(seeds, dtype=torch.bool, device=device)
         self.idle = torch.zeros(seeds, dtype=torch.int64, device=device)
+        self.lasted = torch.zeros(seeds, dtype=torch.int64, device=device)
+        """Passes that each seed trained for."""
         self.order = torch.zeros((seeds, options.members, 0), dtype=torch.int64, device=device)
         self.best = torch.full((seeds, options.members), 1e10, device=device)
         self.snapshot = [p.detach().clone() for p in model.net.parameters()]
@@ -240,7 +242,8 @@ class Fit:
         if not model.fitted or options.refit_scaler:
             self._fit_scaler()
         if model.fitted:
-            self.best = self.held_out_error()
+            error = self.held_out_error()
+            self.best = torch.where(torch.isfinite(error), error, self.best)
         rows = -(-self.data.size // options.batch) * options.batch
         self.order = self._draw("bootstrap", options.members, rows)
 
@@ -290,6 +293,7 @@ class Fit:
         self.order = self.order.gather(2, self.streams.permutations("shuffle", members, rows, active))
 
     def _end_pass(self) -> None:
+        self.lasted += self.active
         error = self.held_out_error()
         better = ((self.best - error) / self.best > IMPROVEMENT) & self.active[:, None]
         self.best = torch.where(better, error, self.best)
@@ -339,6 +343,7 @@ class Fit:
             "step_in_pass": self.step_in_pass,
             "active": to_array(self.active),
             "idle": to_array(self.idle),
+            "lasted": to_array(self.lasted),
             "order": to_array(self.order.int()),
             "best": to_array(self.best),
             "snapshot": {str(i): to_array(kept) for i, kept in enumerate(self.snapshot)},
@@ -349,6 +354,7 @@ class Fit:
         self.passes, self.step_in_pass = state["passes"], state["step_in_pass"]
         self.active.copy_(torch.from_numpy(state["active"]))
         self.idle.copy_(torch.from_numpy(state["idle"]))
+        self.lasted.copy_(torch.from_numpy(state["lasted"]))
         self.order = torch.from_numpy(state["order"]).to(self.order)
         self.best.copy_(torch.from_numpy(state["best"]))
         for i, kept in enumerate(self.snapshot):

@@ -102,10 +102,10 @@ class OnlineConfig(ModelBasedConfig):
     rows: Literal["online", "union"] = "online"
     """The real rows in use: the new ones only, or the offline and the new ones, uniformly."""
     updates_per_step: Size = count(20)
-    n_init: Annotated[int, Field(ge=5)] = count(1000)
-    """Steps before anything is learnt."""
-    model_every: Size = count(250)
-    """Steps between two model trainings, each followed by a rollout."""
+    n_init: Annotated[int, Field(gt=0, multiple_of=5)] = count(1000)
+    """Steps before anything is learnt; a multiple of the blocks from which rows are held out."""
+    model_every: Annotated[int, Field(gt=0, multiple_of=5)] = count(250)
+    """Steps between two model trainings, each followed by a rollout; a multiple of the same blocks."""
     rollout_rows: Size = count(100_000)
     retain: Size = 1
     model_passes: Size | None = count(20)
@@ -254,7 +254,7 @@ class ModelBased(Agent[C], Generic[C]):
             self.fit.start()
         while not self.fit.turn():
             yield {}
-        passes = np.full(len(self.task.seeds), float(self.fit.passes))
+        passes = to_array(self.fit.lasted)
         elite_error = self.fit.best.gather(1, self.model.elites).mean(1)
         share = np.full(len(self.task.seeds), self.offline_share())
         self.fit, self.due_fit = None, False
@@ -282,7 +282,8 @@ class ModelBased(Agent[C], Generic[C]):
             reward = reward - self.penalty() * uncertainty
             ended = self.task.terminal(obs, action, next_obs)
             columns = (obs, action, reward[..., None], next_obs, ended[..., None].float())
-            self.replay.push(torch.cat(columns, -1), alive)
+            made = torch.cat(columns, -1)
+            self.replay.push(made, alive & torch.isfinite(made).all(-1))
             alive = alive & ~ended
             obs = next_obs
 

@@ -93,7 +93,11 @@ class Replay:
         self.online += 1
 
     def resize_ring(self, size: int) -> None:
-        """Use ``size`` rows of the ring from now on; what it holds is kept when it grows."""
+        """Use ``size`` rows of the ring from now on; what it holds is kept when it grows.
+
+        New rows then fill the new space first, and after that replace old rows from the ring's start, in
+        MBPO's way: right after a growth these need not be the oldest.
+        """
         if size > self.ring_size:
             self.head = torch.where(self.fill == self.ring_size, self.fill, self.head)
         self.ring_size = min(size, self.ring_capacity)
