@@ -37,7 +37,7 @@ Terminal = Callable[[Any, Any, Any], Any]
 class Config(BaseModel):
     """Base of every algorithm's typed options: frozen, strict, and unknown keys are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 def count(default: Any, **constraints: Any) -> Any:

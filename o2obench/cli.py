@@ -74,6 +74,8 @@ def suite(
     if dry_run:
         dry_run_table(plan, results, jobs)
         return
+    for folder in (results, out):
+        _usable(folder)
     plan_file = plan.write(results)
     options = Options(device, threads, checkpoint_seconds, allow_drift)
     with screen(plan, results, jobs) as show:
@@ -112,6 +114,7 @@ def run(
     from .train import Options
 
     plan = single(algorithm, dataset, seed, options or [], (epochs, steps, every), Narrow(defaults=defaults))
+    _usable(results)
     how = Options(device, threads, checkpoint_seconds, allow_drift, _stop_on_signal())
     for one in plan.runs:
         with single_run(plan, one, results):
@@ -291,9 +294,18 @@ def _fail(problem: object, code: int) -> None:
     raise SystemExit(code)
 
 
+def _usable(folder: Path) -> None:
+    """Make a folder; raise BadInput where that cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"{folder}: cannot be used as a folder: {error.strerror}; name another") from None
+
+
 def _report(results: Path, out: Path, suite: str) -> None:
     from .report import write_report
 
+    _usable(out)
     for page in write_report(results, out, suite):
         print(f"report: {page}")
 
@@ -309,6 +321,8 @@ def _seeds(text: str) -> tuple[int, ...] | None:
     try:
         if "-" in text:
             first, last = text.split("-")
+            if int(last) - int(first) > 1000:
+                raise ValueError
             chosen = tuple(range(int(first), int(last) + 1))
         else:
             chosen = tuple(int(part) for part in text.split(",")) if "," in text else tuple(range(int(text)))

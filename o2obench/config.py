@@ -76,7 +76,7 @@ class Located:
 
 def read_yaml(path: Path) -> Located:
     """Read one YAML file; raise BadInput with a position when it is not well formed."""
-    where: dict[Place, str] = {}
+    where: dict[Place, str] = {(): f"{path}:1:1"}
 
     def walk(node: yaml.Node, place: Place) -> Any:
         where.setdefault(place, _position(path, node.start_mark))
@@ -104,7 +104,9 @@ def read_yaml(path: Path) -> Located:
         mark = error.problem_mark or error.context_mark
         position = _position(path, mark) if mark else str(path)
         raise BadInput(f"{position}: not valid YAML: {error.problem or error.context}") from None
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+    except RecursionError:
+        raise BadInput(f"{path}: cannot be read as YAML: nested too deeply") from None
+    except (yaml.YAMLError, ValueError, OSError) as error:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise BadInput(f"{path}: cannot be read as YAML: {reason}") from None
     return Located(value, where)

@@ -84,4 +84,5 @@ def read_plan(file: Path) -> Plan:
             stages={group: tuple(Stage(**stage) for stage in s) for group, s in value["stages"].items()},
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise BadInput(f"{file}: not a plan ({error}); start the suite again to rewrite it") from None
+        why = str(error) if isinstance(error, ValueError) else "damaged or incomplete"
+        raise BadInput(f"{file}: not a plan ({why}); start the suite again to rewrite it") from None

@@ -98,8 +98,8 @@ def board(plan: Plan, runs: list[RunStatus], footer: str = "", limit: int | None
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=headline(plan, runs), caption=footer or None, title_justify="left")
-    for column in ("algorithm", "dataset", "seed", "state", "", "score"):
+    table = Table(title=escape(headline(plan, runs)), caption=footer or None, title_justify="left")
+    for column in ("algorithm", "dataset", "seed", "state", "doing", "score"):
         table.add_column(column, justify="right" if column in ("seed", "score") else "left")
     colours = {
         "done": "green",

@@ -25,7 +25,9 @@ EPOCH = 1000
 EPISODES, FINAL_EPISODES = 10, 50
 """Evaluation episodes along the way, and at the switch and each stage's end. No suite cuts them."""
 
-Count = Annotated[int, Field(gt=0)]
+Count = Annotated[int, Field(gt=0, le=10**10)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+MOST_CELLS = 100_000
 
 
 class _Strict(BaseModel):
@@ -58,7 +60,7 @@ class SuiteFile(_Strict):
     title: str = ""
     algorithms: Annotated[list[str | dict[str, dict[str, Any]]], Field(min_length=1)]
     datasets: Annotated[list[str], Field(min_length=1)]
-    seeds: Count | Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = 5
+    seeds: Annotated[int, Field(gt=0, le=1000)] | Annotated[list[Seed], Field(min_length=1)] = 5
     offline: Offline = Offline()
     online: Online = Online()
     overrides: dict[str, dict[str, Any]] = {}
@@ -107,8 +109,19 @@ def expand(source: Located, name: str, narrow: Narrow = Narrow()) -> Plan:
     seeds = narrow.seeds or tuple(suite.seeds if isinstance(suite.seeds, list) else range(suite.seeds))
     if len(set(seeds)) < len(seeds):
         raise BadInput(f"{source.at(('seeds',))}: seeds: {list(seeds)} holds one seed twice")
-    known = [name for pattern in suite.datasets for name in _braces(pattern)]
-    entries = list(_entries(suite, cut))
+    names = (name for pattern in suite.datasets for name in _braces(pattern))
+    known = list(dict.fromkeys(itertools.islice(names, MOST_CELLS)))
+    entries = list(itertools.islice(_entries(suite, cut), MOST_CELLS + 1))
+    if len(entries) * len(known) * len(seeds) > MOST_CELLS:
+        raise BadInput(f"{source.at(('algorithms',))}: the suite has over {MOST_CELLS:,} cells; cut a sweep")
+    labels = [entry.label for entry in entries]
+    twice = sorted({label for label in labels if labels.count(label) > 1})
+    if twice:
+        raise BadInput(f"{source.at(('algorithms',))}: algorithms: {twice[0]!r} stands twice; give labels")
+    strangers = sorted(suite.overrides.keys() - set(registry.names()))
+    if strangers:
+        place = source.at(("overrides", strangers[0]))
+        raise BadInput(f"{place}: overrides.{strangers[0]}: {nearest(strangers[0], registry.names())}")
     datasets = _narrowed("datasets", known, narrow.datasets)
     chosen = _narrowed("algorithms", sorted({entry.algorithm for entry in entries}), narrow.algorithms)
     builder = _Builder(suite, cut, narrow.defaults)
@@ -187,19 +200,26 @@ def _entries(suite: SuiteFile, source: Located) -> Iterator[_Entry]:
             for key, value in options.items()
             if isinstance(value, list) and key in fields and "tuple" not in str(fields[key].annotation)
         }
+        for key in (key for key, values in swept.items() if not values):
+            raise BadInput(f"{place.at((key,))}: {algorithm}.{key}: an empty sweep; name at least one value")
         label = str(options.get("label", algorithm))
         for values in itertools.product(*swept.values()):
             chosen = dict(zip(swept, values, strict=True))
             plain = {k: chosen.get(k, v) for k, v in options.items() if k != "label"}
-            try:
-                text = label.format(**plain)
-            except (KeyError, IndexError, ValueError):
-                raise BadInput(
-                    f"{place.at(('label',))}: label: {label!r} names an option not set here"
-                ) from None
+            text = _fill(label, plain, place.at(("label",)))
             if swept and "label" not in options:
                 text = f"{algorithm} ({', '.join(f'{k}={v}' for k, v in chosen.items())})"
             yield _Entry(algorithm, text, Located(plain, place.where))
+
+
+def _fill(label: str, options: dict[str, Any], place: str) -> str:
+    """Put options into a label: ``{name}`` and nothing else, no format language."""
+    text = re.sub(r"\{(\w+)\}", lambda match: str(options.get(match[1], match[0])), label)
+    if "{" in text or "}" in text:
+        raise BadInput(f"{place}: label: {label!r} names an option not set here; write {{option}}")
+    if not text.strip() or not text.isprintable():
+        raise BadInput(f"{place}: label: {label!r} must be printable text")
+    return text
 
 
 class _Builder:

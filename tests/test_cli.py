@@ -99,6 +99,8 @@ def test_dry_run_starts_nothing(tmp_path: Path, o2obench: Command) -> None:
         (("check", "nave"), "algorithm nave: not known"),
         (("new", "Bad-Name"), "new Bad-Name: the name must be lower-case letters"),
         (("new", "mopo"), "new mopo: an algorithm of this name exists"),
+        (("suite", "smoke", "--results", "/dev/null"), "/dev/null: cannot be used as a folder"),
+        (("suite", "smoke", "--seeds", "0-99999999999"), "--seeds 0-99999999999: expected a number of seeds"),
         (("suite", "smoke", "--seeds", "x"), "--seeds x: expected a number of seeds"),
     ],
 )

@@ -64,9 +64,9 @@ def launch(
                 if code == BUSY:
                     elsewhere[run_id] = time.monotonic()
                     waiting.append(plan.run(run_id))
-                elif code == DONE:
+                elif code == DONE or RunFolder(results, run_id).done.exists():
                     outcome.finished.append(run_id)
-                elif not (interrupts and code in (INTERRUPTED, -signal.SIGKILL)):
+                elif not (interrupts and code in (INTERRUPTED, -signal.SIGKILL, -signal.SIGTERM)):
                     _record_death(RunFolder(results, run_id), code)
                     outcome.failed.append(run_id)
             if interrupts:

@@ -91,7 +91,7 @@ def _line(run: RunStatus) -> str:
 
 def dry_run_table(plan: Plan, results: Path, jobs: int) -> None:
     """Print what a suite would do: its runs, what is done already, and what the rest will cost."""
-    table = Table(title=f"{plan.suite}: {plan.title}", title_justify="left")
+    table = Table(title=escape(f"{plan.suite}: {plan.title}"), title_justify="left")
     for column in ("algorithm", "dataset", "runs", "done", "updates each", "steps each", "hours each"):
         table.add_column(column, justify="left" if column in ("algorithm", "dataset") else "right")
     groups: dict[tuple[str, str], list[Run]] = defaultdict(list)
