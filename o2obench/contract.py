@@ -13,7 +13,7 @@ import random
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -256,14 +256,19 @@ def _few(agent: type[Agent[Any]]) -> dict[str, int]:
 
 def _execute_with_breaks(run: Run, results: Path) -> int:
     """Compute a run in pieces: it is stopped at the 7th yield, resumed, stopped again ..."""
-    for breaks in itertools.count():
-        countdown = itertools.count(1)
+    breaks = 0
+    while True:
+        calls = itertools.count(1)
+
+        def seventh(calls: Iterator[int] = calls) -> bool:
+            return next(calls) % 7 == 0
+
         try:
-            execute([run], results, Options(stop=lambda c=countdown: next(c) % 7 == 0))  # type: ignore[misc]
+            execute([run], results, Options(stop=seventh))
         except Interrupted:
-            continue
-        return breaks
-    raise AssertionError("unreachable")
+            breaks += 1
+        else:
+            return breaks
 
 
 def _final_arrays(folder: RunFolder) -> bytes:

@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from o2obench import checkpoint, evaluate, provenance, train
 from o2obench.contract import small_plan
@@ -82,13 +83,13 @@ def places(
     return found
 
 
-def in_child(work: Callable[[], None]) -> int:
+def in_child(work: Callable[..., None], *arguments: Any) -> int:
     """Run ``work`` in a forked child and return its exit status (negative: a signal)."""
     child = os.fork()
     if child == 0:
         code = 1
         try:
-            work()
+            work(*arguments)
             code = 0
         finally:
             os._exit(code)
@@ -105,9 +106,9 @@ def compute(run: Run, results: Path, set_up: Callable[[], None] = lambda: None) 
         self.saved_at, self.save_cost = (0.0 if next(breaths) % 4 == 0 else math.inf), 0.0
         breathe(self, stage)
 
-    train.Training.breathe = noted  # type: ignore[method-assign]
-    set_up()
-    execute([run], results, Options())
+    with mock.patch.object(train.Training, "breathe", noted):
+        set_up()
+        execute([run], results, Options())
 
 
 def final_bytes(results: Path, run: Run) -> list[bytes]:
@@ -131,7 +132,11 @@ def main(
         from o2obench.kit.streams import Streams
 
         whole = Streams.state_dict
-        Streams.state_dict = lambda self: {k: v for k, v in whole(self).items() if k != forget}  # type: ignore[method-assign]
+
+        def without(self: Streams) -> dict[str, Any]:
+            return {purpose: state for purpose, state in whole(self).items() if purpose != forget}
+
+        mock.patch.object(Streams, "state_dict", without).start()
     provenance.compute = lambda *args: {"threads": 1, "matmul": "highest", "device": "cpu", "versions": {}}
     run = plan.runs[-1]
     parent = folder / "parent"
@@ -149,15 +154,15 @@ def main(
 
     straight = fresh("straight")
     began = time.monotonic()
-    assert in_child(lambda: compute(run, straight)) == 0
+    assert in_child(compute, run, straight) == 0
     seconds = time.monotonic() - began
     interacts = bool(run.spec["budget"]["online_steps"])
     found = {}
     chosen = places(interacts, torch_agent, seconds, instants)
     for place, set_up in {only: chosen[only]}.items() if only else chosen.items():
         results = fresh(place)
-        killed = in_child(lambda s=set_up, r=results: compute(run, r, s)) == -signal.SIGKILL  # type: ignore[misc]
-        finished = in_child(lambda r=results: compute(run, r)) == 0  # type: ignore[misc]
+        killed = in_child(compute, run, results, set_up) == -signal.SIGKILL
+        finished = in_child(compute, run, results) == 0
         clocks = (results / "clocks.log").read_text().splitlines()
         found[place] = {
             "killed": killed,
