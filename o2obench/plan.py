@@ -29,8 +29,8 @@ class Cell:
 class Plan:
     """An expanded suite: the runs in an order in which parents come first, and the cells that show them.
 
-    ``reduced`` holds a line for each count that was cut: ``key = value (full: value)``. ``stages`` and
-    ``columns`` (updates per step and the like) are kept per run group and label for the display.
+    ``reduced`` holds a line for each count that was cut: ``key = value (full: value)``. ``stages`` are kept
+    per run group, for forecasts. ``marks`` are environment steps; the report does not show them yet.
     """
 
     suite: str

@@ -49,7 +49,7 @@ class Online(_Strict):
 
 
 class ReportOptions(_Strict):
-    """What the report shows: scores at these numbers of environment steps."""
+    """Environment steps at which scores are compared; kept in the plan, not shown by the report yet."""
 
     marks: tuple[Count, ...] = (10_000, 100_000)
 

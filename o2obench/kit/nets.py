@@ -94,12 +94,6 @@ class Mlp:
         _from_state(self.weights, state, "weight")
         _from_state(self.biases, state, "bias")
 
-    def copy_from(self, other: Mlp) -> None:
-        """Copy the parameters of a stack of the same shape."""
-        with torch.no_grad():
-            for mine, theirs in zip(self.parameters(), other.parameters(), strict=True):
-                mine.copy_(theirs)
-
     @torch.no_grad()
     def follow(self, other: Mlp, tau: float) -> None:
         """Move by the share ``tau`` towards another stack (Polyak averaging)."""
