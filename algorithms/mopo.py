@@ -19,6 +19,7 @@ from collections.abc import Iterator
 
 from o2obench.agent import Budget, Metrics, Stage, Transitions, count
 from o2obench.kit.modelbased import ModelBased, ModelBasedConfig, Rate, Size
+from o2obench.kit.sac import Rates
 
 EPOCH = 1000
 
@@ -54,11 +55,11 @@ class Mopo(ModelBased[MopoConfig]):
             self.due_updates = min(EPOCH, self.task.budget.offline_updates - self.updates)
             yield from super().work(stage)
 
-    def rates(self) -> tuple[float, float, float]:
+    def rates(self, update: int) -> Rates:
         """Anneal the actor's rate, stepping once per epoch."""
         epochs = max(1, math.ceil(self.task.budget.offline_updates / EPOCH))
-        cosine = 0.5 * (1.0 + math.cos(math.pi * (self.updates // EPOCH) / epochs))
-        actor, critic, alpha = super().rates()
+        cosine = 0.5 * (1.0 + math.cos(math.pi * (update // EPOCH) / epochs))
+        actor, critic, alpha = super().rates(update)
         return actor * cosine, critic, alpha
 
     def offline_share(self) -> float:

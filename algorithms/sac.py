@@ -49,7 +49,6 @@ class Sac(Agent[SacConfig]):
         options = SacOptions(config.hidden, config.gamma, config.tau, -float(task.act_dim))
         self.sac = Learner(seeds, *dims, options, task.device)
         self.replay = Replay(data, len(seeds), dims, task.budget.online_steps, 0, task.device)
-        self.losses = torch.zeros((4, len(seeds)), device=task.device)
         self.due = 0
 
     @classmethod
@@ -77,16 +76,14 @@ class Sac(Agent[SacConfig]):
 
     def work(self, stage: str) -> Iterator[Metrics]:
         """Do the updates that are due."""
-        config, rates = self.config, (self.config.rate,) * 3
+        config = self.config
         while self.due:
             index = self.replay.online_index(self.streams.uniform("real rows", config.batch))
             noise = self.streams.normal("sac noise", 2, config.batch, self.task.act_dim)
-            self.losses += self.sac.update(self.replay.take(index), noise, rates)
+            self.sac.learn(self.replay, index[None], noise[None], [(config.rate,) * 3])
             self.updates, self.due = self.updates + 1, self.due - 1
             if self.updates % REPORT_EVERY == 0:
-                critic, actor, q, alpha = to_array(self.losses / REPORT_EVERY)
-                self.losses.zero_()
-                yield {"sac/critic_loss": critic, "sac/actor_loss": actor, "sac/q": q, "sac/alpha": alpha}
+                yield self.sac.report(REPORT_EVERY)
             elif self.updates % 20 == 0:
                 yield {}
 
@@ -96,7 +93,6 @@ class Sac(Agent[SacConfig]):
             "sac": self.sac.state_dict(),
             "replay": self.replay.state_dict(),
             "streams": self.streams.state_dict(),
-            "losses": to_array(self.losses.T),
             "updates": self.updates,
             "due": self.due,
         }
@@ -106,7 +102,6 @@ class Sac(Agent[SacConfig]):
         self.sac.load_state_dict(state["sac"])
         self.replay.load_state_dict(state["replay"])
         self.streams.load_state_dict(state["streams"])
-        self.losses.copy_(torch.from_numpy(state["losses"]).T)
         self.updates, self.due = state["updates"], state["due"]
 
     def handover(self) -> State:

@@ -20,6 +20,7 @@ import torch
 from o2obench import registry
 from o2obench.agent import Budget, Task, Transitions
 from o2obench.env import find_env
+from o2obench.kit import engine
 
 ROWS = 20_000
 
@@ -29,14 +30,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--compile", action="store_true")
     given = parser.parse_args()
+    engine.use_compiler(given.compile)
     torch.set_num_threads(given.threads)
+    torch.set_flush_denormal(True)
+    a = torch.randn(2048, 2048)
+    gemm = rate(lambda: a @ a, 3) * 2 * 2048**3 / 1e9
+    print(f"GEMM {gemm:.0f} GFLOP/s; limit of SAC {gemm / 0.561:.0f}/s, ensemble {gemm / 1.36:.0f}/s")
+
     agent = make_agent(given.seeds)
     agent.begin("model")
     agent.fit = agent._new_fit()
     agent.fit.start()
-    step = agent.fit._gradient_step
-    rates = [("ensemble gradient steps", rate(step, 20), "steps/s")]
+    step = agent.fit.turn
+    rates = [("ensemble gradient steps", rate(step, 1) * 20, "steps/s")]
     agent.fit = None
 
     def roll() -> None:

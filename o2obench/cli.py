@@ -37,6 +37,8 @@ Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")]
 Threads = Annotated[int, typer.Option(min=1, help="CPU threads per run.")]
 Checkpoints = Annotated[float, typer.Option(min=0.0, help="Seconds between two checkpoints of a run.")]
 Drift = Annotated[bool, typer.Option("--allow-drift", help="Resume on another machine or version; marked.")]
+Eager = Annotated[bool, typer.Option("--eager", help="Never compile the updates of a run.")]
+Tf32 = Annotated[bool, typer.Option("--tf32", help="Faster, coarser products on a GPU; recorded.")]
 Defaults = Annotated[bool, typer.Option("--defaults", help="Accept data sets without a row of options.")]
 
 
@@ -60,13 +62,15 @@ def suite(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and its cost only.")] = False,
     no_report: Annotated[bool, typer.Option("--no-report", help="Do not write the report.")] = False,
     allow_drift: Drift = False,
+    eager: Eager = False,
+    tf32: Tf32 = False,
     defaults: Defaults = False,
 ) -> None:
     """Run a grid (algorithms x data sets x seeds), resume what is unfinished, write the report."""
     from .launch.local import launch
     from .launch.screen import dry_run_table, screen, summary
+    from .options import Options
     from .suite import Narrow, find_suite, read_suite
-    from .train import Options
 
     narrow = Narrow(_seeds(seeds), _names(datasets), _names(algorithms), defaults)
     plan = read_suite(find_suite(name), narrow)
@@ -77,7 +81,7 @@ def suite(
     for folder in (results, out):
         _usable(folder)
     plan_file = plan.write(results)
-    options = Options(device, threads, checkpoint_seconds, allow_drift)
+    options = Options(device, threads, checkpoint_seconds, allow_drift, eager, tf32)
     with screen(plan, results, jobs) as show:
         outcome = launch(plan, plan_file, results, jobs, options, show)
     print(summary(plan, results, outcome))
@@ -104,18 +108,20 @@ def run(
     threads: Threads = 1,
     checkpoint_seconds: Checkpoints = 60.0,
     allow_drift: Drift = False,
+    eager: Eager = False,
+    tf32: Tf32 = False,
     defaults: Defaults = False,
 ) -> None:
     """Compute one run in this process, after the pretraining run it starts from."""
     from .execute import execute
     from .launch.screen import single_run
+    from .options import Options
     from .run import RunFolder
     from .suite import Narrow, single
-    from .train import Options
 
     plan = single(algorithm, dataset, seed, options or [], (epochs, steps, every), Narrow(defaults=defaults))
     _usable(results)
-    how = Options(device, threads, checkpoint_seconds, allow_drift, _stop_on_signal())
+    how = Options(device, threads, checkpoint_seconds, allow_drift, eager, tf32, _stop_on_signal())
     for one in plan.runs:
         with single_run(plan, one, results):
             execute([one], results, how)
@@ -131,16 +137,19 @@ def work(
     threads: Threads = 1,
     checkpoint_seconds: Checkpoints = 60.0,
     allow_drift: Drift = False,
+    eager: Eager = False,
+    tf32: Tf32 = False,
 ) -> None:
     """Compute runs of a plan; several ids are a pack of seeds that train side by side."""
     from .execute import Busy, Uneven, execute
     from .launch.local import BUSY, INTERRUPTED
+    from .options import Options
     from .plan import read_plan
-    from .train import Options
 
     plan = read_plan(plan_file)
     runs = [plan.run(run_id) for run_id in run_ids]
-    options = Options(device, threads, checkpoint_seconds, allow_drift, _stop_on_signal(watch_parent=True))
+    stop = _stop_on_signal(watch_parent=True)
+    options = Options(device, threads, checkpoint_seconds, allow_drift, eager, tf32, stop)
     try:
         try:
             execute(runs, results, options)

@@ -26,11 +26,11 @@ from .config import Located
 from .env import Interaction, find_env
 from .errors import Interrupted
 from .execute import execute
+from .options import Options
 from .plan import Plan
 from .pointmass import mixed_data
 from .run import Run, RunFolder
 from .suite import Narrow, expand
-from .train import Options
 
 FEW = 5
 UPDATES, STEPS = 10, 15

@@ -15,9 +15,13 @@ from .agent import Agent, Budget, State, Task, Transitions, stack_seeds
 from .env import EnvSpec, find_env
 from .errors import BadInput, Diverged, Interrupted, LostLease
 from .files import read_json, write_atomically
+from .options import Options
 from .run import Run
 from .slot import Busy, Slot
-from .train import Options, Training
+from .train import Training
+
+COMPILE_FROM = 10_000
+"""Updates from which a run is compiled: it costs up to half a minute once, seconds when cached."""
 
 __all__ = ["Busy", "Options", "Uneven", "execute"]
 
@@ -87,14 +91,17 @@ def _saved_state(slots: Sequence[Slot]) -> State | None:
 def _settle_machine(slot: Slot, options: Options, fresh: bool) -> None:
     """Write run.json at a run's start; on a resume make this process compute as it did before."""
     record = read_json(slot.folder.record)
+    provenance.prepare(record["compute"]["threads"] if record and not fresh else options.threads)
     if fresh or record is None:
-        route = slot.route_of_parent(options.device)
-        now = provenance.compute(options.device, options.threads, route)
+        route = "high" if options.tf32 else slot.route_of_parent(options.device)
+        compiled = not options.eager and _updates(slot.run) >= COMPILE_FROM
+        now = provenance.compute(options.device, options.threads, route, compiled)
         record = {"run": slot.run.to_json(), "identity": slot.run.identity, "compute": now}
         record |= {"code": provenance.code(), "drift": []}
     else:
         then = record["compute"]
-        changes = provenance.drift(then, provenance.compute(options.device, then["threads"], then["matmul"]))
+        settings = (then["threads"], then["matmul"], then["compiled"])
+        changes = provenance.drift(then, provenance.compute(options.device, *settings))
         if changes and not options.allow_drift:
             raise BadInput(
                 f"{slot.folder.path}: cannot be resumed exactly: {'; '.join(changes)}; "
@@ -104,6 +111,13 @@ def _settle_machine(slot: Slot, options: Options, fresh: bool) -> None:
     provenance.apply(record["compute"])
     slot.folder.failed.unlink(missing_ok=True)
     write_atomically(slot.folder.record, json.dumps(record, indent=1) + "\n")
+
+
+def _updates(run: Run) -> int:
+    """Return how many updates a run plans; model training is not counted beforehand."""
+    agent = registry.algorithm(run.spec["algorithm"])
+    config = agent.Config.model_validate_json(json.dumps(run.spec["config"]))
+    return sum(stage.updates for stage in agent.stages(config, Budget(**run.spec["budget"])))
 
 
 def _agent_class(run: Run) -> type[Agent[Any]]:

@@ -131,7 +131,10 @@ class Slot:
         if not (self.alive and self.parent):
             return
         mine, theirs = read_json(self.folder.record), read_json(self.parent.record)
-        if not theirs or mine["compute"] != theirs["compute"]:
+        if not theirs:
+            return
+        ours, parents = (dict(record["compute"], compiled=None) for record in (mine, theirs))
+        if ours != parents:  # (policies act uncompiled)
             return
         *_, end = read_journal(self.parent.scores)
         if next(read_journal(self.folder.scores))["returns"] != end["returns"]:

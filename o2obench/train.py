@@ -8,7 +8,7 @@ process killed at any instant goes on from its last checkpoint and ends with the
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from .agent import Agent, Metrics, Stage, State, stack_steps, take_seed
 from .env import Interaction, find_env, nothing
 from .errors import Diverged, Interrupted
 from .evaluate import Arena
+from .options import Options
 from .slot import Slot
 
 
@@ -46,17 +47,6 @@ class Clock:
     stage_updates: int = 0
     evaluated: int = 0
     started: bool = False
-
-
-@dataclass(frozen=True)
-class Options:
-    """How to compute, as opposed to what: nothing here changes a result."""
-
-    device: str = "cpu"
-    threads: int = 1
-    checkpoint_seconds: float = 60.0
-    allow_drift: bool = False
-    stop: Callable[[], bool] = lambda: False
 
 
 class Training:

@@ -28,8 +28,8 @@ from o2obench import checkpoint, evaluate, provenance, train
 from o2obench.contract import small_plan
 from o2obench.env import Interaction
 from o2obench.execute import execute
+from o2obench.options import Options
 from o2obench.run import Run, RunFolder
-from o2obench.train import Options
 
 
 def kill_at_call(owner: Any, name: str, nth: int) -> Callable[[], None]:
@@ -137,7 +137,8 @@ def main(
             return {purpose: state for purpose, state in whole(self).items() if purpose != forget}
 
         mock.patch.object(Streams, "state_dict", without).start()
-    provenance.compute = lambda *args: {"threads": 1, "matmul": "highest", "device": "cpu", "versions": {}}
+    machine = {"threads": 1, "matmul": "highest", "compiled": False, "device": "cpu", "versions": {}}
+    provenance.compute = lambda *args: machine
     run = plan.runs[-1]
     parent = folder / "parent"
     for pretraining in plan.runs[:-1]:

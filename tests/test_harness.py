@@ -15,10 +15,10 @@ from o2obench.errors import BadInput, Diverged, Interrupted, RunFailed
 from o2obench.execute import Uneven, execute
 from o2obench.files import read_json
 from o2obench.journal import read_journal
+from o2obench.options import Options
 from o2obench.plan import Plan
 from o2obench.run import Run, RunFolder
 from o2obench.slot import Busy, Slot
-from o2obench.train import Options
 
 from .suites_for_tests import toy_plan
 

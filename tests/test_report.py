@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from o2obench.execute import execute
+from o2obench.options import Options
 from o2obench.plan import Plan
 from o2obench.report import write_report
 from o2obench.results import table
 from o2obench.run import RunFolder
-from o2obench.train import Options
 
 from .suites_for_tests import toy_plan
 

@@ -7,7 +7,7 @@ the lowest held-out error are the elites from which rollouts are sampled.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn.functional import silu, softplus
 
 from ..agent import State
+from .engine import Repeat, compiled
 from .nets import Adam, Mlp, gradients, to_array, truncated_normal_init
 from .replay import Batch, Replay
 from .streams import Streams
@@ -55,32 +56,48 @@ Loss = Callable[[Prediction, Tensor, Tensor], Tensor]
 """(prediction, target, inputs) -> one number per seed and member."""
 
 
+def nll(prediction: Prediction, y: Tensor, inputs: Tensor) -> Tensor:
+    """Return (mu - y)^2 / var + log var, averaged over rows and outputs: twice the NLL up to a constant."""
+    error = (prediction.mean - y).square() * (-prediction.log_var).exp()
+    return (error + prediction.log_var).mean((-2, -1))
+
+
+def squared_error(prediction: Prediction, y: Tensor, inputs: Tensor) -> Tensor:
+    """Return the mean squared error of the means, by which early stopping and elites are decided."""
+    return (prediction.mean - y).square().mean((-2, -1))
+
+
 class Ensemble:
     """Networks, learnt log-variance bounds (shared by the members), input scaler and elites."""
 
     def __init__(
-        self, seeds: tuple[int, ...], obs_dim: int, act_dim: int, options: EnsembleOptions, device: str
+        self,
+        seeds: tuple[int, ...],
+        obs_dim: int,
+        act_dim: int,
+        options: EnsembleOptions,
+        device: str,
+        loss: Loss = nll,
+        error: Loss = squared_error,
     ) -> None:
-        self.options, self.obs_dim = options, obs_dim
+        self.options, self.loss, self.error = options, loss, error
         inputs, outputs = obs_dim + act_dim, obs_dim + 1
         sizes = (inputs, *options.hidden, 2 * outputs)
         members = (options.members,)
         self.net = Mlp("ensemble", seeds, members, sizes, silu, device, truncated_normal_init)
-        self.max_log_var = torch.full((len(seeds), outputs), 0.5, device=device, requires_grad=True)
-        self.min_log_var = torch.full((len(seeds), outputs), -10.0, device=device, requires_grad=True)
+        self.max_log_var = torch.full((len(seeds), outputs), 0.5, device=device)
+        self.min_log_var = torch.full((len(seeds), outputs), -10.0, device=device)
         self.scale_mean = torch.zeros((len(seeds), inputs), device=device)
         self.scale_std = torch.ones((len(seeds), inputs), device=device)
         self.elites = torch.arange(options.elites, device=device).repeat(len(seeds), 1)
         self.fitted = False
-        self.new_optimiser()
+        self.adam = Adam(self.parameters())
+        """Its moments persist from one fit to the next."""
+        self._update, self._repeat = compiled(self.update), Repeat(self._one)
 
     def parameters(self) -> list[Tensor]:
         """Return all tensors that are trained."""
-        return [*self.net.parameters(), self.max_log_var, self.min_log_var]
-
-    def new_optimiser(self) -> None:
-        """Forget Adam's moments, as at a hand-over. They persist from one fit to the next."""
-        self.adam = Adam(self.parameters())
+        return [self.net.flat, self.max_log_var, self.min_log_var]
 
     def inputs(self, obs: Tensor, action: Tensor) -> Tensor:
         """Return standardised inputs (seeds, ..., obs_dim + act_dim)."""
@@ -88,26 +105,41 @@ class Ensemble:
         shape = (len(self.scale_mean), *(1,) * (raw.dim() - 2), -1)
         return (raw - self.scale_mean.view(shape)) / self.scale_std.view(shape)
 
-    def predict(self, inputs: Tensor) -> Prediction:
-        """Predict from standardised inputs (seeds, members or 1, batch, dim)."""
-        mean, raw = self.net(inputs).chunk(2, -1)
-        return Prediction(mean, self.bound(raw))
+    def predict(self, inputs: Tensor, parameters: Sequence[Tensor] = ()) -> Prediction:
+        """Predict from standardised inputs (seeds, members or 1, batch, dim), by ``parameters`` if given."""
+        flat, high, low = parameters or self.parameters()
+        mean, raw = self.net(inputs, flat).chunk(2, -1)
+        return Prediction(mean, bound(raw, high, low))
 
-    def bound(self, raw: Tensor) -> Tensor:
-        """Clamp raw log-variances softly, first from above, then from below."""
-        high, low = self.max_log_var[:, None, None], self.min_log_var[:, None, None]
-        below = high - softplus(high - raw)
-        return low + softplus(below - low)
+    def learn(self, replay: Replay, index: Tensor, active: Tensor | None) -> None:
+        """Do one gradient step for each of the batches ``index`` (steps, seeds, members, batch).
 
-    def regulariser(self) -> Tensor:
+        ``active`` (seeds,) masks seeds out.
+        """
+        steps, host = len(index), None if active is None else to_array(active)
+        scale = self.adam.schedule([self.options.rate] * steps, host)
+        self._rows = replay
+        self._repeat(index, scale, *(() if active is None else (active.expand(steps, -1),)))
+
+    def _one(self, index: Tensor, scale: Tensor, active: Tensor | None = None) -> None:
+        self._update(self._rows.take(index), scale, active)
+
+    def update(self, batch: Batch, scale: Tensor, active: Tensor | None) -> None:
+        """Do one gradient step: a function of this object's tensors, a batch and Adam's step sizes."""
+        inputs, y = self.inputs(batch.obs, batch.action), target(batch)
+
+        def loss(*parameters: Tensor) -> tuple[Tensor, Tensor]:
+            loss = self.loss(self.predict(inputs, parameters), y, inputs)
+            return loss.sum() + self.regulariser(*parameters), loss
+
+        found, _ = gradients(loss, self.parameters())
+        self.adam.step(found, scale, active)
+
+    def regulariser(self, flat: Tensor, high: Tensor, low: Tensor) -> Tensor:
         """Return weight decay (weights only, half the squares) and the pull on the bounds, over all seeds."""
-        decay = torch.stack(
-            [
-                0.5 * rate * weight.square().sum()
-                for rate, weight in zip(self.options.weight_decay, self.net.weights, strict=True)
-            ]
-        ).sum()
-        return decay + BOUND_WEIGHT * (self.max_log_var.sum() - self.min_log_var.sum())
+        layers = zip(self.options.weight_decay, self.net.layers(flat), strict=True)
+        decay = torch.stack([0.5 * rate * weight.square().sum() for rate, (weight, _) in layers]).sum()
+        return decay + BOUND_WEIGHT * (high.sum() - low.sum())
 
     def uncertainty(self, prediction: Prediction) -> Tensor:
         """Return MOPO's penalty (seeds, batch): the largest ||sigma||_2 over all members, reward included.
@@ -148,9 +180,8 @@ class Ensemble:
         """Take weights, bounds, scaler and elites over."""
         self.net.load_state_dict(state["net"])
         self.fitted = state["fitted"]
-        with torch.no_grad():
-            for name in ("max_log_var", "min_log_var", "scale_mean", "scale_std", "elites"):
-                getattr(self, name).copy_(torch.from_numpy(state[name]))
+        for name in ("max_log_var", "min_log_var", "scale_mean", "scale_std", "elites"):
+            getattr(self, name).copy_(torch.from_numpy(state[name]))
 
     def state_dict(self) -> State:
         """Return the model and its optimiser."""
@@ -167,15 +198,11 @@ def target(batch: Batch) -> Tensor:
     return torch.cat([batch.next_obs - batch.obs, batch.reward[..., None]], -1)
 
 
-def nll(prediction: Prediction, y: Tensor, inputs: Tensor) -> Tensor:
-    """Return (mu - y)^2 / var + log var, averaged over rows and outputs: twice the NLL up to a constant."""
-    error = (prediction.mean - y).square() * (-prediction.log_var).exp()
-    return (error + prediction.log_var).mean((-2, -1))
-
-
-def squared_error(prediction: Prediction, y: Tensor, inputs: Tensor) -> Tensor:
-    """Return the mean squared error of the means, by which early stopping and elites are decided."""
-    return (prediction.mean - y).square().mean((-2, -1))
+def bound(raw: Tensor, high: Tensor, low: Tensor) -> Tensor:
+    """Clamp raw log-variances softly between bounds (seeds, outputs), first from above, then from below."""
+    high, low = high[:, None, None], low[:, None, None]
+    below = high - softplus(high - raw)
+    return low + softplus(below - low)
 
 
 @dataclass(frozen=True)
@@ -211,17 +238,8 @@ class Fit:
     their first pass always replaces them.)
     """
 
-    def __init__(
-        self,
-        model: Ensemble,
-        replay: Replay,
-        streams: Streams,
-        data: FitData,
-        loss: Loss,
-        error: Loss,
-    ) -> None:
+    def __init__(self, model: Ensemble, replay: Replay, streams: Streams, data: FitData) -> None:
         self.model, self.replay, self.streams, self.data = model, replay, streams, data
-        self.loss, self.error = loss, error
         options, seeds = model.options, replay.seeds
         device = replay.rows.device
         self.turns = -(-data.size // options.batch)
@@ -234,7 +252,7 @@ class Fit:
         """Passes that each seed trained for."""
         self.order = torch.zeros((seeds, options.members, 0), dtype=torch.int64, device=device)
         self.best = torch.full((seeds, options.members), 1e10, device=device)
-        self.snapshot = [p.detach().clone() for p in model.net.parameters()]
+        self.snapshot = model.net.flat.clone()
 
     def start(self) -> None:
         """Fit the scaler where that is due, judge the incoming weights, draw the bootstraps."""
@@ -249,11 +267,14 @@ class Fit:
 
     def turn(self) -> bool:
         """Do a few gradient steps, and at the end of a pass judge it; return whether the fit is over."""
-        for _ in range(min(STEPS_PER_TURN, self.turns - self.step_in_pass)):
-            if self.step_in_pass == 0:
-                self._shuffle()
-            self._gradient_step()
-            self.step_in_pass += 1
+        if self.step_in_pass == 0:
+            self._shuffle()
+        size = self.model.options.batch
+        steps = min(STEPS_PER_TURN, self.turns - self.step_in_pass)
+        rows = self.order[..., self.step_in_pass * size : (self.step_in_pass + steps) * size]
+        index = rows.unflatten(-1, (steps, size)).movedim(2, 0).contiguous()
+        self.model.learn(self.replay, index, self.mask())
+        self.step_in_pass += steps
         if self.step_in_pass < self.turns:
             return False
         self._end_pass()
@@ -272,43 +293,32 @@ class Fit:
         total = sum(weight for weight, _ in errors)
         return torch.stack([weight / total * error for weight, error in errors]).sum(0)
 
-    @torch.no_grad()
     def _judge(self, held: Tensor) -> Tensor:
         batch = self.replay.take(held)
         inputs = self.model.inputs(batch.obs, batch.action).unsqueeze(1)
-        return self.error(self.model.predict(inputs), target(batch).unsqueeze(1), inputs)
+        return self.model.error(self.model.predict(inputs), target(batch).unsqueeze(1), inputs)
 
-    def _gradient_step(self) -> None:
-        model, size = self.model, self.model.options.batch
-        columns = slice(self.step_in_pass * size, (self.step_in_pass + 1) * size)
-        batch = self.replay.take(self.order[..., columns])
-        inputs = model.inputs(batch.obs, batch.action)
-        loss = self.loss(model.predict(inputs), target(batch), inputs).sum() + model.regulariser()
-        masked = None if bool(self.active.all()) else self.active
-        model.adam.step(gradients(loss, model.parameters()), model.options.rate, masked)
+    def mask(self) -> Tensor | None:
+        """Return which seeds still train, None while all do."""
+        return None if bool(self.active.all()) else self.active
 
     def _shuffle(self) -> None:
         members, rows = self.order.shape[1:]
-        active = None if bool(self.active.all()) else self.active
-        self.order = self.order.gather(2, self.streams.permutations("shuffle", members, rows, active))
+        order = self.streams.permutations("shuffle", members, rows, self.mask())
+        self.order = self.order.gather(2, order)
 
     def _end_pass(self) -> None:
         self.lasted += self.active
         error = self.held_out_error()
         better = ((self.best - error) / self.best > IMPROVEMENT) & self.active[:, None]
         self.best = torch.where(better, error, self.best)
-        self.snapshot = [
-            torch.where(better.view(*better.shape, *(1,) * (p.dim() - 2)), p.detach(), kept)
-            for p, kept in zip(self.model.net.parameters(), self.snapshot, strict=True)
-        ]
+        self.snapshot = torch.where(better[..., None], self.model.net.flat, self.snapshot)
         self.idle = torch.where(better.any(1), 0, self.idle + 1)
         self.active = self.active & (self.idle < self.model.options.patience)
         self.passes, self.step_in_pass = self.passes + 1, 0
 
-    @torch.no_grad()
     def _restore(self) -> None:
-        for parameter, kept in zip(self.model.net.parameters(), self.snapshot, strict=True):
-            parameter.copy_(kept)
+        self.model.net.flat.copy_(self.snapshot)
         ranks = self.best.argsort(dim=1, stable=True)
         self.model.elites.copy_(ranks[:, : self.model.options.elites])
         self.model.fitted = True
@@ -320,7 +330,6 @@ class Fit:
             source < self.data.share, _pick(self.data.offline_train, row), _pick(self.data.online_train, row)
         )
 
-    @torch.no_grad()
     def _fit_scaler(self) -> None:
         parts = [
             rows
@@ -346,7 +355,7 @@ class Fit:
             "lasted": to_array(self.lasted),
             "order": to_array(self.order.int()),
             "best": to_array(self.best),
-            "snapshot": {str(i): to_array(kept) for i, kept in enumerate(self.snapshot)},
+            "snapshot": to_array(self.snapshot),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -357,8 +366,7 @@ class Fit:
         self.lasted.copy_(torch.from_numpy(state["lasted"]))
         self.order = torch.from_numpy(state["order"]).to(self.order)
         self.best.copy_(torch.from_numpy(state["best"]))
-        for i, kept in enumerate(self.snapshot):
-            kept.copy_(torch.from_numpy(state["snapshot"][str(i)]))
+        self.snapshot.copy_(torch.from_numpy(state["snapshot"]))
 
 
 def _pick(rows: Tensor, uniform: Tensor) -> Tensor:

@@ -36,14 +36,14 @@ from ..agent import (
 from .ensemble import Ensemble, EnsembleOptions, Fit, FitData, Prediction, nll, squared_error
 from .nets import to_array
 from .replay import Replay
-from .sac import Sac, SacOptions
+from .sac import Rates, Sac, SacOptions
 from .streams import Streams
 
-KIT_VERSION = 1
+KIT_VERSION = 2
 """Raise it whenever the numbers that the kit computes change."""
 
-TILE = 2000
-"""Rows of a rollout that go through actor and ensemble at once: they stay in the cache."""
+TILE, GPU_TILE = 1000, 50_000
+"""Rows of a rollout that go through actor and ensemble at once: on a CPU few enough for its cache."""
 TURN = 100
 """SAC updates between two chances to evaluate, save or stop."""
 REPORT_EVERY = 500
@@ -125,15 +125,17 @@ class ModelBased(Agent[C], Generic[C]):
         super().__init__(task, config, data)
         seeds, device = task.seeds, task.device
         self.streams = Streams(seeds, device)
-        self.model = Ensemble(seeds, task.obs_dim, task.act_dim, _ensemble_options(config), device)
+        dims = (task.obs_dim, task.act_dim)
+        losses = (self.model_loss, self.model_error)
+        self.model = Ensemble(seeds, *dims, _ensemble_options(config), device, *losses)
         entropy = -float(task.act_dim) if config.target_entropy is None else config.target_entropy
         options = SacOptions(config.hidden, config.gamma, config.tau, entropy)
-        self.sac = Sac(seeds, task.obs_dim, task.act_dim, options, device)
+        self.sac = Sac(seeds, *dims, options, device)
         longest = max(config.horizon[2:])
         self.replay = Replay(
             data,
             len(seeds),
-            (task.obs_dim, task.act_dim),
+            dims,
             task.budget.online_steps if self._interacts() else 0,
             self._ring_size(longest),
             device,
@@ -141,7 +143,7 @@ class ModelBased(Agent[C], Generic[C]):
         self.replay.resize_ring(self._ring_size(self.horizon()))
         self.held_place = self._draw_held_places()
         self.offline_split = self._split_offline()
-        self.losses = torch.zeros((4, len(seeds)), device=device)
+        self.tile = TILE if device == "cpu" else GPU_TILE
         self.updates = 0
         self.due_fit, self.due_rollout, self.due_updates = False, 0, 0
         self.fit: Fit | None = None
@@ -225,7 +227,6 @@ class ModelBased(Agent[C], Generic[C]):
             "sac": self.sac.state_dict(),
             "replay": self.replay.state_dict(),
             "streams": self.streams.state_dict(),
-            "losses": to_array(self.losses.T),
             "updates": self.updates,
             "due": [self.due_fit, self.due_rollout, self.due_updates],
             "fit": self.fit.state_dict() if self.fit else None,
@@ -237,7 +238,6 @@ class ModelBased(Agent[C], Generic[C]):
         self.sac.load_state_dict(state["sac"])
         self.replay.load_state_dict(state["replay"])
         self.streams.load_state_dict(state["streams"])
-        self.losses.copy_(torch.from_numpy(state["losses"]).T)
         self.updates = state["updates"]
         self.due_fit, self.due_rollout, self.due_updates = state["due"]
         self.fit = None
@@ -265,12 +265,11 @@ class ModelBased(Agent[C], Generic[C]):
         horizon = self.horizon()
         self.replay.resize_ring(self._ring_size(horizon))
         while self.due_rollout:
-            rows = min(TILE, self.due_rollout)
+            rows = min(self.tile, self.due_rollout)
             self._roll_out_tile(rows, horizon)
             self.due_rollout -= rows
             yield {}
 
-    @torch.no_grad()
     def _roll_out_tile(self, rows: int, horizon: int) -> None:
         obs = self.replay.take(self._real_rows("starts", rows)).obs
         alive = torch.ones(obs.shape[:2], dtype=torch.bool, device=obs.device)
@@ -293,12 +292,12 @@ class ModelBased(Agent[C], Generic[C]):
             turn = min(TURN - self.updates % TURN, self.due_updates)
             noise = self.streams.normal("sac noise", turn, 2, self.config.batch, self.task.act_dim)
             index = self._sac_rows(turn)
-            for k in range(turn):
-                self.losses += self.sac.update(self.replay.take(index[:, k]), noise[:, k], self.rates())
-                self.updates += 1
+            rates = [self.rates(self.updates + k) for k in range(turn)]
+            self.sac.learn(self.replay, index.movedim(1, 0), noise.movedim(1, 0), rates)
+            self.updates += turn
             self.due_updates -= turn
             if self.updates % REPORT_EVERY == 0:
-                yield self._losses()
+                yield self.sac.report(REPORT_EVERY)
             elif self.updates % TURN == 0:
                 yield {}
 
@@ -314,15 +313,10 @@ class ModelBased(Agent[C], Generic[C]):
         offline = source < self.offline_share()
         return torch.where(offline, self.replay.offline_index(row), self.replay.online_index(row))
 
-    def _losses(self) -> Metrics:
-        critic, actor, q, alpha = to_array(self.losses / REPORT_EVERY)
-        self.losses.zero_()
-        return {"sac/critic_loss": critic, "sac/actor_loss": actor, "sac/q": q, "sac/alpha": alpha}
-
     # ---- clocks and schedules -----------------------------------------------------------------------
 
-    def rates(self) -> tuple[float, float, float]:
-        """Return the learning rates of actor, critics and temperature at this update."""
+    def rates(self, update: int) -> Rates:
+        """Return the learning rates of actor, critics and temperature after ``update`` updates."""
         return self.config.actor_rate, self.config.critic_rate, self.config.alpha_rate
 
     def penalty(self) -> float:
@@ -378,7 +372,7 @@ class ModelBased(Agent[C], Generic[C]):
 
     def _new_fit(self) -> Fit:
         data = FitData(self.offline_share(), *self.offline_split, *self._split_online())
-        return Fit(self.model, self.replay, self.streams, data, self.model_loss, self.model_error)
+        return Fit(self.model, self.replay, self.streams, data)
 
 
 def _ensemble_options(config: ModelBasedConfig) -> EnsembleOptions:

@@ -1,8 +1,7 @@
 """Stacks of equal networks as plain tensors, and the optimiser that trains a pack of them.
 
-A weight has the shape (*stack, inputs, outputs), where ``stack`` begins with the seeds: (seeds,) for
-an actor, (seeds, 2) for twin critics, (seeds, 7) for an ensemble. All networks of a stack are
-evaluated by one batched product.
+A stack begins with the seeds: (seeds,) for an actor, (seeds, 2) for twin critics, (seeds, 7) for an
+ensemble. All networks of a stack are evaluated by one batched product.
 """
 
 from __future__ import annotations
@@ -45,10 +44,12 @@ def truncated_normal_init(
 
 
 class Mlp:
-    """A stack of multilayer perceptrons with the same sizes.
+    """A stack of multilayer perceptrons with the same sizes; all parameters are one tensor.
 
-    Each seed's networks are drawn from its own stream (seed, "init", name), so a seed starts from the
-    same weights alone and in a pack.
+    ``flat`` (*stack, parameters) holds layer after layer, weights (inputs x outputs, row by row), then
+    biases: so a stack is optimised, averaged, kept and masked by one operation on one tensor. Each
+    seed's networks are drawn from its own stream (seed, "init", name): a seed starts from the same
+    weights alone and in a pack.
     """
 
     def __init__(
@@ -61,111 +62,126 @@ class Mlp:
         device: str,
         init: Initialiser = uniform_init,
     ) -> None:
-        self.activation = activation
-        self.weights: list[Tensor] = []
-        self.biases: list[Tensor] = []
-        streams = [torch.Generator().manual_seed(derive(seed, "init", name)) for seed in seeds]
-        for inputs, outputs in pairwise(sizes):
-            layers = [init(inputs, (*members, outputs), stream) for stream in streams]
-            self.weights.append(torch.stack([weight for weight, _ in layers]).to(device).requires_grad_())
-            self.biases.append(torch.stack([bias for _, bias in layers]).to(device).requires_grad_())
+        self.activation, self.shapes = activation, tuple(pairwise(sizes))
+        self.parts = [count for i, o in self.shapes for count in (i * o, o)]
+        of_seed = []
+        for seed in seeds:
+            stream = torch.Generator().manual_seed(derive(seed, "init", name))
+            drawn = [init(i, (*members, o), stream) for i, o in self.shapes]
+            of_seed.append(torch.cat([part.flatten(-2) for layer in drawn for part in layer], -1))
+        self.flat = torch.stack(of_seed).to(device)
 
-    def parameters(self) -> list[Tensor]:
-        """Return all tensors that are trained."""
-        return [*self.weights, *self.biases]
+    def layers(self, flat: Tensor | None = None) -> list[tuple[Tensor, Tensor]]:
+        """Return (weight, bias) of each layer as views, (*stack, inputs, outputs) and (*stack, outputs)."""
+        parts = (self.flat if flat is None else flat).split(self.parts, -1)
+        weights = [part.unflatten(-1, shape) for part, shape in zip(parts[::2], self.shapes, strict=True)]
+        return list(zip(weights, parts[1::2], strict=True))
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """Map inputs (*stack, batch, inputs) to outputs (*stack, batch, outputs)."""
-        stack = self.weights[0].shape[:-2]
+    def __call__(self, x: Tensor, flat: Tensor | None = None) -> Tensor:
+        """Map inputs (*stack, batch, inputs) to outputs, with other parameters ``flat`` if given."""
+        stack = self.flat.shape[:-1]
         x = x.expand(*stack, *x.shape[-2:]).reshape(-1, *x.shape[-2:])
-        last = len(self.weights) - 1
-        for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            x = torch.baddbmm(bias.flatten(0, -3), x, weight.flatten(0, -3))
-            if i < last:
+        layers = self.layers(flat)
+        for i, (weight, bias) in enumerate(layers):
+            x = torch.baddbmm(bias.flatten(0, -2).unsqueeze(1), x, weight.flatten(0, -3))
+            if i < len(layers) - 1:
                 x = self.activation(x)
         return x.view(*stack, *x.shape[-2:])
 
+    def follow(self, other: Mlp, tau: float) -> None:
+        """Move by the share ``tau`` towards another stack (Polyak averaging)."""
+        self.flat.lerp_(other.flat, tau)
+
     def state_dict(self) -> State:
-        """Return the parameters by name."""
-        return _to_state(self.weights, "weight") | _to_state(self.biases, "bias")
+        """Return the parameters."""
+        return {"flat": to_array(self.flat)}
 
     def load_state_dict(self, state: State) -> None:
         """Copy parameters into place."""
-        _from_state(self.weights, state, "weight")
-        _from_state(self.biases, state, "bias")
-
-    @torch.no_grad()
-    def follow(self, other: Mlp, tau: float) -> None:
-        """Move by the share ``tau`` towards another stack (Polyak averaging)."""
-        for mine, theirs in zip(self.parameters(), other.parameters(), strict=True):
-            mine.lerp_(theirs, tau)
+        self.flat.copy_(torch.from_numpy(state["flat"]))
 
 
 class Adam:
     """Adam (arXiv:1412.6980) over stacks, with a step count for each seed.
 
-    A seed that is masked out keeps parameters, moments and step count, bit for bit.
+    The bias corrections of steps to come are computed beforehand (``schedule``), so that a step reads
+    nothing from the host. A seed that is masked out keeps parameters, moments and step count, bit for
+    bit.
     """
 
     def __init__(self, parameters: Sequence[Tensor], beta1: float = 0.9, beta2: float = 0.999) -> None:
         self.parameters, self.beta1, self.beta2 = list(parameters), beta1, beta2
-        self.mean = [torch.zeros_like(p, requires_grad=False) for p in self.parameters]
-        self.square = [torch.zeros_like(p, requires_grad=False) for p in self.parameters]
+        self.mean = [torch.zeros_like(p) for p in self.parameters]
+        self.square = [torch.zeros_like(p) for p in self.parameters]
         self.steps = np.zeros(self.parameters[0].shape[0], np.int64)
 
-    @torch.no_grad()
-    def step(self, gradients: Sequence[Tensor], rate: float, active: Tensor | None = None) -> None:
-        """Do one step at learning rate ``rate``; ``active`` (seeds,) masks seeds out."""
-        self.steps += 1 if active is None else active.cpu().numpy()
-        correction2 = np.sqrt(1.0 - self.beta2**self.steps)
-        size = rate * correction2 / np.maximum(1.0 - self.beta1**self.steps, 1e-30)
+    def forget(self) -> None:
+        """Start afresh, as at the hand-over from offline to online."""
+        for moment in (*self.mean, *self.square):
+            moment.zero_()
+        self.steps[:] = 0
+
+    def schedule(self, rates: Sequence[float], active: Array | None = None) -> Tensor:
+        """Count the next ``len(rates)`` steps and return what they need, (steps, seeds, 2).
+
+        A step's two numbers are its size, rate * sqrt(1 - beta2^t) / (1 - beta1^t), and the epsilon of
+        1e-8 scaled by the same root. ``active`` (seeds,) masks seeds out.
+        """
+        moving = np.ones_like(self.steps) if active is None else active.astype(np.int64)
+        clock = self.steps + np.arange(1, len(rates) + 1)[:, None] * moving
+        self.steps = clock[-1]
+        root = np.sqrt(1.0 - self.beta2**clock)
+        size = np.asarray(rates)[:, None] * root / np.maximum(1.0 - self.beta1**clock, 1e-30)
+        scale = np.stack([size, 1e-8 * root], -1).astype(np.float32)
+        return torch.from_numpy(scale).to(self.parameters[0].device)
+
+    def step(self, gradients: Sequence[Tensor], scale: Tensor, active: Tensor | None = None) -> None:
+        """Do one step with its part of the schedule, (seeds, 2); ``active`` (seeds,) masks seeds out."""
         tensors = zip(self.parameters, gradients, self.mean, self.square, strict=True)
         for parameter, gradient, mean, square in tensors:
+            shape = (-1, *(1,) * (parameter.dim() - 1))
+            size, epsilon = scale[:, 0].view(shape), scale[:, 1].view(shape)
             kept = [t.clone() for t in (parameter, mean, square)] if active is not None else []
             mean.lerp_(gradient, 1.0 - self.beta1)
             square.mul_(self.beta2).addcmul_(gradient, gradient, value=1.0 - self.beta2)
-            for alike in self._seeds_at_equal_steps():
-                root = square[alike].sqrt().add_(1e-8 * float(correction2[alike][0]))
-                parameter[alike].addcdiv_(mean[alike], root, value=-float(size[alike][0]))
+            parameter.addcdiv_(size * mean, square.sqrt().add_(epsilon), value=-1.0)
             if active is not None:
-                mask = active.view(-1, *(1,) * (parameter.dim() - 1))
                 for tensor, old in zip((parameter, mean, square), kept, strict=True):
-                    tensor.copy_(torch.where(mask, tensor, old))
-
-    def _seeds_at_equal_steps(self) -> list[slice]:
-        """Return the seeds in groups of one step count: all of them, or each alone."""
-        if (self.steps == self.steps[0]).all():
-            return [slice(None)]
-        return [slice(i, i + 1) for i in range(len(self.steps))]
+                    tensor.copy_(torch.where(active.view(shape), tensor, old))
 
     def state_dict(self) -> State:
         """Return moments and step counts."""
-        moments = _to_state(self.mean, "mean") | _to_state(self.square, "square")
-        return moments | {"steps": self.steps.copy()}
+        moments = {f"mean{i}": to_array(mean) for i, mean in enumerate(self.mean)}
+        moments |= {f"square{i}": to_array(square) for i, square in enumerate(self.square)}
+        return {**moments, "steps": self.steps.copy()}
 
     def load_state_dict(self, state: State) -> None:
         """Copy moments and step counts into place."""
-        _from_state(self.mean, state, "mean")
-        _from_state(self.square, state, "square")
+        for i, (mean, square) in enumerate(zip(self.mean, self.square, strict=True)):
+            mean.copy_(torch.from_numpy(state[f"mean{i}"]))
+            square.copy_(torch.from_numpy(state[f"square{i}"]))
         self.steps = state["steps"].copy()
 
 
-def gradients(loss: Tensor, parameters: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """Return the gradients of a loss that is a sum over seeds."""
-    return torch.autograd.grad(loss, list(parameters))
+def gradients(
+    loss: Callable[..., tuple[Tensor, Tensor]], parameters: Sequence[Tensor]
+) -> tuple[tuple[Tensor, ...], Tensor]:
+    """Return the gradients of ``loss(*parameters)``, and what else it computed.
+
+    ``loss`` returns its total over seeds, and a tensor that is passed on. The two ways compute the
+    same; torch.compile follows the first, the second has less overhead without it.
+    """
+    if torch.compiler.is_compiling():
+        inputs = tuple(range(len(parameters)))
+        found, (_, other) = torch.func.grad_and_value(loss, inputs, has_aux=True)(*parameters)
+        return found, other
+    with torch.enable_grad():
+        leaves = [parameter.detach().requires_grad_() for parameter in parameters]
+        total, other = loss(*leaves)
+        return torch.autograd.grad(total, leaves), other.detach()
 
 
 def to_array(tensor: Tensor) -> Array:
     """Return a tensor's values as a numpy array of its own memory."""
     array: Array = tensor.detach().cpu().numpy().copy()
     return array
-
-
-def _to_state(tensors: Sequence[Tensor], name: str) -> State:
-    return {f"{name}{i}": to_array(tensor) for i, tensor in enumerate(tensors)}
-
-
-@torch.no_grad()
-def _from_state(tensors: Sequence[Tensor], state: State, name: str) -> None:
-    for i, tensor in enumerate(tensors):
-        tensor.copy_(torch.from_numpy(state[f"{name}{i}"]))

@@ -8,16 +8,21 @@ a learnt temperature clamped to at most 1, targets that follow after every updat
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ..agent import State
+from ..agent import Metrics, State
+from .engine import Repeat, compiled
 from .nets import Adam, Mlp, gradients, to_array
-from .replay import Batch
+from .replay import Batch, Replay
 
 LOG_STD_MIN, LOG_STD_MAX = -5.0, 2.0
+
+Rates = tuple[float, float, float]
+"""Learning rates of actor, critics and temperature."""
 
 
 @dataclass(frozen=True)
@@ -42,33 +47,31 @@ class Sac:
         self.actor = Mlp("actor", seeds, (), actor_sizes, torch.relu, device)
         self.critics = Mlp("critics", seeds, (2,), critic_sizes, torch.relu, device)
         self.targets = Mlp("critics", seeds, (2,), critic_sizes, torch.relu, device)
-        self.log_alpha = torch.zeros(len(seeds), device=device, requires_grad=True)
-        self.new_optimisers()
-
-    def new_optimisers(self) -> None:
-        """Forget all moments, as at the hand-over from offline to online."""
-        self.actor_adam = Adam(self.actor.parameters())
-        self.critic_adam = Adam(self.critics.parameters())
+        self.log_alpha = torch.zeros(len(seeds), device=device)
+        self.losses = torch.zeros((4, len(seeds)), device=device)
+        """Sums over updates since they were last read: critic loss, actor loss, mean Q, temperature."""
+        self.actor_adam = Adam([self.actor.flat])
+        self.critic_adam = Adam([self.critics.flat])
         self.alpha_adam = Adam([self.log_alpha])
+        self._update, self._repeat = compiled(self.update), Repeat(self._one)
 
     def act(self, obs: Tensor, noise: Tensor | None) -> Tensor:
         """Return actions (seeds, n, act_dim) for obs (seeds, n, obs_dim); without noise tanh(mean)."""
         mean, log_std = self._gaussian(obs)
         return torch.tanh(mean if noise is None else mean + log_std.exp() * noise)
 
-    def sample(self, obs: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Return actions and their log densities (seeds, batch)."""
-        mean, log_std = self._gaussian(obs)
+    def sample(self, obs: Tensor, noise: Tensor, flat: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return actions and their log densities (seeds, batch), with actor parameters ``flat`` if given."""
+        mean, log_std = self._gaussian(obs, flat)
         raw = mean + log_std.exp() * noise
         normal = -0.5 * noise.square() - log_std - 0.5 * math.log(2 * math.pi)
         squash = 2.0 * (math.log(2.0) - raw - torch.nn.functional.softplus(-2.0 * raw))
         return torch.tanh(raw), (normal - squash).sum(-1)
 
-    def q(self, critics: Mlp, obs: Tensor, action: Tensor) -> Tensor:
-        """Return the values of both critics, (seeds, 2, batch)."""
-        return critics(torch.cat([obs, action], -1).unsqueeze(1)).squeeze(-1)
+    def q(self, critics: Mlp, obs: Tensor, action: Tensor, flat: Tensor | None = None) -> Tensor:
+        """Return the values of both critics, (seeds, 2, batch), with parameters ``flat`` if given."""
+        return critics(torch.cat([obs, action], -1).unsqueeze(1), flat).squeeze(-1)
 
-    @torch.no_grad()
     def target(self, batch: Batch, noise: Tensor) -> Tensor:
         """Return r + gamma (1 - terminated) (min Q' - alpha log pi), (seeds, batch)."""
         action, log_prob = self.sample(batch.next_obs, noise)
@@ -77,32 +80,66 @@ class Sac:
 
     def alpha(self) -> Tensor:
         """Return the temperature of each seed, at most 1."""
-        return self.log_alpha.detach().exp().clamp(max=1.0)
+        return self.log_alpha.exp().clamp(max=1.0)
 
-    def update(self, batch: Batch, noise: Tensor, rates: tuple[float, float, float]) -> Tensor:
-        """Do one update with noise (seeds, 2, batch, act_dim) and rates (actor, critics, temperature).
+    def learn(self, replay: Replay, index: Tensor, noise: Tensor, rates: Sequence[Rates]) -> None:
+        """Do as many updates as there are rates.
 
-        Returns (4, seeds): critic loss, actor loss, mean Q, temperature; still on the device.
+        ``index`` (updates, seeds, batch) are row numbers, ``noise`` (updates, seeds, 2, batch,
+        act_dim); the losses are added up in ``losses``.
         """
-        actor_rate, critic_rate, alpha_rate = rates
+        actor, critics, alpha = zip(*rates, strict=True)
+        schedules = (
+            self.actor_adam.schedule(actor),
+            self.critic_adam.schedule(critics),
+            self.alpha_adam.schedule(alpha),
+        )
+        self._rows = replay
+        self._repeat(index, noise, torch.stack(schedules, 1))
+
+    def _one(self, index: Tensor, noise: Tensor, scales: Tensor) -> None:
+        self.losses += self._update(self._rows.take(index), noise, scales)
+
+    def update(self, batch: Batch, noise: Tensor, scales: Tensor) -> Tensor:
+        """Do one update: a function of this object's tensors, a batch, its noise and its step sizes.
+
+        ``noise`` is (seeds, 2, batch, act_dim), ``scales`` (3, seeds, 2) what Adam's schedules say for
+        actor, critics and temperature. Returns (4, seeds): critic loss, actor loss, mean Q, temperature.
+        """
         y = self.target(batch, noise[:, 1])
-        q = self.q(self.critics, batch.obs, batch.action)
-        critic_loss = (q - y[:, None]).square().mean(-1).sum(-1)
-        self.critic_adam.step(gradients(critic_loss.sum(), self.critics.parameters()), critic_rate)
 
-        action, log_prob = self.sample(batch.obs, noise[:, 0])
-        value = self.q(self.critics, batch.obs, action).amin(1)
+        def critic_loss(critics: Tensor) -> tuple[Tensor, Tensor]:
+            q = self.q(self.critics, batch.obs, batch.action, critics)
+            loss = (q - y[:, None]).square().mean(-1).sum(-1)
+            return loss.sum(), torch.stack([loss, q.mean((1, 2))])
+
+        found, (critic_report, q_report) = gradients(critic_loss, [self.critics.flat])
+        self.critic_adam.step(found, scales[1])
+
         alpha = self.alpha()
-        actor_loss = (alpha[:, None] * log_prob - value).mean(-1)
-        self.actor_adam.step(gradients(actor_loss.sum(), self.actor.parameters()), actor_rate)
 
-        surplus = log_prob.detach().mean(-1) + self.options.target_entropy
-        self.alpha_adam.step(gradients(-(self.log_alpha * surplus).sum(), [self.log_alpha]), alpha_rate)
+        def actor_loss(actor: Tensor) -> tuple[Tensor, Tensor]:
+            action, log_prob = self.sample(batch.obs, noise[:, 0], actor)
+            value = self.q(self.critics, batch.obs, action).amin(1)
+            loss = (alpha[:, None] * log_prob - value).mean(-1)
+            return loss.sum(), torch.stack([loss, log_prob.mean(-1)])
+
+        found, (actor_report, log_prob) = gradients(actor_loss, [self.actor.flat])
+        self.actor_adam.step(found, scales[0])
+
+        # the loss of the temperature is -log_alpha (log pi + target entropy)
+        self.alpha_adam.step([-(log_prob + self.options.target_entropy)], scales[2])
         self.targets.follow(self.critics, self.options.tau)
-        return torch.stack([critic_loss.detach(), actor_loss.detach(), q.detach().mean((1, 2)), alpha])
+        return torch.stack([critic_report, actor_report, q_report, alpha])
 
-    def _gaussian(self, obs: Tensor) -> tuple[Tensor, Tensor]:
-        mean, log_std = self.actor(obs).chunk(2, -1)
+    def report(self, updates: int) -> Metrics:
+        """Read the losses from the device, means over the last ``updates``, and start new sums."""
+        critic, actor, q, alpha = to_array(self.losses / updates)
+        self.losses.zero_()
+        return {"sac/critic_loss": critic, "sac/actor_loss": actor, "sac/q": q, "sac/alpha": alpha}
+
+    def _gaussian(self, obs: Tensor, flat: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        mean, log_std = self.actor(obs, flat).chunk(2, -1)
         return mean, log_std.clamp(LOG_STD_MIN, LOG_STD_MAX)
 
     def networks(self) -> State:
@@ -119,21 +156,22 @@ class Sac:
         self.actor.load_state_dict(state["actor"])
         self.critics.load_state_dict(state["critics"])
         self.targets.load_state_dict(state["targets"])
-        with torch.no_grad():
-            self.log_alpha.copy_(torch.from_numpy(state["log_alpha"]))
+        self.log_alpha.copy_(torch.from_numpy(state["log_alpha"]))
 
     def state_dict(self) -> State:
-        """Return networks and optimisers."""
+        """Return networks, optimisers and the sums of losses."""
         return {
             **self.networks(),
+            "losses": to_array(self.losses.T),
             "actor_adam": self.actor_adam.state_dict(),
             "critic_adam": self.critic_adam.state_dict(),
             "alpha_adam": self.alpha_adam.state_dict(),
         }
 
     def load_state_dict(self, state: State) -> None:
-        """Take networks and optimisers back."""
+        """Take networks, optimisers and the sums of losses back."""
         self.load_networks(state)
+        self.losses.copy_(torch.from_numpy(state["losses"]).T)
         self.actor_adam.load_state_dict(state["actor_adam"])
         self.critic_adam.load_state_dict(state["critic_adam"])
         self.alpha_adam.load_state_dict(state["alpha_adam"])

@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..options import Options
 from ..plan import Plan
 from ..run import Run, RunFolder
-from ..train import Options
 
 DONE, FAILED, BAD_INPUT, BUSY, INTERRUPTED = 0, 1, 2, 3, 130
 """Exit codes of a worker."""
@@ -90,9 +90,7 @@ def start(run: Run, plan_file: Path, results: Path, options: Options) -> subproc
     folder.path.mkdir(parents=True, exist_ok=True)
     threads = str(options.threads)
     command = [sys.executable, "-m", "o2obench", "work", str(plan_file), run.id, "--results", str(results)]
-    command += ["--device", options.device, "--threads", threads]
-    command += ["--checkpoint-seconds", str(options.checkpoint_seconds)]
-    command += ["--allow-drift"] if options.allow_drift else []
+    command += options.flags()
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     environment = {**os.environ, "PYTHONSAFEPATH": "1", **dict.fromkeys(names, threads)}
     with open(folder.log, "ab") as log:

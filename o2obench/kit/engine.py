@@ -1,0 +1,117 @@
+"""How inner loops run: eagerly, compiled by torch.compile, or captured in CUDA graphs.
+
+The kit writes each inner step once, as a function of tensors: all randomness and all schedules are
+drawn beforehand and passed in, state is changed in place, nothing is read back to Python. Such a
+function gives the same numbers (up to rounding) whichever way it runs, so the way is a matter of the
+machine: it is chosen at a run's first start, recorded, and kept when the run is resumed.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+Result = TypeVar("Result")
+
+GRAPH_STEPS = 10
+"""Steps in one CUDA graph: enough to hide the host, few enough to fit small turns."""
+
+_compiling = False
+
+
+def use_compiler(on: bool) -> None:
+    """Say whether this process compiles its inner steps. Off until a run asks for it."""
+    global _compiling
+    _compiling = on
+
+
+def why_no_compiler(device: str) -> str | None:
+    """Return why torch.compile does not work here, in a few words, or None when it does.
+
+    The only honest test is to compile something; the result is cached on disk between processes.
+    """
+    try:
+        probe = torch.compile(_probe, fullgraph=True, dynamic=False)
+        probe(torch.ones(4, device=device))
+    except Exception as error:  # noqa: BLE001 - whatever a broken tool chain raises
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        return lines[0][:160] if lines else type(error).__name__
+    return None
+
+
+def _probe(x: Tensor) -> Tensor:
+    return x.sin() + 1.0
+
+
+def compiled(function: Callable[..., Result]) -> Callable[..., Result]:
+    """Return ``function``, compiled at its first call where this process compiles.
+
+    Every shape and every Python value that it sees is a constant of the compiled code: pass what
+    changes as a tensor.
+    """
+
+    @functools.cache
+    def fast() -> Callable[..., Result]:
+        return torch.compile(function, dynamic=False)  # imports the compiler: seconds
+
+    @functools.wraps(function)
+    def call(*arguments: Any) -> Result:
+        return fast()(*arguments) if _compiling else function(*arguments)
+
+    return call
+
+
+class Repeat:
+    """Calls a step many times, with the k-th slice of its inputs at the k-th call.
+
+    ``step(*slices)`` changes tensors in place and returns nothing. On a GPU its calls are captured in
+    CUDA graphs of up to ten steps and replayed, which takes the host out of the loop; a step must then
+    always touch the same tensors. The first call of a kind runs uncaptured: it compiles and warms up,
+    and its work counts.
+    """
+
+    def __init__(self, step: Callable[..., None]) -> None:
+        self.step = step
+        self.warm: set[Any] = set()
+        self.graphs: dict[Any, tuple[Any, list[Tensor]]] = {}
+
+    @torch.no_grad()
+    def __call__(self, *inputs: Tensor) -> None:
+        """Do as many steps as the inputs' first axis is long."""
+        count, done = len(inputs[0]), 0
+        while done < count:
+            size = GRAPH_STEPS if count - done >= GRAPH_STEPS and inputs[0].is_cuda else 1
+            chunk = [x[done : done + size] for x in inputs]
+            if inputs[0].is_cuda:
+                self._replay(chunk)
+            else:
+                self._run(chunk)
+            done += size
+
+    def _run(self, inputs: list[Tensor]) -> None:
+        for slices in zip(*inputs, strict=True):
+            self.step(*slices)
+
+    def _replay(self, inputs: list[Tensor]) -> None:
+        kind = tuple((x.shape, x.dtype) for x in inputs)
+        if kind not in self.warm:
+            self.warm.add(kind)
+            stream = torch.cuda.Stream()
+            stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(stream):
+                self._run(inputs)
+            torch.cuda.current_stream().wait_stream(stream)
+            return
+        if kind not in self.graphs:
+            graph, buffers = torch.cuda.CUDAGraph(), [x.clone() for x in inputs]
+            with torch.cuda.graph(graph):
+                self._run(buffers)
+            self.graphs[kind] = (graph, buffers)
+        graph, buffers = self.graphs[kind]
+        for buffer, given in zip(buffers, inputs, strict=True):
+            buffer.copy_(given)
+        graph.replay()
