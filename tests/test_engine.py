@@ -54,7 +54,7 @@ def learn(device: str = "cpu", seeds: tuple[int, ...] = (0, 1)) -> dict[str, Any
     agent.model.learn(agent.replay, index, None)
     agent.model.learn(agent.replay, index, torch.tensor([True, False], device=device)[: len(seeds)])
     agent.due_rollout, agent.due_updates = 50, 10
-    for _ in agent.work("policy"):
+    for _ in (*agent._roll_out(), *agent._update_policy()):
         pass
     state: dict[str, Any] = agent.state_dict()
     return state
