@@ -18,6 +18,7 @@ import numpy as np
 from .agent import Array, Terminal, Transitions
 from .config import nearest
 from .errors import BadInput, Diverged
+from .lockstep import Lockstep, Locomotion, hopper_healthy, walker2d_healthy
 from .pointmass import PointMass, left_the_field
 from .seeds import derive
 
@@ -40,6 +41,12 @@ class EnvSpec:
     terminal: Terminal | None = None
     low: float = -1.0
     high: float = 1.0
+    locomotion: Locomotion | None = None
+    """How to step many copies at once, where that is known."""
+
+    def lockstep(self, count: int) -> Lockstep:
+        """Make ``count`` copies that step together."""
+        return Lockstep([self.make() for _ in range(count)], self.horizon, self.locomotion)
 
     def to_unit(self, action: Array) -> Array:
         """Map the environment's own actions to [-1, 1]."""
@@ -113,9 +120,27 @@ def _mujoco(name: str) -> Callable[[], Any]:
 _BUILT_IN = {
     spec.id: spec
     for spec in (
-        EnvSpec("HalfCheetah-v4", 17, 6, 1000, _mujoco("HalfCheetah-v4"), halfcheetah_terminal),
-        EnvSpec("Hopper-v4", 11, 3, 1000, _mujoco("Hopper-v4"), hopper_terminal),
-        EnvSpec("Walker2d-v4", 17, 6, 1000, _mujoco("Walker2d-v4"), walker2d_terminal),
+        EnvSpec(
+            "HalfCheetah-v4",
+            *(17, 6, 1000),
+            _mujoco("HalfCheetah-v4"),
+            halfcheetah_terminal,
+            locomotion=Locomotion(0.1),
+        ),
+        EnvSpec(
+            "Hopper-v4",
+            *(11, 3, 1000),
+            _mujoco("Hopper-v4"),
+            hopper_terminal,
+            locomotion=Locomotion(1e-3, 1.0, hopper_healthy, 10.0),
+        ),
+        EnvSpec(
+            "Walker2d-v4",
+            *(17, 6, 1000),
+            _mujoco("Walker2d-v4"),
+            walker2d_terminal,
+            locomotion=Locomotion(1e-3, 1.0, walker2d_healthy, 10.0),
+        ),
         EnvSpec("Reacher-v4", 11, 2, 50, _mujoco("Reacher-v4"), never_terminal),
         EnvSpec(
             "InvertedPendulum-v4",

@@ -16,7 +16,7 @@ class Arena:
 
     def __init__(self, spec: EnvSpec, seeds: tuple[int, ...], width: int = 10) -> None:
         self.spec, self.seeds, self.width = spec, seeds, width
-        self.envs = [[spec.make() for _ in range(width)] for _ in seeds]
+        self.envs = spec.lockstep(len(seeds) * width)
 
     def returns(self, act: Callable[[Array], Array], clock: tuple[str | int, ...], episodes: int) -> Array:
         """Return the raw returns (seeds, episodes) of a policy that maps obs (seeds, width, d) to actions.
@@ -28,17 +28,16 @@ class Arena:
         return np.concatenate(waves, axis=1)[:, :episodes]
 
     def _wave(self, act: Callable[[Array], Array], clock: tuple[str | int, ...], first: int) -> Array:
-        shape = (len(self.seeds), self.width)
-        obs = np.zeros((*shape, self.spec.obs_dim), np.float32)
-        returns, running = np.zeros(shape), np.ones(shape, bool)
-        for s, seed in enumerate(self.seeds):
-            for e, env in enumerate(self.envs[s]):
-                obs[s, e], _ = env.reset(seed=derive(seed, "evaluation", *clock, first + e))
+        count = len(self.seeds) * self.width
+        returns, running = np.zeros(count), np.ones(count, bool)
+        obs = np.zeros((count, self.spec.obs_dim), np.float32)
+        for i in range(count):
+            seed, episode = self.seeds[i // self.width], first + i % self.width
+            obs[i] = self.envs.reset(i, derive(seed, "evaluation", *clock, episode))
         while running.any():
-            actions = self.spec.from_unit(act(obs))
-            for s, e in np.argwhere(running):
-                raw, reward, terminated, truncated, _ = self.envs[s][e].step(actions[s, e])
-                obs[s, e] = raw
-                returns[s, e] += float(reward)
-                running[s, e] = not (terminated or truncated)
-        return returns
+            actions = self.spec.from_unit(act(obs.reshape(len(self.seeds), self.width, -1)))
+            seen, reward, ended = self.envs.step(actions.reshape(count, -1), running)
+            chosen = np.flatnonzero(running)
+            obs[chosen], running[chosen] = seen, ~ended
+            returns[chosen] += reward
+        return returns.reshape(len(self.seeds), self.width)
