@@ -68,6 +68,14 @@ class Sac(Agent[SacConfig]):
             return to_array((2.0 * self.streams.uniform("exploration", *shape) - 1.0).float())
         return to_array(self.sac.act(seen, self.streams.normal("exploration", *shape)))
 
+    def policy(self) -> State:
+        """Return the actor."""
+        return {"actor": self.sac.actor.state_dict()}
+
+    def load_policy(self, policy: State) -> None:
+        """Take an actor over."""
+        self.sac.actor.load_state_dict(policy["actor"])
+
     def observe(self, step: Transitions) -> None:
         """Store the step."""
         self.replay.append(step)

@@ -171,6 +171,17 @@ class Agent(ABC, Generic[C]):
         ``explore=False`` is always the policy to be judged and leaves no trace in the agent.
         """
 
+    def policy(self) -> State | None:
+        """Return what ``act(obs, explore=False)`` depends on, so that another process can judge it.
+
+        None: the policy is judged in the process that trains it.
+        """
+        return None
+
+    def load_policy(self, policy: State) -> None:
+        """Take a policy over, in an agent that was built without data only to be judged."""
+        raise TypeError(f"{type(self).__name__} does not hand its policy out")
+
     @abstractmethod
     def observe(self, step: Transitions) -> None:
         """Take in one environment step of every seed (leading axis: seeds)."""

@@ -39,6 +39,9 @@ Checkpoints = Annotated[float, typer.Option(min=0.0, help="Seconds between two c
 Drift = Annotated[bool, typer.Option("--allow-drift", help="Resume on another machine or version; marked.")]
 Eager = Annotated[bool, typer.Option("--eager", help="Never compile the updates of a run.")]
 Tf32 = Annotated[bool, typer.Option("--tf32", help="Faster, coarser products on a GPU; recorded.")]
+Evaluation = Annotated[
+    str, typer.Option(help="Judge policies here or apart, in a process of its own (the rule on GPUs).")
+]
 Defaults = Annotated[bool, typer.Option("--defaults", help="Accept data sets without a row of options.")]
 
 
@@ -64,6 +67,7 @@ def suite(
     allow_drift: Drift = False,
     eager: Eager = False,
     tf32: Tf32 = False,
+    evaluation: Evaluation = "",
     defaults: Defaults = False,
 ) -> None:
     """Run a grid (algorithms x data sets x seeds), resume what is unfinished, write the report."""
@@ -81,7 +85,7 @@ def suite(
     for folder in (results, out):
         _usable(folder)
     plan_file = plan.write(results)
-    options = Options(device, threads, checkpoint_seconds, allow_drift, eager, tf32)
+    options = Options(device, threads, checkpoint_seconds, allow_drift, eager, tf32, evaluation)
     with screen(plan, results, jobs) as show:
         outcome = launch(plan, plan_file, results, jobs, options, show)
     print(summary(plan, results, outcome))
@@ -110,6 +114,7 @@ def run(
     allow_drift: Drift = False,
     eager: Eager = False,
     tf32: Tf32 = False,
+    evaluation: Evaluation = "",
     defaults: Defaults = False,
 ) -> None:
     """Compute one run in this process, after the pretraining run it starts from."""
@@ -121,7 +126,9 @@ def run(
 
     plan = single(algorithm, dataset, seed, options or [], (epochs, steps, every), Narrow(defaults=defaults))
     _usable(results)
-    how = Options(device, threads, checkpoint_seconds, allow_drift, eager, tf32, _stop_on_signal())
+    how = Options(
+        device, threads, checkpoint_seconds, allow_drift, eager, tf32, evaluation, _stop_on_signal()
+    )
     for one in plan.runs:
         with single_run(plan, one, results):
             execute([one], results, how)
@@ -139,6 +146,7 @@ def work(
     allow_drift: Drift = False,
     eager: Eager = False,
     tf32: Tf32 = False,
+    evaluation: Evaluation = "",
 ) -> None:
     """Compute runs of a plan; several ids are a pack of seeds that train side by side."""
     from .execute import Busy, Uneven, execute
@@ -149,7 +157,7 @@ def work(
     plan = read_plan(plan_file)
     runs = [plan.run(run_id) for run_id in run_ids]
     stop = _stop_on_signal(watch_parent=True)
-    options = Options(device, threads, checkpoint_seconds, allow_drift, eager, tf32, stop)
+    options = Options(device, threads, checkpoint_seconds, allow_drift, eager, tf32, evaluation, stop)
     try:
         try:
             execute(runs, results, options)

@@ -173,6 +173,19 @@ def evaluation_leaves_no_trace(name: str) -> None:
     assert not wrong, f"changed by an evaluation: {', '.join(wrong[:5])}"
 
 
+def a_policy_can_be_judged_elsewhere(name: str) -> None:
+    """What ``policy`` hands out, where it does, lets an agent that has seen no data act alike."""
+    agent = live(build(name))
+    policy = agent.policy()
+    if policy is None:
+        return
+    other = type(agent)(agent.task, agent.config, mixed_data(1)[:0])
+    other.load_policy(policy)
+    obs = _observations(1, 5)
+    same = np.array_equal(agent.act(obs, explore=False), other.act(obs, explore=False))
+    assert same, "an agent with this policy acts differently"
+
+
 def global_randomness_untouched(name: str) -> None:
     """No global random state (random, numpy, torch) is read or moved."""
     registry.algorithm(name)  # imports may do what they like
@@ -238,6 +251,7 @@ CHECKS: tuple[Callable[[str], None], ...] = (
     updates_change_weights,
     save_and_load,
     evaluation_leaves_no_trace,
+    a_policy_can_be_judged_elsewhere,
     global_randomness_untouched,
     neighbours_do_not_matter,
     resume_is_straight,

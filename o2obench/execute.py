@@ -46,7 +46,7 @@ def execute(runs: Sequence[Run], results: Path, options: Options) -> None:
             return
         try:
             saved = _saved_state(slots)
-            agent_class = _agent_class(runs[0])
+            _agent_class(runs[0])
             for slot in slots:
                 _settle_machine(slot, options, fresh=saved is None)
                 slot.open(saved["lengths"][slot.run.id] if saved else None)
@@ -54,7 +54,8 @@ def execute(runs: Sequence[Run], results: Path, options: Options) -> None:
                 for slot in slots:
                     slot.publish(saved["number"])
                 return
-            training = Training(slots, _build(agent_class, runs, options), options)
+            training = Training(slots, build(runs, options.device), options)
+            leases.callback(training.close)
             training.run(saved, [] if saved else [slot.handover() for slot in slots if slot.parent])
             training.finish()
         except (Interrupted, LostLease, BadInput, Uneven):
@@ -82,7 +83,8 @@ def _saved_state(slots: Sequence[Slot]) -> State | None:
         raise Uneven
     states = [state for _, state in whole]
     saved = {**states[0], "number": whole[0][0]}
-    saved["agent"] = stack_seeds([state["agent"] for state in states])
+    for key in ("agent", "pending"):
+        saved[key] = stack_seeds([state.get(key, {}) for state in states])
     for key in ("life", "lengths"):
         saved[key] = {slot.run.id: state.get(key) for slot, state in zip(slots, states, strict=True)}
     return saved
@@ -95,12 +97,12 @@ def _settle_machine(slot: Slot, options: Options, fresh: bool) -> None:
     if fresh or record is None:
         route = "high" if options.tf32 else slot.route_of_parent(options.device)
         compiled = not options.eager and _updates(slot.run) >= COMPILE_FROM
-        now = provenance.compute(options.device, options.threads, route, compiled)
+        now = provenance.compute(options.device, options.threads, route, compiled, options.evaluation)
         record = {"run": slot.run.to_json(), "identity": slot.run.identity, "compute": now}
         record |= {"code": provenance.code(), "drift": []}
     else:
         then = record["compute"]
-        settings = (then["threads"], then["matmul"], then["compiled"])
+        settings = [then[name] for name in ("threads", "matmul", "compiled", "evaluation")]
         changes = provenance.drift(then, provenance.compute(options.device, *settings))
         if changes and not options.allow_drift:
             raise BadInput(
@@ -132,13 +134,15 @@ def _agent_class(run: Run) -> type[Agent[Any]]:
     return agent
 
 
-def _build(agent: type[Agent[Any]], runs: Sequence[Run], options: Options) -> Agent[Any]:
-    """Build the agent that a run's identity describes."""
+def build(runs: Sequence[Run], device: str, with_data: bool = True) -> Agent[Any]:
+    """Build the agent that computes ``runs``; without data it can be given a policy, and act."""
     spec = runs[0].spec
-    env = find_env(spec["environment"])
-    data = dataset.find(spec["data"]["name"]).load(spec["data"]["sha256"]) if spec["data"] else _no_data(env)
+    env, agent = find_env(spec["environment"]), _agent_class(runs[0])
     if env.terminal is None:
         raise BadInput(f"environment {env.id}: has no termination rule, which rollouts in a model need")
+    data = _no_data(env)
+    if spec["data"] and with_data:
+        data = dataset.find(spec["data"]["name"]).load(spec["data"]["sha256"])
     task = Task(
         obs_dim=env.obs_dim,
         act_dim=env.act_dim,
@@ -146,7 +150,7 @@ def _build(agent: type[Agent[Any]], runs: Sequence[Run], options: Options) -> Ag
         seeds=tuple(run.seed for run in runs),
         terminal=env.terminal,
         budget=Budget(**spec["budget"]),
-        device=options.device,
+        device=device,
     )
     return agent(task, agent.Config.model_validate_json(json.dumps(spec["config"])), data)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from .errors import BadInput
 
-VALUES = ("device", "threads", "checkpoint_seconds")
+VALUES = ("device", "threads", "checkpoint_seconds", "evaluation")
 SWITCHES = ("allow_drift", "eager", "tf32")
 
 
@@ -21,12 +21,18 @@ class Options:
     allow_drift: bool = False
     eager: bool = False
     tf32: bool = False
+    evaluation: str = ""
+    """Where policies are judged: "here", or "apart" in a process of its own; "": apart on GPUs."""
     stop: Callable[[], bool] = lambda: False
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
         if self.tf32 and self.device == "cpu":
             raise BadInput("--tf32: only GPUs know these products; add --device cuda or leave it out")
+        if self.evaluation not in ("", "here", "apart"):
+            raise BadInput(f"--evaluation {self.evaluation}: has to be here or apart")
+        if not self.evaluation:
+            object.__setattr__(self, "evaluation", "here" if self.device == "cpu" else "apart")
 
     def flags(self) -> list[str]:
         """Return the command line options that say the same to a worker process."""

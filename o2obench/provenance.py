@@ -28,11 +28,13 @@ def prepare(threads: int) -> None:
         torch.set_num_threads(threads)
 
 
-def compute(device: str, threads: int, matmul: str | None = None, compiled: bool = False) -> dict[str, Any]:
+def compute(
+    device: str, threads: int, matmul: str | None = None, compiled: bool = False, evaluation: str = "here"
+) -> dict[str, Any]:
     """Return all that can change the last bit of a result; a resume must find the same again.
 
     ``matmul`` None: choose the route of float32 products by a measurement. ``compiled`` is a wish,
-    granted where a compiler works; where not, one line says so.
+    granted where a compiler works; where not, one line says so. ``evaluation`` is "here" or "apart".
     """
     versions = {"python": platform.python_version()}
     for package in PACKAGES[1:]:
@@ -45,6 +47,7 @@ def compute(device: str, threads: int, matmul: str | None = None, compiled: bool
         "threads": threads,
         "matmul": matmul or _matmul_route(device),
         "compiled": compiled and _compiler_works(device),
+        "evaluation": evaluation,
         "processor": _processor() if device == "cpu" else _gpu(device),
         "versions": versions,
     }

@@ -14,10 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from .agent import Agent, Metrics, Stage, State, stack_steps, take_seed
+from .agent import Agent, Array, Metrics, Stage, State, stack_steps, take_seed
 from .env import Interaction, find_env, nothing
 from .errors import Diverged, Interrupted
 from .evaluate import Arena
+from .evaluator import Evaluator, Snapshot
+from .files import read_json
 from .options import Options
 from .slot import Slot
 
@@ -57,7 +59,9 @@ class Training:
         self.slots, self.agent, self.options = slots, agent, options
         self.protocol = Protocol(**slots[0].run.spec["protocol"])
         self.stages = type(agent).stages(agent.config, agent.task.budget)
-        self.arena = Arena(spec, agent.task.seeds)
+        apart = read_json(slots[0].folder.record)["compute"]["evaluation"] == "apart"
+        self.evaluator = Evaluator([s.run for s in slots]) if apart and agent.policy() else None
+        self.arena = None if self.evaluator else Arena(spec, agent.task.seeds)
         interactive = any(stage.env_steps for stage in self.stages)
         self.lives = [Interaction(spec, seed) for seed in agent.task.seeds] if interactive else []
         self.rows = [nothing(spec) for _ in slots]
@@ -73,6 +77,7 @@ class Training:
         if not self.clock.started:
             if parents or self.stages[0].env_steps:
                 self.evaluate("start", self.protocol.final_episodes, ("switch",))
+                self.collect(wait=True)
                 for slot in self.slots:
                     slot.check_start()
             self.clock.started = True
@@ -143,11 +148,25 @@ class Training:
         self.agent.observe(stack_steps(self.rows))
 
     def evaluate(self, stage: str, episodes: int, key: tuple[str | int, ...]) -> None:
-        """Write one row of raw returns for each seed."""
-        began = time.monotonic()
-        returns = self.arena.returns(lambda obs: self.agent.act(obs, explore=False), key, episodes)
+        """Write one row of raw returns for each seed, or order it from the evaluator."""
+        clock = (stage, self.clock.env_steps, self.agent.updates)
+        if self.evaluator:
+            self.evaluator.submit(Snapshot(*clock, episodes, key, self.agent.policy() or {}))
+        elif self.arena:
+            began = time.monotonic()
+            returns = self.arena.returns(lambda obs: self.agent.act(obs, explore=False), key, episodes)
+            self.write_row(*clock, returns, time.monotonic() - began)
+
+    def collect(self, wait: bool) -> None:
+        """Write the rows that the evaluator has finished, in their order; with ``wait`` all of them."""
+        if self.evaluator:
+            for one, returns, seconds in self.evaluator.results(wait):
+                self.write_row(one.stage, one.env_steps, one.updates, returns, seconds)
+
+    def write_row(self, stage: str, env_steps: int, updates: int, returns: Array, seconds: float) -> None:
+        """Write an evaluation; what is not finite ends that seed's run."""
         for slot, row in zip(self.slots, returns, strict=True):
-            slot.evaluation(stage, self.clock.env_steps, self.agent.updates, row, time.monotonic() - began)
+            slot.evaluation(stage, env_steps, updates, row, seconds)
         self.check_alive()
 
     def record(self, stage: Stage, metrics: Metrics) -> None:
@@ -165,6 +184,7 @@ class Training:
 
     def breathe(self, stage: Stage) -> None:
         """Between two pieces of work: show progress, save when it is time, stop when asked to."""
+        self.collect(wait=False)
         done, total = self.position(stage)
         progress = {
             "stage": stage.name,
@@ -188,13 +208,13 @@ class Training:
         """Write a checkpoint for every seed that is alive."""
         began = time.monotonic()
         agent = self.agent.state_dict()
+        pending = self.evaluator.state_dict() if self.evaluator else {}
         self.number += 1
         for i, slot in enumerate(self.slots):
             if slot.alive:
                 life = self.lives[i].state_dict() if self.lives else {}
-                slot.save(
-                    self.number, {"agent": take_seed(agent, i), "clock": asdict(self.clock), "life": life}
-                )
+                of_seed = {"agent": take_seed(agent, i), "pending": take_seed(pending, i), "life": life}
+                slot.save(self.number, {**of_seed, "clock": asdict(self.clock)})
         self.saved_at = time.monotonic()
         self.save_cost = self.saved_at - began
 
@@ -202,12 +222,20 @@ class Training:
         """Take back the state of a pack."""
         self.clock, self.number = Clock(**saved["clock"]), saved["number"]
         self.agent.load_state_dict(saved["agent"])
+        if self.evaluator:
+            self.evaluator.load_state_dict(saved["pending"])
         for slot, life in zip(self.slots, self.lives, strict=bool(self.lives)):
             life.load_state_dict(saved["life"][slot.run.id])
 
     def finish(self) -> None:
         """Publish every run that is alive; what remains of its state is what a child run needs."""
+        self.collect(wait=True)
         final = self.agent.handover()
         for i, slot in enumerate(self.slots):
             if slot.alive:
                 slot.finish(self.number + 1, {"agent": take_seed(final, i), "final": True})
+
+    def close(self) -> None:
+        """End the evaluator's process."""
+        if self.evaluator:
+            self.evaluator.close()

@@ -199,6 +199,14 @@ class ModelBased(Agent[C], Generic[C]):
         """Return model and policy, without optimisers, replay or streams."""
         return {"model": self.model.learned(), "sac": self.sac.networks(), "updates": self.updates}
 
+    def policy(self) -> State:
+        """Return the actor."""
+        return {"actor": self.sac.actor.state_dict()}
+
+    def load_policy(self, policy: State) -> None:
+        """Take an actor over."""
+        self.sac.actor.load_state_dict(policy["actor"])
+
     def observe(self, step: Transitions) -> None:
         """Store the step, and note what has become due."""
         config = self.config

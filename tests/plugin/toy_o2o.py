@@ -45,6 +45,12 @@ class Toy(Agent[ToyConfig]):
         self.seen = np.concatenate([self.seen, step.obs[:, None]], axis=1)
         self.due = self.config.inner if self.seen.shape[1] % self.config.every == 0 else 0
 
+    def policy(self) -> State:
+        return {"weights": self.weights.copy()}
+
+    def load_policy(self, policy: State) -> None:
+        self.weights = policy["weights"].copy()
+
     def state_dict(self) -> State:
         return {
             "weights": self.weights.copy(),
