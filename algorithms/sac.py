@@ -19,6 +19,7 @@ from o2obench.kit.replay import Replay
 from o2obench.kit.sac import Sac as Learner
 from o2obench.kit.sac import SacOptions
 from o2obench.kit.streams import Streams
+from o2obench.stopwatch import timed
 
 REPORT_EVERY = 500
 
@@ -86,9 +87,10 @@ class Sac(Agent[SacConfig]):
         """Do the updates that are due."""
         config = self.config
         while self.due:
-            index = self.replay.online_index(self.streams.uniform("real rows", config.batch))
-            noise = self.streams.normal("sac noise", 2, config.batch, self.task.act_dim)
-            self.sac.learn(self.replay, index[None], noise[None], [(config.rate,) * 3])
+            with timed("update"):
+                index = self.replay.online_index(self.streams.uniform("real rows", config.batch))
+                noise = self.streams.normal("sac noise", 2, config.batch, self.task.act_dim)
+                self.sac.learn(self.replay, index[None], noise[None], [(config.rate,) * 3])
             self.updates, self.due = self.updates + 1, self.due - 1
             if self.updates % REPORT_EVERY == 0:
                 yield self.sac.report(REPORT_EVERY)

@@ -116,23 +116,25 @@ def run(
     tf32: Tf32 = False,
     evaluation: Evaluation = "",
     defaults: Defaults = False,
+    profile: Annotated[bool, typer.Option("--profile", help="Show where the time went.")] = False,
 ) -> None:
     """Compute one run in this process, after the pretraining run it starts from."""
     from .execute import execute
-    from .launch.screen import single_run
+    from .launch.screen import console, single_run, where_time_went
     from .options import Options
     from .run import RunFolder
     from .suite import Narrow, single
 
     plan = single(algorithm, dataset, seed, options or [], (epochs, steps, every), Narrow(defaults=defaults))
     _usable(results)
-    how = Options(
-        device, threads, checkpoint_seconds, allow_drift, eager, tf32, evaluation, _stop_on_signal()
-    )
+    stop = _stop_on_signal()
+    how = Options(device, threads, checkpoint_seconds, allow_drift, eager, tf32, evaluation, profile, stop)
     for one in plan.runs:
         with single_run(plan, one, results):
             execute([one], results, how)
         print(f"done: {RunFolder(results, one.id).path}")
+        if profile:
+            console().print(where_time_went(one, results))
 
 
 @app.command(hidden=True)
@@ -157,7 +159,7 @@ def work(
     plan = read_plan(plan_file)
     runs = [plan.run(run_id) for run_id in run_ids]
     stop = _stop_on_signal(watch_parent=True)
-    options = Options(device, threads, checkpoint_seconds, allow_drift, eager, tf32, evaluation, stop)
+    options = Options(device, threads, checkpoint_seconds, allow_drift, eager, tf32, evaluation, stop=stop)
     try:
         try:
             execute(runs, results, options)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
-import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -54,18 +53,18 @@ class Evaluator:
         self.pending.append(snapshot)
         self._feed()
 
-    def results(self, wait: bool) -> list[tuple[Snapshot, Array, float]]:
-        """Return what has been judged: snapshot, raw returns (seeds, episodes), seconds.
+    def results(self, wait: bool) -> list[tuple[Snapshot, Array]]:
+        """Return what has been judged, with its raw returns (seeds, episodes).
 
         With ``wait`` everything pending, else what is there, and enough that few snapshots wait.
         """
         judged = []
         while self.pending and (wait or len(self.pending) > AHEAD or self.pipe.poll()):
             try:
-                returns, seconds = self.pipe.recv()
+                returns = self.pipe.recv()
             except (EOFError, OSError):
                 raise _gone() from None
-            judged.append((self.pending.popleft(), returns, seconds))
+            judged.append((self.pending.popleft(), returns))
             self.busy = False
             self._feed()
         return judged
@@ -114,7 +113,5 @@ def _serve(pipe: Any, runs: list[Run]) -> None:
             policy, key, episodes = pipe.recv()
         except (EOFError, OSError):
             return
-        began = time.monotonic()
         agent.load_policy(policy)
-        returns = arena.returns(lambda obs: agent.act(obs, explore=False), key, episodes)
-        pipe.send((returns, time.monotonic() - began))
+        pipe.send(arena.returns(lambda obs: agent.act(obs, explore=False), key, episodes))

@@ -110,7 +110,7 @@ def _settle_machine(slot: Slot, options: Options, fresh: bool) -> None:
                 "restore it, or go on with --allow-drift, which marks the run"
             )
         record["drift"] += [change for change in changes if change not in record["drift"]]
-    provenance.apply(record["compute"])
+    provenance.apply(record["compute"], options.profile)
     slot.folder.failed.unlink(missing_ok=True)
     write_atomically(slot.folder.record, json.dumps(record, indent=1) + "\n")
 

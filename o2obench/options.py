@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from .errors import BadInput
 
 VALUES = ("device", "threads", "checkpoint_seconds", "evaluation")
-SWITCHES = ("allow_drift", "eager", "tf32")
+SWITCHES = ("allow_drift", "eager", "tf32", "profile")
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,8 @@ class Options:
     tf32: bool = False
     evaluation: str = ""
     """Where policies are judged: "here", or "apart" in a process of its own; "": apart on GPUs."""
+    profile: bool = False
+    """Wait for the GPU at each reading of the stopwatch, so that it is right to the part."""
     stop: Callable[[], bool] = lambda: False
 
     def __post_init__(self) -> None:

@@ -12,6 +12,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from . import stopwatch
+
 PACKAGES = ("o2obench", "numpy", "torch", "gymnasium", "mujoco")
 
 
@@ -53,8 +55,11 @@ def compute(
     }
 
 
-def apply(settings: dict[str, Any]) -> None:
-    """Make this process compute as ``settings`` says; torch is touched only where it is in use."""
+def apply(settings: dict[str, Any], profile: bool = False) -> None:
+    """Make this process compute as ``settings`` says; torch is touched only where it is in use.
+
+    With ``profile`` the stopwatch waits for a GPU before each reading.
+    """
     if "torch" in sys.modules:
         import torch
 
@@ -63,6 +68,8 @@ def apply(settings: dict[str, Any]) -> None:
         torch.set_num_threads(settings["threads"])
         torch.set_float32_matmul_precision(settings["matmul"])
         engine.use_compiler(settings["compiled"])
+        if profile and settings["device"] != "cpu":
+            stopwatch.settle_with(torch.cuda.synchronize)
 
 
 def _compiler_works(device: str) -> bool:

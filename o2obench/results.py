@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from .journal import read_journal
 from .plan import Cell, Plan, read_plan
 from .run import Run, RunFolder
 from .scores import reference
+from .stopwatch import PARTS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -121,3 +123,26 @@ def _require_whole(folder: RunFolder, run: Run) -> None:
 def seconds(run: Run, results: Path) -> float:
     """Return how long a run took, lost work included."""
     return float(sum(row["seconds"] for row in read_journal(RunFolder(results, run.id).timings)))
+
+
+def parts(runs: Iterable[Run], results: Path) -> dict[str, float]:
+    """Return where the time of runs went, seconds by kind of work; "other" is what nobody claimed."""
+    spent: dict[str, float] = defaultdict(float)
+    for run in runs:
+        for row in read_journal(RunFolder(results, run.id).timings):
+            for part, used in row["parts"].items():
+                spent[part] += used
+            spent["other"] += max(0.0, row["seconds"] - sum(row["parts"].values()))
+    return {part: spent[part] for part in (*PARTS, "other")}
+
+
+def rate(algorithm: str, results: Path) -> float | None:
+    """Return updates and steps per second of an algorithm's finished runs; None where there are none."""
+    work, spent, known = 0, 0.0, set()
+    for plan in [read_plan(file) for file in sorted((results / "plans").glob("*.json"))]:
+        for run in plan.runs:
+            done = run.algorithm == algorithm and RunFolder(results, run.id).done.exists()
+            if done and run.id not in known:
+                known.add(run.id)
+                work, spent = work + sum(plan.work(run)), spent + seconds(run, results)
+    return work / spent if spent else None

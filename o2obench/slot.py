@@ -53,8 +53,13 @@ class Slot:
         """Return the journals' lengths in bytes, which a checkpoint stores."""
         return {name: getattr(self, name).length for name in ("scores", "episodes", "train")}
 
-    def evaluation(self, stage: str, env_steps: int, updates: int, returns: Array, seconds: float) -> None:
-        """Write one evaluation: raw returns per episode. What is not finite ends the run."""
+    def evaluation(
+        self, stage: str, env_steps: int, updates: int, returns: Array, seconds: dict[str, float]
+    ) -> None:
+        """Write one evaluation: raw returns per episode. What is not finite ends the run.
+
+        ``seconds`` says where the process's time went since the last one, by kind of work.
+        """
         if not self.alive:
             return
         clock = {"stage": stage, "env_steps": env_steps, "updates": updates}
@@ -63,9 +68,7 @@ class Slot:
         except ValueError:
             self.diverge(f"an evaluation after {updates} updates and {env_steps} steps is not finite")
         now = time.monotonic()
-        self.timings.append(
-            {**clock, "seconds": round(now - self.began_at, 3), "evaluation": round(seconds, 3)}
-        )
+        self.timings.append({**clock, "seconds": round(now - self.began_at, 3), "parts": seconds})
         self.began_at = now
 
     def episode(self, stage: str, env_steps: int, episode: Episode) -> None:

@@ -17,8 +17,8 @@ from .scores import reference
 if TYPE_CHECKING:
     from rich.table import Table
 
-PRIOR_SECONDS, PRIOR_RATE = 30.0, 120.0
-"""Before anything is measured, a process is taken to do 120 updates a second."""
+PRIOR_SECONDS, PRIOR_RATE = 30.0, 80.0
+"""Before anything is measured, a process is taken to do 80 updates a second, rollouts included."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from . import stopwatch
 from .agent import Agent, Array, Metrics, Stage, State, stack_steps, take_seed
 from .env import Interaction, find_env, nothing
 from .errors import Diverged, Interrupted
@@ -22,6 +23,7 @@ from .evaluator import Evaluator, Snapshot
 from .files import read_json
 from .options import Options
 from .slot import Slot
+from .stopwatch import timed
 
 
 @dataclass(frozen=True)
@@ -131,14 +133,16 @@ class Training:
     def step(self, stage: Stage) -> None:
         """Do one environment step with every seed and show it to the agent."""
         obs = np.stack([life.obs for life in self.lives])[:, None, :]
-        actions = self.agent.act(obs, explore=True)[:, 0]
+        with timed("act"):
+            actions = self.agent.act(obs, explore=True)[:, 0]
         self.clock.env_steps += 1
         self.clock.stage_steps += 1
         for i, (slot, life) in enumerate(zip(self.slots, self.lives, strict=True)):
             if not slot.alive:
                 continue  # the agent sees this seed's last step again; nobody records it
             try:
-                self.rows[i], finished = life.step(actions[i])
+                with timed("env"):
+                    self.rows[i], finished = life.step(actions[i])
             except Diverged as error:
                 slot.diverge(f"{error} (step {self.clock.env_steps})")
                 continue
@@ -153,20 +157,21 @@ class Training:
         if self.evaluator:
             self.evaluator.submit(Snapshot(*clock, episodes, key, self.agent.policy() or {}))
         elif self.arena:
-            began = time.monotonic()
-            returns = self.arena.returns(lambda obs: self.agent.act(obs, explore=False), key, episodes)
-            self.write_row(*clock, returns, time.monotonic() - began)
+            with timed("evaluation"):
+                returns = self.arena.returns(lambda obs: self.agent.act(obs, explore=False), key, episodes)
+            self.write_row(*clock, returns)
 
     def collect(self, wait: bool) -> None:
         """Write the rows that the evaluator has finished, in their order; with ``wait`` all of them."""
         if self.evaluator:
-            for one, returns, seconds in self.evaluator.results(wait):
-                self.write_row(one.stage, one.env_steps, one.updates, returns, seconds)
+            for one, returns in self.evaluator.results(wait):
+                self.write_row(one.stage, one.env_steps, one.updates, returns)
 
-    def write_row(self, stage: str, env_steps: int, updates: int, returns: Array, seconds: float) -> None:
+    def write_row(self, stage: str, env_steps: int, updates: int, returns: Array) -> None:
         """Write an evaluation; what is not finite ends that seed's run."""
+        spent = stopwatch.take()
         for slot, row in zip(self.slots, returns, strict=True):
-            slot.evaluation(stage, env_steps, updates, row, seconds)
+            slot.evaluation(stage, env_steps, updates, row, spent)
         self.check_alive()
 
     def record(self, stage: Stage, metrics: Metrics) -> None:
@@ -200,7 +205,8 @@ class Training:
         stopping = self.options.stop()
         pause = max(self.options.checkpoint_seconds, 50 * self.save_cost)
         if stopping or time.monotonic() - self.saved_at >= pause:
-            self.save()
+            with timed("durability"):
+                self.save()
         if stopping:
             raise Interrupted
 

@@ -72,10 +72,10 @@ def places(
     if interacts:
         found["mid-episode"] = kill_at_call(Interaction, "step", 12)
     if torch_agent:
-        from o2obench.kit.ensemble import Fit
+        from o2obench.kit.ensemble import Ensemble
         from o2obench.kit.modelbased import ModelBased
 
-        found["model fit"] = kill_at_call(Fit, "_gradient_step", 8)
+        found["model fit"] = kill_at_call(Ensemble, "_one", 8)
         found["rollout"] = kill_at_call(ModelBased, "_roll_out_tile", 2 if interacts else 1)
     chance = random.Random(0)
     for k in range(instants):
@@ -137,7 +137,8 @@ def main(
             return {purpose: state for purpose, state in whole(self).items() if purpose != forget}
 
         mock.patch.object(Streams, "state_dict", without).start()
-    machine = {"threads": 1, "matmul": "highest", "compiled": False, "device": "cpu", "versions": {}}
+    machine = {"threads": 1, "matmul": "highest", "compiled": False, "evaluation": "here"}
+    machine |= {"device": "cpu", "versions": {}}
     provenance.compute = lambda *args: machine
     run = plan.runs[-1]
     parent = folder / "parent"

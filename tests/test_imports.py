@@ -65,6 +65,7 @@ def test_the_import_table(file: Path) -> None:
                 "o2obench.config",
                 "o2obench.kit",
                 "o2obench.seeds",
+                "o2obench.stopwatch",
                 "o2obench.algorithms",
             )
             own = ("o2obench.algorithms",) if place == "algorithms" else ()

@@ -33,6 +33,7 @@ from ..agent import (
     count,
     stack_seeds,
 )
+from ..stopwatch import timed
 from .ensemble import Ensemble, EnsembleOptions, Fit, FitData, Prediction, nll, squared_error
 from .nets import to_array
 from .replay import Replay
@@ -257,16 +258,21 @@ class ModelBased(Agent[C], Generic[C]):
 
     def _train_model(self) -> Iterator[Metrics]:
         """Train the ensemble until its held-out error stops falling."""
-        if self.fit is None:
-            self.fit = self._new_fit()
-            self.fit.start()
-        while not self.fit.turn():
+        while not self._fit_for_a_turn():
             yield {}
+        assert self.fit is not None
         passes = to_array(self.fit.lasted)
         elite_error = self.fit.best.gather(1, self.model.elites).mean(1)
         share = np.full(len(self.task.seeds), self.offline_share())
         self.fit, self.due_fit = None, False
         yield {"model/held_out_mse": to_array(elite_error), "model/passes": passes, "rows/offline": share}
+
+    def _fit_for_a_turn(self) -> bool:
+        with timed("model fit"):
+            if self.fit is None:
+                self.fit = self._new_fit()
+                self.fit.start()
+            return self.fit.turn()
 
     def _roll_out(self) -> Iterator[Metrics]:
         """Branch from real states with the current policy and store what the model answers."""
@@ -274,7 +280,8 @@ class ModelBased(Agent[C], Generic[C]):
         self.replay.resize_ring(self._ring_size(horizon))
         while self.due_rollout:
             rows = min(self.tile, self.due_rollout)
-            self._roll_out_tile(rows, horizon)
+            with timed("rollout"):
+                self._roll_out_tile(rows, horizon)
             self.due_rollout -= rows
             yield {}
 
@@ -298,10 +305,11 @@ class ModelBased(Agent[C], Generic[C]):
         """Do the SAC updates that are due on batches of real and model rows."""
         while self.due_updates:
             turn = min(TURN - self.updates % TURN, self.due_updates)
-            noise = self.streams.normal("sac noise", turn, 2, self.config.batch, self.task.act_dim)
-            index = self._sac_rows(turn)
             rates = [self.rates(self.updates + k) for k in range(turn)]
-            self.sac.learn(self.replay, index.movedim(1, 0), noise.movedim(1, 0), rates)
+            with timed("update"):
+                noise = self.streams.normal("sac noise", turn, 2, self.config.batch, self.task.act_dim)
+                index = self._sac_rows(turn)
+                self.sac.learn(self.replay, index.movedim(1, 0), noise.movedim(1, 0), rates)
             self.updates += turn
             self.due_updates -= turn
             if self.updates % REPORT_EVERY == 0:

@@ -16,8 +16,8 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from ..journal import read_journal
 from ..plan import Plan
+from ..results import parts, rate, seconds
 from ..run import Run, RunFolder
 from ..status import PRIOR_RATE, RunStatus, board, clock, headline, status, time_left
 from .local import Outcome
@@ -97,24 +97,21 @@ def dry_run_table(plan: Plan, results: Path, jobs: int) -> None:
     groups: dict[tuple[str, str], list[Run]] = defaultdict(list)
     for run in plan.runs:
         groups[run.algorithm, run.group].append(run)
-    left, measured = 0.0, True
+    left, bases = 0.0, set()
     for (algorithm, _), runs in groups.items():
         updates, steps = plan.work(runs[0])
-        seconds = _measured_seconds(runs, results)
-        measured &= seconds is not None
-        seconds = (updates + steps) / PRIOR_RATE if seconds is None else seconds
+        each, basis = _forecast(plan, runs, results)
+        bases.add(basis)
         done = sum(RunFolder(results, run.id).done.exists() for run in runs)
-        left += seconds * (len(runs) - done)
+        left += each * (len(runs) - done)
         table.add_row(
             *(escape(algorithm), runs[0].dataset, str(len(runs)), str(done)),
-            *(f"{updates:,}", f"{steps:,}", f"{seconds / 3600:.2f}"),
+            *(f"{updates:,}", f"{steps:,}", f"{each / 3600:.2f}"),
         )
     console().print(table)
     for text in plan.reduced:
         console().print(f"reduced: {text}")
-    basis = (
-        "measured on runs like these" if measured else f"at {PRIOR_RATE:.0f} updates a second, not measured"
-    )
+    basis = next(basis for basis in BASES if basis in bases)
     console().print(f"{len(plan.runs)} runs, about {clock(left / jobs)} with {jobs} at once ({basis})")
 
 
@@ -131,14 +128,34 @@ def summary(plan: Plan, results: Path, outcome: Outcome) -> str:
     return "\n".join(lines)
 
 
-def _measured_seconds(runs: list[Run], results: Path) -> float | None:
-    """Return the mean seconds of the finished runs of a group, or None when there is none."""
-    spent = []
-    for run in runs:
-        folder = RunFolder(results, run.id)
-        if folder.done.exists():
-            spent.append(sum(row["seconds"] for row in read_journal(folder.timings)))
-    return sum(spent) / len(spent) if spent else None
+BASES = (
+    f"partly or all at {PRIOR_RATE:.0f} updates a second, which nobody has measured here",
+    "measured on runs of the same algorithms, by updates and steps",
+    "measured on runs like these",
+)
+"""What a forecast rests on, the weakest first."""
+
+
+def _forecast(plan: Plan, runs: list[Run], results: Path) -> tuple[float, str]:
+    """Return the seconds of one of these runs, and what that rests on: finished runs in the folder."""
+    work = sum(plan.work(runs[0]))
+    alike = [run for run in runs if RunFolder(results, run.id).done.exists()]
+    if alike:
+        return sum(seconds(run, results) for run in alike) / len(alike), BASES[2]
+    measured = rate(runs[0].algorithm, results)
+    return (work / measured, BASES[1]) if measured else (work / PRIOR_RATE, BASES[0])
+
+
+def where_time_went(run: Run, results: Path) -> Table:
+    """Return where the time of a run went."""
+    spent = parts([run], results)
+    total = sum(spent.values())
+    table = Table(title=f"where {clock(total)} went", title_justify="left")
+    for column in ("part", "seconds", "share"):
+        table.add_column(column, justify="left" if column == "part" else "right")
+    for part, used in spent.items():
+        table.add_row(part, f"{used:,.1f}", f"{used / total if total else 0:.1%}")
+    return table
 
 
 def _at_most_every(seconds: float, call: Callable[[], None]) -> Callable[[], None]:

@@ -13,7 +13,7 @@ import jinja2
 
 from ..files import read_json, write_atomically
 from ..plan import Plan
-from ..results import Problem, table
+from ..results import Problem, parts, table
 from ..run import RunFolder
 from ..scores import reference
 from . import figures
@@ -85,6 +85,7 @@ def facts(plan: Plan, results: Path) -> list[tuple[str, str]]:
         for key, value in {
             "hardware": f"{compute['processor']}, device {compute['device']}, {compute['threads']} thread(s)",
             "products": f"float32 matmul route {compute['matmul']}",
+            "updates": "compiled" if compute["compiled"] else "not compiled",
             "versions": versions,
             "o2obench": f"{code['version']}, {commit}",
             "resumed on another machine": "; ".join(record["drift"]) or "no",
@@ -100,7 +101,16 @@ def facts(plan: Plan, results: Path) -> list[tuple[str, str]]:
         f"every {protocol['steps']:,} steps {protocol['episodes']} episodes, at the switch and at the end of "
         f"each stage {protocol['final_episodes']}; mean action; start states shared by all algorithms"
     )
-    return [("evaluation", evaluation), ("seeds", ", ".join(map(str, plan.seeds))), *shown]
+    seeds = ("seeds", ", ".join(map(str, plan.seeds)))
+    return [("evaluation", evaluation), seeds, *shown, ("cost", _cost(plan, results))]
+
+
+def _cost(plan: Plan, results: Path) -> str:
+    """Return what the grid cost in process hours, and on what."""
+    spent = parts(plan.runs, results)
+    total = sum(spent.values())
+    shares = [f"{part} {used / total:.0%}" for part, used in spent.items() if used >= 0.005 * total > 0]
+    return f"{total / 3600:.2f} process hours, pretraining included ({', '.join(shares) or 'not noted'})"
 
 
 def scores_csv(plan: Plan, found: list[Line]) -> str:
