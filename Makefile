@@ -13,7 +13,7 @@ ARGS    ?=
 export PYTHONSAFEPATH := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup suite report data check format test test-faults clean
+.PHONY: help setup suite report data check format test test-faults bench bench-gpu clean
 
 help: ## Show this help.
 	@grep -E '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -50,6 +50,12 @@ test: $(READY) ## The unmarked tests: under 3 minutes on 2 cores, no network.
 
 test-faults: $(READY) ## Many kills at random instants; takes minutes.
 	$(BIN)/python -m pytest -q -n 2 -m faults
+
+bench: $(READY) ## The engine against a baseline and Stable-Baselines3, 20 minutes; run nothing beside it.
+	$(BIN)/python benchmarks/bench.py $(ARGS)
+
+bench-gpu: ## The engine on a GPU, under 8 minutes; needs a Python with torch and numpy, nothing else.
+	$(PYTHON) benchmarks/gpu.py $(ARGS)
 
 clean: ## Remove caches and the virtual environment; results stay.
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info

@@ -17,6 +17,9 @@ from torch import Tensor
 from ..agent import Array, State
 from ..seeds import derive
 
+MANY_ROWS = 512
+"""On a CPU, larger batches pass network after network: a network's activations stay in the cache."""
+
 Initialiser = Callable[[int, tuple[int, ...], torch.Generator], tuple[Tensor, Tensor]]
 
 
@@ -81,12 +84,21 @@ class Mlp:
         """Map inputs (*stack, batch, inputs) to outputs, with other parameters ``flat`` if given."""
         stack = self.flat.shape[:-1]
         x = x.expand(*stack, *x.shape[-2:]).reshape(-1, *x.shape[-2:])
-        layers = self.layers(flat)
+        layers = [(w.flatten(0, -3), b.flatten(0, -2).unsqueeze(1)) for w, b in self.layers(flat)]
+        if len(x) > 1 and x.shape[1] > MANY_ROWS and not x.is_cuda:
+            nets = [slice(k, k + 1) for k in range(len(x))]
+            x = torch.cat([self._through(x[one], [(w[one], b[one]) for w, b in layers]) for one in nets])
+        else:
+            x = self._through(x, layers)
+        return x.view(*stack, *x.shape[-2:])
+
+    def _through(self, x: Tensor, layers: list[tuple[Tensor, Tensor]]) -> Tensor:
+        """Pass x (networks, rows, inputs) through all layers."""
         for i, (weight, bias) in enumerate(layers):
-            x = torch.baddbmm(bias.flatten(0, -2).unsqueeze(1), x, weight.flatten(0, -3))
+            x = torch.baddbmm(bias, x, weight)
             if i < len(layers) - 1:
                 x = self.activation(x)
-        return x.view(*stack, *x.shape[-2:])
+        return x
 
     def follow(self, other: Mlp, tau: float) -> None:
         """Move by the share ``tau`` towards another stack (Polyak averaging)."""

@@ -47,7 +47,9 @@ class Replay:
         stride = online_capacity + ring_capacity
         width = 2 * self.obs_dim + self.act_dim + 2
         self.rows = torch.zeros((self.offline + seeds * stride + 1, width), device=device)
-        self.rows[: self.offline] = self.pack(data)
+        offline = self.unpack(self.rows[: self.offline])
+        for name, column in offline._asdict().items():  # one by one: data sets are large
+            column.copy_(torch.from_numpy(np.asarray(getattr(data, name))))
         self.nowhere = len(self.rows) - 1
         self.online_base = self.offline + stride * torch.arange(seeds, device=device)
         self.ring_base = self.online_base + online_capacity

@@ -1,0 +1,189 @@
+"""Measure the parts of one system in this process, and print them as one JSON object.
+
+    python benchmarks/measure.py engine|eager|baseline|baseline-onednn|memory --threads 2
+
+Sizes are Hopper's (obs 11, actions 3), batch 256, networks as published, random data. Rates are medians
+of five rounds after a warm-up.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from o2obench import provenance, registry
+from o2obench.agent import Budget, Task, Transitions
+from o2obench.env import find_env
+from o2obench.evaluate import Arena
+
+ROLLOUT, HORIZON, UPDATES, FITS = 50_000, 5, 1000, 20
+
+
+def main() -> None:
+    """Measure what the command line names."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("system", choices=("engine", "eager", "baseline", "baseline-onednn", "memory"))
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rows", type=int, default=200_000)
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    if given.system == "memory":
+        print(json.dumps(memory()))
+        return
+    found = {"gemm": gemm()}
+    if given.system in ("engine", "eager"):
+        provenance.prepare(given.threads)
+        provenance.apply(provenance.compute("cpu", given.threads, compiled=given.system == "engine"))
+        parts = engine(given.rows)
+    else:
+        if given.system == "baseline-onednn":
+            torch.set_float32_matmul_precision("medium")
+        parts = baseline(given.rows)
+    began = time.perf_counter()
+    parts["fit"]()
+    parts["roll out"]()
+    parts["update"]()
+    found["cold start"] = time.perf_counter() - began
+    found["ensemble step"] = rate(parts["fit"]) * FITS
+    found["rollout"] = rate(parts["roll out"], rounds=3) * ROLLOUT * HORIZON
+    found["sac update"] = rate(parts["update"]) * 100
+    found["evaluation"] = rate(parts["evaluate"], rounds=3)
+    found["epoch"] = rate(lambda: epoch(parts), rounds=1, warm_up=False)
+    print(json.dumps(found))
+
+
+def epoch(parts: dict[str, Callable[[], None]]) -> None:
+    """An offline epoch: a rollout, 1,000 updates, an evaluation of ten episodes."""
+    parts["roll out"]()
+    for _ in range(UPDATES // 100):
+        parts["update"]()
+    parts["evaluate"]()
+
+
+def engine(rows: int) -> dict[str, Callable[[], None]]:
+    """Return the engine's parts, as the algorithms use them."""
+    agent = mopo(rows)
+    agent.fit = agent._new_fit()
+    agent.fit.start()
+    hopper = find_env("Hopper-v4")
+    assert hopper.locomotion
+    arena = Arena(
+        replace(hopper, make=unhealthy_hopper, locomotion=replace(hopper.locomotion, healthy=None)), (0,)
+    )
+
+    def roll_out() -> None:
+        agent.due_rollout = ROLLOUT
+        for _ in agent._roll_out():
+            pass
+
+    def update() -> None:
+        agent.due_updates = 100
+        for _ in agent._update_policy():
+            pass
+
+    return {
+        "fit": agent.fit.turn,
+        "roll out": roll_out,
+        "update": update,
+        "evaluate": lambda: arena.returns(lambda obs: agent.act(obs, explore=False), ("bench",), 10),
+    }
+
+
+def baseline(rows: int) -> dict[str, Callable[[], None]]:
+    """Return the baseline's parts."""
+    import baseline
+
+    agent = baseline.Agent(rows)
+
+    def update() -> None:
+        for _ in range(100):
+            agent.update()
+
+    return {"fit": agent.fit, "roll out": agent.roll_out, "update": update, "evaluate": agent.evaluate}
+
+
+def mopo(rows: int, seeds: int = 1, device: str = "cpu") -> Any:
+    """Build MOPO on random data of Hopper's shape, with rollouts that never end early."""
+    spec, random = find_env("Hopper-v4"), np.random.default_rng(0)
+    obs, next_obs = (random.standard_normal((rows, spec.obs_dim), np.float32) for _ in range(2))
+    action = np.tanh(random.standard_normal((rows, spec.act_dim), np.float32))
+    flags = np.zeros(rows, bool)
+    data = Transitions(obs, action, obs[:, 0], next_obs, flags, flags, flags)
+    task = Task(spec.obs_dim, spec.act_dim, 1000, tuple(range(seeds)), never, Budget(10**6, 0), device)
+    algorithm = registry.algorithm("mopo")
+    return algorithm(task, algorithm.Config.model_validate({"horizon": (0, 1, HORIZON, HORIZON)}), data)
+
+
+def never(obs: Any, action: Any, next_obs: Any) -> Any:
+    """Never end, so that every system computes every row."""
+    return next_obs[..., 0] > 1e9
+
+
+def unhealthy_hopper() -> Any:
+    """Make a Hopper whose episodes last 1,000 steps, whatever it does."""
+    import gymnasium
+
+    gymnasium.logger.min_level = gymnasium.logger.ERROR
+    return gymnasium.make("Hopper-v4", disable_env_checker=True, terminate_when_unhealthy=False)
+
+
+def memory() -> dict[str, float]:
+    """Return megabytes: after the imports, at the peak of a run on a million rows, and the two stores."""
+    provenance.prepare(1)
+    before, rows = peak(), 1_000_000
+    agent = mopo(rows)
+    width = agent.replay.rows.shape[1]
+    agent.fit = agent._new_fit()
+    agent.fit.start()
+    agent.fit.turn()
+    for _ in range(5):
+        agent.due_rollout = ROLLOUT
+        for _ in agent._roll_out():
+            pass
+    agent.due_updates = 100
+    for _ in agent._update_policy():
+        pass
+    assert int(agent.replay.fill[0]) == agent.replay.ring_capacity
+    megabytes = width * 4 / 2**20
+    return {
+        "imports": before,
+        "peak": peak(),
+        "data": rows * megabytes,
+        "ring": agent.replay.ring_capacity * megabytes,
+    }
+
+
+def peak() -> float:
+    """Return the peak resident memory of this process in megabytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def gemm() -> float:
+    """Return the rate of float32 products of 2,048 rows and columns, GFLOP/s: the machine's limit."""
+    a = torch.randn(2048, 2048)
+    return rate(lambda: a @ a) * 2 * 2048**3 / 1e9
+
+
+def rate(work: Callable[[], Any], rounds: int = 5, warm_up: bool = True) -> float:
+    """Return calls per second, the median of the rounds."""
+    if warm_up:
+        work()
+    seconds = []
+    for _ in range(rounds):
+        began = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - began)
+    return 1.0 / statistics.median(seconds)
+
+
+if __name__ == "__main__":
+    main()
