@@ -58,16 +58,22 @@ class Sac(Agent[SacConfig]):
         steps = budget.online_steps
         return (Stage("tune", steps, config.updates_per_step * max(0, steps - config.n_init)),)
 
-    @torch.no_grad()
     def act(self, obs: Array, explore: bool) -> Array:
         """Return the mean action; to explore, a sample, in the beginning a uniform one."""
-        seen = torch.from_numpy(np.ascontiguousarray(obs, np.float32)).to(self.task.device)
         if not explore:
-            return to_array(self.sac.act(seen, None))
-        shape = (*seen.shape[1:-1], self.task.act_dim)
-        if self.replay.online < self.config.n_init:
-            return to_array((2.0 * self.streams.uniform("exploration", *shape) - 1.0).float())
-        return to_array(self.sac.act(seen, self.streams.normal("exploration", *shape)))
+            return to_array(self.sac.act(self._tensor(obs), None))
+        if self.replay.online >= self.config.n_init:
+            return self.sample(obs)
+        shape = (*obs.shape[1:-1], self.task.act_dim)
+        return to_array((2.0 * self.streams.uniform("exploration", *shape) - 1.0).float())
+
+    def sample(self, obs: Array) -> Array:
+        """Return a sample of the policy, however long it has been trained."""
+        noise = self.streams.normal("exploration", *obs.shape[1:-1], self.task.act_dim)
+        return to_array(self.sac.act(self._tensor(obs), noise))
+
+    def _tensor(self, obs: Array) -> torch.Tensor:
+        return torch.from_numpy(np.ascontiguousarray(obs, np.float32)).to(self.task.device)
 
     def policy(self) -> State:
         """Return the actor."""

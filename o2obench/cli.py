@@ -251,20 +251,30 @@ def data_check(
 
 @data_app.command("collect")
 def data_collect(
-    env: Annotated[str, typer.Argument(help="An environment's id, for example Reacher-v4.")],
-    file: Annotated[Path, typer.Argument(help="The HDF5 file to write; it must not exist.")],
-    steps: Annotated[int, typer.Option(min=1, help="Environment steps of SAC to record.")] = 40_000,
+    task: Annotated[str, typer.Argument(help="An environment: hopper, or an id such as Hopper-v4.")],
+    file: Annotated[Path | None, typer.Argument(help="The HDF5 file to write; it must not exist.")] = None,
+    kind: Annotated[
+        str, typer.Option(help="random, medium-replay, medium, expert, high, ...")
+    ] = "medium-replay",
+    rows: Annotated[int, typer.Option(min=2, help="Rows of the set, or at most so many.")] = 200_000,
+    steps: Annotated[int, typer.Option(min=2, help="Environment steps of the SAC training.")] = 200_000,
     until: Annotated[
-        float,
-        typer.Option(help="End a training at this mean return of ten episodes; go on with the next seed."),
+        float, typer.Option(help="For beginnings: end a training at this mean return of ten episodes.")
     ] = math.inf,
     seed: Annotated[int, typer.Option(min=0)] = 0,
+    work: Annotated[Path, typer.Option(help="Where trainings are kept and resumed.")] = Path("collected"),
     threads: Threads = 1,
 ) -> None:
-    """Train SAC from scratch and record its replay as a data set (obs, actions, qpos, qvel ...)."""
-    from .dataset.collect import collect_replay
+    """Train SAC from scratch and record a data set of D4RL's kinds (obs, actions, qpos, qvel ...)."""
+    from .config import nearest
+    from .dataset.collect import KINDS, Recipe, collect, collect_beginnings
 
-    collect_replay(env, file, steps, seed, threads, until)
+    if kind == "beginnings" and file is not None:
+        collect_beginnings(task, file, steps, seed, threads, until)
+    elif kind in KINDS:
+        collect(task, kind, file, Recipe(rows, steps, seed, work, threads), _stop_on_signal())
+    else:
+        raise BadInput(f"--kind {kind}: not known; {nearest(kind, KINDS)}")
 
 
 @app.command()

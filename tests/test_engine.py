@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from o2obench import provenance, registry
+import o2obench.execute
+from o2obench import contract, provenance, registry
 from o2obench.agent import Budget, Task
 from o2obench.contract import leaves
+from o2obench.errors import BadInput, Interrupted
 from o2obench.execute import execute
 from o2obench.files import read_json
 from o2obench.kit import engine
@@ -73,6 +76,37 @@ def test_compiled_steps_compute_what_eager_ones_do() -> None:
     compiled = learn()
     engine.use_compiler(False)
     assert_equal_up_to_rounding(compiled, learn(), 1e-5)
+
+
+@pytest.mark.usefixtures("compiler")
+def test_a_compiled_run_resumes_to_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(o2obench.execute, "COMPILE_FROM", 0)
+    [run] = contract.small_plan("mopo").runs
+    execute([run], tmp_path / "straight", Options())
+    assert contract._execute_with_breaks(run, tmp_path / "broken") >= 1
+    straight, broken = (RunFolder(tmp_path / name, run.id) for name in ("straight", "broken"))
+    assert read_json(broken.record)["compute"]["compiled"] is True
+    assert straight.scores.read_bytes() == broken.scores.read_bytes()
+    assert contract._final_arrays(straight) == contract._final_arrays(broken)
+    eager = RunFolder(tmp_path / "eager", run.id)
+    execute([run], tmp_path / "eager", Options(eager=True))
+    assert read_json(eager.record)["compute"]["compiled"] is False
+
+
+def test_a_run_that_was_compiled_does_not_go_on_without_a_compiler(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [run] = contract.small_plan("mopo").runs
+    calls = iter(range(10**6))
+    with pytest.raises(Interrupted):
+        execute([run], tmp_path, Options(stop=lambda: next(calls) == 5))
+    file = RunFolder(tmp_path, run.id).record
+    record = read_json(file)
+    record["compute"]["compiled"] = True
+    file.write_text(json.dumps(record))
+    monkeypatch.setattr(engine, "why_no_compiler", lambda device: "no compiler")
+    with pytest.raises(BadInput, match="compiled was True, is False"):
+        execute([run], tmp_path, Options())
 
 
 @pytest.mark.gpu
