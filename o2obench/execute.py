@@ -20,9 +20,6 @@ from .run import Run
 from .slot import Busy, Slot
 from .train import Training
 
-COMPILE_FROM = 10_000
-"""Updates from which a run is compiled: it costs up to half a minute once, seconds when cached."""
-
 __all__ = ["Busy", "Options", "Uneven", "execute"]
 
 
@@ -96,7 +93,7 @@ def _settle_machine(slot: Slot, options: Options, fresh: bool) -> None:
     provenance.prepare(record["compute"]["threads"] if record and not fresh else options.threads)
     if fresh or record is None:
         route = "high" if options.tf32 else slot.route_of_parent(options.device)
-        compiled = not options.eager and _updates(slot.run) >= COMPILE_FROM
+        compiled = not options.eager and _updates(slot.run) >= provenance.COMPILE_FROM
         now = provenance.compute(options.device, options.threads, route, compiled, options.evaluation)
         record = {"run": slot.run.to_json(), "identity": slot.run.identity, "compute": now}
         record |= {"code": provenance.code(), "drift": []}

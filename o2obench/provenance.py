@@ -16,6 +16,8 @@ from typing import Any
 
 from . import stopwatch
 
+COMPILE_FROM = 10_000
+"""Updates from which a run is compiled: it costs up to half a minute once, seconds when cached."""
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Names of glibc's malloc.h."""
 PACKAGES = ("o2obench", "numpy", "torch", "gymnasium", "mujoco")

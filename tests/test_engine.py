@@ -12,7 +12,6 @@ import pytest
 import torch
 from torch import Tensor
 
-import o2obench.execute
 from o2obench import contract, provenance, registry
 from o2obench.agent import Budget, Task
 from o2obench.contract import leaves
@@ -80,7 +79,7 @@ def test_compiled_steps_compute_what_eager_ones_do() -> None:
 
 @pytest.mark.usefixtures("compiler")
 def test_a_compiled_run_resumes_to_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(o2obench.execute, "COMPILE_FROM", 0)
+    monkeypatch.setattr(provenance, "COMPILE_FROM", 0)
     [run] = contract.small_plan("mopo").runs
     execute([run], tmp_path / "straight", Options())
     assert contract._execute_with_breaks(run, tmp_path / "broken") >= 1

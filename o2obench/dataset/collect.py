@@ -23,7 +23,7 @@ from ..files import sync_folder
 from ..scores import Reference, references
 from ..seeds import derive
 from . import data_folder
-from .training import Training, append, collector, new_rows, record, to_arrays
+from .training import Training, append, collector, new_rows, record, settle_machine, to_arrays
 
 KINDS = ("random", "medium-replay", "medium", "expert", "high", "medium-expert")
 MEDIUM_SHARE = 1.0 / 3.0
@@ -41,9 +41,7 @@ def collect_beginnings(
     if file.exists():
         raise BadInput(f"{file}: exists; a data set is never overwritten, choose another name")
     spec = find_task(env_id)
-    provenance.prepare(threads)
-    machine = provenance.compute("cpu", threads)
-    provenance.apply(machine)
+    machine = settle_machine(threads, steps)
     rows, trainings = new_rows(), list[dict[str, int]]()
     while len(rows["rewards"]) < steps:
         left = steps - len(rows["rewards"])

@@ -30,9 +30,7 @@ class Training:
 
     def __init__(self, env_id: str, folder: Path, steps: int, seed: int, threads: int = 1) -> None:
         self.spec, self.folder, self.steps, self.seed = find_env(env_id), folder, steps, seed
-        provenance.prepare(threads)
-        self.machine = provenance.compute("cpu", threads, compiled=True)
-        provenance.apply(self.machine)
+        self.machine = settle_machine(threads, steps)
         self.agent = collector(self.spec, seed, steps)
         self.life = Interaction(self.spec, seed)
         self.step, self.number = 0, 0
@@ -107,6 +105,15 @@ class Training:
             self.rows[key] = list(values)
         self.agent.load_state_dict(state["agent"])
         self.life.load_state_dict(state["life"])
+
+
+def settle_machine(threads: int, steps: int) -> dict[str, Any]:
+    """Make this process compute on so many threads, compiled where it pays; return what was settled."""
+    registry.algorithm("sac")  # imports torch, which is then settled
+    provenance.prepare(threads)
+    machine = provenance.compute("cpu", threads, compiled=steps >= provenance.COMPILE_FROM)
+    provenance.apply(machine)
+    return machine
 
 
 def collector(spec: EnvSpec, seed: int, steps: int) -> Agent[Any]:

@@ -82,14 +82,14 @@ class Repeat:
     @torch.no_grad()
     def __call__(self, *inputs: Tensor) -> None:
         """Do as many steps as the inputs' first axis is long."""
-        count, done = len(inputs[0]), 0
+        whole = [x.contiguous() for x in inputs]  # a step sees the same strides however it runs
+        if not whole[0].is_cuda:
+            self._run(whole)
+            return
+        count, done = len(whole[0]), 0
         while done < count:
-            size = GRAPH_STEPS if count - done >= GRAPH_STEPS and inputs[0].is_cuda else 1
-            chunk = [x[done : done + size] for x in inputs]
-            if inputs[0].is_cuda:
-                self._replay(chunk)
-            else:
-                self._run(chunk)
+            size = GRAPH_STEPS if count - done >= GRAPH_STEPS else 1
+            self._replay([x[done : done + size] for x in whole])
             done += size
 
     def _run(self, inputs: list[Tensor]) -> None:

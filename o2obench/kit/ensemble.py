@@ -272,7 +272,7 @@ class Fit:
         size = self.model.options.batch
         steps = min(STEPS_PER_TURN, self.turns - self.step_in_pass)
         rows = self.order[..., self.step_in_pass * size : (self.step_in_pass + steps) * size]
-        index = rows.unflatten(-1, (steps, size)).movedim(2, 0).contiguous()
+        index = rows.unflatten(-1, (steps, size)).movedim(2, 0)
         self.model.learn(self.replay, index, self.mask())
         self.step_in_pass += steps
         if self.step_in_pass < self.turns:

@@ -1,0 +1,152 @@
+"""Collecting: a training that survives interruptions, and the kinds of data cut from it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from o2obench import checkpoint
+from o2obench.dataset import collect as collecting
+from o2obench.dataset import training as trainings
+from o2obench.dataset.collect import Recipe, collect, thin
+from o2obench.dataset.hdf5 import read_transitions
+from o2obench.dataset.training import Training
+from o2obench.env import find_env
+from o2obench.errors import BadInput, Interrupted
+
+STEPS = 120
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Evaluate often, and call medium what a beginner reaches."""
+    monkeypatch.setattr(trainings, "EVALUATE_EVERY", 40)
+    monkeypatch.setattr(collecting, "MEDIUM_SHARE", -1e9)
+
+
+def recipe(work: Path, rows: int = 100) -> Recipe:
+    return Recipe(rows=rows, steps=STEPS, seed=3, work=work)
+
+
+def never() -> bool:
+    return False
+
+
+def test_an_interrupted_training_ends_as_one_that_was_not(tmp_path: Path) -> None:
+    quiet: list[str] = []
+    straight = Training("PointMass-v0", tmp_path / "straight", STEPS, 3)
+    straight.run(quiet.append, never)
+    calls = iter(range(10**6))
+    while True:
+        broken = Training("PointMass-v0", tmp_path / "broken", STEPS, 3)
+        try:
+            broken.run(quiet.append, lambda: next(calls) % 35 == 30)
+        except Interrupted:
+            continue
+        break
+    assert next(calls) > STEPS + 2, "it was never interrupted"
+    one, other = straight.arrays(), broken.arrays()
+    assert one.keys() == other.keys()
+    assert all(np.array_equal(one[key], other[key]) for key in one)
+    assert straight.levels == broken.levels
+    assert list(straight.levels) == ["0", "40", "80", "120"]
+    saved = [checkpoint.load(tmp_path / name) for name in ("straight", "broken")]
+    assert all(saved)
+
+
+def test_a_training_runs_on_the_threads_it_is_given(tmp_path: Path) -> None:
+    """In a process of its own: torch must be imported before it is settled."""
+    code = (
+        "import sys; from pathlib import Path; from o2obench.dataset.training import Training; "
+        f"Training('PointMass-v0', Path({str(tmp_path)!r}), 10, 0); "
+        "import torch; print(torch.get_num_threads())"
+    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "2"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.stdout.strip() == "1", done.stderr
+
+
+def test_a_finished_training_is_only_read(tmp_path: Path) -> None:
+    Training("PointMass-v0", tmp_path, STEPS, 3).run(lambda text: None, never)
+    said: list[str] = []
+    again = Training("PointMass-v0", tmp_path, STEPS, 3)
+    assert again.step == STEPS
+    again.run(said.append, never)
+    assert not said
+    with pytest.raises(BadInput, match="holds the training"):
+        Training("PointMass-v0", tmp_path, STEPS + 1, 3)
+
+
+def test_kinds_are_written_checked_and_described(tmp_path: Path) -> None:
+    spec, cards = find_env("PointMass-v0"), {}
+    for kind in ("random", "medium-replay", "medium", "high", "medium-expert"):
+        if kind == "medium-expert":
+            with pytest.raises(BadInput, match="expert means 90"):
+                collect("pointmass", kind, tmp_path / "e.hdf5", recipe(tmp_path), never)
+            continue
+        file = collect("pointmass", kind, tmp_path / f"{kind}.hdf5", recipe(tmp_path), never)
+        data = read_transitions(file, spec)
+        cards[kind] = json.loads(file.with_suffix(".json").read_text())
+        assert cards[kind]["rows"] == len(data)
+        assert cards[kind]["environment"] == "PointMass-v0"
+        assert bool(data.terminated[-1] | data.truncated[-1])
+    assert cards["random"]["rows"] == cards["medium"]["rows"] == 100
+    assert cards["medium-replay"]["rows"] <= 40, "all steps until the level, which the first policy reached"
+    assert "--kind random --rows 100 --steps 120 --seed 3" in cards["random"]["command"]
+
+
+def test_the_same_recipe_gives_the_same_rows(tmp_path: Path) -> None:
+    import h5py
+
+    files = [
+        collect("PointMass-v0", "medium", tmp_path / f"{i}.hdf5", recipe(tmp_path / str(i)), never)
+        for i in range(2)
+    ]
+    with h5py.File(files[0]) as a, h5py.File(files[1]) as b:
+        for key in a:
+            assert np.array_equal(a[key][()], b[key][()]), key
+
+
+def test_a_set_is_never_overwritten(tmp_path: Path) -> None:
+    file = tmp_path / "kept.hdf5"
+    file.write_text("precious")
+    with pytest.raises(BadInput, match="never overwritten"):
+        collect("pointmass", "random", file, recipe(tmp_path), never)
+    assert file.read_text() == "precious"
+
+
+def test_a_level_that_was_not_reached_is_refused_with_the_figures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collecting, "MEDIUM_SHARE", 1e9)
+    with pytest.raises(BadInput, match="train longer with --steps"):
+        collect("pointmass", "medium", tmp_path / "m.hdf5", recipe(tmp_path), never)
+    assert not (tmp_path / "m.hdf5").exists()
+
+
+def test_thinning_keeps_whole_episodes_from_all_of_the_time() -> None:
+    random = np.random.default_rng(0)
+    ends = np.zeros(10_000, bool)
+    at = np.cumsum(random.integers(5, 40, 600))
+    ends[at[at < 9_999]] = True
+    ends[-1] = True
+    arrays: dict[str, Any] = {
+        "number": np.arange(10_000),
+        "terminals": ends,
+        "timeouts": np.zeros(10_000, bool),
+    }
+    thinned = thin(arrays, 2_500)
+    number = thinned["number"]
+    assert 2_400 < len(number) <= 2_500
+    breaks = np.flatnonzero(np.diff(number) != 1)
+    assert thinned["terminals"][breaks].all(), "an episode was cut"
+    assert ends[number[0] - 1] or number[0] == 0
+    assert abs(number.mean() - 5_000) < 300, "not from all of the time"
+    assert thin(arrays, 20_000) is arrays
