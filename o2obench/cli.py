@@ -29,7 +29,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-data_app = typer.Typer(help="Look at data sets, check them, collect one.", no_args_is_help=True)
+data_app = typer.Typer(help="Look at data sets, fetch them, check them, collect one.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 
 Results = Annotated[Path, typer.Option(help="The results folder.")]
@@ -247,6 +247,25 @@ def data_check(
     from .dataset import describe
 
     print(describe.check_text(name, env))
+
+
+@data_app.command("fetch")
+def data_fetch(
+    names: Annotated[list[str], typer.Argument(help="Names of D4RL's data sets.")],
+    offline: Annotated[bool, typer.Option("--offline", help="Do not touch the network.")] = False,
+) -> None:
+    """Fetch D4RL's files, going on where a download broke off; check those that are here."""
+    from .dataset import find
+    from .dataset.fetch import fetch
+
+    problems = list[str]()
+    for name in names:
+        try:
+            fetch(find(name), offline)
+        except BadInput as error:
+            problems += error.problems
+    if problems:
+        raise BadInput(*problems)
 
 
 @data_app.command("collect")

@@ -20,6 +20,8 @@ class Reference:
     environment: str
     ref_min: float
     ref_max: float
+    folder: str
+    """Where the file lies under D4RL's public address."""
     file: str
     source: str
 
@@ -38,6 +40,7 @@ def references() -> dict[str, Reference]:
             row["environment"],
             float(row["ref_min"]),
             float(row["ref_max"]),
+            row["folder"],
             row["file"],
             row["source"],
         )

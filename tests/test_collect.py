@@ -42,12 +42,12 @@ def never() -> bool:
 def test_an_interrupted_training_ends_as_one_that_was_not(tmp_path: Path) -> None:
     quiet: list[str] = []
     straight = Training("PointMass-v0", tmp_path / "straight", STEPS, 3)
-    straight.run(quiet.append, never)
+    straight.run(never, quiet.append, never)
     calls = iter(range(10**6))
     while True:
         broken = Training("PointMass-v0", tmp_path / "broken", STEPS, 3)
         try:
-            broken.run(quiet.append, lambda: next(calls) % 35 == 30)
+            broken.run(never, quiet.append, lambda: next(calls) % 35 == 30)
         except Interrupted:
             continue
         break
@@ -74,11 +74,11 @@ def test_a_training_runs_on_the_threads_it_is_given(tmp_path: Path) -> None:
 
 
 def test_a_finished_training_is_only_read(tmp_path: Path) -> None:
-    Training("PointMass-v0", tmp_path, STEPS, 3).run(lambda text: None, never)
+    Training("PointMass-v0", tmp_path, STEPS, 3).run(never, lambda text: None, never)
     said: list[str] = []
     again = Training("PointMass-v0", tmp_path, STEPS, 3)
     assert again.step == STEPS
-    again.run(said.append, never)
+    again.run(never, said.append, never)
     assert not said
     with pytest.raises(BadInput, match="holds the training"):
         Training("PointMass-v0", tmp_path, STEPS + 1, 3)
@@ -112,6 +112,12 @@ def test_the_same_recipe_gives_the_same_rows(tmp_path: Path) -> None:
     with h5py.File(files[0]) as a, h5py.File(files[1]) as b:
         for key in a:
             assert np.array_equal(a[key][()], b[key][()]), key
+
+
+def test_a_training_goes_no_further_than_a_kind_needs(tmp_path: Path) -> None:
+    for kind, steps in (("random", 0), ("medium", 40), ("random", 40), ("high", STEPS)):
+        collect("pointmass", kind, tmp_path / f"{kind}-{steps}.hdf5", recipe(tmp_path), never)
+        assert Training("PointMass-v0", tmp_path / "pointmass-seed-3", STEPS, 3).step == steps
 
 
 def test_a_set_is_never_overwritten(tmp_path: Path) -> None:

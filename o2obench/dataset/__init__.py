@@ -55,8 +55,8 @@ class Dataset:
         """Raise BadInput, saying where to put the file, when the data are not on this machine."""
         if not self.present:
             raise BadInput(
-                f"dataset {self.name}: {self.file} is missing; put D4RL's file there, "
-                "or name its folder in O2OBENCH_DATA"
+                f"dataset {self.name}: {self.file} is missing; `o2obench data fetch {self.name}`, put D4RL's "
+                "file there, or name its folder in O2OBENCH_DATA"
             )
 
     def load(self, sha256: str | None = None) -> Transitions:

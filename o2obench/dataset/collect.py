@@ -97,8 +97,8 @@ def collect(task: str, kind: str, file: Path | None, recipe: Recipe, stop: Calla
         raise BadInput(f"{file}: exists; a data set is never overwritten, choose another name")
     folder = recipe.work / f"{task_name(spec)}-seed-{recipe.seed}"
     training = Training(spec.id, folder, recipe.steps, recipe.seed, recipe.threads)
-    training.run(functools.partial(print, flush=True), stop)
     levels = Levels(training, reference_of(spec))
+    training.run(lambda: levels.enough_for(kind), functools.partial(print, flush=True), stop)
     if kind == "medium-replay":
         arrays = thin(training.arrays(levels.medium()), recipe.rows)
     elif kind == "medium-expert":
@@ -111,7 +111,9 @@ def collect(task: str, kind: str, file: Path | None, recipe: Recipe, stop: Calla
         "environment": spec.id,
         "command": f"o2obench data collect {task_name(spec)} --kind {kind} {recipe.flags()}",
         "collector": {"algorithm": "sac", "config": training.agent.config.model_dump(mode="json")},
-        "levels": {step: round(float(np.mean(found)), 1) for step, found in training.levels.items()},
+        "levels": {  # mean returns of ten greedy episodes, by step
+            step: round(float(np.mean(found)), 1) for step, found in training.levels.items()
+        },
         **_described(arrays),
         "compute": training.machine,
     }
@@ -141,6 +143,10 @@ class Levels:
     training: Training
     scores: Reference
 
+    def enough_for(self, kind: str) -> bool:
+        """Return whether the training has come far enough: to its end, where the best policy is meant."""
+        return kind == "random" or (kind in ("medium", "medium-replay") and bool(self._reached()))
+
     def step(self, kind: str) -> int:
         """Return the step whose policy plays the episodes of ``kind``."""
         if kind == "random":
@@ -159,14 +165,20 @@ class Levels:
 
     def medium(self) -> int:
         """Return the first step that reaches the medium level."""
-        wanted, means = MEDIUM_SHARE * self.scores.ref_max, self._means()
-        reached = [step for step in sorted(means) if step and means[step] >= wanted]
+        reached = self._reached()
         if not reached:
             raise BadInput(
-                f"medium: {self.training.steps:,} steps reach a return of {max(means.values()):.0f}, medium "
-                f"means {wanted:.0f} (a third of the reference expert); train longer with --steps"
+                f"medium: {self.training.steps:,} steps reach a return of {max(self._means().values()):.0f}, "
+                f"medium means {self._wanted():.0f} (a third of the reference expert); train longer with --steps"
             )
         return reached[0]
+
+    def _reached(self) -> list[int]:
+        means = self._means()
+        return [step for step in sorted(means) if step and means[step] >= self._wanted()]
+
+    def _wanted(self) -> float:
+        return MEDIUM_SHARE * self.scores.ref_max
 
     def _means(self) -> dict[int, float]:
         return {int(step): float(np.mean(found)) for step, found in self.training.levels.items()}

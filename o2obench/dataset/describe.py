@@ -9,7 +9,8 @@ import numpy as np
 from ..agent import Transitions
 from ..env import find_env
 from ..errors import BadInput
-from . import find, names
+from . import Dataset, find, names
+from .fetch import recorded
 from .hdf5 import read_transitions
 
 
@@ -36,7 +37,7 @@ def info_text(name: str) -> str:
     facts = {
         "environment": found.env.id,
         "file": found.file or "made when asked for",
-        "sha256": found.sha256(),
+        "sha256": f"{found.sha256()} ({_trust(found)})",
         "rows": f"{len(data):,}",
         "episodes": f"{len(returns):,}, lengths {lengths.min()} to {lengths.max()}",
         "returns": _range(returns),
@@ -47,6 +48,17 @@ def info_text(name: str) -> str:
         f"({found.scores.source})",
     }
     return "\n".join([name, *(f"  {key:<20} {value}" for key, value in facts.items())])
+
+
+def _trust(found: Dataset) -> str:
+    """Say what the hash of a data set was compared with."""
+    if found.embedded:
+        return "came with the package"
+    entry = recorded(found)
+    if entry is None:
+        return "not verified: not fetched by o2obench, and D4RL publishes no hash"
+    same = entry.get("sha256") == found.sha256()
+    return "as at its first fetch" if same else f"CHANGED, at its first fetch {entry.get('sha256')}"
 
 
 def check_text(name: str, env: str) -> str:

@@ -43,12 +43,19 @@ class Training:
             self.number = found[0]
             self._load(found[1])
 
-    def run(self, say: Callable[[str], None], stop: Callable[[], bool]) -> None:
-        """Train to the end; raise Interrupted, with everything saved, when asked to stop."""
+    def run(self, enough: Callable[[], bool], say: Callable[[str], None], stop: Callable[[], bool]) -> None:
+        """Train until an evaluation after which ``enough`` holds, or to the end.
+
+        Raises Interrupted, with everything saved, when asked to stop.
+        """
+        if self.levels and (enough() or self.step == self.steps):
+            return
         arena, saved_at = Arena(self.spec, (self.seed,)), time.monotonic()
         while True:
             if self.step % EVALUATE_EVERY == 0 and str(self.step) not in self.levels:
                 self._evaluate(arena, say)
+                if enough():
+                    break
             if self.step == self.steps:
                 break
             self._step()
