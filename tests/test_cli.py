@@ -91,7 +91,7 @@ def test_dry_run_starts_nothing(tmp_path: Path, o2obench: Command) -> None:
             "--set rate=fast: toy_tune.rate: input",
         ),
         (("run", "toy_tune", "pointmass-mixed-v0", "--set", "rat=1"), "unknown key; did you mean rate?"),
-        (("run", "mopo", "hopper-medium-v2"), "hopper_medium-v2.hdf5 is missing; put D4RL's file there"),
+        (("run", "mopo", "hopper-medium-v2"), "hopper_medium-v2.hdf5 is missing; `o2obench data fetch"),
         (("report", "empty"), "empty: no suite was run here (found: none)"),
         (("status", "empty"), "empty: no suite was run here (found: none)"),
         (("data", "info", "hoper"), "dataset hoper: no reference scores are known"),

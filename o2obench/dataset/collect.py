@@ -168,8 +168,8 @@ class Levels:
         reached = self._reached()
         if not reached:
             raise BadInput(
-                f"medium: {self.training.steps:,} steps reach a return of {max(self._means().values()):.0f}, "
-                f"medium means {self._wanted():.0f} (a third of the reference expert); train longer with --steps"
+                f"medium: {self.training.steps:,} steps reach a return of {max(self._means().values()):.0f}; "
+                f"medium is {self._wanted():.0f}, a third of the reference expert; train longer with --steps"
             )
         return reached[0]
 
