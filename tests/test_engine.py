@@ -134,6 +134,25 @@ def sums(device: str) -> Tensor:
     return state
 
 
+def test_the_route_of_products_is_exact_however_fast_it_claims_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where ``medium`` rounds to bfloat16 (Intel with AMX) it is refused, though it be ten times as fast."""
+    seconds = iter([1.0] * 20 + [0.1] * 20)
+    monkeypatch.setattr(provenance, "_seconds_of", lambda work: next(seconds))
+    former = torch.get_float32_matmul_precision()
+    route = provenance._matmul_route("cpu")
+    assert torch.get_float32_matmul_precision() == former
+    torch.set_float32_matmul_precision(route)
+    try:
+        a, b = (torch.randn(256, 256, generator=torch.Generator().manual_seed(k)) for k in range(2))
+        exact = a.double() @ b.double()
+        assert float(((a @ b).double() - exact).norm() / exact.norm()) < 1e-6
+        torch.set_float32_matmul_precision("medium")
+        rounds = float(((a @ b).double() - exact).norm() / exact.norm()) >= 1e-6
+        assert route == ("highest" if rounds else "medium")
+    finally:
+        torch.set_float32_matmul_precision(former)
+
+
 def test_a_missing_compiler_is_said_in_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
