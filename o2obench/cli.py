@@ -286,7 +286,8 @@ def data_collect(
 ) -> None:
     """Train SAC from scratch and record a data set of D4RL's kinds (obs, actions, qpos, qvel ...)."""
     from .config import nearest
-    from .dataset.collect import KINDS, Recipe, collect, collect_beginnings
+    from .dataset.collect import Recipe, collect, collect_beginnings
+    from .scores import KINDS
 
     if kind == "beginnings" and file is not None:
         collect_beginnings(task, file, steps, seed, threads, until)

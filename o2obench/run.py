@@ -51,7 +51,7 @@ class Run:
     @property
     def id(self) -> str:
         """The folder's path below the results folder; also the run's name."""
-        return f"{self.dataset}/{self.algorithm}/{self.group[:8]}/seed-{self.seed}"
+        return f"{self.dataset.replace(':', '-')}/{self.algorithm}/{self.group[:8]}/seed-{self.seed}"
 
     def to_json(self) -> dict[str, Any]:
         """Return the run as a JSON value; ``from_json`` reads it back."""

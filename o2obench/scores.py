@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import csv
 import functools
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from importlib import resources
 from typing import Any
 
 from .config import nearest
 from .errors import BadInput
+
+KINDS = ("random", "medium-replay", "medium", "expert", "high", "medium-expert")
+"""D4RL's kinds of data, and ``high``: the best policy of a training that reached no expert."""
+COLLECTED = re.compile(rf"o2o:(?P<task>[a-z0-9]+)-(?P<kind>{'|'.join(KINDS)})-v0")
 
 
 @dataclass(frozen=True)
@@ -49,8 +54,30 @@ def references() -> dict[str, Reference]:
 
 
 def reference(dataset: str) -> Reference:
-    """Return the reference scores of a data set; raise BadInput when it is not known."""
+    """Return the reference scores of a data set; raise BadInput when it is not known.
+
+    ``o2o:TASK-KIND-v0``, a set in D4RL's way that was collected by this project, is measured by D4RL's
+    scores of the same task, so that scores mean the same on both.
+    """
     known = references()
-    if dataset not in known:
-        raise BadInput(f"dataset {dataset}: no reference scores are known; {nearest(dataset, known)}")
-    return known[dataset]
+    if dataset in known:
+        return known[dataset]
+    collected = COLLECTED.fullmatch(dataset)
+    if collected:
+        for entry in known.values():
+            if entry.folder and task_name(entry.environment) == collected["task"]:
+                source = f"{entry.source}; data collected by o2obench"
+                file = f"{dataset.removeprefix('o2o:')}.hdf5"
+                return replace(entry, dataset=dataset, folder="", file=file, source=source)
+    raise BadInput(f"dataset {dataset}: no reference scores are known; {nearest(dataset, known)}")
+
+
+def task_name(environment: str) -> str:
+    """Return an environment's name in data sets: Hopper-v4 is hopper."""
+    return environment.rsplit("-v", 1)[0].lower()
+
+
+def twin(dataset: str) -> str:
+    """Return the D4RL v2 set of the same task and kind, whose rows of options hold for a collected set."""
+    collected = COLLECTED.fullmatch(dataset)
+    return f"{collected['task']}-{collected['kind']}-v2" if collected else dataset

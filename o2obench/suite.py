@@ -19,6 +19,7 @@ from .config import Located, merge, nearest, parse_scalar, read_yaml, validate
 from .errors import BadInput
 from .plan import Cell, Plan
 from .run import Run
+from .scores import twin
 
 EPOCH = 1000
 """Gradient updates in an offline epoch."""
@@ -109,7 +110,7 @@ def expand(source: Located, name: str, narrow: Narrow = Narrow()) -> Plan:
     seeds = narrow.seeds or tuple(suite.seeds if isinstance(suite.seeds, list) else range(suite.seeds))
     if len(set(seeds)) < len(seeds):
         raise BadInput(f"{source.at(('seeds',))}: seeds: {list(seeds)} holds one seed twice")
-    names = (name for pattern in suite.datasets for name in _braces(pattern))
+    names = (name.removeprefix("d4rl:") for pattern in suite.datasets for name in _braces(pattern))
     known = list(dict.fromkeys(itertools.islice(names, MOST_CELLS)))
     entries = list(itertools.islice(_entries(suite, cut), MOST_CELLS + 1))
     if len(entries) * len(known) * len(seeds) > MOST_CELLS:
@@ -275,13 +276,15 @@ class _Builder:
     def config(self, agent: type[Agent[Any]], name: str, data: str, options: Located) -> Config:
         """Merge the algorithm's own options, its row for the data set, the suite's and the reduction."""
         file = registry.options_file(agent, name)
-        rows = [key for key in file.value.get("datasets", {}) if fnmatch.fnmatchcase(data, key)]
+        known = file.value.get("datasets", {})
+        like = data if data in known else twin(data)
+        rows = [key for key in known if fnmatch.fnmatchcase(like, key)]
         if agent.needs_row and not rows and not self.defaults:
             raise BadInput(
                 f"{name} on {data}: no row in its configs/{name}.yaml; add one, or accept the defaults "
                 "with --defaults"
             )
-        rows.sort(key=lambda key: (key == data, len(key.replace("*", ""))))  # exact name last: it wins
+        rows.sort(key=lambda key: (key == like, len(key.replace("*", ""))))  # exact name last: it wins
         layers = [file.child("default")] if "default" in file.value else []
         layers += [file.child("datasets", row) for row in rows]
         layers += [self.source.child("overrides", name)] if name in self.suite.overrides else []

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from o2obench import checkpoint
+from o2obench import checkpoint, dataset
+from o2obench.config import Located
 from o2obench.dataset import collect as collecting
 from o2obench.dataset import training as trainings
 from o2obench.dataset.collect import Recipe, collect, thin
@@ -20,6 +21,7 @@ from o2obench.dataset.hdf5 import read_transitions
 from o2obench.dataset.training import Training
 from o2obench.env import find_env
 from o2obench.errors import BadInput, Interrupted
+from o2obench.suite import expand
 
 STEPS = 120
 
@@ -156,3 +158,42 @@ def test_thinning_keeps_whole_episodes_from_all_of_the_time() -> None:
     assert ends[number[0] - 1] or number[0] == 0
     assert abs(number.mean() - 5_000) < 300, "not from all of the time"
     assert thin(arrays, 20_000) is arrays
+
+
+def test_collected_sets_have_names_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("O2OBENCH_DATA", str(tmp_path))
+    ours, theirs = dataset.find("o2o:walker2d-expert-v0"), dataset.find("walker2d-expert-v0")
+    assert ours.file != theirs.file
+    assert ours.scores.ref_max == theirs.scores.ref_max
+    assert "collected by o2obench" in ours.scores.source
+    assert "o2o:hopper-random-v0" in dataset.names()
+    with pytest.raises(BadInput, match="data collect walker2d --kind expert"):
+        ours.require()
+    with pytest.raises(BadInput, match="data fetch walker2d-expert-v0"):
+        theirs.require()
+    for name in (
+        "o2o:../x-random-v0",
+        "o2o:hopper-random-v1",
+        "o2o:hopper-randomly-v0",
+        "o2o:chess-random-v0",
+    ):
+        with pytest.raises(BadInput, match="no reference scores"):
+            dataset.find(name)
+
+
+def test_a_suite_runs_on_collected_data_with_the_rows_of_their_twin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("O2OBENCH_DATA", str(tmp_path))
+    (tmp_path / "hopper-medium-v0.hdf5").write_bytes(b"planned on, not read")
+    (tmp_path / "hopper_medium-v2.hdf5").write_bytes(b"another file")
+    plans = {
+        name: expand(Located({"algorithms": ["naive"], "datasets": [name], "seeds": 1}), "twin")
+        for name in ("o2o:hopper-medium-v0", "hopper-medium-v2", "d4rl:hopper-medium-v2")
+    }
+    ours, theirs, prefixed = plans.values()
+    assert [run.spec["config"] for run in ours.runs] == [run.spec["config"] for run in theirs.runs]
+    assert {run.id for run in ours.runs}.isdisjoint(run.id for run in theirs.runs)
+    assert [run.id for run in theirs.runs] == [run.id for run in prefixed.runs]
+    assert all(":" not in run.id for run in ours.runs)
+    assert all(cell.dataset == "o2o:hopper-medium-v0" for cell in ours.cells)

@@ -12,7 +12,7 @@ from ..agent import Transitions
 from ..env import EnvSpec, environments, find_env
 from ..errors import BadInput
 from ..pointmass import mixed_data
-from ..scores import Reference, reference, references
+from ..scores import COLLECTED, KINDS, Reference, reference, references
 from .hdf5 import read_transitions
 
 EMBEDDED = Path(__file__).parent / "embedded"
@@ -54,10 +54,16 @@ class Dataset:
     def require(self) -> None:
         """Raise BadInput, saying where to put the file, when the data are not on this machine."""
         if not self.present:
-            raise BadInput(
-                f"dataset {self.name}: {self.file} is missing; `o2obench data fetch {self.name}`, put D4RL's "
-                "file there, or name its folder in O2OBENCH_DATA"
-            )
+            raise BadInput(f"dataset {self.name}: {self.file} is missing; {self.remedy()}")
+
+    def remedy(self) -> str:
+        """Return how a missing file can be had."""
+        collected = COLLECTED.fullmatch(self.name)
+        if collected:
+            how = f"`o2obench data collect {collected['task']} --kind {collected['kind']}` makes it"
+        else:
+            how = f"`o2obench data fetch {self.name}`" if self.scores.folder else "it cannot be fetched"
+        return f"{how}, or put the file there, or name its folder in O2OBENCH_DATA"
 
     def load(self, sha256: str | None = None) -> Transitions:
         """Return the transitions, checked; raise BadInput when they are not those of ``sha256``."""
@@ -77,7 +83,7 @@ def find(name: str) -> Dataset:
     env = find_env(scores.environment)
     if name == TOY:
         return Dataset(name, env, scores, None)
-    embedded = EMBEDDED / f"{name}.hdf5"
+    embedded = EMBEDDED / f"{name.replace(':', '-')}.hdf5"
     file = embedded if embedded.is_file() else data_folder() / scores.file
     return Dataset(name, env, scores, file)
 
@@ -85,6 +91,7 @@ def find(name: str) -> Dataset:
 def names() -> list[str]:
     """Return all names whose environment is known here, those that came with the package first."""
     known = [name for name, entry in references().items() if entry.environment in environments()]
+    known += [f"o2o:{task}-{kind}-v0" for task in ("halfcheetah", "hopper", "walker2d") for kind in KINDS]
     return sorted(known, key=lambda name: (not find(name).embedded, name))
 
 

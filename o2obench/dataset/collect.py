@@ -20,12 +20,11 @@ from ..agent import Agent, Array, stack_steps
 from ..env import EnvSpec, Interaction, environments, find_env
 from ..errors import BadInput
 from ..files import sync_folder
-from ..scores import Reference, references
+from ..scores import Reference, references, task_name
 from ..seeds import derive
 from . import data_folder
 from .training import Training, append, collector, new_rows, record, settle_machine, to_arrays
 
-KINDS = ("random", "medium-replay", "medium", "expert", "high", "medium-expert")
 MEDIUM_SHARE = 1.0 / 3.0
 EXPERT_SCORE = 90.0
 
@@ -91,11 +90,11 @@ def collect(task: str, kind: str, file: Path | None, recipe: Recipe, stop: Calla
     Policies are sampled, as D4RL's were. Raises BadInput when the file exists or the level was not reached.
     """
     spec = find_task(task)
-    name = f"{task_name(spec)}-{kind}-v0"
+    name = f"{task_name(spec.id)}-{kind}-v0"
     file = file or data_folder() / f"{name}.hdf5"
     if file.exists():
         raise BadInput(f"{file}: exists; a data set is never overwritten, choose another name")
-    folder = recipe.work / f"{task_name(spec)}-seed-{recipe.seed}"
+    folder = recipe.work / f"{task_name(spec.id)}-seed-{recipe.seed}"
     training = Training(spec.id, folder, recipe.steps, recipe.seed, recipe.threads)
     levels = Levels(training, reference_of(spec))
     training.run(lambda: levels.enough_for(kind), functools.partial(print, flush=True), stop)
@@ -109,7 +108,7 @@ def collect(task: str, kind: str, file: Path | None, recipe: Recipe, stop: Calla
     card = {
         "dataset": name,
         "environment": spec.id,
-        "command": f"o2obench data collect {task_name(spec)} --kind {kind} {recipe.flags()}",
+        "command": f"o2obench data collect {task_name(spec.id)} --kind {kind} {recipe.flags()}",
         "collector": {"algorithm": "sac", "config": training.agent.config.model_dump(mode="json")},
         "levels": {  # mean returns of ten greedy episodes, by step
             step: round(float(np.mean(found)), 1) for step, found in training.levels.items()
@@ -210,14 +209,9 @@ def thin(arrays: dict[str, Array], rows: int) -> dict[str, Array]:
     return {key: array[index] for key, array in arrays.items()}
 
 
-def task_name(spec: EnvSpec) -> str:
-    """Return an environment's name in data sets: Hopper-v4 is hopper."""
-    return spec.id.rsplit("-v", 1)[0].lower()
-
-
 def find_task(task: str) -> EnvSpec:
     """Return the environment of an id or of its short name."""
-    short = {task_name(spec): spec for spec in environments().values()}
+    short = {task_name(spec.id): spec for spec in environments().values()}
     return short[task] if task in short else find_env(task)
 
 

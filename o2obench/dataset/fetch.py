@@ -67,7 +67,7 @@ def fetch(data: Dataset, offline: bool = False, say: Callable[[str], None] = pri
 def url(data: Dataset) -> str:
     """Return a data set's address; raise BadInput for one that D4RL does not publish."""
     if not data.scores.folder:
-        raise BadInput(f"dataset {data.name}: is not one of D4RL's; {by_hand(data)}")
+        raise BadInput(f"dataset {data.name}: is not one of D4RL's; {data.remedy()}")
     base = os.environ.get("O2OBENCH_D4RL_URL", D4RL).rstrip("/")
     return f"{base}/{data.scores.folder}/{data.scores.file}"
 

@@ -28,13 +28,13 @@ def write_page(plan: Plan, results: Path, out: Path) -> Path:
     datasets = list(dict.fromkeys(line.dataset for line in found))
     drawn = [name for name in datasets if len(rows[rows.dataset == name])]
     for name in drawn:
-        figures.curves(plan, rows, name, out / f"curves-{name}")
+        figures.curves(plan, rows, name, out / _curves(name))
     context = {
         "plan": plan,
         "headline": headline(plan, found, problems),
         "groups": [(name, _shown(found, name)) for name in datasets],
         "problems": problems,
-        "svg": {name: _inline(out / f"curves-{name}.svg") for name in drawn},
+        "svg": {name: _inline(out / f"{_curves(name)}.svg") for name in drawn},
         "references": [reference(name) for name in datasets],
         "facts": facts(plan, results),
         "commands": [f"o2obench suite {plan.suite}", "o2obench report results/"],
@@ -154,6 +154,10 @@ def _shown(found: list[Line], dataset: str) -> list[dict[str, Any]]:
         for line in found
         if line.dataset == dataset
     ]
+
+
+def _curves(dataset: str) -> str:
+    return f"curves-{dataset.replace(':', '-')}"
 
 
 def _inline(file: Path) -> str:
