@@ -16,14 +16,14 @@ from typing import Any
 import numpy as np
 
 from .. import provenance
-from ..agent import Agent, Array, stack_steps
+from ..agent import Agent, Array
 from ..env import EnvSpec, Interaction, environments, find_env
 from ..errors import BadInput
 from ..files import sync_folder
 from ..scores import Reference, references, task_name
 from ..seeds import derive
 from . import data_folder
-from .training import Training, append, collector, new_rows, record, settle_machine, to_arrays
+from .training import Training, advance, append, collector, new_rows, record, settle_machine, to_arrays
 
 MEDIUM_SHARE = 1.0 / 3.0
 EXPERT_SCORE = 90.0
@@ -67,12 +67,7 @@ def _beginning(
     """Let the agent live and learn, append every step to ``rows``; return its episodes' returns."""
     life, returns = Interaction(spec, agent.task.seeds[0]), list[float]()
     for _ in range(steps):
-        record(rows, life)
-        step, finished = life.step(agent.act(life.obs[None, None], explore=True)[0, 0])
-        append(rows, spec, step)
-        agent.observe(stack_steps([step]))
-        for _ in agent.work("tune"):
-            pass
+        finished = advance(agent, life, rows)
         if finished:
             returns.append(finished.env_return)
             if len(returns) >= 10 and np.mean(returns[-10:]) >= until:

@@ -15,7 +15,7 @@ import numpy as np
 
 from .. import checkpoint, provenance, registry
 from ..agent import Agent, Array, Budget, State, Task, Transitions, stack_steps
-from ..env import EnvSpec, Interaction, find_env
+from ..env import EnvSpec, Episode, Interaction, find_env
 from ..errors import BadInput, Interrupted
 from ..evaluate import Arena
 
@@ -58,7 +58,8 @@ class Training:
                     break
             if self.step == self.steps:
                 break
-            self._step()
+            advance(self.agent, self.life, self.rows)
+            self.step += 1
             if stop() or time.monotonic() - saved_at > SAVE_SECONDS:
                 self.save()
                 saved_at = time.monotonic()
@@ -75,15 +76,6 @@ class Training:
         self.policies[str(self.step)] = policy
         where = f"{self.spec.id} seed {self.seed}: step {self.step:,} of {self.steps:,}"
         say(f"{where}, return {returns.mean():.0f}")
-
-    def _step(self) -> None:
-        record(self.rows, self.life)
-        step, _ = self.life.step(self.agent.act(self.life.obs[None, None], explore=True)[0, 0])
-        append(self.rows, self.spec, step)
-        self.agent.observe(stack_steps([step]))
-        for _ in self.agent.work("tune"):
-            pass
-        self.step += 1
 
     def arrays(self, end: int | None = None) -> dict[str, Array]:
         """Return the first ``end`` steps as arrays by D4RL's keys; the last row ends an episode."""
@@ -132,6 +124,17 @@ def collector(spec: EnvSpec, seed: int, steps: int) -> Agent[Any]:
     assert spec.terminal is not None
     task = Task(spec.obs_dim, spec.act_dim, spec.horizon, (seed,), spec.terminal, Budget(0, steps))
     return agent_class(task, agent_class.Config(), data)
+
+
+def advance(agent: Agent[Any], life: Interaction, rows: dict[str, list[Any]]) -> Episode | None:
+    """Let an agent take one step and learn from it, and append the step to ``rows``."""
+    record(rows, life)
+    step, finished = life.step(agent.act(life.obs[None, None], explore=True)[0, 0])
+    append(rows, life.spec, step)
+    agent.observe(stack_steps([step]))
+    for _ in agent.work("tune"):
+        pass
+    return finished
 
 
 def new_rows() -> dict[str, list[Any]]:
