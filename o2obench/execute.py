@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from . import checkpoint, dataset, provenance, registry
+from . import checkpoint, dataset, provenance, registry, stopwatch
 from .agent import Agent, Budget, State, Task, Transitions, stack_seeds
 from .env import EnvSpec, find_env
 from .errors import BadInput, Diverged, Interrupted, LostLease
@@ -51,6 +51,7 @@ def execute(runs: Sequence[Run], results: Path, options: Options) -> None:
                 for slot in slots:
                     slot.publish(saved["number"])
                 return
+            stopwatch.take()  # what a run before this one left
             training = Training(slots, build(runs, options.device), options)
             leases.callback(training.close)
             training.run(saved, [] if saved else [slot.handover() for slot in slots if slot.parent])
@@ -100,14 +101,15 @@ def _settle_machine(slot: Slot, options: Options, fresh: bool) -> None:
     else:
         then = record["compute"]
         settings = [then[name] for name in ("threads", "matmul", "compiled", "evaluation")]
-        changes = provenance.drift(then, provenance.compute(options.device, *settings))
+        now = provenance.compute(options.device, *settings)
+        changes = provenance.drift(then, now)
         if changes and not options.allow_drift:
             raise BadInput(
                 f"{slot.folder.path}: cannot be resumed exactly: {'; '.join(changes)}; "
                 "restore it, or go on with --allow-drift, which marks the run"
             )
         record["drift"] += [change for change in changes if change not in record["drift"]]
-    provenance.apply(record["compute"], options.profile)
+    provenance.apply(now, options.profile)
     slot.folder.failed.unlink(missing_ok=True)
     write_atomically(slot.folder.record, json.dumps(record, indent=1) + "\n")
 

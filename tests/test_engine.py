@@ -106,6 +106,9 @@ def test_a_run_that_was_compiled_does_not_go_on_without_a_compiler(
     monkeypatch.setattr(engine, "why_no_compiler", lambda device: "no compiler")
     with pytest.raises(BadInput, match="compiled was True, is False"):
         execute([run], tmp_path, Options())
+    execute([run], tmp_path, Options(allow_drift=True))
+    assert not engine._compiling, "allowed to drift, it goes on as this machine can"
+    assert read_json(file)["drift"] == ["compiled was True, is False"]
 
 
 @pytest.mark.gpu
