@@ -87,15 +87,15 @@ class Budget:
 class Task:
     """All that an agent may know of its world.
 
-    ``terminal`` is the task's known termination rule, used inside a learned model. Observations are
-    raw, actions in [-1, 1]; ``horizon`` is the longest episode in steps.
+    ``terminal`` is the task's known termination rule, used inside a learned model; None where nobody has
+    written one down. Observations are raw, actions in [-1, 1]; ``horizon`` is the longest episode in steps.
     """
 
     obs_dim: int
     act_dim: int
     horizon: int
     seeds: tuple[int, ...]
-    terminal: Terminal
+    terminal: Terminal | None
     budget: Budget
     device: str = "cpu"
 
@@ -134,6 +134,8 @@ class Agent(ABC, Generic[C]):
     """Whether several seeds can train side by side in one object."""
     uses_data: ClassVar[bool] = True
     """Whether it learns from offline data itself; if not, all data sets of an environment share its runs."""
+    needs_terminal: ClassVar[bool] = False
+    """Whether it rolls out a model and so needs the task's rule of termination."""
     needs_row: ClassVar[bool] = False
     """Whether a data set without an explicit row of options is refused."""
 

@@ -59,6 +59,7 @@ def suite(
     seeds: Annotated[str, typer.Option(help="Seeds instead of the suite's: 5, 0,3,4 or 5-9.")] = "",
     datasets: Annotated[str, typer.Option(help="Only these data sets, separated by commas.")] = "",
     algorithms: Annotated[str, typer.Option(help="Only these algorithms, separated by commas.")] = "",
+    data: Annotated[str, typer.Option(help="o2o: the collected sets in place of D4RL's.")] = "",
     device: Device = "cpu",
     threads: Threads = 1,
     checkpoint_seconds: Checkpoints = 60.0,
@@ -76,7 +77,7 @@ def suite(
     from .options import Options
     from .suite import Narrow, find_suite, read_suite
 
-    narrow = Narrow(_seeds(seeds), _names(datasets), _names(algorithms), defaults)
+    narrow = Narrow(_seeds(seeds), _names(datasets), _names(algorithms), data, defaults)
     plan = read_suite(find_suite(name), narrow)
     jobs = jobs or max(1, (os.cpu_count() or 1) // threads)
     if dry_run:
@@ -223,11 +224,14 @@ def list_() -> None:
 
 
 @data_app.command("list")
-def data_list() -> None:
-    """List the known data sets: environment, reference scores, where they are."""
+def data_list(
+    words: Annotated[str, typer.Argument(help="Only names that hold this.")] = "",
+) -> None:
+    """List the known data sets: environment, size, reference scores, where they are."""
     from .dataset import describe
+    from .launch.screen import console
 
-    print(describe.list_text())
+    console().print(describe.table(words))
 
 
 @data_app.command("info")
@@ -249,12 +253,43 @@ def data_check(
     print(describe.check_text(name, env))
 
 
+@data_app.command("plot")
+def data_plot(
+    name: Annotated[str, typer.Argument(help="A data set's name.")],
+    file: Annotated[Path | None, typer.Argument(help="The picture: .png, .pdf or .svg.")] = None,
+) -> None:
+    """Draw a data set: returns, how episodes end, where its states lie."""
+    from .report.dataset import plot
+    from .run import folder_name
+
+    file = file or Path(f"{folder_name(name)}.png")
+    if file.suffix not in (".png", ".pdf", ".svg"):
+        raise BadInput(f"{file}: a picture ends in .png, .pdf or .svg")
+    plot(name, file)
+    print(f"picture: {file}")
+
+
+@data_app.command("export")
+def data_export(
+    name: Annotated[str, typer.Argument(help="A data set's name.")],
+    folder: Annotated[
+        Path | None, typer.Argument(help="Where Minari keeps its data sets; default: its own.")
+    ] = None,
+) -> None:
+    """Write a data set in Minari's layout, for minari.load_dataset and what builds on it."""
+    from .dataset import describe, minari
+
+    root = folder or minari.root_folder()
+    written = describe.export(name, root)
+    print(f"{written}: minari.load_dataset('{written.relative_to(root)}') with {minari.FOLDER}={root}")
+
+
 @data_app.command("fetch")
 def data_fetch(
-    names: Annotated[list[str], typer.Argument(help="Names of D4RL's data sets.")],
+    names: Annotated[list[str], typer.Argument(help="Names of D4RL's or Minari's data sets.")],
     offline: Annotated[bool, typer.Option("--offline", help="Do not touch the network.")] = False,
 ) -> None:
-    """Fetch D4RL's files, going on where a download broke off; check those that are here."""
+    """Fetch D4RL's and Minari's sets, going on where a download broke off; check those that are here."""
     from .dataset import find
     from .dataset.fetch import fetch
 
@@ -282,6 +317,8 @@ def data_collect(
     ] = math.inf,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     work: Annotated[Path, typer.Option(help="Where trainings are kept and resumed.")] = Path("collected"),
+    minari: Annotated[bool, typer.Option(help="Write it in Minari's layout too.")] = True,
+    if_missing: Annotated[bool, typer.Option("--if-missing", help="A set that exists is fine.")] = False,
     threads: Threads = 1,
 ) -> None:
     """Train SAC from scratch and record a data set of D4RL's kinds (obs, actions, qpos, qvel ...)."""
@@ -289,10 +326,12 @@ def data_collect(
     from .dataset.collect import Recipe, collect, collect_beginnings
     from .scores import KINDS
 
+    recipe = Recipe(rows, steps, seed, work, threads, minari, if_missing)
+
     if kind == "beginnings" and file is not None:
         collect_beginnings(task, file, steps, seed, threads, until)
     elif kind in KINDS:
-        collect(task, kind, file, Recipe(rows, steps, seed, work, threads), _stop_on_signal())
+        collect(task, kind, file, recipe, _stop_on_signal())
     else:
         raise BadInput(f"--kind {kind}: not known; {nearest(kind, KINDS)}")
 

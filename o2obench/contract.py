@@ -65,7 +65,6 @@ def build(name: str, seeds: tuple[int, ...] = (0,)) -> Agent[Any]:
     """Return a new agent on the point mass, started from its pretraining where it has one."""
     agent_class = registry.algorithm(name)
     spec = find_env(ENV)
-    assert spec.terminal is not None
     task = Task(
         obs_dim=spec.obs_dim,
         act_dim=spec.act_dim,

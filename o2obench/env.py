@@ -1,8 +1,10 @@
 """The environments: their sizes, their termination rules inside a model, and how to live in one.
 
-MuJoCo tasks are Gymnasium's ``-v4``: the physics and rewards of the D4RL era (v5 pays no healthy
-reward on the last step and changes Walker2d's friction). A package adds its own through the entry
-point group ``o2obench.environments``, whose entries name an ``EnvSpec``.
+D4RL's tasks are Gymnasium's ``-v4``: the physics and rewards of that era (v5, which Minari's data were
+collected in, pays no healthy reward on the last step and changes Walker2d's friction). Any other task
+that Gymnasium knows, with vector observations and Box actions, works too, without a termination rule.
+A package adds its own through the entry point group ``o2obench.environments``, whose entries name an
+``EnvSpec``.
 """
 
 from __future__ import annotations
@@ -25,12 +27,13 @@ from .seeds import derive
 INFINITY = float("inf")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class EnvSpec:
     """An environment with Box actions and vector observations.
 
     ``terminal`` is the termination rule on raw observations; None where nobody has written one down
-    (then model-based algorithms refuse the task). ``low`` and ``high`` bound every action component.
+    (then model-based algorithms refuse the task). ``low`` and ``high`` bound the action, all components
+    alike or each (act_dim,).
     """
 
     id: str
@@ -39,8 +42,8 @@ class EnvSpec:
     horizon: int
     make: Callable[[], Any]
     terminal: Terminal | None = None
-    low: float = -1.0
-    high: float = 1.0
+    low: float | Array = -1.0
+    high: float | Array = 1.0
     locomotion: Locomotion | None = None
     """How to step many copies at once, where that is known."""
 
@@ -90,6 +93,20 @@ def pendulum_terminal(obs: Any, action: Any, next_obs: Any) -> Any:
     return ~((angle <= 0.2) & (angle >= -0.2) & finite)
 
 
+def ant_terminal(obs: Any, action: Any, next_obs: Any) -> Any:
+    """Unhealthy: height outside [0.2, 1], or a component that is not finite."""
+    height = next_obs[..., 0]
+    finite = ((next_obs < INFINITY) & (next_obs > -INFINITY)).all(-1)
+    return ~((height >= 0.2) & (height <= 1.0) & finite)
+
+
+def humanoid_terminal(obs: Any, action: Any, next_obs: Any) -> Any:
+    """Unhealthy: height outside (1, 2), or a component that is not finite."""
+    height = next_obs[..., 0]
+    finite = ((next_obs < INFINITY) & (next_obs > -INFINITY)).all(-1)
+    return ~((height > 1.0) & (height < 2.0) & finite)
+
+
 def never_terminal(obs: Any, action: Any, next_obs: Any) -> Any:
     """Never by the task; what is not finite ends a rollout in a model."""
     return ~((next_obs < INFINITY) & (next_obs > -INFINITY)).all(-1)
@@ -105,7 +122,7 @@ def double_pendulum_terminal(obs: Any, action: Any, next_obs: Any) -> Any:
     return ~((tip > 1.0) & ((next_obs < INFINITY) & (next_obs > -INFINITY)).all(-1))
 
 
-def _mujoco(name: str) -> Callable[[], Any]:
+def _gymnasium(name: str) -> Callable[[], Any]:
     def make() -> Any:
         import gymnasium
         import mujoco
@@ -117,44 +134,40 @@ def _mujoco(name: str) -> Callable[[], Any]:
     return make
 
 
+def _mujoco(
+    name: str, sizes: tuple[int, int, int], terminal: Terminal, bound: float = 1.0, **more: Any
+) -> EnvSpec:
+    return EnvSpec(name, *sizes, _gymnasium(name), terminal, -bound, bound, **more)
+
+
 _BUILT_IN = {
     spec.id: spec
     for spec in (
-        EnvSpec(
-            "HalfCheetah-v4",
-            *(17, 6, 1000),
-            _mujoco("HalfCheetah-v4"),
-            halfcheetah_terminal,
-            locomotion=Locomotion(0.1),
-        ),
-        EnvSpec(
-            "Hopper-v4",
-            *(11, 3, 1000),
-            _mujoco("Hopper-v4"),
-            hopper_terminal,
+        _mujoco("HalfCheetah-v4", (17, 6, 1000), halfcheetah_terminal, locomotion=Locomotion(0.1)),
+        _mujoco(
+            *("Hopper-v4", (11, 3, 1000), hopper_terminal),
             locomotion=Locomotion(1e-3, 1.0, hopper_healthy, 10.0),
         ),
-        EnvSpec(
-            "Walker2d-v4",
-            *(17, 6, 1000),
-            _mujoco("Walker2d-v4"),
-            walker2d_terminal,
+        _mujoco(
+            *("Walker2d-v4", (17, 6, 1000), walker2d_terminal),
             locomotion=Locomotion(1e-3, 1.0, walker2d_healthy, 10.0),
         ),
-        EnvSpec("Reacher-v4", 11, 2, 50, _mujoco("Reacher-v4"), never_terminal),
-        EnvSpec(
-            "InvertedPendulum-v4",
-            *(4, 1, 1000),
-            _mujoco("InvertedPendulum-v4"),
-            pendulum_terminal,
-            *(-3.0, 3.0),
-        ),
-        EnvSpec(
-            "InvertedDoublePendulum-v4",
-            *(11, 1, 1000),
-            _mujoco("InvertedDoublePendulum-v4"),
-            double_pendulum_terminal,
-        ),
+        _mujoco("Ant-v4", (27, 8, 1000), ant_terminal),
+        _mujoco("Humanoid-v4", (376, 17, 1000), humanoid_terminal, 0.4),
+        _mujoco("Swimmer-v4", (8, 2, 1000), never_terminal),
+        _mujoco("Reacher-v4", (11, 2, 50), never_terminal),
+        _mujoco("InvertedPendulum-v4", (4, 1, 1000), pendulum_terminal, 3.0),
+        _mujoco("InvertedDoublePendulum-v4", (11, 1, 1000), double_pendulum_terminal),
+        _mujoco("HalfCheetah-v5", (17, 6, 1000), halfcheetah_terminal),
+        _mujoco("Hopper-v5", (11, 3, 1000), hopper_terminal),
+        _mujoco("Walker2d-v5", (17, 6, 1000), walker2d_terminal),
+        _mujoco("Ant-v5", (105, 8, 1000), ant_terminal),
+        _mujoco("Humanoid-v5", (348, 17, 1000), humanoid_terminal, 0.4),
+        _mujoco("Swimmer-v5", (8, 2, 1000), never_terminal),
+        _mujoco("Pusher-v5", (23, 7, 100), never_terminal, 2.0),
+        _mujoco("Reacher-v5", (10, 2, 50), never_terminal),
+        _mujoco("InvertedPendulum-v5", (4, 1, 1000), pendulum_terminal, 3.0),
+        _mujoco("InvertedDoublePendulum-v5", (9, 1, 1000), double_pendulum_terminal),
         EnvSpec("PointMass-v0", 4, 2, PointMass.horizon, PointMass, left_the_field),
     )
 }
@@ -170,11 +183,42 @@ def environments() -> dict[str, EnvSpec]:
 
 
 def find_env(env_id: str) -> EnvSpec:
-    """Return the environment of this id; raise BadInput when it is not known."""
+    """Return the environment of this id, a known one or any that Gymnasium has registered.
+
+    Raises BadInput when there is none, or when its observations are not vectors, its actions not a bounded
+    Box, or its episodes without a limit.
+    """
     known = environments()
-    if env_id not in known:
-        raise BadInput(f"environment {env_id}: not known; {nearest(env_id, known)}")
-    return known[env_id]
+    return known[env_id] if env_id in known else _registered(env_id)
+
+
+@functools.cache
+def _registered(env_id: str) -> EnvSpec:
+    import gymnasium
+    from gymnasium.spaces import Box
+
+    spec = gymnasium.registry.get(env_id)
+    if spec is None:  # never make(): it would import what stands before a colon
+        raise BadInput(f"environment {env_id}: not known; {nearest(env_id, environments())}")
+    make = _gymnasium(env_id)
+    try:
+        env = make()
+    except Exception as error:  # noqa: BLE001  (whatever keeps an environment from being made)
+        raise BadInput(f"environment {env_id}: cannot be made here: {str(error).splitlines()[0]}") from None
+    obs, action = env.observation_space, env.action_space
+    if not (isinstance(obs, Box) and len(obs.shape) == 1 and obs.dtype.kind == "f"):
+        raise BadInput(f"environment {env_id}: observations are {obs}; only vectors of numbers work here")
+    if not (isinstance(action, Box) and len(action.shape) == 1 and action.is_bounded()):
+        raise BadInput(
+            f"environment {env_id}: actions are {action}; only a bounded Box of one axis works here"
+        )
+    if not spec.max_episode_steps:
+        raise BadInput(f"environment {env_id}: episodes have no limit; register it with max_episode_steps")
+    return EnvSpec(
+        *(env_id, obs.shape[0], action.shape[0], spec.max_episode_steps, make),
+        low=action.low.astype(np.float32),
+        high=action.high.astype(np.float32),
+    )
 
 
 @dataclass(frozen=True)

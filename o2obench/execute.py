@@ -137,11 +137,9 @@ def build(runs: Sequence[Run], device: str, with_data: bool = True) -> Agent[Any
     """Build the agent that computes ``runs``; without data it can be given a policy, and act."""
     spec = runs[0].spec
     env, agent = find_env(spec["environment"]), _agent_class(runs[0])
-    if env.terminal is None:
-        raise BadInput(f"environment {env.id}: has no termination rule, which rollouts in a model need")
     data = _no_data(env)
     if spec["data"] and with_data:
-        data = dataset.find(spec["data"]["name"]).load(spec["data"]["sha256"])
+        data = dataset.find(runs[0].dataset).load(spec["data"]["sha256"])
     task = Task(
         obs_dim=env.obs_dim,
         act_dim=env.act_dim,

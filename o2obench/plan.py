@@ -11,6 +11,7 @@ from .agent import Stage
 from .errors import BadInput
 from .files import read_json, write_atomically
 from .run import Run
+from .scores import Reference
 
 
 @dataclass(frozen=True)
@@ -30,17 +31,20 @@ class Plan:
     """An expanded suite: the runs in an order in which parents come first, and the cells that show them.
 
     ``reduced`` holds a line for each count that was cut: ``key = value (full: value)``. ``stages`` are kept
-    per run group, for forecasts. ``marks`` are environment steps; the report does not show them yet.
+    per run group, for forecasts; ``scores`` per data set. ``marks`` are environment steps; the report does
+    not show them yet.
     """
 
     suite: str
     title: str
+    command: str
     seeds: tuple[int, ...]
     reduced: tuple[str, ...]
     marks: tuple[int, ...]
     runs: tuple[Run, ...]
     cells: tuple[Cell, ...]
     stages: Mapping[str, Sequence[Stage]] = field(default_factory=dict)
+    scores: Mapping[str, Reference] = field(default_factory=dict)
 
     def run(self, run_id: str) -> Run:
         """Return the run of this id; raise KeyError when the plan has none."""
@@ -58,12 +62,14 @@ class Plan:
         value = {
             "suite": self.suite,
             "title": self.title,
+            "command": self.command,
             "seeds": self.seeds,
             "reduced": self.reduced,
             "marks": self.marks,
             "runs": [run.to_json() for run in self.runs],
             "cells": [vars(cell) for cell in self.cells],
             "stages": {group: [vars(stage) for stage in stages] for group, stages in self.stages.items()},
+            "scores": {name: vars(scores) for name, scores in self.scores.items()},
         }
         write_atomically(file, json.dumps(value, indent=1) + "\n")
         return file
@@ -76,12 +82,14 @@ def read_plan(file: Path) -> Plan:
         return Plan(
             suite=value["suite"],
             title=value["title"],
+            command=value["command"],
             seeds=tuple(value["seeds"]),
             reduced=tuple(value["reduced"]),
             marks=tuple(value["marks"]),
             runs=tuple(Run.from_json(run) for run in value["runs"]),
             cells=tuple(Cell(**cell) for cell in value["cells"]),
             stages={group: tuple(Stage(**stage) for stage in s) for group, s in value["stages"].items()},
+            scores={name: Reference(**scores) for name, scores in value["scores"].items()},
         )
     except (KeyError, TypeError, ValueError) as error:
         why = str(error) if isinstance(error, ValueError) else "damaged or incomplete"

@@ -14,7 +14,6 @@ from .files import read_json
 from .journal import read_journal
 from .plan import Cell, Plan, read_plan
 from .run import Run, RunFolder
-from .scores import reference
 from .stopwatch import PARTS
 
 if TYPE_CHECKING:
@@ -74,16 +73,16 @@ def _cell_rows(plan: Plan, results: Path, cell: Cell) -> list[dict[str, Any]]:
     rows = []
     interacts = any(stage.env_steps for stage in plan.stages[plan.run(cell.run).group])
     if cell.parent:
-        rows += [{**row, "phase": "offline"} for row in _rows(plan.run(cell.parent), results, cell)]
-    for row in _rows(plan.run(cell.run), results, cell):
+        rows += [{**row, "phase": "offline"} for row in _rows(plan, cell.parent, results, cell)]
+    for row in _rows(plan, cell.run, results, cell):
         rows.append({**row, "phase": "online" if interacts else "offline"})
     return rows
 
 
-def _rows(run: Run, results: Path, cell: Cell) -> Iterator[dict[str, Any]]:
-    folder = RunFolder(results, run.id)
-    _require_whole(folder, run)
-    refs = reference(cell.dataset)
+def _rows(plan: Plan, run_id: str, results: Path, cell: Cell) -> Iterator[dict[str, Any]]:
+    folder = RunFolder(results, run_id)
+    _require_whole(folder, plan.run(run_id))
+    refs = plan.scores[cell.dataset]
     for row in read_journal(folder.scores):
         mean = sum(row["returns"]) / len(row["returns"])
         yield {

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,12 @@ from .files import read_json, write_atomically
 def digest(value: Any) -> str:
     """Return the SHA-256 of a JSON value, independent of the order of keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+
+def folder_name(dataset: str) -> str:
+    """Return a data set's name as a folder's: without ``:`` and ``/``, of ``file:PATH`` the file's name."""
+    name = f"file-{Path(dataset).name}" if dataset.startswith("file:") else dataset
+    return re.sub(r"[^A-Za-z0-9._()=-]+", "-", name)
 
 
 @dataclass(frozen=True)
@@ -51,7 +58,7 @@ class Run:
     @property
     def id(self) -> str:
         """The folder's path below the results folder; also the run's name."""
-        return f"{self.dataset.replace(':', '-')}/{self.algorithm}/{self.group[:8]}/seed-{self.seed}"
+        return f"{folder_name(self.dataset)}/{self.algorithm}/{self.group[:8]}/seed-{self.seed}"
 
     def to_json(self) -> dict[str, Any]:
         """Return the run as a JSON value; ``from_json`` reads it back."""

@@ -9,9 +9,6 @@ from dataclasses import dataclass, replace
 from importlib import resources
 from typing import Any
 
-from .config import nearest
-from .errors import BadInput
-
 KINDS = ("random", "medium-replay", "medium", "expert", "high", "medium-expert")
 """D4RL's kinds of data, and ``high``: the best policy of a training that reached no expert."""
 COLLECTED = re.compile(rf"o2o:(?P<task>[a-z0-9]+)-(?P<kind>{'|'.join(KINDS)})-v0")
@@ -53,8 +50,8 @@ def references() -> dict[str, Reference]:
     }
 
 
-def reference(dataset: str) -> Reference:
-    """Return the reference scores of a data set; raise BadInput when it is not known.
+def known_reference(dataset: str) -> Reference | None:
+    """Return the reference scores of a data set, None where the table has none.
 
     ``o2o:TASK-KIND-v0``, a set in D4RL's way that was collected by this project, is measured by D4RL's
     scores of the same task, so that scores mean the same on both.
@@ -69,7 +66,12 @@ def reference(dataset: str) -> Reference:
                 source = f"{entry.source}; data collected by o2obench"
                 file = f"{dataset.removeprefix('o2o:')}.hdf5"
                 return replace(entry, dataset=dataset, folder="", file=file, source=source)
-    raise BadInput(f"dataset {dataset}: no reference scores are known; {nearest(dataset, known)}")
+    return None
+
+
+def reference_of(environment: str) -> Reference | None:
+    """Return the reference scores of an environment, which all its data sets share; None if not known."""
+    return next((entry for entry in references().values() if entry.environment == environment), None)
 
 
 def task_name(environment: str) -> str:

@@ -12,7 +12,7 @@ from .files import read_json
 from .journal import read_journal
 from .plan import Plan
 from .run import RunFolder
-from .scores import reference
+from .scores import Reference
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -65,7 +65,7 @@ def _status(plan: Plan, results: Path, run_id: str, cells: Mapping[str, Any]) ->
         doing=doing,
         done=min(done, planned),
         planned=planned,
-        score=_last_score(folder, dataset),
+        score=_last_score(folder, plan.scores[dataset]),
         error=folder.failure(),
     )
 
@@ -123,7 +123,7 @@ def board(plan: Plan, runs: list[RunStatus], footer: str = "", limit: int | None
     return table
 
 
-def _last_score(folder: RunFolder, dataset: str) -> float | None:
+def _last_score(folder: RunFolder, scores: Reference) -> float | None:
     """Return the mean score of the newest evaluation."""
     try:
         rows = list(read_journal(folder.scores))
@@ -132,4 +132,4 @@ def _last_score(folder: RunFolder, dataset: str) -> float | None:
     if not rows:
         return None
     returns = rows[-1]["returns"]
-    return float(reference(dataset).score(sum(returns) / len(returns)))
+    return float(scores.score(sum(returns) / len(returns)))

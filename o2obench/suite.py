@@ -19,7 +19,7 @@ from .config import Located, merge, nearest, parse_scalar, read_yaml, validate
 from .errors import BadInput
 from .plan import Cell, Plan
 from .run import Run
-from .scores import twin
+from .scores import COLLECTED, KINDS, twin
 
 EPOCH = 1000
 """Gradient updates in an offline epoch."""
@@ -94,7 +94,20 @@ class Narrow:
     seeds: tuple[int, ...] | None = None
     datasets: tuple[str, ...] | None = None
     algorithms: tuple[str, ...] | None = None
+    data: str = ""
+    """``o2o``: this project's collected sets in place of D4RL's."""
     defaults: bool = False
+
+    def flags(self) -> str:
+        """Return the command's flags that say the same."""
+        chosen = {
+            "--data": self.data,
+            "--seeds": ",".join(map(str, self.seeds or ())) + ("," if len(self.seeds or ()) == 1 else ""),
+            "--datasets": ",".join(self.datasets or ()),
+            "--algorithms": ",".join(self.algorithms or ()),
+        }
+        said = [f" {flag} {value}" for flag, value in chosen.items() if value]
+        return "".join(said) + (" --defaults" if self.defaults else "")
 
 
 def read_suite(file: Path, narrow: Narrow = Narrow()) -> Plan:
@@ -110,8 +123,9 @@ def expand(source: Located, name: str, narrow: Narrow = Narrow()) -> Plan:
     seeds = narrow.seeds or tuple(suite.seeds if isinstance(suite.seeds, list) else range(suite.seeds))
     if len(set(seeds)) < len(seeds):
         raise BadInput(f"{source.at(('seeds',))}: seeds: {list(seeds)} holds one seed twice")
-    names = (name.removeprefix("d4rl:") for pattern in suite.datasets for name in _braces(pattern))
-    known = list(dict.fromkeys(itertools.islice(names, MOST_CELLS)))
+    names = (dataset.canonical(name) for pattern in suite.datasets for name in _braces(pattern))
+    known = list(dict.fromkeys(_from(narrow.data, name) for name in itertools.islice(names, MOST_CELLS)))
+    _not_mixed(known, source.at(("datasets",)))
     entries = list(itertools.islice(_entries(suite, cut), MOST_CELLS + 1))
     if len(entries) * len(known) * len(seeds) > MOST_CELLS:
         raise BadInput(f"{source.at(('algorithms',))}: the suite has over {MOST_CELLS:,} cells; cut a sweep")
@@ -125,6 +139,7 @@ def expand(source: Located, name: str, narrow: Narrow = Narrow()) -> Plan:
         raise BadInput(f"{place}: overrides.{strangers[0]}: {nearest(strangers[0], registry.names())}")
     datasets = _narrowed("datasets", known, narrow.datasets)
     chosen = _narrowed("algorithms", sorted({entry.algorithm for entry in entries}), narrow.algorithms)
+    _require_data(datasets, chosen, from_file=bool(source.at(("datasets",))))
     builder = _Builder(suite, cut, narrow.defaults)
     builder.lines.update(dict.fromkeys(lines))
     full_seeds = full.seeds if isinstance(full.seeds, int) else len(full.seeds)
@@ -140,14 +155,16 @@ def expand(source: Located, name: str, narrow: Narrow = Narrow()) -> Plan:
     if builder.problems:
         raise BadInput(*dict.fromkeys(builder.problems))
     return Plan(
-        suite=name,
-        title=suite.title,
+        suite=f"{name}-{narrow.data}" if narrow.data else name,
+        title=f"{suite.title} ({narrow.data} data)" if narrow.data else suite.title,
+        command=f"o2obench suite {name}{narrow.flags()}",
         seeds=tuple(seeds),
         reduced=tuple(builder.lines),
         marks=suite.report.marks,
         runs=tuple(builder.runs.values()),
         cells=tuple(cell for cell in cells if cell is not None),
         stages=builder.stages,
+        scores={data: dataset.find(data).scores for data in datasets},
     )
 
 
@@ -246,6 +263,13 @@ class _Builder:
         agent = registry.algorithm(name)
         parent = self.run(agent.pretrain, data, seed, Located({})) if agent.pretrain else None
         found = dataset.find(data)
+        if agent.needs_terminal and found.env.terminal is None:
+            raise BadInput(
+                f"{name} on {data}: nobody has written down when {found.env.id} ends, which rollouts "
+                "in a model need; register an EnvSpec with `terminal` by the entry point o2obench.environments"
+            )
+        if agent.uses_data or parent:
+            found.admit()
         config = self.config(agent, name, data, options)
         budget = Budget(self.suite.offline.epochs * EPOCH, self.suite.online.steps)
         stages = agent.stages(config, budget)
@@ -254,7 +278,7 @@ class _Builder:
             "algorithm": name,
             "version": [agent.version, agent.kit_version],
             "config": config.model_dump(mode="json"),
-            "data": {"name": data, "sha256": found.sha256()} if agent.uses_data or parent else None,
+            "data": {"name": found.key, "sha256": found.sha256()} if agent.uses_data or parent else None,
             "environment": found.env.id,
             "budget": {
                 "offline_updates": budget.offline_updates if without else 0,
@@ -338,6 +362,43 @@ def _narrowed(what: str, known: Sequence[str], chosen: tuple[str, ...] | None) -
         if name not in known:
             raise BadInput(f"--{what}: {name}: not in this suite; {nearest(name, known)}")
     return [name for name in known if not chosen or name in chosen]
+
+
+def _from(source: str, name: str) -> str:
+    """Return the name of a D4RL set, or of the set in its place that ``source`` (o2o) names."""
+    match = re.fullmatch(rf"([a-z0-9]+)-({'|'.join(KINDS)})-v\d+", name)
+    if not source:
+        return name
+    if source != "o2o":
+        raise BadInput(f"--data {source}: not known; o2o names the sets collected by this project")
+    if not match:
+        raise BadInput(f"--data o2o: {name}: has no collected set in its place; narrow with --datasets")
+    return f"o2o:{match[1]}-{match[2]}-v0"
+
+
+def _not_mixed(names: Sequence[str], place: str) -> None:
+    """Refuse D4RL's sets and collected ones in one suite: a mean over both would mean nothing."""
+    collected = [name for name in names if COLLECTED.fullmatch(name)]
+    d4rl = [name for name in names if dataset.is_d4rl(name)]
+    if collected and d4rl:
+        raise BadInput(
+            f"{place}: datasets: {d4rl[0]} is D4RL's and {collected[0]} was collected here; results of the "
+            "two are not comparable, put them into two suites"
+        )
+
+
+def _require_data(names: Sequence[str], algorithms: Sequence[str], from_file: bool) -> None:
+    """Raise BadInput listing all data sets that are not on this machine, and how to get them."""
+    classes = [registry.algorithm(name) for name in algorithms]
+    if not any(agent.uses_data or agent.pretrain for agent in classes):
+        return
+    missing = [found for found in map(dataset.find, names) if not found.present]
+    if not missing:
+        return
+    lines = [f"dataset {found.name}: {found.file} is missing; {found.remedy()}" for found in missing]
+    if from_file and any(dataset.is_d4rl(found.name) for found in missing):
+        lines.append("without D4RL's files: --data o2o runs the same grid on sets collected by this project")
+    raise BadInput(*lines)
 
 
 def _braces(pattern: str) -> Iterator[str]:

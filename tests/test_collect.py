@@ -15,13 +15,16 @@ import pytest
 from o2obench import checkpoint, dataset
 from o2obench.config import Located
 from o2obench.dataset import collect as collecting
+from o2obench.dataset import gate
 from o2obench.dataset import training as trainings
+from o2obench.dataset.admission import examine, read_columns
 from o2obench.dataset.collect import Recipe, collect, thin
-from o2obench.dataset.hdf5 import read_transitions
 from o2obench.dataset.training import Training
 from o2obench.env import find_env
 from o2obench.errors import BadInput, Interrupted
 from o2obench.suite import expand
+
+from .datasets_for_tests import hopper_file
 
 STEPS = 120
 
@@ -30,7 +33,7 @@ STEPS = 120
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Evaluate often, and call medium what a beginner reaches."""
     monkeypatch.setattr(trainings, "EVALUATE_EVERY", 40)
-    monkeypatch.setattr(collecting, "MEDIUM_SHARE", -1e9)
+    monkeypatch.setattr(collecting, "MEDIUM_SCORE", -1e9)
 
 
 def recipe(work: Path, rows: int = 100) -> Recipe:
@@ -83,7 +86,7 @@ def test_a_finished_training_is_only_read(tmp_path: Path) -> None:
     again.run(never, said.append, never)
     assert not said
     with pytest.raises(BadInput, match="holds the training"):
-        Training("PointMass-v0", tmp_path, STEPS + 1, 3)
+        Training("Hopper-v4", tmp_path, STEPS, 3)
 
 
 def test_kinds_are_written_checked_and_described(tmp_path: Path) -> None:
@@ -94,7 +97,8 @@ def test_kinds_are_written_checked_and_described(tmp_path: Path) -> None:
                 collect("pointmass", kind, tmp_path / "e.hdf5", recipe(tmp_path), never)
             continue
         file = collect("pointmass", kind, tmp_path / f"{kind}.hdf5", recipe(tmp_path), never)
-        data = read_transitions(file, spec)
+        examine(file, spec)
+        data = gate.transitions(read_columns(file, spec, gate.Findings(file)), spec)
         cards[kind] = json.loads(file.with_suffix(".json").read_text())
         assert cards[kind]["rows"] == len(data)
         assert cards[kind]["environment"] == "PointMass-v0"
@@ -133,7 +137,7 @@ def test_a_set_is_never_overwritten(tmp_path: Path) -> None:
 def test_a_level_that_was_not_reached_is_refused_with_the_figures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(collecting, "MEDIUM_SHARE", 1e9)
+    monkeypatch.setattr(collecting, "MEDIUM_SCORE", 1e9)
     with pytest.raises(BadInput, match="train longer with --steps"):
         collect("pointmass", "medium", tmp_path / "m.hdf5", recipe(tmp_path), never)
     assert not (tmp_path / "m.hdf5").exists()
@@ -175,18 +179,19 @@ def test_collected_sets_have_names_of_their_own(tmp_path: Path, monkeypatch: pyt
         "o2o:../x-random-v0",
         "o2o:hopper-random-v1",
         "o2o:hopper-randomly-v0",
-        "o2o:chess-random-v0",
     ):
         with pytest.raises(BadInput, match="no reference scores"):
             dataset.find(name)
+    with pytest.raises(BadInput, match=r"chess-random-v0\.hdf5 is missing"):
+        dataset.find("o2o:chess-random-v0")
 
 
 def test_a_suite_runs_on_collected_data_with_the_rows_of_their_twin(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("O2OBENCH_DATA", str(tmp_path))
-    (tmp_path / "hopper-medium-v0.hdf5").write_bytes(b"planned on, not read")
-    (tmp_path / "hopper_medium-v2.hdf5").write_bytes(b"another file")
+    hopper_file(tmp_path / "hopper-medium-v0.hdf5")
+    hopper_file(tmp_path / "hopper_medium-v2.hdf5", rows=400)
     plans = {
         name: expand(Located({"algorithms": ["naive"], "datasets": [name], "seeds": 1}), "twin")
         for name in ("o2o:hopper-medium-v0", "hopper-medium-v2", "d4rl:hopper-medium-v2")

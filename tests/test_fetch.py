@@ -10,8 +10,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import h5py
-import numpy as np
 import pytest
 
 from o2obench import dataset
@@ -20,20 +18,9 @@ from o2obench.dataset import fetch as fetching
 from o2obench.dataset.fetch import fetch, recorded
 from o2obench.errors import BadInput
 
+from .datasets_for_tests import hopper_file
+
 NAME = "hopper-medium-v2"
-
-
-def hopper_file(path: Path, rows: int = 3000) -> bytes:
-    """Write a good file in D4RL's layout and return its bytes."""
-    random = np.random.default_rng(0)
-    obs = random.normal(size=(rows + 1, 11)).astype(np.float32)
-    ends = np.zeros(rows, bool)
-    ends[99::100] = True
-    with h5py.File(path, "w") as root:
-        root["observations"], root["next_observations"] = obs[:-1], obs[1:]
-        root["actions"] = random.uniform(-1, 1, (rows, 3)).astype(np.float32)
-        root["rewards"], root["terminals"], root["timeouts"] = np.ones(rows, np.float32), ~ends & ends, ends
-    return path.read_bytes()
 
 
 class Server:
@@ -116,7 +103,7 @@ def test_a_file_is_fetched_checked_and_recorded(server: Server) -> None:
     assert entry["sha256"] == data.sha256()
     assert entry["bytes"] == len(server.content)
     assert entry["url"].endswith("/mirror/gym_mujoco_v2/hopper_medium-v2.hdf5")
-    assert left(data) == ["fetched.json", "hopper_medium-v2.hdf5"]
+    assert left(data) == [".admitted", "fetched.json", "hopper_medium-v2.hdf5"]
     fetch(data, say=quietly)
     assert len(server.asked) == 1, "a file that is here is not fetched again"
 
@@ -148,7 +135,7 @@ def test_what_breaks_off_is_gone_on_with(server: Server, script: list[str]) -> N
     [
         ("404", "404"),
         ("500", "500"),
-        ("html", "not a whole HDF5 file"),
+        ("html", "web page"),
     ],
 )
 def test_what_cannot_be_had_is_said_and_leaves_no_file(server: Server, behaviour: str, said: str) -> None:
@@ -182,7 +169,7 @@ def test_a_file_that_changed_since_its_first_fetch_is_refused(server: Server, tm
     server.content = hopper_file(tmp_path / "other.hdf5", rows=2000)
     with pytest.raises(BadInput, match="recorded"):
         fetch(data, say=quietly)
-    assert left(data) == ["fetched.json"]
+    assert left(data) == [".admitted", "fetched.json"]
 
 
 def test_a_longer_leftover_is_thrown_away(server: Server) -> None:
@@ -208,7 +195,7 @@ def test_a_file_put_there_by_hand_is_recorded_after_its_check(server: Server) ->
     assert data.file is not None
     data.file.parent.mkdir(parents=True)
     data.file.write_bytes(b"not HDF5")
-    with pytest.raises(BadInput, match="not a whole HDF5 file"):
+    with pytest.raises(BadInput, match="not an HDF5 file"):
         fetch(data, say=quietly)
     data.file.write_bytes(server.content)
     fetch(data, say=quietly)

@@ -9,11 +9,11 @@ import pytest
 
 from o2obench import registry
 from o2obench.agent import Budget, Task
+from o2obench.dataset import reference
 from o2obench.dataset.describe import episode_returns
 from o2obench.env import find_env
 from o2obench.evaluate import Arena
 from o2obench.pointmass import left_the_field, mixed_data
-from o2obench.scores import reference
 
 SEEDS = (0, 1, 2)
 

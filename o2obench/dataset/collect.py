@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import json
 import math
-import os
 import shlex
 import sys
 from collections.abc import Callable
@@ -19,14 +18,17 @@ from .. import provenance
 from ..agent import Agent, Array
 from ..env import EnvSpec, Interaction, environments, find_env
 from ..errors import BadInput
-from ..files import sync_folder
-from ..scores import Reference, references, task_name
-from ..seeds import derive
-from . import data_folder
+from ..files import write_atomically
+from ..scores import Reference, reference_of, task_name
+from ..seeds import derive, generator
+from . import data_folder, hdf5, minari
+from .describe import export
 from .training import Training, advance, append, collector, new_rows, record, settle_machine, to_arrays
 
-MEDIUM_SHARE = 1.0 / 3.0
+MEDIUM_SCORE = 100.0 / 3.0
 EXPERT_SCORE = 90.0
+EPISODES = 100
+"""Of random actions, where a task has no reference scores."""
 
 
 def collect_beginnings(
@@ -37,8 +39,7 @@ def collect_beginnings(
     A training ends when the mean return of its last ten episodes reaches ``until``; the next seed goes
     on until all rows are recorded. Raises BadInput when the file exists.
     """
-    if file.exists():
-        raise BadInput(f"{file}: exists; a data set is never overwritten, choose another name")
+    _refuse_existing(file)
     spec = find_task(env_id)
     machine = settle_machine(threads, steps)
     rows, trainings = new_rows(), list[dict[str, int]]()
@@ -79,40 +80,56 @@ def _beginning(
 def collect(task: str, kind: str, file: Path | None, recipe: Recipe, stop: Callable[[], bool]) -> Path:
     """Write a data set of D4RL's kinds from a SAC training, which is done or gone on with first.
 
-    ``random``: the untrained policy. ``medium-replay``: all steps until a third of the reference expert
-    return is reached. ``medium``: fresh episodes of that policy. ``expert``: of the best policy, if it
+    ``random``: the untrained policy. ``medium-replay``: all steps until a score of a third of the reference
+    expert's is reached. ``medium``: fresh episodes of that policy. ``expert``: of the best policy, if it
     scores 90 or more; ``high``: of the best policy, whatever it scores. ``medium-expert``: half and half.
-    Policies are sampled, as D4RL's were. Raises BadInput when the file exists or the level was not reached.
+    Policies are sampled, as D4RL's were. Where no reference scores are known the training measures its own:
+    uniform random actions are 0, its best policy is 100. Raises BadInput when the file exists or the level
+    was not reached.
     """
     spec = find_task(task)
     name = f"{task_name(spec.id)}-{kind}-v0"
+    own = file is None
     file = file or data_folder() / f"{name}.hdf5"
-    if file.exists():
-        raise BadInput(f"{file}: exists; a data set is never overwritten, choose another name")
+    if recipe.if_missing and file.exists():
+        print(f"{file}: is there")
+        return file
+    _refuse_existing(file)
     folder = recipe.work / f"{task_name(spec.id)}-seed-{recipe.seed}"
     training = Training(spec.id, folder, recipe.steps, recipe.seed, recipe.threads)
-    levels = Levels(training, reference_of(spec))
+    levels = Levels(training, reference_of(spec.id))
     training.run(lambda: levels.enough_for(kind), functools.partial(print, flush=True), stop)
     if kind == "medium-replay":
-        arrays = thin(training.arrays(levels.medium()), recipe.rows)
+        arrays = thin(training.arrays(levels.step("medium")), recipe.rows)
     elif kind == "medium-expert":
         halves = [rollouts(training, levels.step(part), recipe.rows // 2, part) for part in kind.split("-")]
         arrays = {key: np.concatenate([half[key] for half in halves]) for key in halves[0]}
     else:
         arrays = rollouts(training, levels.step(kind), recipe.rows, kind)
+    scores = levels.scores
     card = {
-        "dataset": name,
+        "dataset": f"o2o:{name}",
         "environment": spec.id,
+        "ref_min": scores.ref_min,
+        "ref_max": scores.ref_max,
+        "source": scores.source,
         "command": f"o2obench data collect {task_name(spec.id)} --kind {kind} {recipe.flags()}",
         "collector": {"algorithm": "sac", "config": training.agent.config.model_dump(mode="json")},
         "levels": {  # mean returns of ten greedy episodes, by step
-            step: round(float(np.mean(found)), 1) for step, found in training.levels.items()
+            step: round(mean, 1) for step, mean in levels.means().items() if step <= levels.last(kind)
         },
         **_described(arrays),
         "compute": training.machine,
     }
     _publish(file, arrays, card)
+    if recipe.minari and own:
+        print(f"{export(f'o2o:{name}', minari.root_folder())}: the same for Minari")
     return file
+
+
+def _refuse_existing(file: Path) -> None:
+    if file.exists():
+        raise BadInput(f"{file}: exists; a data set is never overwritten, choose another name")
 
 
 @dataclass(frozen=True)
@@ -124,58 +141,90 @@ class Recipe:
     seed: int
     work: Path
     threads: int = 1
+    minari: bool = False
+    """Whether to write it in Minari's layout too, where it gets its own name."""
+    if_missing: bool = False
 
     def flags(self) -> str:
         """Return the options of the command that collects it."""
         return f"--rows {self.rows} --steps {self.steps} --seed {self.seed}"
 
 
-@dataclass(frozen=True)
 class Levels:
-    """Which step of a training is the policy of a level."""
+    """Which step of a training is the policy of a level, by scores that are known or its own."""
 
-    training: Training
-    scores: Reference
+    def __init__(self, training: Training, known: Reference | None) -> None:
+        self.training, self.known = training, known
+
+    @functools.cached_property
+    def scores(self) -> Reference:
+        """The reference scores: the known ones, else those of this training, which must be at its end."""
+        if self.known:
+            return self.known
+        spec, means = self.training.spec, self.means()
+        low, high = random_return(spec, self.training.seed), max(means.values())
+        if high <= low:
+            raise BadInput(
+                f"{spec.id}: {self.training.steps:,} steps of SAC are no better than random actions"
+            )
+        source = (
+            f"this project: {EPISODES} episodes of uniform random actions; the best policy of "
+            f"{self.training.steps:,} steps of SAC"
+        )
+        return Reference("", spec.id, round(low, 2), round(high, 2), "", "", source)
 
     def enough_for(self, kind: str) -> bool:
         """Return whether the training has come far enough: to its end, where the best policy is meant."""
+        if not self.known:
+            return False
         return kind == "random" or (kind in ("medium", "medium-replay") and bool(self._reached()))
 
     def step(self, kind: str) -> int:
         """Return the step whose policy plays the episodes of ``kind``."""
         if kind == "random":
             return 0
-        if kind == "medium":
-            return self.medium()
-        means = self._means()
+        means = self.means()
         best = max(means, key=lambda step: means[step])
         score = float(self.scores.score(means[best]))
-        if kind == "expert" and score < EXPERT_SCORE:
+        if kind == "medium":
+            reached = self._reached()
+            if not reached:
+                raise BadInput(
+                    f"medium: {self.training.steps:,} steps reach a score of {score:.0f}; medium means "
+                    f"{MEDIUM_SCORE:.0f}, a third of the reference expert; train longer with --steps"
+                )
+            return reached[0]
+        if kind == "expert" and (score < EXPERT_SCORE or not self.known):
             raise BadInput(
-                f"expert: the best policy of this training scores {score:.0f}, expert means {EXPERT_SCORE}; "
-                "train longer with --steps, or collect it as --kind high"
+                f"expert: the best policy of this training scores {score:.0f}, expert means "
+                f"{EXPERT_SCORE:.0f} of a reference; train longer with --steps, or collect it as --kind high"
             )
         return best
 
-    def medium(self) -> int:
-        """Return the first step that reaches the medium level."""
-        reached = self._reached()
-        if not reached:
-            raise BadInput(
-                f"medium: {self.training.steps:,} steps reach a return of {max(self._means().values()):.0f}; "
-                f"medium is {self._wanted():.0f}, a third of the reference expert; train longer with --steps"
-            )
-        return reached[0]
-
     def _reached(self) -> list[int]:
-        means = self._means()
-        return [step for step in sorted(means) if step and means[step] >= self._wanted()]
+        means = self.means()
+        return [step for step in sorted(means) if step and self.scores.score(means[step]) >= MEDIUM_SCORE]
 
-    def _wanted(self) -> float:
-        return MEDIUM_SHARE * self.scores.ref_max
+    def means(self) -> dict[int, float]:
+        """Return the mean returns of ten greedy episodes, by step; a training may have gone further."""
+        found = {int(step): float(np.mean(returns)) for step, returns in self.training.levels.items()}
+        return {step: mean for step, mean in found.items() if step <= self.training.steps}
 
-    def _means(self) -> dict[int, float]:
-        return {int(step): float(np.mean(found)) for step, found in self.training.levels.items()}
+    def last(self, kind: str) -> int:
+        """Return the last step that the data set of ``kind`` depends on."""
+        if not self.known or kind not in ("random", "medium", "medium-replay"):
+            return self.training.steps
+        return self.step(kind.removesuffix("-replay"))
+
+
+def random_return(spec: EnvSpec, seed: int) -> float:
+    """Return the mean return of episodes of uniform random actions."""
+    life, draw, returns = Interaction(spec, seed), generator(seed, "random actions"), list[float]()
+    while len(returns) < EPISODES:
+        finished = life.step(draw.uniform(-1, 1, spec.act_dim).astype(np.float32))[1]
+        if finished:
+            returns.append(finished.env_return)
+    return float(np.mean(returns))
 
 
 def rollouts(training: Training, step: int, rows: int, kind: str) -> dict[str, Array]:
@@ -206,16 +255,8 @@ def thin(arrays: dict[str, Array], rows: int) -> dict[str, Array]:
 
 def find_task(task: str) -> EnvSpec:
     """Return the environment of an id or of its short name."""
-    short = {task_name(spec.id): spec for spec in environments().values()}
+    short = {task_name(spec.id): spec for spec in environments().values() if not spec.id.endswith("-v5")}
     return short[task] if task in short else find_env(task)
-
-
-def reference_of(spec: EnvSpec) -> Reference:
-    """Return the reference scores of a task, which all its data sets share."""
-    for entry in references().values():
-        if entry.environment == spec.id:
-            return entry
-    raise BadInput(f"environment {spec.id}: no reference scores are known, so no level can be named")
 
 
 def _described(arrays: dict[str, Array]) -> dict[str, Any]:
@@ -237,23 +278,6 @@ def _described(arrays: dict[str, Array]) -> dict[str, Any]:
 
 def _publish(file: Path, arrays: dict[str, Array], card: dict[str, Any]) -> None:
     card = {**card, "code": provenance.code(), "licence": "CC0-1.0"}
-    _write(file, arrays, card)
-    file.with_suffix(".json").write_text(json.dumps(card, indent=1) + "\n")
+    hdf5.write(file, arrays, card)
+    write_atomically(file.with_suffix(".json"), json.dumps(card, indent=1) + "\n")
     print(f"{file}: {card['rows']} rows, {card['episodes']} episodes, returns {card['returns']}")
-
-
-def _write(file: Path, arrays: dict[str, Array], card: dict[str, Any]) -> None:
-    """Write the file under a temporary name and rename it when it is whole."""
-    import h5py
-
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with h5py.File(temporary, "w") as root:
-        for key, array in arrays.items():
-            kept = array if array.dtype == bool else array.astype(np.float32)
-            root.create_dataset(
-                key, data=kept, compression="gzip", compression_opts=9, shuffle=True, fletcher32=True
-            )
-        root.attrs["card"] = json.dumps(card)
-    os.replace(temporary, file)
-    sync_folder(file.parent)

@@ -1,4 +1,4 @@
-"""Fetch D4RL's files from its public address: resumed where broken off, checked before they get their name.
+"""Fetch data sets: D4RL's from its public address, resumed where broken off; Minari's through Minari.
 
 D4RL publishes no checksums. The size and SHA-256 of each file are therefore written to ``fetched.json``
 in the data folder when it is first fetched, and hold from then on.
@@ -10,6 +10,7 @@ import hashlib
 import http.client
 import json
 import os
+import shutil
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -20,8 +21,8 @@ from filelock import FileLock
 
 from ..errors import BadInput
 from ..files import read_json, sync_folder, write_atomically
-from . import Dataset
-from .hdf5 import read_transitions
+from . import Dataset, data_folder, find, minari
+from .admission import admit
 
 D4RL = "http://rail.eecs.berkeley.edu/datasets/offline_rl"
 """D4RL's public address; $O2OBENCH_D4RL_URL names a mirror."""
@@ -43,6 +44,10 @@ def fetch(data: Dataset, offline: bool = False, say: Callable[[str], None] = pri
     if data.file is None or data.embedded:
         say(f"{data.name}: came with the package")
         return
+    offline = offline or bool(os.environ.get("O2OBENCH_OFFLINE"))
+    if data.name.startswith("minari:"):
+        _fetch_minari(data, offline, say)
+        return
     data.file.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(data.file.with_name(f".{data.file.name}.lock")):
         if data.file.is_file():
@@ -50,7 +55,7 @@ def fetch(data: Dataset, offline: bool = False, say: Callable[[str], None] = pri
             return
         part = data.file.with_name(f".{data.file.name}.part")
         address = url(data)
-        if offline or os.environ.get("O2OBENCH_OFFLINE"):
+        if offline:
             raise BadInput(
                 f"dataset {data.name}: {data.file} is missing and this is offline; {by_hand(data)}"
             )
@@ -62,6 +67,25 @@ def fetch(data: Dataset, offline: bool = False, say: Callable[[str], None] = pri
             raise
         os.replace(part, data.file)
         sync_folder(data.file.parent)
+
+
+def _fetch_minari(data: Dataset, offline: bool, say: Callable[[str], None]) -> None:
+    """Let Minari bring one of its data sets, which passes the gate before it may stay."""
+    assert data.file is not None
+    name = data.name.removeprefix("minari:")
+    if not data.present:
+        if offline:
+            raise BadInput(
+                f"dataset {data.name}: {data.file} is missing and this is offline; {data.remedy()}"
+            )
+        minari.fetch(name, minari.root_folder())
+        try:
+            find(data.name).admit()
+        except BadInput:
+            shutil.rmtree(minari.root_folder() / name)
+            raise
+    find(data.name).admit()
+    say(f"{data.name}: {data.file}, {data.file.stat().st_size:,} bytes, {find(data.name).sha256()[:12]}")
 
 
 def url(data: Dataset) -> str:
@@ -100,7 +124,7 @@ def _accept(data: Dataset, file: Path, say: Callable[[str], None]) -> None:
             )
         say(f"{data.name}: {data.file} is the file of its first fetch ({found[:12]})")
         return
-    read_transitions(file, data.env)
+    admit(file, data.env, found, data_folder())
     known = read_json(data.file.with_name(LOCK)) or {}
     known[data.file.name] = {"bytes": size, "sha256": found, "url": url(data)}
     write_atomically(data.file.with_name(LOCK), json.dumps(known, indent=1, sort_keys=True) + "\n")

@@ -1,151 +1,204 @@
-"""D4RL's HDF5 layout to transitions, refused with the key's name when anything about it is wrong.
+"""D4RL's HDF5 layout: flat arrays, one row per step.
 
-The layout: flat arrays ``observations, actions, rewards, terminals, timeouts, next_observations`` and
-``infos/qpos, infos/qvel``. ``terminals`` are ends of the task, ``timeouts`` of the clock. Where
-``next_observations`` is stored it is used. Where it is not, the next row's observation takes its
-place, and the last row of each episode, whose true successor is unknown, is left out.
+``observations, actions, rewards, terminals, timeouts``: ``terminals`` are ends of the task, ``timeouts``
+of the clock; a row that is both counts as an end of the task. The observation after a step is, in this
+order: ``next_observations`` where stored (D4RL's v2 files); the next row's observation and, after an
+episode's last row, ``final_observations`` (one row per episode, as this project writes it); without either
+the last row of each episode, whose true successor is unknown, is left out (D4RL's own reader leaves out
+timeouts and takes the next episode's start for a terminal's successor).
 """
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..agent import Array, Transitions
+from ..agent import Array
 from ..env import EnvSpec
 from ..errors import BadInput
+from ..files import sync_folder
+from .gate import Columns, Findings, array, flags, floats, open_hdf5
 
-LARGEST = 64 * 2**30
-BOUND_SLACK = 1e-4
+KEYS = (
+    "observations",
+    "actions",
+    "rewards",
+    "terminals",
+    "timeouts",
+    "next_observations",
+    "final_observations",
+)
+NEEDED = KEYS[:5]
 
 
-def read_transitions(file: Path, env: EnvSpec) -> Transitions:
-    """Return the checked transitions of a file, actions mapped to [-1, 1].
+def read_columns(file: Path, env: EnvSpec, findings: Findings) -> Columns:
+    """Return the arrays of a file; raise BadInput when its headers are not those of the layout."""
+    with open_hdf5(file) as root:
+        nodes = _headers(root, env, findings)
+        rows = nodes["observations"].shape[0]
+        arrays = {
+            key: np.empty(node.shape, np.float32) for key, node in nodes.items() if key not in NEEDED[3:]
+        }
+        for key, out in arrays.items():
+            floats(nodes[key], out, key, findings)
+        ends = {key: flags(nodes[key], rows, key, findings) for key in NEEDED[3:]}
+    findings.settle()
+    return _columns(arrays, ends["terminals"], ends["timeouts"], findings)
 
-    Raises BadInput listing every problem as ``file:/key: what is wrong; what to do``.
+
+def _headers(root: Any, env: EnvSpec, findings: Findings) -> dict[str, Any]:
+    """Return the nodes of all keys, looked at but not read."""
+    nodes = dict[str, Any]()
+    for key in KEYS:
+        kinds = {"terminals": "flags", "timeouts": "flags", "actions": "actions"}.get(key, "floats")
+        before = len(findings.problems)
+        node = array(root, key, findings, kinds)
+        if node is not None:
+            nodes[key] = node
+        elif key in NEEDED and len(findings.problems) == before:
+            findings.add(key, _missing(key, list(root)[:20]))
+            if "episode_0" in root or not set(root) & set(KEYS):
+                findings.settle()
+    findings.settle()
+    rows = nodes["observations"].shape[0] if nodes["observations"].ndim else 0
+    for key, node in nodes.items():
+        _shape(key, node, rows, env, findings)
+    if rows < 2:
+        findings.add("observations", f"{rows} rows; a data set needs at least 2")
+    _card(root, env, findings)
+    findings.settle()
+    return nodes
+
+
+def _missing(key: str, present: list[str]) -> str:
+    if "episode_0" in present:
+        return "missing: this is Minari's layout; name the data set minari:ID"
+    if not set(present) & set(KEYS):
+        return f"missing, as is every key of D4RL's layout; found {', '.join(present) or 'nothing'}"
+    return f"missing; D4RL's layout needs {', '.join(NEEDED)}"
+
+
+def _shape(key: str, node: Any, rows: int, env: EnvSpec, findings: Findings) -> None:
+    width = {"actions": env.act_dim}.get(key, env.obs_dim if "observations" in key else 0)
+    shape = node.shape
+    if node.ndim > 2:
+        findings.add(key, f"shape {shape}: images are not supported, only vectors")
+    elif not width and node.ndim == 2 and shape[1] != 1:
+        findings.add(key, f"shape {shape}: expected one number per row")
+    elif width and (node.ndim != 2 or shape[1] != width):
+        findings.add(key, f"shape {shape}: expected rows of {width} for {env.id}")
+    elif key != "final_observations" and node.shape[:1] != (rows,):
+        findings.add(key, f"{shape[0] if shape else 0:,} rows, observations has {rows:,}")
+
+
+def _card(root: Any, env: EnvSpec, findings: Findings) -> None:
+    """Hold the environment named by the file's own card, where it has one, against ``env``."""
+    text = root.attrs.get("card")
+    if text is None:
+        return
+    try:
+        card = json.loads(text)
+    except (TypeError, ValueError):
+        findings.add("", "its attribute `card` is not JSON; remove it or mend it")
+        return
+    made = card.get("environment") if isinstance(card, dict) else None
+    if isinstance(made, str) and made != env.id:
+        findings.add("", f"was made in {made}, this is {env.id}")
+
+
+def _columns(arrays: dict[str, Array], terminals: Array, timeouts: Array, findings: Findings) -> Columns:
+    both = int((terminals & timeouts).sum())
+    if both:
+        findings.notes.append(f"{both:,} rows are terminal and timeout; they count as terminal")
+    truncated = timeouts & ~terminals
+    if not (terminals[-1] or truncated[-1]):
+        truncated[-1] = True
+        findings.notes.append("the last episode is cut off; it counts as truncated")
+    obs, ends = arrays["observations"], terminals | truncated
+    next_obs, known = arrays.get("next_observations"), None
+    if next_obs is None:
+        next_obs, final = np.empty_like(obs), arrays.get("final_observations")
+        next_obs[:-1], next_obs[-1] = obs[1:], obs[-1]
+        if final is None:
+            known = ~ends
+            findings.notes.append(
+                f"the last rows of {int(ends.sum()):,} episodes have no successor, left out"
+            )
+        elif len(final) != ends.sum():
+            findings.add("final_observations", f"{len(final):,} rows for {int(ends.sum()):,} episodes")
+            findings.settle()
+        else:
+            next_obs[ends] = final
+    return Columns(
+        obs, arrays["actions"], arrays["rewards"].reshape(-1), next_obs, terminals, truncated, known
+    )
+
+
+def write(file: Path, arrays: dict[str, Array], card: dict[str, Any]) -> None:
+    """Write a data set under a temporary name and rename it when it is whole; small and checksummed.
+
+    ``arrays`` holds D4RL's keys. Next observations are stored where they do not follow: at the ends. So is
+    the simulator's state (``infos/qpos``, ``infos/qvel``): where observations are qpos without the root's
+    position, then qvel clipped, only what the clipping cut off is stored, as ``infos/qvel_cut_off``.
     """
     import h5py
 
-    if not file.is_file():
-        raise BadInput(f"{file}: not found; give the path of an HDF5 file")
-    try:
-        with h5py.File(file, "r") as root:
-            arrays = _read_arrays(file, root, env)
-    except OSError as error:
-        raise BadInput(f"{file}: not a whole HDF5 file ({error}); delete it and get it again") from None
-    _check_values(file, arrays, env)
-    return _transitions(file, arrays, env)
-
-
-def _read_arrays(file: Path, root: Any, env: EnvSpec) -> dict[str, Array]:
-    """Check keys, kinds, shapes and sizes before a single value is read, then read."""
-    problems: list[str] = []
-    wanted: dict[str, tuple[int, ...]] = {
-        "observations": (env.obs_dim,),
-        "actions": (env.act_dim,),
-        "rewards": (),
-        "terminals": (),
-        "timeouts": (),
-        "next_observations": (env.obs_dim,),
-    }
-    rows: int | None = None
-    found: dict[str, Any] = {}
-    for key, width in wanted.items():
-        problem, node = _node(root, key)
-        if problem:
-            problems.append(f"{file}:/{key}: {problem}")
-        if node is None:
-            if key != "next_observations" and not problem:
-                problems.append(f"{file}:/{key}: missing; the D4RL layout needs it")
-            continue
-        shape = node.shape[:-1] if not width and node.ndim == 2 and node.shape[1] == 1 else node.shape
-        rows = shape[0] if rows is None and shape else rows
-        if shape != (rows, *width):
-            expected = f"({rows}, {width[0]})" if width else f"({rows},)"
-            problems.append(f"{file}:/{key}: shape {node.shape}, expected {expected} for {env.id}")
-        if node.dtype.kind not in ("b" if key in ("terminals", "timeouts") else "f") + "iu":
-            problems.append(f"{file}:/{key}: type {node.dtype}, expected numbers")
-        if node.nbytes > LARGEST or node.nbytes > 2000 * max(1, file.stat().st_size):
-            problems.append(f"{file}:/{key}: declares {node.nbytes} bytes in a file of {file.stat().st_size}")
-        found[key] = node
-    if rows is not None and rows < 2:
-        problems.append(f"{file}:/observations: {rows} rows; a data set needs at least 2")
-    if problems:
-        raise BadInput(*problems)
-    return {key: np.asarray(node[()]).reshape(rows, *wanted[key]) for key, node in found.items()}
-
-
-def _node(root: Any, key: str) -> tuple[str, Any]:
-    import h5py
-
-    link = root.get(key, getlink=True)
-    if link is None:
-        return "", None
-    if not isinstance(link, h5py.HardLink):
-        return "is a link to another place; links are refused", None
-    node = root[key]
-    if not isinstance(node, h5py.Dataset):
-        return "is a group, expected an array", None
-    if node.external or node.is_virtual:
-        return "stores its values in another file; refused", None
-    return "", node
-
-
-def _check_values(file: Path, arrays: dict[str, Array], env: EnvSpec) -> None:
-    problems = []
-    for key, array in arrays.items():
-        bad = np.argwhere(~np.isfinite(array)) if array.dtype.kind == "f" else np.zeros((0, 1), int)
-        if len(bad):
-            problems.append(f"{file}:/{key}{bad[0].tolist()}: not finite ({len(bad)} such values)")
-    actions = arrays["actions"]
-    outside = np.argwhere((actions < env.low - BOUND_SLACK) | (actions > env.high + BOUND_SLACK))
-    if len(outside):
-        value = actions[tuple(outside[0])]
-        problems.append(
-            f"{file}:/actions{outside[0].tolist()}: {value} is outside [{env.low}, {env.high}] of {env.id} "
-            f"({len(outside)} such values)"
-        )
-    for key in ("terminals", "timeouts"):
-        other = np.flatnonzero((arrays[key] != 0) & (arrays[key] != 1))
-        if len(other):
-            problems.append(f"{file}:/{key}[{other[0]}]: {arrays[key][other[0]]}, expected 0 or 1")
-    if not problems and "next_observations" in arrays:
-        ends = (arrays["terminals"] != 0) | (arrays["timeouts"] != 0)
-        gap = np.abs(arrays["next_observations"][:-1] - arrays["observations"][1:]).max(axis=1)
-        broken = np.flatnonzero(
-            ~ends[:-1] & (gap > 1e-3 * (1 + np.abs(arrays["observations"][1:]).max(axis=1)))
-        )
-        if len(broken):
-            problems.append(
-                f"{file}:/next_observations[{broken[0]}]: differs from observations[{broken[0] + 1}] "
-                f"although no episode ends there ({len(broken)} such rows); an episode's end is not marked"
+    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with h5py.File(temporary, "w") as root:
+        for key, values in _lean(arrays).items():
+            kept = values if values.dtype == bool else values.astype(np.float32)
+            root.create_dataset(
+                key, data=kept, compression="gzip", compression_opts=9, shuffle=True, fletcher32=True
             )
-    if problems:
-        raise BadInput(*problems)
+        root.attrs["card"] = json.dumps(card)
+    os.replace(temporary, file)
+    sync_folder(file.parent)
 
 
-def _transitions(file: Path, arrays: dict[str, Array], env: EnvSpec) -> Transitions:
-    terminated = arrays["terminals"].astype(bool)
-    truncated = arrays["timeouts"].astype(bool) & ~terminated
-    truncated[-1] |= not terminated[-1]
-    ends = terminated | truncated
-    start = np.concatenate([[True], ends[:-1]])
-    obs = arrays["observations"].astype(np.float32)
-    stored = arrays.get("next_observations")
-    next_obs = np.roll(obs, -1, axis=0) if stored is None else stored.astype(np.float32)
-    data = Transitions(
-        obs=obs,
-        action=np.clip(env.to_unit(arrays["actions"]), -1.0, 1.0).astype(np.float32),
-        reward=arrays["rewards"].astype(np.float32),
-        next_obs=next_obs,
-        terminated=terminated,
-        truncated=truncated,
-        episode_start=start,
-    )
-    if stored is not None:
-        return data
-    if ends.all():
-        raise BadInput(f"{file}:/next_observations: missing, and every row ends an episode")
-    return data[~ends]
+def _lean(arrays: dict[str, Array]) -> dict[str, Array]:
+    lean = {key: arrays[key].astype(np.float32) for key in NEEDED[:3]} | {
+        key: arrays[key] for key in NEEDED[3:]
+    }
+    lean["final_observations"] = arrays["next_observations"][arrays["terminals"] | arrays["timeouts"]]
+    qpos, qvel = arrays.get("infos/qpos"), arrays.get("infos/qvel")
+    if qpos is None or qvel is None:
+        return lean
+    obs, split = lean["observations"], qpos.shape[1] - 1
+    if split + qvel.shape[1] == obs.shape[1] and np.array_equal(
+        qpos[:, 1:].astype(np.float32), obs[:, :split]
+    ):
+        return {**lean, "infos/qvel_cut_off": qvel.astype(np.float32) - obs[:, split:]}
+    return {**lean, "infos/qpos": qpos, "infos/qvel": qvel}
+
+
+def read_simulator(file: Path) -> tuple[Array, Array] | None:
+    """Return the simulator's (qpos, qvel) before each row as float32, None where the file does not tell.
+
+    The root's position along the track, on which neither dynamics nor rewards depend, is 0 where only the
+    lean form is stored.
+    """
+    findings = Findings(file)
+    with open_hdf5(file) as root:
+        names = ("observations", "infos/qpos", "infos/qvel", "infos/qvel_cut_off")
+        nodes = {name: array(root, name, findings) if _present(root, name) else None for name in names}
+        findings.settle()
+        found = {name: node[()].astype(np.float32) for name, node in nodes.items() if node is not None}
+    if "infos/qpos" in found and "infos/qvel" in found:
+        return found["infos/qpos"], found["infos/qvel"]
+    if "infos/qvel_cut_off" not in found:
+        return None
+    obs, cut = found["observations"], found["infos/qvel_cut_off"]
+    split = obs.shape[1] - cut.shape[1]
+    return np.concatenate([np.zeros((len(obs), 1), np.float32), obs[:, :split]], axis=1), obs[:, split:] + cut
+
+
+def _present(root: Any, name: str) -> bool:
+    try:
+        return name in root
+    except (KeyError, OSError, RuntimeError):
+        raise BadInput(f"{root.filename}:/{name}: its header is damaged; get the file again") from None

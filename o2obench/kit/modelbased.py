@@ -120,6 +120,7 @@ class ModelBased(Agent[C], Generic[C]):
     """State and work of the family; see the module's first lines for what an algorithm may change."""
 
     kit_version: ClassVar[int] = KIT_VERSION
+    needs_terminal: ClassVar[bool] = True
     needs_row: ClassVar[bool] = True
 
     def __init__(self, task: Task, config: C, data: Transitions) -> None:
@@ -286,6 +287,7 @@ class ModelBased(Agent[C], Generic[C]):
             yield {}
 
     def _roll_out_tile(self, rows: int, horizon: int) -> None:
+        assert self.task.terminal is not None
         obs = self.replay.take(self._real_rows("starts", rows)).obs
         alive = torch.ones(obs.shape[:2], dtype=torch.bool, device=obs.device)
         for _ in range(horizon):

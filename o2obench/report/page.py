@@ -15,7 +15,6 @@ from ..files import read_json, write_atomically
 from ..plan import Plan
 from ..results import Problem, parts, table
 from ..run import RunFolder
-from ..scores import reference
 from . import figures
 from .summary import DASH, Line, lines, mean, number
 
@@ -35,9 +34,9 @@ def write_page(plan: Plan, results: Path, out: Path) -> Path:
         "groups": [(name, _shown(found, name)) for name in datasets],
         "problems": problems,
         "svg": {name: _inline(out / f"{_curves(name)}.svg") for name in drawn},
-        "references": [reference(name) for name in datasets],
+        "references": [plan.scores[name] for name in datasets],
         "facts": facts(plan, results),
-        "commands": [f"o2obench suite {plan.suite}", "o2obench report results/"],
+        "commands": [plan.command, "o2obench report results/"],
     }
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("o2obench", "report"),

@@ -1,0 +1,102 @@
+"""Once per hash: a file passes the gate in a process of its own, and its verdict is kept.
+
+A crafted file can crash the library that reads it or ask for all memory; then it is the child that ends.
+Verdicts lie in ``.admitted/`` in the data folder, keyed by hash, environment and the gate's version.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from ..env import EnvSpec, find_env
+from ..errors import BadInput
+from ..files import read_json, write_atomically
+from . import gate, hdf5, minari
+from .gate import Columns, Findings
+
+CHILD = "from o2obench.dataset.admission import main; main()"
+SECONDS = 900
+MEMORY, MEMORY_PER_BYTE = 6 * 2**30, 40
+
+
+def read_columns(file: Path, env: EnvSpec, findings: Findings) -> Columns:
+    """Return the arrays of a file in either layout, headers checked."""
+    layout: Callable[[Path, EnvSpec, Findings], Columns]
+    layout = minari.read_columns if file.name == minari.MAIN else hdf5.read_columns
+    return layout(file, env, findings)
+
+
+def examine(file: Path, env: EnvSpec) -> list[str]:
+    """Look at everything, in this process; return notes, raise BadInput with all that is wrong."""
+    findings = Findings(file)
+    gate.check(read_columns(file, env, findings), env, findings)
+    return findings.notes
+
+
+def admit(file: Path, env: EnvSpec, sha256: str, folder: Path) -> list[str]:
+    """Return the notes on a file that is good, known from ``folder`` or looked at now.
+
+    Raises BadInput with all that is wrong. Nothing is written about a bad file.
+    """
+    rules = [gate.VERSION, env.id, env.obs_dim, env.act_dim, env.horizon]
+    rules += [np.broadcast_to(bound, env.act_dim).tolist() for bound in (env.low, env.high)]
+    key = hashlib.sha256(json.dumps([sha256, rules]).encode()).hexdigest()
+    verdict = folder / ".admitted" / f"{key[:32]}.json"
+    known = read_json(verdict)
+    if isinstance(known, dict) and known.get("sha256") == sha256:
+        return [str(note) for note in known.get("notes", [])]
+    notes = _apart(file, env)
+    try:
+        verdict.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(
+            verdict, json.dumps({"sha256": sha256, "environment": env.id, "notes": notes}) + "\n"
+        )
+    except OSError:
+        pass  # a folder that cannot be written to: looked at again next time
+    return notes
+
+
+def _apart(file: Path, env: EnvSpec) -> list[str]:
+    command = [sys.executable, "-c", CHILD, str(file), env.id]
+    try:
+        child = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        raise BadInput(f"{file}: could not be read within {SECONDS // 60} minutes; get it again") from None
+    if child.returncode < 0:
+        name = signal.Signals(-child.returncode).name
+        raise BadInput(f"{file}: reading it ended the reading process ({name}); it is damaged, get it again")
+    try:
+        answer = json.loads(child.stdout.splitlines()[-1])
+    except (ValueError, IndexError):
+        last = (child.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise BadInput(f"{file}: could not be read: {last}") from None
+    if answer["problems"]:
+        raise BadInput(*answer["problems"])
+    return list(answer["notes"])
+
+
+def main() -> None:
+    """Examine the file of the command line under limits of memory and time; print what was found."""
+    file, env_id = Path(sys.argv[1]), sys.argv[2]
+    most = MEMORY + MEMORY_PER_BYTE * file.stat().st_size
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
+    answer: dict[str, list[str]] = {"problems": [], "notes": []}
+    try:
+        answer["notes"] = examine(file, find_env(env_id))
+    except BadInput as error:
+        answer["problems"] = list(error.problems)
+    except MemoryError:
+        answer["problems"] = [
+            f"{file}: needs more than {most / 2**30:.0f} GiB to read; it is not what it says"
+        ]
+    print(json.dumps(answer))
