@@ -7,6 +7,8 @@ READY  := $(VENV)/.ready
 
 SUITE   ?= quick
 RESULTS ?= results
+TASKS   ?= halfcheetah hopper walker2d
+KINDS   ?= random medium
 REPORTS ?= reports
 ARGS    ?=
 
@@ -32,9 +34,10 @@ suite: $(READY) ## Run a grid and write its report: SUITE=quick, ARGS="--seeds 5
 report: $(READY) ## Write the reports of all suites in RESULTS.
 	$(BIN)/o2obench report $(RESULTS) --out $(REPORTS)
 
-data: $(READY) ## List the data sets and check those that come with the package.
-	$(BIN)/o2obench data list
-	$(BIN)/o2obench data check invertedpendulum-replay-v0
+data: $(READY) ## Collect the data sets that do not come with the package: KINDS="random medium", TASKS=hopper.
+	@for task in $(TASKS); do for kind in $(KINDS); do \
+	  $(BIN)/o2obench data collect $$task --kind $$kind --rows 200000 --if-missing || exit; done; done
+	@$(BIN)/o2obench data list o2o:
 
 check: $(READY) ## Format, lint and types, as CI checks them.
 	$(BIN)/ruff format --check .

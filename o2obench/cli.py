@@ -316,17 +316,20 @@ def data_collect(
         float, typer.Option(help="For beginnings: end a training at this mean return of ten episodes.")
     ] = math.inf,
     seed: Annotated[int, typer.Option(min=0)] = 0,
-    work: Annotated[Path, typer.Option(help="Where trainings are kept and resumed.")] = Path("collected"),
+    work: Annotated[
+        Path | None, typer.Option(help="Where trainings are kept; default: trainings/ in the data folder.")
+    ] = None,
     minari: Annotated[bool, typer.Option(help="Write it in Minari's layout too.")] = True,
     if_missing: Annotated[bool, typer.Option("--if-missing", help="A set that exists is fine.")] = False,
     threads: Threads = 1,
 ) -> None:
     """Train SAC from scratch and record a data set of D4RL's kinds (obs, actions, qpos, qvel ...)."""
     from .config import nearest
+    from .dataset import data_folder
     from .dataset.collect import Recipe, collect, collect_beginnings
     from .scores import KINDS
 
-    recipe = Recipe(rows, steps, seed, work, threads, minari, if_missing)
+    recipe = Recipe(rows, steps, seed, work or data_folder() / "trainings", threads, minari, if_missing)
 
     if kind == "beginnings" and file is not None:
         collect_beginnings(task, file, steps, seed, threads, until)

@@ -265,8 +265,8 @@ class _Builder:
         found = dataset.find(data)
         if agent.needs_terminal and found.env.terminal is None:
             raise BadInput(
-                f"{name} on {data}: nobody has written down when {found.env.id} ends, which rollouts "
-                "in a model need; register an EnvSpec with `terminal` by the entry point o2obench.environments"
+                f"{name} on {data}: nobody has written down when {found.env.id} ends, which "
+                "rollouts in a model need; register an EnvSpec with `terminal` by the entry point o2obench.environments"
             )
         if agent.uses_data or parent:
             found.admit()
