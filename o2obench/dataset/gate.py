@@ -251,7 +251,7 @@ def check(columns: Columns, env: EnvSpec, findings: Findings) -> None:
 
 
 def _finite(name: str, values: Array, columns: Columns, findings: Findings) -> None:
-    for what, wrong in (("not a number", np.isnan), ("infinite", np.isinf)):
+    for what, wrong in (("not a number", np.isnan), ("infinite as float32", np.isinf)):
         row, count = _first(values, wrong)
         if count:
             findings.add(columns.place(name, row), f"{what} ({count:,} such rows); leave these episodes out")

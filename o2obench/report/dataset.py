@@ -48,7 +48,7 @@ def plot(name: str, file: Path) -> None:
             ylabel=f"second ({share[1]:.0%})",
             title="States, two principal components",
         )
-        right.legend(frameon=False, loc="best")
+        right.legend(framealpha=0.9, edgecolor="none", loc="upper right")
         figure.colorbar(drawn, ax=right, label="rows")
         figure.suptitle(f"{name}: {len(data):,} rows of {found.env.id}")
         figure.savefig(file, dpi=150, metadata={"Software": None} if file.suffix == ".png" else None)
