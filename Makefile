@@ -15,7 +15,7 @@ ARGS    ?=
 export PYTHONSAFEPATH := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup suite report data check format test test-faults bench bench-gpu clean
+.PHONY: help setup suite report data check format test test-faults bench bench-data bench-gpu clean
 
 help: ## Show this help.
 	@grep -E '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -56,6 +56,9 @@ test-faults: $(READY) ## Many kills at random instants; takes minutes.
 
 bench: $(READY) ## The engine against a baseline and Stable-Baselines3, 20 minutes; run nothing beside it.
 	$(BIN)/python benchmarks/bench.py $(ARGS)
+
+bench-data: $(READY) ## Loading a million transitions, against a copy and Minari; 1 minute.
+	$(BIN)/python benchmarks/data.py $(ARGS)
 
 bench-gpu: ## The engine on a GPU, under 8 minutes; needs a Python with torch and numpy, nothing else.
 	$(PYTHON) benchmarks/gpu.py $(ARGS)

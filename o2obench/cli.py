@@ -46,8 +46,13 @@ Defaults = Annotated[bool, typer.Option("--defaults", help="Accept data sets wit
 
 
 @app.callback()
-def _common(debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False) -> None:
+def _common(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    data_folder: Annotated[str, typer.Option(help="Where data sets lie; like $O2OBENCH_DATA.")] = "",
+) -> None:
     """Which method tunes an offline-trained agent fastest without a collapse?"""
+    if data_folder:
+        os.environ["O2OBENCH_DATA"] = data_folder
 
 
 @app.command()

@@ -137,7 +137,8 @@ def expand(source: Located, name: str, narrow: Narrow = Narrow()) -> Plan:
     if strangers:
         place = source.at(("overrides", strangers[0]))
         raise BadInput(f"{place}: overrides.{strangers[0]}: {nearest(strangers[0], registry.names())}")
-    datasets = _narrowed("datasets", known, narrow.datasets)
+    asked = tuple(_from(narrow.data, name) if name not in known else name for name in narrow.datasets or ())
+    datasets = _narrowed("datasets", known, asked or None)
     chosen = _narrowed("algorithms", sorted({entry.algorithm for entry in entries}), narrow.algorithms)
     _require_data(datasets, chosen, from_file=bool(source.at(("datasets",))))
     builder = _Builder(suite, cut, narrow.defaults)
@@ -266,7 +267,8 @@ class _Builder:
         if agent.needs_terminal and found.env.terminal is None:
             raise BadInput(
                 f"{name} on {data}: nobody has written down when {found.env.id} ends, which "
-                "rollouts in a model need; register an EnvSpec with `terminal` by the entry point o2obench.environments"
+                "rollouts in a model need; register an EnvSpec with `terminal` by the entry point "
+                "o2obench.environments"
             )
         if agent.uses_data or parent:
             found.admit()
@@ -396,6 +398,17 @@ def _require_data(names: Sequence[str], algorithms: Sequence[str], from_file: bo
     if not missing:
         return
     lines = [f"dataset {found.name}: {found.file} is missing; {found.remedy()}" for found in missing]
+    if len(missing) > 1:
+        fetched = [found.name for found in missing if found.scores.folder]
+        lines = [f"dataset {found.name}: {found.file} is missing" for found in missing]
+        lines.append(
+            f"get them with `o2obench data fetch {' '.join(fetched)}`"
+            if fetched
+            else "`make data` makes random and medium, `o2obench data collect TASK --kind KIND` the others"
+        )
+        lines.append(
+            "or put the files there, or name their folder in O2OBENCH_DATA, or narrow with --datasets"
+        )
     if from_file and any(dataset.is_d4rl(found.name) for found in missing):
         lines.append("without D4RL's files: --data o2o runs the same grid on sets collected by this project")
     raise BadInput(*lines)

@@ -23,7 +23,7 @@ import pytest
 from o2obench import dataset
 from o2obench.dataset import admission, gate
 from o2obench.dataset.admission import admit, examine, read_columns
-from o2obench.env import find_env
+from o2obench.env import EnvSpec, find_env
 from o2obench.errors import BadInput
 
 from .conftest import Command
@@ -487,7 +487,9 @@ BAD = [
     Case("another environment", said(env_spec='{"id": "Hopper-v5"}'), "env_spec.id: Hopper-v5, this is Hopper-v4"),
     Case("scores the wrong way", said(ref_min_score=9, ref_max_score=1), "ref_max_score: 1 must be a number above"),
     Case("episodes missing", said(total_episodes=9), ":/: 3 episodes, metadata.json says 9"),
-    Case("steps missing", said(total_steps=99), ":/: 60 steps, metadata.json says 99"),
+    Case("steps missing", said(total_steps=99), ":/: 60 steps up to episode_2, metadata.json says 99"),
+    Case("too many steps", said(total_steps=30), ":/: 40 steps up to episode_1, metadata.json says 30", "steps missing"),
+    Case("8 GB of steps", said(total_steps=2**28), ":/: metadata.json says 268,435,456 steps, more than"),
     Case("a gap", grouped(gap), ":/episode_1: missing; episodes are numbered from 0"),
     Case("an episode that is a link", grouped(linked), ":/episode_1: the episode is a link"),
     Case("an episode that is an array", grouped(flat), ":/episode_1: is an array"),
@@ -617,7 +619,12 @@ def test_a_verdict_holds_for_a_hash_and_an_environment(
     file = write(tmp_path / "a.hdf5", hopper_arrays())
     looked: list[str] = []
     apart = admission._apart
-    monkeypatch.setattr(admission, "_apart", lambda *args: looked.append("once") or apart(*args))
+
+    def counted(file: Path, env: EnvSpec) -> list[str]:
+        looked.append(env.id)
+        return apart(file, env)
+
+    monkeypatch.setattr(admission, "_apart", counted)
     for _ in range(3):
         assert admit(file, HOPPER, "a" * 64, tmp_path) == [
             "the last episode is cut off; it counts as truncated"

@@ -96,7 +96,7 @@ class Dataset:
         """Return the raw arrays of a file that passed the gate."""
         assert self.file is not None
         self.admit()
-        return read_columns(self.file, self.env, gate.Findings(self.file))
+        return read_columns(self.file, self.env, gate.Findings(self.file, admitted=True))
 
     def load(self, sha256: str | None = None) -> Transitions:
         """Return the transitions, checked; raise BadInput when they are not those of ``sha256``."""

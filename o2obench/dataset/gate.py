@@ -83,6 +83,8 @@ class Findings:
     """What is wrong with a file, and what is worth knowing about it."""
 
     file: Path
+    admitted: bool = False
+    """Whether the gate let this very file pass before: its headers are then taken as they are."""
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -135,6 +137,11 @@ def array(root: Any, key: str, findings: Findings, kinds: str = "floats") -> Any
     """
     import h5py
 
+    if findings.admitted:
+        try:
+            return root[key]
+        except KeyError:
+            return None
     link = root.get(key, getlink=True)
     if link is None:
         return None
@@ -210,19 +217,27 @@ def _type(node: Any, where: str, findings: Findings, kinds: str) -> bool:
 
 def floats(node: Any, out: Array, where: str, findings: Findings) -> None:
     """Read an array into ``out`` (float32), which HDF5 converts on the way."""
+    import h5py
+
     try:
-        node.read_direct(out)
+        node.id.read(h5py.h5s.ALL, h5py.h5s.ALL, out)
     except (OSError, RuntimeError) as error:
         findings.add(where, f"its values are damaged ({str(error).splitlines()[0]}); get the file again")
 
 
 def flags(node: Any, rows: int, where: str, findings: Findings) -> Array:
     """Return an array of 0 and 1 as bool (rows,)."""
+    import h5py
+
+    values = np.empty(node.shape, node.dtype)
     try:
-        values = np.asarray(node[()]).reshape(rows)
+        node.id.read(h5py.h5s.ALL, h5py.h5s.ALL, values)
     except (OSError, RuntimeError) as error:
         findings.add(where, f"its values are damaged ({str(error).splitlines()[0]}); get the file again")
         return np.zeros(rows, bool)
+    values = values.reshape(rows)
+    if values.dtype == bool:
+        return values
     other = np.flatnonzero((values != 0) & (values != 1))
     if len(other):
         findings.add(f"{where}[{other[0]}]", f"{values[other[0]]}, expected 0 or 1 ({len(other)} others)")

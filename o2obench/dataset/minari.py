@@ -18,10 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from ..agent import Array
 from ..env import EnvSpec
 from ..errors import BadInput
-from .gate import Columns, Findings, array, flags, floats, open_hdf5
+from .gate import RATIO, Columns, Findings, array, flags, floats, open_hdf5
 
 MAIN, METADATA = "main_data.hdf5", "metadata.json"
 MOST_METADATA = 2**24
@@ -93,12 +92,11 @@ def read_columns(file: Path, env: EnvSpec, findings: Findings) -> Columns:
     with open_hdf5(file) as root:
         if len(root) != episodes:
             raise BadInput(f"{file}:/: {len(root):,} episodes, {METADATA} says {episodes:,}")
-        nodes = [_episode(root, number, env, findings) for number in range(episodes)]
-        findings.settle()
-        lengths = np.array([episode["actions"].shape[0] for episode in nodes])
-        if lengths.sum() != rows:
-            raise BadInput(f"{file}:/: {lengths.sum():,} steps, {METADATA} says {rows:,}")
-        columns = _read(nodes, lengths, env, findings)
+        if 4 * rows * env.obs_dim > RATIO * file.stat().st_size:
+            raise BadInput(
+                f"{file}:/: {METADATA} says {rows:,} steps, more than {file.stat().st_size:,} bytes hold"
+            )
+        columns = _read(root, rows, episodes, env, findings)
     findings.settle()
     return columns
 
@@ -162,15 +160,21 @@ def _episode_shapes(name: str, nodes: dict[str, Any], env: EnvSpec, findings: Fi
             findings.add(f"{name}/{key}", f"{shape[0]:,} rows for {steps:,} steps, expected {count:,}")
 
 
-def _read(nodes: list[dict[str, Any]], lengths: Array, env: EnvSpec, findings: Findings) -> Columns:
-    rows, starts = int(lengths.sum()), np.concatenate([[0], np.cumsum(lengths)[:-1]])
+def _read(root: Any, rows: int, episodes: int, env: EnvSpec, findings: Findings) -> Columns:
+    """Read one episode after the other; none stays open, since each holds a cache of its own."""
     obs, next_obs = np.empty((rows, env.obs_dim), np.float32), np.empty((rows, env.obs_dim), np.float32)
     action, reward = np.empty((rows, env.act_dim), np.float32), np.empty(rows, np.float32)
     ends = {"terminations": np.zeros(rows, bool), "truncations": np.zeros(rows, bool)}
-    whole = np.empty((int(lengths.max()) + 1, env.obs_dim), np.float32)
-    cut = 0
-    for number, (episode, start, steps) in enumerate(zip(nodes, starts, lengths, strict=True)):
-        name, here = f"episode_{number}", slice(start, start + steps)
+    starts, start, cut = np.zeros(episodes, np.int64), 0, 0
+    whole = np.empty((0, env.obs_dim), np.float32)
+    for number in range(episodes):
+        name, episode = f"episode_{number}", _episode(root, number, env, findings)
+        steps = episode["rewards"].shape[0]
+        here, starts[number] = slice(start, start + steps), start
+        if here.stop > rows:
+            break
+        if len(whole) <= steps:
+            whole = np.empty((2 * steps + 1, env.obs_dim), np.float32)
         floats(episode["observations"], whole[: steps + 1], f"{name}/observations", findings)
         obs[here], next_obs[here] = whole[:steps], whole[1 : steps + 1]
         floats(episode["actions"], action[here], f"{name}/actions", findings)
@@ -180,9 +184,11 @@ def _read(nodes: list[dict[str, Any]], lengths: Array, env: EnvSpec, findings: F
             early = np.flatnonzero(column[here][:-1])
             if len(early):
                 findings.add(f"{name}/{key}[{early[0]}]", f"an end before the last of {steps} steps")
-        last = start + steps - 1
-        if not (ends["terminations"][last] or ends["truncations"][last]):
-            ends["truncations"][last], cut = True, cut + 1
+        start = here.stop
+        if not (ends["terminations"][start - 1] or ends["truncations"][start - 1]):
+            ends["truncations"][start - 1], cut = True, cut + 1
+    if here.stop != rows:
+        raise BadInput(f"{root.filename}:/: {here.stop:,} steps up to {name}, {METADATA} says {rows:,}")
     if cut:
         findings.notes.append(f"{cut:,} episodes are cut off; they count as truncated")
 
