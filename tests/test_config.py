@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from o2obench import registry
 from o2obench.config import Located, merge, read_yaml, validate
+from o2obench.dataset import Dataset
 from o2obench.errors import BadInput
 from o2obench.plan import Plan, read_plan
 from o2obench.suite import Narrow, expand, find_suite, read_suite, suite_names
@@ -227,14 +228,15 @@ def test_every_row_of_every_algorithm_is_valid() -> None:
             validate(agent.Config, file.child("datasets", row), (name,))
 
 
-def test_every_suite_resolves_as_far_as_its_data_are_here(tmp_path: Path) -> None:
+def test_every_suite_resolves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if all data were here: a row of options for every algorithm on every data set."""
+    monkeypatch.setattr(Dataset, "present", True)
+    monkeypatch.setattr(Dataset, "sha256", lambda self: "0" * 64)
+    monkeypatch.setattr(Dataset, "admit", lambda self: [])
     for name in suite_names():
-        try:
-            plan = read_suite(find_suite(name))
-        except BadInput as error:
-            assert all("is missing; put" in line for line in error.problems), error  # noqa: PT017
-        else:
-            assert read_plan(plan.write(tmp_path)) == plan
+        plan = read_suite(find_suite(name))
+        assert plan.cells
+        assert read_plan(plan.write(tmp_path)) == plan
 
 
 def test_a_damaged_plan_is_refused(tmp_path: Path) -> None:
