@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .agent import Agent
-from .config import Located, nearest, read_yaml
+from .config import Located, merge, nearest, read_yaml
 from .errors import BadInput
 
 PACKAGE = "o2obench.algorithms"
@@ -55,10 +55,22 @@ def algorithm(name: str) -> type[Agent[Any]]:
 
 
 def options_file(agent: type[Agent[Any]], name: str) -> Located:
-    """Return the algorithm's ``configs/<name>.yaml`` (beside its module), empty when it has none."""
+    """Return the algorithm's ``configs/<name>.yaml`` (beside its module), empty when it has none.
+
+    ``like: other`` takes over the other file's rows; a row of the same name replaces them.
+    """
     module = inspect.getsourcefile(agent)
     file = Path(module or "").with_name("configs") / f"{name}.yaml"
-    return read_yaml(file) if file.is_file() else Located({})
+    own = read_yaml(file) if file.is_file() else Located({})
+    if "like" not in own.value:
+        return own
+    if not isinstance(own.value["like"], str):
+        raise BadInput(f"{own.at(('like',))}: like: expected an algorithm's name")
+    other = options_file(algorithm(own.value["like"]), own.value["like"])
+    rows = merge(other.child("datasets"), own.child("datasets") if "datasets" in own.value else Located({}))
+    where = {place: at for place, at in own.where.items() if place[:1] != ("datasets",)}
+    where |= {("datasets", *place): at for place, at in rows.where.items()}
+    return Located({**own.value, "datasets": rows.value}, where)
 
 
 def summary(name: str) -> str:

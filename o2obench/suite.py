@@ -299,6 +299,13 @@ class _Builder:
         self.stages[run.group] = stages
         return run
 
+    def _value(self, key: str, value: Any, data: str) -> Any:
+        """Return an option's value; an algorithm's name stands for its value on the data set."""
+        if not (isinstance(value, str) and value in registry.names()):
+            return value
+        other = registry.algorithm(value)
+        return getattr(self.config(other, value, data, Located({})), key, value)
+
     def config(self, agent: type[Agent[Any]], name: str, data: str, options: Located) -> Config:
         """Merge the algorithm's own options, its row for the data set, the suite's and the reduction."""
         file = registry.options_file(agent, name)
@@ -314,7 +321,7 @@ class _Builder:
         layers = [file.child("default")] if "default" in file.value else []
         layers += [file.child("datasets", row) for row in rows]
         layers += [self.source.child("overrides", name)] if name in self.suite.overrides else []
-        layers.append(options)
+        layers.append(Located({k: self._value(k, v, data) for k, v in options.value.items()}, options.where))
         full = validate(agent.Config, merge(*layers), (name,))
         if name not in self.suite.reduced:
             return full

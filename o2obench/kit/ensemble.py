@@ -217,10 +217,14 @@ class FitData:
     offline_held: Tensor
     online_train: Tensor
     online_held: Tensor
+    paired: bool = False
+    """Half of every batch from each source, exactly; a pass then traverses the online rows once."""
 
     @property
     def size(self) -> int:
         """The effective number of rows under the share: rows of equal weight worth as much."""
+        if self.paired:
+            return 2 * self.online_train.shape[1]
         weights = ((self.share, self.offline_train), (1.0 - self.share, self.online_train))
         return round(1.0 / sum(share**2 / rows.shape[1] for share, rows in weights if share))
 
@@ -246,6 +250,8 @@ class Fit:
         if options.pass_steps is not None:
             self.turns = min(self.turns, options.pass_steps)
         self.passes, self.step_in_pass = 0, 0
+        self.tuned = False
+        """Whether it began from a model that was fitted before."""
         self.active = torch.ones(seeds, dtype=torch.bool, device=device)
         self.idle = torch.zeros(seeds, dtype=torch.int64, device=device)
         self.lasted = torch.zeros(seeds, dtype=torch.int64, device=device)
@@ -259,11 +265,17 @@ class Fit:
         model, options = self.model, self.model.options
         if not model.fitted or options.refit_scaler:
             self._fit_scaler()
+        self.tuned = model.fitted
         if model.fitted:
             error = self.held_out_error()
             self.best = torch.where(torch.isfinite(error), error, self.best)
         rows = -(-self.data.size // options.batch) * options.batch
-        self.order = self._draw("bootstrap", options.members, rows)
+        if not self.data.paired:
+            self.order = self._draw("bootstrap", options.members, rows)
+            return
+        sources = (self.data.offline_train, self.data.online_train)
+        drawn = self.streams.uniform("bootstrap", 2, options.members, rows // 2).unbind(1)
+        self.order = self._interleave([_pick(*pair) for pair in zip(sources, drawn, strict=True)])
 
     def turn(self) -> bool:
         """Do a few gradient steps, and at the end of a pass judge it; return whether the fit is over."""
@@ -304,8 +316,21 @@ class Fit:
 
     def _shuffle(self) -> None:
         members, rows = self.order.shape[1:]
+        if self.data.paired:
+            batches = self.order.unflatten(-1, (-1, 2, self.model.options.batch // 2))
+            self.order = self._interleave([self._shuffled(half.flatten(2)) for half in batches.unbind(3)])
+            return
         order = self.streams.permutations("shuffle", members, rows, self.mask())
         self.order = self.order.gather(2, order)
+
+    def _shuffled(self, half: Tensor) -> Tensor:
+        order = self.streams.permutations("shuffle", half.shape[1], half.shape[2], self.mask())
+        return half.gather(2, order)
+
+    def _interleave(self, halves: list[Tensor]) -> Tensor:
+        """Return rows (seeds, members, n) in batches of which each half holds one source."""
+        size = self.model.options.batch // 2
+        return torch.stack([half.unflatten(-1, (-1, size)) for half in halves], 3).flatten(2)
 
     def _end_pass(self) -> None:
         self.lasted += self.active
@@ -350,6 +375,7 @@ class Fit:
         return {
             "passes": self.passes,
             "step_in_pass": self.step_in_pass,
+            "tuned": self.tuned,
             "active": to_array(self.active),
             "idle": to_array(self.idle),
             "lasted": to_array(self.lasted),
@@ -361,6 +387,7 @@ class Fit:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from where a fit stood."""
         self.passes, self.step_in_pass = state["passes"], state["step_in_pass"]
+        self.tuned = state["tuned"]
         self.active.copy_(torch.from_numpy(state["active"]))
         self.idle.copy_(torch.from_numpy(state["idle"]))
         self.lasted.copy_(torch.from_numpy(state["lasted"]))

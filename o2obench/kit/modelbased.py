@@ -34,7 +34,8 @@ from ..agent import (
     stack_seeds,
 )
 from ..stopwatch import timed
-from .ensemble import Ensemble, EnsembleOptions, Fit, FitData, Prediction, nll, squared_error
+from .ensemble import Ensemble, EnsembleOptions, Fit, FitData, Prediction, nll, squared_error, target
+from .movement import movement, spread
 from .nets import to_array
 from .replay import Replay
 from .sac import Rates, Sac, SacOptions
@@ -49,6 +50,8 @@ TURN = 100
 """SAC updates between two chances to evaluate, save or stop."""
 REPORT_EVERY = 500
 """SAC updates between two readings of the losses from the device."""
+PROBE = 2000
+"""Rows of a source on which a model training's movement is measured: for medians, not for maxima."""
 HOLDOUT_BLOCK = 5
 """Of every five consecutive online rows one, at a random place, is held out from model training."""
 
@@ -103,7 +106,7 @@ class OnlineConfig(ModelBasedConfig):
     rows: Literal["online", "union"] = "online"
     """The real rows in use: the new ones only, or the offline and the new ones, uniformly."""
     updates_per_step: Size = count(20)
-    n_init: Annotated[int, Field(gt=0, multiple_of=5)] = count(1000)
+    n_init: Annotated[int, Field(ge=0, multiple_of=5)] = count(1000)
     """Steps before anything is learnt; a multiple of the blocks from which rows are held out."""
     model_every: Annotated[int, Field(gt=0, multiple_of=5)] = count(250)
     """Steps between two model trainings, each followed by a rollout; a multiple of the same blocks."""
@@ -133,12 +136,14 @@ class ModelBased(Agent[C], Generic[C]):
         entropy = -float(task.act_dim) if config.target_entropy is None else config.target_entropy
         options = SacOptions(config.hidden, config.gamma, config.tau, entropy)
         self.sac = Sac(seeds, *dims, options, device)
+        self.before = [torch.zeros_like(tensor) for tensor in self._model_tensors()]
+        """The model as it was before the training that goes on or was last: weights, bounds, scaler."""
         longest = max(config.horizon[2:])
         self.replay = Replay(
             data,
             len(seeds),
             dims,
-            task.budget.online_steps if self._interacts() else 0,
+            self.online_capacity(),
             self._ring_size(longest),
             device,
         )
@@ -157,7 +162,7 @@ class ModelBased(Agent[C], Generic[C]):
         """Tune with the environment from the first step on."""
         steps, updates = budget.online_steps, 0
         if isinstance(config, OnlineConfig):
-            updates = config.updates_per_step * max(0, steps - config.n_init + 1)
+            updates = config.updates_per_step * max(0, steps - max(config.n_init, 1) + 1)
         return (Stage("tune", steps, updates),)
 
     def offline_share(self) -> float:
@@ -240,6 +245,7 @@ class ModelBased(Agent[C], Generic[C]):
             "updates": self.updates,
             "due": [self.due_fit, self.due_rollout, self.due_updates],
             "fit": self.fit.state_dict() if self.fit else None,
+            "before": [to_array(tensor) for tensor in self.before] if self.fit else None,
         }
 
     def load_state_dict(self, state: State) -> None:
@@ -252,6 +258,8 @@ class ModelBased(Agent[C], Generic[C]):
         self.due_fit, self.due_rollout, self.due_updates = state["due"]
         self.fit = None
         if state["fit"] is not None:
+            for tensor, saved in zip(self.before, state["before"], strict=True):
+                tensor.copy_(torch.from_numpy(saved))
             self.fit = self._new_fit()
             self.fit.load_state_dict(state["fit"])
 
@@ -265,12 +273,60 @@ class ModelBased(Agent[C], Generic[C]):
         passes = to_array(self.fit.lasted)
         elite_error = self.fit.best.gather(1, self.model.elites).mean(1)
         share = np.full(len(self.task.seeds), self.offline_share())
+        tuned = bool(self.fit.tuned)
         self.fit, self.due_fit = None, False
-        yield {"model/held_out_mse": to_array(elite_error), "model/passes": passes, "rows/offline": share}
+        metrics = {"model/held_out_mse": to_array(elite_error), "model/passes": passes, "rows/offline": share}
+        yield {**metrics, **(self._moved() if tuned else {}), **self._held_out()}
+
+    @torch.no_grad()
+    def _moved(self) -> Metrics:
+        """Return how far the training moved the model, on fixed offline rows and on the online rows."""
+        found, probes = dict[str, Array](), dict[str, Tensor]()
+        streams = Streams(self.task.seeds, self.task.device)
+        if self.replay.offline:
+            probes["offline"] = self.replay.offline_index(streams.uniform("offline probe", PROBE))
+        if self.replay.online:
+            probes["online"] = self.replay.online_index(streams.uniform("online probe", PROBE))
+        for source, index in probes.items():
+            batch = self.replay.take(index)
+            new = self.model.predict(self.model.inputs(batch.obs, batch.action).unsqueeze(1))
+            old = self.predict_before(self.model.inputs(batch.obs, batch.action).unsqueeze(1))
+            moved = movement(old, new, self.model.min_log_var)
+            found |= {f"moved/{source}/{name}": value for name, value in moved.items()}
+        return found
+
+    @torch.no_grad()
+    def _held_out(self) -> Metrics:
+        """Return the elites' error and doubled NLL on the held-out rows of both sources."""
+        found, sources = dict[str, Array](), {"offline": self.offline_split[1]}
+        sources["online"] = self._split_online()[1]
+        for source, rows in sources.items():
+            if rows.shape[1]:
+                batch = self.replay.take(rows)
+                inputs = self.model.inputs(batch.obs, batch.action).unsqueeze(1)
+                prediction, y = self.model.predict(inputs), target(batch).unsqueeze(1)
+                for name, measure in (("mse", squared_error), ("nll", nll)):
+                    of_elites = measure(prediction, y, inputs).gather(1, self.model.elites).mean(1)
+                    found[f"held_out/{source}/{name}"] = to_array(of_elites)
+        return found
+
+    def predict_before(self, inputs: Tensor) -> Prediction:
+        """Predict by the model as it was before this training, from inputs standardised for this one."""
+        *parameters, mean, std = self.before
+        if self.config.refit_scaler:
+            shape = (len(mean), *(1,) * (inputs.dim() - 2), -1)
+            raw = inputs * self.model.scale_std.view(shape) + self.model.scale_mean.view(shape)
+            inputs = (raw - mean.view(shape)) / std.view(shape)
+        return self.model.predict(inputs, parameters)
+
+    def _model_tensors(self) -> list[Tensor]:
+        return [*self.model.parameters(), self.model.scale_mean, self.model.scale_std]
 
     def _fit_for_a_turn(self) -> bool:
         with timed("model fit"):
             if self.fit is None:
+                for kept, tensor in zip(self.before, self._model_tensors(), strict=True):
+                    kept.copy_(tensor)
                 self.fit = self._new_fit()
                 self.fit.start()
             return self.fit.turn()
@@ -282,14 +338,19 @@ class ModelBased(Agent[C], Generic[C]):
         while self.due_rollout:
             rows = min(self.tile, self.due_rollout)
             with timed("rollout"):
-                self._roll_out_tile(rows, horizon)
+                uncertainty = self._roll_out_tile(rows, horizon)
             self.due_rollout -= rows
             yield {}
+        lengths = np.full(len(self.task.seeds), float(horizon))
+        seen = {f"uncertainty/{name}": values for name, values in spread(uncertainty).items()}
+        yield {**seen, "rollout/horizon": lengths, "rollout/penalty": 0.0 * lengths + self.penalty()}
 
-    def _roll_out_tile(self, rows: int, horizon: int) -> None:
+    def _roll_out_tile(self, rows: int, horizon: int) -> Tensor:
+        """Branch from ``rows`` real states; return the uncertainty of each step, NaN after an end."""
         assert self.task.terminal is not None
         obs = self.replay.take(self._real_rows("starts", rows)).obs
         alive = torch.ones(obs.shape[:2], dtype=torch.bool, device=obs.device)
+        seen = []
         for _ in range(horizon):
             action = self.sac.act(obs, self.streams.normal("rollout actions", rows, self.task.act_dim))
             choice = self.streams.uniform("elites", rows)
@@ -300,8 +361,10 @@ class ModelBased(Agent[C], Generic[C]):
             columns = (obs, action, reward[..., None], next_obs, ended[..., None].float())
             made = torch.cat(columns, -1)
             self.replay.push(made, alive & torch.isfinite(made).all(-1))
+            seen.append(torch.where(alive, uncertainty, torch.nan))
             alive = alive & ~ended
             obs = next_obs
+        return torch.stack(seen, -1)
 
     def _update_policy(self) -> Iterator[Metrics]:
         """Do the SAC updates that are due on batches of real and model rows."""
@@ -352,6 +415,10 @@ class ModelBased(Agent[C], Generic[C]):
         config = self.config
         calls = max(1, 1000 // config.model_every) if isinstance(config, OnlineConfig) else 1
         return config.rollout_rows * horizon * calls * config.retain
+
+    def online_capacity(self) -> int:
+        """Return how many online rows there is room for."""
+        return self.task.budget.online_steps if self._interacts() else 0
 
     def _interacts(self) -> bool:
         return any(stage.env_steps for stage in self.stages(self.config, self.task.budget))
