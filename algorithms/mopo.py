@@ -18,10 +18,8 @@ import math
 from collections.abc import Iterator
 
 from o2obench.agent import Budget, Metrics, Stage, Transitions, count
-from o2obench.kit.modelbased import ModelBased, ModelBasedConfig, Rate, Size
+from o2obench.kit.modelbased import EPOCH, ModelBased, ModelBasedConfig, Rate, Size
 from o2obench.kit.sac import Rates
-
-EPOCH = 1000
 
 
 class MopoConfig(ModelBasedConfig):
@@ -48,12 +46,10 @@ class Mopo(ModelBased[MopoConfig]):
         self.due_fit = stage == "model"
 
     def work(self, stage: str) -> Iterator[Metrics]:
-        """Alternate a rollout with 1,000 updates until the budget is spent."""
+        """Train the model, then the policy inside it until the budget is spent."""
         yield from super().work(stage)
-        while stage == "policy" and self.updates < self.task.budget.offline_updates:
-            self.due_rollout = self.config.rollout_rows
-            self.due_updates = min(EPOCH, self.task.budget.offline_updates - self.updates)
-            yield from super().work(stage)
+        if stage == "policy":
+            yield from self.train_in_model(self.task.budget.offline_updates)
 
     def rates(self, update: int) -> Rates:
         """Anneal the actor's rate, stepping once per epoch."""

@@ -49,8 +49,8 @@ def plans(results: Path, suite: str = "") -> list[Plan]:
 def table(plan: Plan, results: Path) -> tuple[pd.DataFrame, list[Problem]]:
     """Return one row per evaluation of every usable cell, and the cells that are not (fully) usable.
 
-    ``phase`` is ``offline`` for the pretraining run's rows and stages before the first environment
-    step, ``online`` from the switch on. Runs that are not finished are listed and left out.
+    ``phase`` is ``offline`` for the pretraining run's rows, ``online`` from the switch on, also where a
+    method tunes without the environment. Runs that are not finished are listed and left out.
     """
     import pandas as pd
 
@@ -71,11 +71,11 @@ class _Unusable(Exception):
 def _cell_rows(plan: Plan, results: Path, cell: Cell) -> list[dict[str, Any]]:
     """Return a cell's rows, the pretraining run's first."""
     rows = []
-    interacts = any(stage.env_steps for stage in plan.stages[plan.run(cell.run).group])
+    tunes = bool(cell.parent) or any(stage.env_steps for stage in plan.stages[plan.run(cell.run).group])
     if cell.parent:
         rows += [{**row, "phase": "offline"} for row in _rows(plan, cell.parent, results, cell)]
     for row in _rows(plan, cell.run, results, cell):
-        rows.append({**row, "phase": "online" if interacts else "offline"})
+        rows.append({**row, "phase": "online" if tunes else "offline"})
     return rows
 
 

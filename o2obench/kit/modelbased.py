@@ -44,6 +44,8 @@ from .streams import Streams
 KIT_VERSION = 2
 """Raise it whenever the numbers that the kit computes change."""
 
+EPOCH = 1000
+"""SAC updates between two rollouts where there is no environment."""
 TILE, GPU_TILE = 2000, 50_000
 """Rows of a rollout that go through actor and ensemble at once: on a CPU few enough for its cache."""
 TURN = 100
@@ -133,9 +135,8 @@ class ModelBased(Agent[C], Generic[C]):
         dims = (task.obs_dim, task.act_dim)
         losses = (self.model_loss, self.model_error)
         self.model = Ensemble(seeds, *dims, _ensemble_options(config), device, *losses)
-        entropy = -float(task.act_dim) if config.target_entropy is None else config.target_entropy
-        options = SacOptions(config.hidden, config.gamma, config.tau, entropy)
-        self.sac = Sac(seeds, *dims, options, device)
+        self.sac = self.new_sac()
+        """The actor and critics that learn and collect."""
         self.before = [torch.zeros_like(tensor) for tensor in self._model_tensors()]
         """The model as it was before the training that goes on or was last: weights, bounds, scaler."""
         longest = max(config.horizon[2:])
@@ -184,13 +185,22 @@ class ModelBased(Agent[C], Generic[C]):
         noise = self.streams.normal("exploration", *obs.shape[1:-1], self.task.act_dim)
         return self.sac.act(obs, noise)
 
+    def starts(self, rows: int) -> Tensor:
+        """Return the numbers of the real rows (seeds, rows) from which rollouts branch."""
+        return self._real_rows("starts", rows)
+
+    @property
+    def judged(self) -> Sac:
+        """The learner whose policy is judged, and handed over."""
+        return self.sac
+
     # ---- the agent interface ------------------------------------------------------------------------
 
     @torch.no_grad()
     def act(self, obs: Array, explore: bool) -> Array:
         """Return the mean action, or one to explore with."""
         seen = torch.from_numpy(np.ascontiguousarray(obs, np.float32)).to(self.task.device)
-        return to_array(self.explore(seen) if explore else self.sac.act(seen, None))
+        return to_array(self.explore(seen) if explore else self.judged.act(seen, None))
 
     def warm_start(self, states: Sequence[State]) -> None:
         """Take over model, actor, critics, targets and temperature of a MOPO run; optimisers start afresh.
@@ -204,15 +214,15 @@ class ModelBased(Agent[C], Generic[C]):
 
     def handover(self) -> State:
         """Return model and policy, without optimisers, replay or streams."""
-        return {"model": self.model.learned(), "sac": self.sac.networks(), "updates": self.updates}
+        return {"model": self.model.learned(), "sac": self.judged.networks(), "updates": self.updates}
 
     def policy(self) -> State:
         """Return the actor."""
-        return {"actor": self.sac.actor.state_dict()}
+        return {"actor": self.judged.actor.state_dict()}
 
     def load_policy(self, policy: State) -> None:
         """Take an actor over."""
-        self.sac.actor.load_state_dict(policy["actor"])
+        self.judged.actor.load_state_dict(policy["actor"])
 
     def observe(self, step: Transitions) -> None:
         """Store the step, and note what has become due."""
@@ -262,6 +272,13 @@ class ModelBased(Agent[C], Generic[C]):
                 tensor.copy_(torch.from_numpy(saved))
             self.fit = self._new_fit()
             self.fit.load_state_dict(state["fit"])
+
+    def new_sac(self) -> Sac:
+        """Return a learner with fresh networks."""
+        config, task = self.config, self.task
+        entropy = -float(task.act_dim) if config.target_entropy is None else config.target_entropy
+        options = SacOptions(config.hidden, config.gamma, config.tau, entropy)
+        return Sac(task.seeds, task.obs_dim, task.act_dim, options, task.device)
 
     # ---- the work -----------------------------------------------------------------------------------
 
@@ -331,6 +348,14 @@ class ModelBased(Agent[C], Generic[C]):
                 self.fit.start()
             return self.fit.turn()
 
+    def train_in_model(self, until: int) -> Iterator[Metrics]:
+        """Train the policy without the environment, a rollout before every 1,000 updates."""
+        while self.updates < until:
+            self.due_rollout = self.config.rollout_rows
+            self.due_updates = min(EPOCH, until - self.updates)
+            yield from self._roll_out()
+            yield from self._update_policy()
+
     def _roll_out(self) -> Iterator[Metrics]:
         """Branch from real states with the current policy and store what the model answers."""
         horizon = self.horizon()
@@ -348,7 +373,7 @@ class ModelBased(Agent[C], Generic[C]):
     def _roll_out_tile(self, rows: int, horizon: int) -> Tensor:
         """Branch from ``rows`` real states; return the uncertainty of each step, NaN after an end."""
         assert self.task.terminal is not None
-        obs = self.replay.take(self._real_rows("starts", rows)).obs
+        obs = self.replay.take(self.starts(rows)).obs
         alive = torch.ones(obs.shape[:2], dtype=torch.bool, device=obs.device)
         seen = []
         for _ in range(horizon):

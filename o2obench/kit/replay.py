@@ -104,6 +104,11 @@ class Replay:
             self.head = torch.where(self.fill == self.ring_size, self.fill, self.head)
         self.ring_size = min(size, self.ring_capacity)
 
+    def clear_ring(self) -> None:
+        """Forget all rows made by a model."""
+        self.head.zero_()
+        self.fill.zero_()
+
     def push(self, rows: Tensor, alive: Tensor) -> None:
         """Write the living ones of rows (seeds, n, width) into each seed's ring, the oldest first out."""
         rank = alive.long().cumsum(1) - 1

@@ -142,6 +142,11 @@ class Sac:
         mean, log_std = self.actor(obs, flat).chunk(2, -1)
         return mean, log_std.clamp(LOG_STD_MIN, LOG_STD_MAX)
 
+    def forget(self) -> None:
+        """Start the optimisers afresh."""
+        for adam in (self.actor_adam, self.critic_adam, self.alpha_adam):
+            adam.forget()
+
     def networks(self) -> State:
         """Return what a hand-over carries: networks and temperature, without moments."""
         return {
