@@ -270,6 +270,10 @@ def data_plot(
     file = file or Path(f"{folder_name(name)}.png")
     if file.suffix not in (".png", ".pdf", ".svg"):
         raise BadInput(f"{file}: a picture ends in .png, .pdf or .svg")
+    if not file.parent.is_dir() or file.is_dir():
+        raise BadInput(
+            f"{file}: its folder is missing, or it is a folder; name a picture in a folder that is there"
+        )
     plot(name, file)
     print(f"picture: {file}")
 

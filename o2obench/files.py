@@ -7,7 +7,7 @@ import json
 import os
 import secrets
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 
 def write_atomically(path: Path, content: str | bytes, durable: bool = True) -> None:
@@ -41,9 +41,14 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def is_number(value: Any) -> TypeGuard[float]:
+    """Tell whether a value from JSON is a finite number that a float can hold."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
+
+
 def read_json(path: Path) -> Any:
     """Return the JSON value of a file, or None when it is absent or damaged."""
     try:
         return json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None

@@ -75,8 +75,9 @@ def reference_of(environment: str) -> Reference | None:
 
 
 def task_name(environment: str) -> str:
-    """Return an environment's name in data sets: Hopper-v4 is hopper."""
-    return environment.rsplit("-v", 1)[0].lower()
+    """Return an environment's name in data sets: Hopper-v4 is hopper, Hopper-v5 hopperv5."""
+    name, _, version = environment.lower().rpartition("-v")
+    return f"{name}v5" if version == "5" else name or environment.lower()
 
 
 def twin(dataset: str) -> str:

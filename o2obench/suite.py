@@ -376,7 +376,7 @@ def _narrowed(what: str, known: Sequence[str], chosen: tuple[str, ...] | None) -
 def _from(source: str, name: str) -> str:
     """Return the name of a D4RL set, or of the set in its place that ``source`` (o2o) names."""
     match = re.fullmatch(rf"([a-z0-9]+)-({'|'.join(KINDS)})-v\d+", name)
-    if not source:
+    if not source or COLLECTED.fullmatch(name):
         return name
     if source != "o2o":
         raise BadInput(f"--data {source}: not known; o2o names the sets collected by this project")
@@ -387,7 +387,7 @@ def _from(source: str, name: str) -> str:
 
 def _not_mixed(names: Sequence[str], place: str) -> None:
     """Refuse D4RL's sets and collected ones in one suite: a mean over both would mean nothing."""
-    collected = [name for name in names if COLLECTED.fullmatch(name)]
+    collected = [name for name in names if dataset.is_collected(name)]
     d4rl = [name for name in names if dataset.is_d4rl(name)]
     if collected and d4rl:
         raise BadInput(

@@ -74,7 +74,7 @@ def minari_metadata(episodes: list[Arrays]) -> dict[str, Any]:
         "total_episodes": len(episodes),
         "total_steps": sum(len(episode["rewards"]) for episode in episodes),
         "data_format": "hdf5",
-        "env_spec": json.dumps({"id": "Hopper-v4", "entry_point": "os:mkdir", "kwargs": {"path": "ran"}}),
+        "env_spec": json.dumps({"id": "Hopper-v4", "entry_point": "os:mkdir", "kwargs": {}}),
     }
 
 

@@ -103,7 +103,7 @@ def test_a_file_is_fetched_checked_and_recorded(server: Server) -> None:
     assert entry["sha256"] == data.sha256()
     assert entry["bytes"] == len(server.content)
     assert entry["url"].endswith("/mirror/gym_mujoco_v2/hopper_medium-v2.hdf5")
-    assert left(data) == [".admitted", "fetched.json", "hopper_medium-v2.hdf5"]
+    assert left(data) == ["fetched.json", "hopper_medium-v2.hdf5"]
     fetch(data, say=quietly)
     assert len(server.asked) == 1, "a file that is here is not fetched again"
 
@@ -169,7 +169,7 @@ def test_a_file_that_changed_since_its_first_fetch_is_refused(server: Server, tm
     server.content = hopper_file(tmp_path / "other.hdf5", rows=2000)
     with pytest.raises(BadInput, match="recorded"):
         fetch(data, say=quietly)
-    assert left(data) == [".admitted", "fetched.json"]
+    assert left(data) == ["fetched.json"]
 
 
 def test_a_longer_leftover_is_thrown_away(server: Server) -> None:

@@ -167,6 +167,16 @@ def packed(root: Any, folder: Path) -> None:
     h5py.h5d.create(root.id, b"rewards", h5py.h5t.IEEE_F32LE, space, plan)
 
 
+def packed_zeros(folder: Path) -> Path:
+    """Each array may be so large, all together may not."""
+    arrays = hopper_arrays(300_000)
+    file = folder / "a.hdf5"
+    with h5py.File(file, "w", userblock_size=2**16) as root:
+        for key, array in arrays.items():
+            root.create_dataset(key, data=np.zeros_like(array), compression="gzip")
+    return file
+
+
 def view(root: Any, folder: Path) -> None:
     layout = h5py.VirtualLayout(shape=(60,), dtype="f4")
     layout[:] = h5py.VirtualSource(folder / "other.hdf5", "rewards", shape=(60,))
@@ -413,6 +423,8 @@ BAD = [
     Case("one row", spoilt(rows_of(1)), ":/observations: 1 rows; a data set needs at least 2"),
     Case("no rows", spoilt(rows_of(0)), ":/observations: 0 rows", "one row"),
     Case("a card that is not JSON", with_card("{"), ":/: its attribute `card` is not JSON"),
+    Case("a card nested for ever", with_card("[" * 60_000), "its attribute `card` is not JSON", "a card that is not JSON"),
+    Case("too much in all", packed_zeros, ":/: declares 31,"),
     Case("made elsewhere", with_card('{"environment": "Walker2d-v4"}'), "was made in Walker2d-v4, this is Hopper-v4"),
     # values
     Case(NAN, put("observations", (7, 2), np.nan), ":/observations[7]: not a number (1 such rows)"),
@@ -485,6 +497,10 @@ BAD = [
     Case("an environment not JSON", said(env_spec="{"), "metadata.json: env_spec: not JSON"),
     Case("an environment without id", said(env_spec="{}"), "metadata.json: env_spec.id: None"),
     Case("another environment", said(env_spec='{"id": "Hopper-v5"}'), "env_spec.id: Hopper-v5, this is Hopper-v4"),
+    Case("environment nested for ever", said(env_spec="[" * 60_000), "env_spec: not JSON", "an environment not JSON"),
+    Case("another reward", said(env_spec='{"id": "Hopper-v4", "kwargs": {"healthy_reward": 0}}'), "env_spec.kwargs: healthy_reward: the data come"),
+    Case("a wrapper", said(env_spec='{"id": "Hopper-v4", "additional_wrappers": [1]}'), "env_spec.additional_wrappers: the data", "another reward"),
+    Case("endless scores", said(ref_min_score=0, ref_max_score=10**400), "must be a number above ref_min_score 0", "scores the wrong way"),
     Case("scores the wrong way", said(ref_min_score=9, ref_max_score=1), "ref_max_score: 1 must be a number above"),
     Case("episodes missing", said(total_episodes=9), ":/: 3 episodes, metadata.json says 9"),
     Case("steps missing", said(total_steps=99), ":/: 60 steps up to episode_2, metadata.json says 99"),
@@ -618,24 +634,22 @@ def test_a_verdict_holds_for_a_hash_and_an_environment(
 ) -> None:
     file = write(tmp_path / "a.hdf5", hopper_arrays())
     looked: list[str] = []
-    apart = admission._apart
+    apart = admission.apart
 
     def counted(file: Path, env: EnvSpec) -> list[str]:
         looked.append(env.id)
-        return apart(file, env)
+        return list(apart(file, env))
 
-    monkeypatch.setattr(admission, "_apart", counted)
+    monkeypatch.setattr(admission, "apart", counted)
     for _ in range(3):
-        assert admit(file, HOPPER, "a" * 64, tmp_path) == [
-            "the last episode is cut off; it counts as truncated"
-        ]
+        assert admit(file, HOPPER, "a" * 64) == ["the last episode is cut off; it counts as truncated"]
     assert len(looked) == 1
-    admit(file, HOPPER, "b" * 64, tmp_path)
+    admit(file, HOPPER, "b" * 64)
     assert len(looked) == 2, "another hash is looked at"
     with pytest.raises(BadInput, match="expected rows of 17"):
-        admit(file, find_env("Walker2d-v4"), "a" * 64, tmp_path)
+        admit(file, find_env("Walker2d-v4"), "a" * 64)
     monkeypatch.setattr(gate, "VERSION", gate.VERSION + 1)
-    admit(file, HOPPER, "a" * 64, tmp_path)
+    admit(file, HOPPER, "a" * 64)
     assert len(looked) == 4, "another version of the gate looks again"
 
 
@@ -644,7 +658,7 @@ def test_a_bad_file_leaves_no_verdict(tmp_path: Path) -> None:
     arrays["rewards"][3] = np.nan
     file = write(tmp_path / "a.hdf5", arrays)
     with pytest.raises(BadInput, match=r"a\.hdf5:/rewards\[3\]: not a number"):
-        admit(file, HOPPER, "a" * 64, tmp_path)
+        admit(file, HOPPER, "a" * 64)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.hdf5"]
 
 
@@ -656,7 +670,7 @@ def test_a_bad_file_leaves_no_verdict(tmp_path: Path) -> None:
         ("print('no verdict')", "could not be read: no reason given"),
         (
             "import o2obench.dataset.admission as a; a.MEMORY = a.MEMORY_PER_BYTE = 1; a.main()",
-            "could not be read|more than 0 GiB",
+            "could not be read|more than 0 GiB|is damaged",
         ),
     ],
 )
@@ -666,7 +680,7 @@ def test_a_file_that_brings_its_reader_down_is_refused(
     file = write(tmp_path / "a.hdf5", hopper_arrays())
     monkeypatch.setattr(admission, "CHILD", child)
     with pytest.raises(BadInput, match=message):
-        admit(file, HOPPER, "a" * 64, tmp_path)
+        admit(file, HOPPER, "a" * 64)
 
 
 def test_a_bad_set_stops_a_suite_before_it_starts(o2obench: Command, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ The numbers T9 to T17 are those of docs/algorithms.md.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -50,7 +51,7 @@ def pretrained() -> Any:
     return mopo.handover()
 
 
-def tuned(name: str, pretrained: Any, steps: int = 60, **options: Any) -> Any:
+def tuned(name: str, pretrained: Any, *, steps: int = 60, **options: Any) -> Any:
     """Return an agent after ``steps`` steps from the pretraining run."""
     made = agent(name, **{**SMALL, **options})
     made.warm_start([pretrained])
@@ -93,7 +94,7 @@ def test_t10_comou_with_full_trust_is_naive_tuning(pretrained: Any) -> None:
 
 
 def test_moore_with_its_priority_held_at_one_is_the_template_on_the_union(pretrained: Any) -> None:
-    same = {"penalty": 0.5, "horizon": (0, 1, 5, 5)}
+    same: dict[str, Any] = {"penalty": 0.5, "horizon": (0, 1, 5, 5)}
     union = tuned("naive", pretrained, rows="union", **same)
     assert_same(tuned("moore", pretrained, sampling="uniform", **same), union)
     with pytest.raises(AssertionError):
@@ -112,7 +113,7 @@ def random_first(explore: Callable[[Any, Tensor], Tensor]) -> Callable[[Any, Ten
     def explored(self: Any, obs: Tensor) -> Tensor:
         if self.replay.online < self.config.n_init:
             uniform = self.streams.uniform("exploration", *obs.shape[1:-1], self.task.act_dim)
-            return (2.0 * uniform - 1.0).to(torch.float32)
+            return (2.0 * torch.as_tensor(uniform) - 1.0).to(torch.float32)
         return explore(self, obs)
 
     return explored
@@ -121,8 +122,13 @@ def random_first(explore: Callable[[Any, Tensor], Tensor]) -> Callable[[Any, Ten
 # ---- MOORe --------------------------------------------------------------------------------------------
 
 
+@functools.cache
+def _moore(options: tuple[tuple[str, Any], ...]) -> Any:
+    return agent("moore", steps=5000, **{**SMALL, **dict(options)})
+
+
 def moore_at(steps: int, **options: Any) -> Any:
-    made = agent("moore", steps=5000, **{**SMALL, **options})
+    made = _moore(tuple(options.items()))
     made.replay.online = steps
     return made
 

@@ -7,6 +7,7 @@ Names: ``hopper-medium-v2`` or ``d4rl:hopper-medium-v2`` (D4RL's), ``o2o:hopper-
 
 from __future__ import annotations
 
+import difflib
 import functools
 import hashlib
 import os
@@ -18,7 +19,7 @@ from typing import Any
 from ..agent import Transitions
 from ..env import EnvSpec, environments, find_env
 from ..errors import BadInput
-from ..files import read_json
+from ..files import is_number, read_json
 from ..pointmass import mixed_data
 from ..scores import COLLECTED, KINDS, Reference, known_reference, reference_of, references
 from . import gate, minari
@@ -90,13 +91,14 @@ class Dataset:
 
         Raises BadInput listing every problem as ``file:/key: what is wrong; what to do``.
         """
-        return admit(self.file, self.env, self.sha256(), data_folder()) if self.file else []
+        return admit(self.file, self.env, self.sha256()) if self.file else []
 
     def columns(self) -> gate.Columns:
         """Return the raw arrays of a file that passed the gate."""
         assert self.file is not None
-        self.admit()
-        return read_columns(self.file, self.env, gate.Findings(self.file, admitted=True))
+        notes = self.admit()
+        columns = read_columns(self.file, self.env, gate.Findings(self.file, admitted=True))
+        return gate.mark_ends(columns) if gate.UNMARKED in " ".join(notes) else columns
 
     def load(self, sha256: str | None = None) -> Transitions:
         """Return the transitions, checked; raise BadInput when they are not those of ``sha256``."""
@@ -110,7 +112,12 @@ class Dataset:
 def canonical(name: str) -> str:
     """Return the one name of a data set: no ``d4rl:``, a user's own file by its full path."""
     if name.startswith("file:"):
-        return f"file:{Path(name.removeprefix('file:')).expanduser().resolve()}"
+        try:
+            path = Path(name.removeprefix("file:")).expanduser().resolve()
+            path.exists()
+        except (OSError, RuntimeError, ValueError) as error:
+            raise BadInput(f"dataset {name[:80]}: not a path: {error}") from None
+        return f"file:{path}"
     return name.removeprefix("d4rl:")
 
 
@@ -118,6 +125,14 @@ def is_d4rl(name: str) -> bool:
     """Tell whether a data set is one of D4RL's own."""
     known = references().get(name)
     return bool(known and known.folder)
+
+
+def is_collected(name: str) -> bool:
+    """Tell whether a data set was collected by this project, also under another name or layout."""
+    if name.startswith("file:"):
+        card = read_json(Path(name.removeprefix("file:")).with_suffix(".json"))
+        return isinstance(card, dict) and str(card.get("dataset", "")).startswith("o2o:")
+    return name.startswith(("o2o:", "minari:o2o/"))
 
 
 def find(name: str) -> Dataset:
@@ -132,7 +147,10 @@ def find(name: str) -> Dataset:
     if collected and known_reference(name) is None:
         return _of_card(name, data_folder() / f"{name.removeprefix('o2o:')}.hdf5")
     scores = reference(name)
-    env = find_env(scores.environment)
+    try:
+        env = find_env(scores.environment)
+    except BadInput:
+        raise BadInput(f"dataset {name}: its environment {scores.environment} is not known here") from None
     if name == TOY:
         return Dataset(name, env, scores, None)
     embedded = EMBEDDED / f"{name.replace(':', '-')}.hdf5"
@@ -144,9 +162,9 @@ def reference(name: str) -> Reference:
     """Return the reference scores in the table; raise BadInput when there are none."""
     found = known_reference(name)
     if found is None:
-        from ..config import nearest
-
-        raise BadInput(f"dataset {name}: no reference scores are known; {nearest(name, references())}")
+        close = difflib.get_close_matches(name, references(), n=1, cutoff=0.6)
+        hint = f"did you mean {close[0]}?" if close else "`o2obench data list` shows the known ones"
+        raise BadInput(f"dataset {name[:80]}: not known, no reference scores; {hint}")
     return found
 
 
@@ -192,7 +210,7 @@ def _of_card(name: str, file: Path) -> Dataset:
 
 
 def _of_minari(name: str, rest: str) -> Dataset:
-    if not MINARI_ID.fullmatch(rest):
+    if not MINARI_ID.fullmatch(rest) or len(rest) > 200:
         raise BadInput(f"dataset {name}: not a name of Minari's; for example minari:mujoco/hopper/medium-v0")
     file = minari.root_folder() / rest / "data" / minari.MAIN
     if not file.is_file():
@@ -212,13 +230,15 @@ def _scores(name: str, env: EnvSpec, card: dict[str, Any], place: Path) -> Refer
     """Return the scores that a card holds, else those known for the data set or its environment."""
     low, high = card.get("ref_min"), card.get("ref_max")
     if low is not None or high is not None:
-        if not (isinstance(low, int | float) and isinstance(high, int | float) and low < high):
+        if not (is_number(low) and is_number(high) and low < high):
             raise BadInput(
                 f"{place}: ref_min {low!r} and ref_max {high!r} must be numbers, the first smaller"
             )
         source = str(card.get("source") or f"the data set's own {place.name}")
         return Reference(name, env.id, float(low), float(high), "", "", source)
-    found = known_reference(name) or reference_of(env.id)
+    found = known_reference(name)
+    if found is None or found.environment != env.id:
+        found = reference_of(env.id)
     if found is None:
         keys = ("ref_min_score", "ref_max_score") if place.name == minari.METADATA else ("ref_min", "ref_max")
         raise BadInput(

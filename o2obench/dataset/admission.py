@@ -1,13 +1,14 @@
 """Once per hash: a file passes the gate in a process of its own, and its verdict is kept.
 
 A crafted file can crash the library that reads it or ask for all memory; then it is the child that ends.
-Verdicts lie in ``.admitted/`` in the data folder, keyed by hash, environment and the gate's version.
+Verdicts lie in the user's cache, keyed by hash, environment and the gate's version.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import resource
 import signal
 import subprocess
@@ -42,19 +43,25 @@ def examine(file: Path, env: EnvSpec) -> list[str]:
     return findings.notes
 
 
-def admit(file: Path, env: EnvSpec, sha256: str, folder: Path) -> list[str]:
-    """Return the notes on a file that is good, known from ``folder`` or looked at now.
+def cache_folder() -> Path:
+    """Return where verdicts are kept: this user's own cache, not beside data that came from elsewhere."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "o2obench" / "admitted"
+
+
+def admit(file: Path, env: EnvSpec, sha256: str) -> list[str]:
+    """Return the notes on a file that is good, known from before or looked at now.
 
     Raises BadInput with all that is wrong. Nothing is written about a bad file.
     """
     rules = [gate.VERSION, env.id, env.obs_dim, env.act_dim, env.horizon]
     rules += [np.broadcast_to(bound, env.act_dim).tolist() for bound in (env.low, env.high)]
     key = hashlib.sha256(json.dumps([sha256, rules]).encode()).hexdigest()
-    verdict = folder / ".admitted" / f"{key[:32]}.json"
+    verdict = cache_folder() / f"{key[:32]}.json"
     known = read_json(verdict)
     if isinstance(known, dict) and known.get("sha256") == sha256:
         return [str(note) for note in known.get("notes", [])]
-    notes = _apart(file, env)
+    notes = apart(file, env)
     try:
         verdict.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(
@@ -65,8 +72,9 @@ def admit(file: Path, env: EnvSpec, sha256: str, folder: Path) -> list[str]:
     return notes
 
 
-def _apart(file: Path, env: EnvSpec) -> list[str]:
-    command = [sys.executable, "-c", CHILD, str(file), env.id]
+def apart(file: Path, env: EnvSpec) -> list[str]:
+    """Look at everything, in a process of its own; return notes, raise BadInput with all that is wrong."""
+    command = [sys.executable, "-P", "-c", CHILD, str(file), env.id]
     try:
         child = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
     except subprocess.TimeoutExpired:
@@ -99,4 +107,7 @@ def main() -> None:
         answer["problems"] = [
             f"{file}: needs more than {most / 2**30:.0f} GiB to read; it is not what it says"
         ]
+    except Exception as error:  # noqa: BLE001  (whatever a damaged file makes the library raise)
+        what = str(error).splitlines()[0] if str(error) else ""
+        answer["problems"] = [f"{file}: is damaged ({type(error).__name__}: {what}); get it again"]
     print(json.dumps(answer))

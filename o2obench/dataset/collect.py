@@ -128,8 +128,18 @@ def collect(task: str, kind: str, file: Path | None, recipe: Recipe, stop: Calla
 
 
 def _refuse_existing(file: Path) -> None:
-    if file.exists():
-        raise BadInput(f"{file}: exists; a data set is never overwritten, choose another name")
+    """Refuse a name that is taken, by a set or by a card, or that cannot be written to."""
+    if file.suffix not in (".hdf5", ".h5"):
+        raise BadInput(f"{file}: a data set's name ends in .hdf5")
+    for one in (file, file.with_suffix(".json")):
+        if one.exists():
+            raise BadInput(f"{one}: exists; a data set is never overwritten, choose another name")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(
+            f"{file.parent}: cannot be used as a folder ({error.strerror}); name another"
+        ) from None
 
 
 @dataclass(frozen=True)
@@ -165,7 +175,8 @@ class Levels:
         low, high = random_return(spec, self.training.seed), max(means.values())
         if high <= low:
             raise BadInput(
-                f"{spec.id}: {self.training.steps:,} steps of SAC are no better than random actions"
+                f"{spec.id}: {self.training.steps:,} steps of SAC are no better than random actions; train "
+                "longer with --steps"
             )
         source = (
             f"this project: {EPISODES} episodes of uniform random actions; the best policy of "
@@ -255,7 +266,7 @@ def thin(arrays: dict[str, Array], rows: int) -> dict[str, Array]:
 
 def find_task(task: str) -> EnvSpec:
     """Return the environment of an id or of its short name."""
-    short = {task_name(spec.id): spec for spec in environments().values() if not spec.id.endswith("-v5")}
+    short = {task_name(spec.id): spec for spec in environments().values()}
     return short[task] if task in short else find_env(task)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from ..env import find_env
 from ..errors import BadInput
 from ..files import read_json
 from . import Dataset, data_folder, find, minari, names
-from .admission import examine
+from .admission import apart
 from .fetch import recorded
 
 if TYPE_CHECKING:
@@ -106,11 +107,13 @@ def _trust(found: Dataset) -> str:
 
 def check_text(name: str, env: str) -> str:
     """Let a data set pass the gate, or a file for an environment; raises BadInput with all that is wrong."""
-    if name.endswith((".hdf5", ".h5")) and not name.startswith("file:"):
+    if name.lower().endswith((".hdf5", ".h5")) and ":" not in name:
         if not env:
             raise BadInput(f"{name}: name the environment with --env, for example --env Hopper-v4")
-        return "\n".join([f"{name}: good", *examine(Path(name), find_env(env))])
+        return "\n".join([f"{name}: good", *apart(Path(name), find_env(env))])
     found = find(name)
+    if env and env != found.env.id:
+        raise BadInput(f"{name}: --env {env}: the environment of this data set is {found.env.id}")
     notes = found.admit()
     data = found.load()
     returns, _ = episode_returns(data)
@@ -128,9 +131,9 @@ def export(name: str, root: Path) -> Path:
     task, _, kind = found.file.stem.removeprefix("o2o-").partition("-")
     scheme = name.partition(":")[0] if ":" in name else "d4rl"
     scores = (found.scores.ref_min, found.scores.ref_max)
-    return minari.write(
-        f"{scheme}/{task}/{kind or 'data-v0'}", root, found.env, found.columns(), scores, card(found)
-    )
+    task, kind = (re.sub(r"[^A-Za-z0-9_-]+", "-", part) for part in (task, kind))
+    kind = kind if re.search(r"[A-Za-z0-9]-v\d+$", kind) else f"{kind or 'data'}-v0"
+    return minari.write(f"{scheme}/{task}/{kind}", root, found.env, found.columns(), scores, card(found))
 
 
 def episode_returns(data: Transitions) -> tuple[Array, Array]:

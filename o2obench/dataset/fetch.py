@@ -21,7 +21,7 @@ from filelock import FileLock
 
 from ..errors import BadInput
 from ..files import read_json, sync_folder, write_atomically
-from . import Dataset, data_folder, find, minari
+from . import Dataset, find, minari
 from .admission import admit
 
 D4RL = "http://rail.eecs.berkeley.edu/datasets/offline_rl"
@@ -124,7 +124,7 @@ def _accept(data: Dataset, file: Path, say: Callable[[str], None]) -> None:
             )
         say(f"{data.name}: {data.file} is the file of its first fetch ({found[:12]})")
         return
-    admit(file, data.env, found, data_folder())
+    admit(file, data.env, found)
     known = read_json(data.file.with_name(LOCK)) or {}
     known[data.file.name] = {"bytes": size, "sha256": found, "url": url(data)}
     write_atomically(data.file.with_name(LOCK), json.dumps(known, indent=1, sort_keys=True) + "\n")

@@ -23,8 +23,11 @@ VERSION = 1
 """Raised when a check is added: what was admitted before is then looked at again."""
 LARGEST = 16 * 2**30
 LARGEST_CHUNK = 2**28
-RATIO = 2000
-"""Bytes that a file may declare per byte that it has; gzip reaches 1,000."""
+RATIO = 100
+"""Bytes that arrays may declare per byte of the file; gzip halves what is real, zeros it packs further."""
+UNMARKED = "ends that are not marked"
+FEW = 1e-3
+"""Share of rows up to which ends that are not marked are taken for ends."""
 HUGE = 1e8
 """A value beyond it is an error of units or a broken simulator; its square would drown all others."""
 BLOCK = 2**16
@@ -112,9 +115,11 @@ def open_hdf5(file: Path) -> Iterator[Any]:
         raise BadInput(f"{file}: is not a file")
     with open(file, "rb") as stream:
         head = stream.read(4096)
+        blocks = [0, *(512 * 2**k for k in range(12))]  # a user's own block may stand before the signature
+        found = [stream.seek(at) == at and stream.read(8) == SIGNATURE for at in blocks]
     if not head:
         raise BadInput(f"{file}: is empty; delete it and get it again")
-    if not any(head[at : at + 8] == SIGNATURE for at in (0, 512, 1024, 2048)):
+    if not any(found):
         kind = [what for start, what in STRANGERS if head.lstrip().startswith(start)]
         raise BadInput(f"{file}: {kind[0] if kind else 'is not an HDF5 file; delete it and get it again'}")
     try:
@@ -142,10 +147,14 @@ def array(root: Any, key: str, findings: Findings, kinds: str = "floats") -> Any
             return root[key]
         except KeyError:
             return None
-    link = root.get(key, getlink=True)
+    where = f"{root.name.strip('/')}/{key}".strip("/")
+    try:
+        link = root.get(key, getlink=True)
+    except (KeyError, OSError, RuntimeError, ValueError) as error:
+        findings.add(where, f"the index of the file is damaged ({error}); get the file again")
+        return None
     if link is None:
         return None
-    where = f"{root.name.strip('/')}/{key}".strip("/")
     if isinstance(link, h5py.ExternalLink):
         findings.add(where, f"is a link into another file ({link.filename}); links are refused")
         return None
@@ -154,7 +163,7 @@ def array(root: Any, key: str, findings: Findings, kinds: str = "floats") -> Any
         return None
     try:
         node = root[key]
-    except (KeyError, OSError, RuntimeError) as error:
+    except (KeyError, OSError, RuntimeError, ValueError) as error:
         findings.add(where, f"its header is damaged ({error}); get the file again")
         return None
     if isinstance(node, h5py.Group):
@@ -311,6 +320,11 @@ def _spread(columns: Columns, findings: Findings) -> None:
         findings.add("observations", f"is the same in all {len(columns.obs):,} rows")
     elif len(constant):
         findings.notes.append(f"observations[:, {constant.tolist()}] never change")
+    still = np.flatnonzero((columns.action == columns.action[0]).all(axis=0))
+    if 0 < len(still) < columns.action.shape[1]:
+        findings.notes.append(f"actions[:, {still.tolist()}] never change")
+    if (columns.reward == columns.reward[0]).all():
+        findings.notes.append(f"rewards are {columns.reward[0]:g} in all rows")
 
 
 def _episodes(columns: Columns, env: EnvSpec, findings: Findings) -> None:
@@ -336,19 +350,17 @@ def _episodes(columns: Columns, env: EnvSpec, findings: Findings) -> None:
 
 def _successors(columns: Columns, findings: Findings) -> None:
     """Hold stored next observations against the next rows."""
-    inside, gaps, standing = ~columns.ends[:-1], list[int](), 0
-    for start in range(0, len(inside), BLOCK):
-        rows = slice(start, min(start + BLOCK, len(inside)))
-        after = slice(rows.start + 1, rows.stop + 1)
-        gap = np.abs(columns.next_obs[rows] - columns.obs[after]).max(axis=1)
-        tolerated = GAP * (1.0 + np.abs(columns.obs[after]).max(axis=1))
-        gaps += (start + np.flatnonzero(inside[rows] & (gap > tolerated))).tolist()
-        standing += int((inside[rows] & (columns.next_obs[rows] == columns.obs[rows]).all(axis=1)).sum())
+    inside = ~columns.ends[:-1]
+    gaps, standing = _gaps(columns)
     if standing > 0.9 * inside.sum() > 0:
         findings.add("next_observations", "is the same as observations; it is shifted by one row")
     elif len(gaps) > 0.5 * inside.sum():
         findings.add(
             "next_observations", f"does not follow from observations in {len(gaps):,} rows; other units?"
+        )
+    elif 0 < len(gaps) <= FEW * len(columns.obs):
+        findings.notes.append(
+            f"{len(gaps):,} {UNMARKED} (next_observations do not go on), taken for time-outs"
         )
     elif gaps:
         findings.add(
@@ -366,10 +378,27 @@ def _successors(columns: Columns, findings: Findings) -> None:
         )
 
 
+def _gaps(columns: Columns) -> tuple[list[int], int]:
+    """Return the rows inside episodes that the next row does not follow, and how many stand still."""
+    inside, gaps, standing = ~columns.ends[:-1], list[int](), 0
+    for start in range(0, len(inside), BLOCK):
+        rows = slice(start, min(start + BLOCK, len(inside)))
+        after = slice(rows.start + 1, rows.stop + 1)
+        gap = np.abs(columns.next_obs[rows] - columns.obs[after]).max(axis=1)
+        tolerated = GAP * (1.0 + np.abs(columns.obs[after]).max(axis=1))
+        gaps += (start + np.flatnonzero(inside[rows] & (gap > tolerated))).tolist()
+        standing += int((inside[rows] & (columns.next_obs[rows] == columns.obs[rows]).all(axis=1)).sum())
+    return gaps, standing
+
+
 def _rule(columns: Columns, env: EnvSpec, findings: Findings) -> None:
     """Hold the ends against the task's rule of termination, where it is known."""
     if env.terminal is None:
         return
+    if columns.known is not None:
+        findings.notes.append(
+            f"ends could not be held against {env.id}'s rule: there are no next observations"
+        )
     dead = np.zeros(len(columns.obs), bool)
     for start in range(0, len(dead), BLOCK):
         rows = slice(start, start + BLOCK)
@@ -395,6 +424,13 @@ def _rule(columns: Columns, env: EnvSpec, findings: Findings) -> None:
             )
         elif count:
             findings.notes.append(f"{count:,} of {of:,} {key} disagree with {env.id}'s rule of termination")
+
+
+def mark_ends(columns: Columns) -> Columns:
+    """Mark the few ends that next observations show and no flag does; ``check`` notes them."""
+    gaps, _ = _gaps(columns)
+    columns.truncated[gaps] = True
+    return columns
 
 
 # ---- what agents get ----------------------------------------------------------------------------------

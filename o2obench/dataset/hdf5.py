@@ -21,7 +21,7 @@ from ..agent import Array
 from ..env import EnvSpec
 from ..errors import BadInput
 from ..files import sync_folder
-from .gate import Columns, Findings, array, flags, floats, open_hdf5
+from .gate import RATIO, Columns, Findings, array, flags, floats, open_hdf5
 
 KEYS = (
     "observations",
@@ -67,6 +67,9 @@ def _headers(root: Any, env: EnvSpec, findings: Findings) -> dict[str, Any]:
     rows = nodes["observations"].shape[0] if nodes["observations"].ndim else 0
     for key, node in nodes.items():
         _shape(key, node, rows, env, findings)
+    total = sum(node.nbytes for node in nodes.values())
+    if total > RATIO * root.id.get_filesize():
+        findings.add("", f"declares {total:,} bytes in a file of {root.id.get_filesize():,}")
     if rows < 2:
         findings.add("observations", f"{rows} rows; a data set needs at least 2")
     _card(root, env, findings)
@@ -102,7 +105,7 @@ def _card(root: Any, env: EnvSpec, findings: Findings) -> None:
         return
     try:
         card = json.loads(text)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RecursionError):
         findings.add("", "its attribute `card` is not JSON; remove it or mend it")
         return
     made = card.get("environment") if isinstance(card, dict) else None
@@ -133,9 +136,18 @@ def _columns(arrays: dict[str, Array], terminals: Array, timeouts: Array, findin
             findings.settle()
         else:
             next_obs[ends] = final
-    return Columns(
-        obs, arrays["actions"], arrays["rewards"].reshape(-1), next_obs, terminals, truncated, known
+    columns = Columns(
+        *(obs, arrays["actions"], arrays["rewards"].reshape(-1), next_obs, terminals, truncated, known)
     )
+    if "next_observations" not in arrays:
+
+        def place(column: str, row: int) -> str:
+            if column != "next_observations":
+                return f"{column}[{row}]"
+            return f"final_observations[{ends[:row].sum()}]" if ends[row] else f"observations[{row + 1}]"
+
+        columns.place = place
+    return columns
 
 
 def write(file: Path, arrays: dict[str, Array], card: dict[str, Any]) -> None:

@@ -20,11 +20,14 @@ import numpy as np
 
 from ..env import EnvSpec
 from ..errors import BadInput
+from ..files import is_number
 from .gate import RATIO, Columns, Findings, array, flags, floats, open_hdf5
 
 MAIN, METADATA = "main_data.hdf5", "metadata.json"
 MOST_METADATA = 2**24
 FOLDER = "MINARI_DATASETS_PATH"
+HARMLESS = {"render_mode", "max_episode_steps", "disable_env_checker"}
+"""Arguments of an environment that change neither its dynamics nor its rewards."""
 
 
 def root_folder() -> Path:
@@ -65,11 +68,17 @@ def _environment(path: Path, value: dict[str, Any]) -> str:
         raise BadInput(f"{path}: env_spec: missing; it names the environment")
     try:
         spec = json.loads(text) if isinstance(text, str) else text
-    except ValueError:
+    except (ValueError, RecursionError):
         raise BadInput(f"{path}: env_spec: not JSON") from None
-    name = spec.get("id") if isinstance(spec, dict) else None
+    spec = spec if isinstance(spec, dict) else {}
+    name = spec.get("id")
     if not isinstance(name, str) or not name:
         raise BadInput(f"{path}: env_spec.id: {name!r}, expected an environment's id")
+    given = spec.get("kwargs")
+    changed = sorted(set(given) - HARMLESS) if isinstance(given, dict) else []
+    if changed or spec.get("additional_wrappers"):
+        how = f"env_spec.kwargs: {', '.join(changed)}" if changed else "env_spec.additional_wrappers"
+        raise BadInput(f"{path}: {how}: the data come from a changed {name}, here it is the standard one")
     return name
 
 
@@ -77,8 +86,7 @@ def _reference(path: Path, value: dict[str, Any]) -> dict[str, float | None]:
     low, high = value.get("ref_min_score"), value.get("ref_max_score")
     if low is None or high is None:
         return {"ref_min": None, "ref_max": None}
-    numbers = all(isinstance(score, int | float) and np.isfinite(score) for score in (low, high))
-    if not numbers or high <= low:
+    if not (is_number(low) and is_number(high) and low < high):
         raise BadInput(f"{path}: ref_max_score: {high!r} must be a number above ref_min_score {low!r}")
     return {"ref_min": float(low), "ref_max": float(high)}
 
@@ -266,10 +274,14 @@ def fetch(name: str, root: Path) -> Path:
 @contextmanager
 def arriving(name: str, root: Path) -> Iterator[None]:
     """Give Minari a folder of its own to write ``name`` to; when it is whole, rename it to its place."""
+    root = root.resolve()
     target = root / name
     if target.exists():
         raise BadInput(f"{target}: exists; a data set is never overwritten")
-    root.mkdir(parents=True, exist_ok=True)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"{root}: cannot be used as a folder ({error.strerror}); name another") from None
     before = os.environ.get(FOLDER)
     with tempfile.TemporaryDirectory(dir=root, prefix=".") as temporary, warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -98,7 +98,8 @@ class Training:
     def _load(self, state: State) -> None:
         wanted = [self.spec.id, self.seed]
         if state["what"][:2] != wanted:
-            raise BadInput(f"{self.folder}: holds the training {state['what']}, asked for {wanted}")
+            held = f"{self.folder}: holds the training {state['what']}, asked for {wanted}"
+            raise BadInput(f"{held}; name another with --work")
         self.step, self.levels, self.policies = state["step"], state["levels"], state["policies"]
         for key, values in state["rows"].items():
             self.rows[key] = list(values)
