@@ -11,8 +11,10 @@ import pytest
 
 from o2obench import dataset
 from o2obench.config import Located
+from o2obench.dataset import describe
 from o2obench.dataset.fetch import fetch
 from o2obench.errors import BadInput
+from o2obench.scores import task_name
 from o2obench.suite import Narrow, expand, find_suite, read_suite
 
 from .conftest import Command
@@ -104,6 +106,72 @@ def test_d4rls_and_collected_sets_never_stand_in_one_suite(
     hopper_file(tmp_path / "data" / "hopper_medium-v2.hdf5")
     with pytest.raises(BadInput, match="results of the two are not comparable"):
         expand(Located({"algorithms": ["naive"], "datasets": ["hopper-medium-v2", REPLAY]}), "mixed")
+
+
+def test_collected_sets_are_known_under_other_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hopper_file(tmp_path / "data" / "hopper_medium-v2.hdf5")
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
+    describe.export(REPLAY, Path("minari"))
+    packed = dataset.find(REPLAY).file
+    assert packed
+    for file in (packed, packed.with_suffix(".json")):
+        shutil.copy(file, tmp_path / f"copy{file.suffix}")
+    for other in ("minari:o2o/hopper/medium-replay-v0", f"file:{tmp_path / 'copy.hdf5'}"):
+        grid = {"algorithms": ["naive"], "datasets": ["hopper-medium-v2", other]}
+        with pytest.raises(BadInput, match="results of the two are not comparable"):
+            expand(Located(grid), "mixed", Narrow(defaults=True))
+
+
+def test_a_checked_file_cannot_run_code_that_lies_around(o2obench: Command, tmp_path: Path) -> None:
+    (tmp_path / "h5py.py").write_text("open('ran', 'w')")
+    file = write(tmp_path / "mine.hdf5", hopper_arrays())
+    assert "good" in o2obench("data", "check", file, "--env", "Hopper-v4", PYTHONSAFEPATH="").stdout
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_verdict_that_came_with_the_data_counts_for_nothing(o2obench: Command, tmp_path: Path) -> None:
+    found = write(tmp_path / "data" / "hopper_medium-v2.hdf5", hopper_arrays())
+    assert o2obench("data", "check", "hopper-medium-v2").returncode == 0
+    assert [path.name for path in found.parent.iterdir()] == [found.name]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("check", "nosuch"), "not known, no reference scores; `o2obench data list` shows"),
+        (("check", "hopper-medium-v3"), "did you mean hopper-medium-v"),
+        (
+            ("check", "ant-medium-v2"),
+            "ant-medium-v2: its environment Ant-v4(use_contact_forces=True) is",
+        ),
+        (("check", REPLAY, "--env", "Walker2d-v4"), "the environment of this data set is Hopper-v4"),
+        (("check", "file:~nosuchuser/x"), "not a path"),
+        (("info", "file:" + "x" * 300), "not a path"),
+        (("export", REPLAY, "taken"), "cannot be used as a folder"),
+        (("plot", REPLAY, "nowhere/x.png"), "its folder is missing"),
+        (("collect", "hopper", "taken.json"), "a data set's name ends in .hdf5"),
+        (("collect", "hopper", "mine.hdf5"), "mine.json: exists; a data set is never overwritten"),
+        (("collect", "hopper", "taken/x.hdf5"), "cannot be used as a folder"),
+        (("collect", "hopper", "--kind", "randomly"), "did you mean random"),
+    ],
+)
+def test_bad_input_is_one_line(
+    o2obench: Command, tmp_path: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    (tmp_path / "taken").write_text("a file")
+    (tmp_path / "mine.json").write_text("precious")
+    done = o2obench("data", *arguments)
+    assert done.returncode == 2, done.stderr
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert (tmp_path / "mine.json").read_text() == "precious"
+
+
+def test_v5_tasks_have_names_of_their_own() -> None:
+    assert (task_name("Hopper-v4"), task_name("Hopper-v5"), task_name("Pendulum-v1")) == (
+        *("hopper", "hopperv5"),
+        "pendulum",
+    )
 
 
 def test_a_users_own_file_in_a_suite(tmp_path: Path) -> None:

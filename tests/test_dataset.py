@@ -67,6 +67,19 @@ def test_final_observations_take_the_place_of_all_next_observations(tmp_path: Pa
     assert all(np.array_equal(getattr(whole, n), getattr(lean, n)) for n in whole.__dataclass_fields__)
 
 
+def test_a_few_ends_that_are_not_marked_are_taken_for_time_outs(tmp_path: Path) -> None:
+    """One in a thousand rows at most, and a note says so; more are refused (tests/test_gate.py)."""
+    arrays = hopper_arrays(4000)
+    arrays["timeouts"][39] = False
+    file = write(tmp_path / "mine.hdf5", arrays)
+    file.with_suffix(".json").write_text('{"environment": "Hopper-v4"}')
+    found = dataset.find(f"file:{file}")
+    assert "1 ends that are not marked (next_observations do not go on), taken for time-outs" in found.admit()
+    data = found.load()
+    assert data.truncated[39]
+    assert data.episode_start[40]
+
+
 def test_minari_and_d4rl_layouts_give_the_same_transitions(tmp_path: Path) -> None:
     flat = load(write(tmp_path / "flat.hdf5", hopper_arrays(600)))
     grouped = load(write_minari(tmp_path / "set-v0", minari_episodes(600)))

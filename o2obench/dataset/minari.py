@@ -87,7 +87,9 @@ def _reference(path: Path, value: dict[str, Any]) -> dict[str, float | None]:
     if low is None or high is None:
         return {"ref_min": None, "ref_max": None}
     if not (is_number(low) and is_number(high) and low < high):
-        raise BadInput(f"{path}: ref_max_score: {high!r:.20} must be a number above ref_min_score {low!r:.20}")
+        raise BadInput(
+            f"{path}: ref_max_score: {high!r:.20} must be a number above ref_min_score {low!r:.20}"
+        )
     return {"ref_min": float(low), "ref_max": float(high)}
 
 
