@@ -212,15 +212,14 @@ def report(
 def list_() -> None:
     """List algorithms, suites and data sets, one line each."""
     from . import dataset, registry
-    from .config import read_yaml
-    from .suite import find_suite, suite_names
+    from .suite import find_suite, read_layers, suite_names
 
     print("Algorithms")
     for name in registry.names():
         print(f"  {name:<28} {registry.summary(name)}")
     print("\nSuites")
     for name in suite_names():
-        print(f"  {name:<28} {read_yaml(find_suite(name)).value.get('title', '')}")
+        print(f"  {name:<28} {read_layers(find_suite(name)).value.get('title', '')}")
     print("\nData sets")
     for name in dataset.names():
         found = dataset.find(name)

@@ -71,9 +71,8 @@ class SuiteFile(_Strict):
 
 def suite_names() -> list[str]:
     """Return the names of the suites that come with the package."""
-    return sorted(
-        f.name[:-5] for f in resources.files("o2obench.suites").iterdir() if f.name.endswith(".yaml")
-    )
+    files = (f.name for f in resources.files("o2obench.suites").iterdir())
+    return sorted(name[:-5] for name in files if name.endswith(".yaml") and not name.startswith("_"))
 
 
 def find_suite(name: str) -> Path:
@@ -112,7 +111,26 @@ class Narrow:
 
 def read_suite(file: Path, narrow: Narrow = Narrow()) -> Plan:
     """Read, check and expand a suite file."""
-    return expand(read_yaml(file), file.stem, narrow)
+    return expand(read_layers(file), file.stem, narrow)
+
+
+def read_layers(file: Path) -> Located:
+    """Read a suite file on top of those it names by ``like: other`` or ``like: [one, two]``, key by key."""
+    own = read_yaml(file)
+    if not isinstance(own.value, dict) or "like" not in own.value:
+        return own
+    named = own.value["like"]
+    names = [named] if isinstance(named, str) else named
+    if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+        raise BadInput(f"{own.at(('like',))}: like: expected a suite's name, or a list of names")
+    layers = []
+    for name in names:
+        place = file.with_name(f"{name}.yaml")
+        if name == file.stem or not (place.is_file() or name in suite_names()):
+            raise BadInput(f"{own.at(('like',))}: like: {name}: {nearest(name, suite_names())}")
+        layers.append(read_layers(place if place.is_file() else find_suite(name)))
+    value = {key: item for key, item in own.value.items() if key != "like"}
+    return merge(*layers, Located(value, own.where))
 
 
 def expand(source: Located, name: str, narrow: Narrow = Narrow()) -> Plan:

@@ -234,7 +234,7 @@ def test_every_suite_resolves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(Dataset, "sha256", lambda self: "0" * 64)
     monkeypatch.setattr(Dataset, "admit", lambda self: [])
     for name in suite_names():
-        plan = read_suite(find_suite(name))
+        plan = read_suite(find_suite(name), Narrow(seeds=(0,)))
         assert plan.cells
         assert read_plan(plan.write(tmp_path)) == plan
 
