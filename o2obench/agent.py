@@ -184,6 +184,18 @@ class Agent(ABC, Generic[C]):
         """Take a policy over, in an agent that was built without data only to be judged."""
         raise TypeError(f"{type(self).__name__} does not hand its policy out")
 
+    def predict(self, obs: Array, action: Array) -> tuple[Array, Array, Array]:
+        """Return what a learnt model says of (obs, action), each (seeds, n, ...).
+
+        Means and log-variances (seeds, members, n, obs_dim + 1) of change of observation and reward, raw
+        units, and the uncertainty (seeds, n).
+        """
+        raise TypeError(f"{type(self).__name__} has no model")
+
+    def imagine(self, obs: Array, steps: int) -> tuple[Array, Array]:
+        """Return observations and actions (seeds, rows, ...) that the model makes from obs (seeds, n, d)."""
+        raise TypeError(f"{type(self).__name__} has no model")
+
     @abstractmethod
     def observe(self, step: Transitions) -> None:
         """Take in one environment step of every seed (leading axis: seeds)."""

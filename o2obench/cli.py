@@ -348,6 +348,27 @@ def data_collect(
 
 
 @app.command()
+def diagnose(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of finished runs.")],
+    rows: Annotated[int, typer.Option(min=2, help="States and actions in each set.")] = 2000,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the numbers here too.")] = None,
+) -> None:
+    """Compare the models of finished runs with the simulator, on five sets of states and actions."""
+    import json
+
+    from .diagnose import diagnose, table
+    from .files import write_atomically
+    from .launch.screen import console
+    from .registry import algorithm
+
+    algorithm("sac")  # imports torch, which the machine's settings wait for
+    found = [judged for run in runs for judged in diagnose(run, rows)]
+    console().print(table(found))
+    if json_file:
+        write_atomically(json_file, json.dumps([vars(one) for one in found], indent=1) + "\n")
+
+
+@app.command()
 def check(
     name: Annotated[str, typer.Argument(help="A registered algorithm, yours or one of ours.")],
 ) -> None:

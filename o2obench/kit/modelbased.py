@@ -213,8 +213,9 @@ class ModelBased(Agent[C], Generic[C]):
         self.sac.load_networks(state["sac"])
 
     def handover(self) -> State:
-        """Return model and policy, without optimisers, replay or streams."""
-        return {"model": self.model.learned(), "sac": self.judged.networks(), "updates": self.updates}
+        """Return model, policy and collected rows, without optimisers, offline rows or streams."""
+        state = {"model": self.model.learned(), "sac": self.judged.networks(), "updates": self.updates}
+        return {**state, "online": self.replay.online_rows()} if self.replay.online else state
 
     def policy(self) -> State:
         """Return the actor."""
@@ -279,6 +280,34 @@ class ModelBased(Agent[C], Generic[C]):
         entropy = -float(task.act_dim) if config.target_entropy is None else config.target_entropy
         options = SacOptions(config.hidden, config.gamma, config.tau, entropy)
         return Sac(task.seeds, task.obs_dim, task.act_dim, options, task.device)
+
+    @torch.no_grad()
+    def predict(self, obs: Array, action: Array) -> tuple[Array, Array, Array]:
+        """Return the elites' means and log-variances, and the uncertainty."""
+        inputs = [torch.from_numpy(np.ascontiguousarray(x, np.float32)) for x in (obs, action)]
+        standard = self.model.inputs(*(x.to(self.task.device) for x in inputs)).unsqueeze(1)
+        prediction = self.model.predict(standard)
+        elites = self.model.elites[:, :, None, None].expand(-1, -1, *prediction.mean.shape[2:])
+        mean, log_var = (x.gather(1, elites) for x in (prediction.mean, prediction.log_var))
+        return to_array(mean), to_array(log_var), to_array(self.model.uncertainty(prediction))
+
+    @torch.no_grad()
+    def imagine(self, obs: Array, steps: int) -> tuple[Array, Array]:
+        """Roll the model out with the policy as in training; rows after an end are left out (one seed)."""
+        assert self.task.terminal is not None
+        streams, rows = Streams(self.task.seeds, self.task.device), obs.shape[1]
+        now = torch.from_numpy(obs).to(self.task.device)
+        alive, made = torch.ones(obs.shape[:2], dtype=torch.bool, device=now.device), []
+        for _ in range(steps):
+            action = self.judged.act(now, streams.normal("imagined actions", rows, self.task.act_dim))
+            choice = streams.uniform("imagined elites", rows)
+            noise = streams.normal("imagined noise", rows, self.task.obs_dim + 1)
+            following, _, _ = self.model.step(now, action, choice, noise)
+            made.append((now[alive], action[alive]))
+            alive = alive & ~self.task.terminal(now, action, following) & torch.isfinite(following).all(-1)
+            now = following
+        obs_, action_ = (torch.cat(parts)[None] for parts in zip(*made, strict=True))
+        return to_array(obs_), to_array(action_)
 
     # ---- the work -----------------------------------------------------------------------------------
 

@@ -16,6 +16,8 @@ from ..agent import Array, Metrics
 from .ensemble import Prediction
 from .nets import to_array
 
+MOST = 1e12
+"""A larger value is logged as this: a number that is not finite ends a run."""
 FLOOR = 0.5
 """A log-variance within this of its lower bound is at the floor."""
 
@@ -48,7 +50,7 @@ def movement(old: Prediction, new: Prediction, low: Tensor) -> Metrics:
         "shift": shift.mean((1, 2, 3)),
         "at_floor": at_floor.float().mean((1, 2, 3)),
     }
-    return {name: to_array(values) for name, values in found.items()}
+    return {name: to_array(values.clamp(max=MOST)) for name, values in found.items()}
 
 
 def bound(trust: float) -> float:

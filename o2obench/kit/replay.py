@@ -119,12 +119,16 @@ class Replay:
         self.head = (self.head + count) % self.ring_size
         self.fill = (self.fill + count).clamp(max=self.ring_size)
 
+    def online_rows(self) -> np.ndarray:
+        """Return the online rows (seeds, n, width)."""
+        return self._of_each_seed(self.online_base, self.online)
+
     def state_dict(self) -> State:
         """Return everything but the offline rows."""
         filled = int(self.fill.max())
         return {
             "online": self.online,
-            "online_rows": self._of_each_seed(self.online_base, self.online),
+            "online_rows": self.online_rows(),
             "ring_size": self.ring_size,
             "ring_rows": self._of_each_seed(self.ring_base, filled),
             "head": to_array(self.head),

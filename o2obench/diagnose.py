@@ -1,0 +1,169 @@
+"""How wrong a run's model is: its predictions against the simulator, on five sets of states and actions.
+
+``data``: rows of the data set. ``random``: its states with uniformly random actions. ``rollout``: rows that
+the pretrained model made with its policy (DOOF's fake buffer, Table 6). ``online``: rows this run collected.
+``uniform``: states drawn evenly within the data's range, most of which no policy ever meets (Table 2).
+All models of a family are judged on the same rows. DOOF calls the distance total variation; its values
+exceed 1, so it is taken for a prediction error, of which only ratios compare (facts in docs/algorithms.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import checkpoint, dataset
+from .agent import Agent, Array, State, Transitions
+from .dataset.hdf5 import read_simulator
+from .env import find_env
+from .errors import BadInput
+from .execute import build
+from .files import read_json
+from .oracle import truth
+from .run import Run, RunFolder
+from .seeds import generator
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+ROWS = 2000
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A model on one set of rows: L2 error of the mean next observation (raw units) and more.
+
+    ``rmse`` is in units of the data's own changes, averaged over dimensions; ``nll`` is per row, nats, of
+    change and reward; ``rank`` is Spearman's correlation of uncertainty and error.
+    """
+
+    run: str
+    rows: str
+    n: int
+    skipped: int
+    mean: float
+    median: float
+    q95: float
+    max: float
+    squared: float
+    rmse: float
+    nll: float
+    uncertainty: float
+    rank: float
+
+
+@dataclass(frozen=True)
+class _Rows:
+    obs: Array
+    action: Array
+    state: tuple[Array, Array] | None = None
+
+
+def diagnose(folder: Path, count: int = ROWS) -> list[Judged]:
+    """Judge the model of a finished run; raise BadInput when it has none, or no state to look at."""
+    run, agent, state = _load(folder)
+    data = _data(run)
+    results = folder.resolve().parents[len(Path(run.id).parts) - 1]
+    parent = _load(results / run.parent) if run.parent else None
+    scale = (data.next_obs - data.obs).std(axis=0) + 1e-8
+    env, judged = find_env(run.spec["environment"]), []
+    for name, rows in _sets(run, (parent or (run, agent, state))[1], data, state, count):
+        true = truth(env, rows.obs, rows.action, rows.state)
+        if not true.known.any():
+            continue
+        mean, log_var, uncertainty = agent.predict(rows.obs[None], rows.action[None])
+        wanted = np.concatenate([true.next_obs - rows.obs, true.reward[:, None]], axis=1)[true.known]
+        found, spread = mean[0][:, true.known], log_var[0][:, true.known]
+        gap = found.mean(axis=0)[:, :-1] - wanted[:, :-1]
+        error = np.linalg.norm(gap, axis=1)
+        nll = 0.5 * ((found - wanted) ** 2 * np.exp(-spread) + spread + np.log(2 * np.pi)).sum(-1).mean(0)
+        doubt = uncertainty[0][true.known]
+        judged.append(
+            Judged(
+                *(run.id, name, len(error), true.skipped),
+                mean=float(error.mean()),
+                median=float(np.median(error)),
+                q95=float(np.quantile(error, 0.95)),
+                max=float(error.max()),
+                squared=float((error**2).mean()),
+                rmse=float(np.sqrt(((gap / scale) ** 2).mean())),
+                nll=float(nll.mean()),
+                uncertainty=float(doubt.mean()),
+                rank=_spearman(doubt, error),
+            )
+        )
+    return judged
+
+
+def _load(folder: Path) -> tuple[Run, Agent[Any], State]:
+    """Return a finished run, its agent with what it handed over, and that state."""
+    record = read_json(folder / "run.json")
+    if not isinstance(record, dict) or "run" not in record:
+        raise BadInput(f"{folder}: is not a run's folder; give results/DATASET/ALGORITHM/HASH/seed-N")
+    run = Run.from_json(record["run"])
+    run_folder = RunFolder(folder.parent, folder.name)
+    found = checkpoint.load(run_folder.checkpoint) if run_folder.done.exists() else None
+    if found is None:
+        raise BadInput(f"{folder}: is not finished, or its checkpoint was removed; start its suite again")
+    agent, state = build([run], "cpu", with_data=False), found[1]["agent"]
+    if "model" not in state:
+        raise BadInput(f"{folder}: {run.algorithm} has no model to diagnose")
+    agent.warm_start([state])
+    return run, agent, state
+
+
+def _data(run: Run) -> Transitions:
+    if run.spec["data"] is None:
+        raise BadInput(f"{run.id}: {run.algorithm} has no data set to be judged on")
+    return dataset.find(run.dataset).load(run.spec["data"]["sha256"])
+
+
+def _sets(
+    run: Run, before: Agent[Any], data: Transitions, state: State, count: int
+) -> Iterator[tuple[str, _Rows]]:
+    """Yield the sets, the same for all runs that share data and seed; ``before`` is the pretrained agent."""
+    draw = generator(run.seed, "diagnosis")
+    found = dataset.find(run.dataset)
+    simulator = read_simulator(found.file) if found.file and found.file.suffix == ".hdf5" else None
+    some = draw.integers(len(data), size=count)
+    stored = None
+    if simulator is not None and len(simulator[0]) == len(data):
+        stored = (simulator[0][some], simulator[1][some])
+    anywhere = draw.uniform(-1, 1, (count, data.action.shape[1])).astype(np.float32)
+    yield "data", _Rows(data.obs[some], data.action[some], stored)
+    yield "random", _Rows(data.obs[some], anywhere, stored)
+    obs, action = before.imagine(data.obs[draw.integers(len(data), size=count)][None], 5)
+    picked = draw.choice(obs.shape[1], min(count, obs.shape[1]), replace=False)
+    yield "rollout", _Rows(obs[0, picked], action[0, picked])
+    low, high = data.obs.min(axis=0), data.obs.max(axis=0)
+    yield "uniform", _Rows(draw.uniform(low, high, (count, len(low))).astype(np.float32), anywhere)
+    if "online" in state:
+        width, rows = data.obs.shape[1], state["online"][0]
+        chosen = rows[draw.integers(len(rows), size=min(count, len(rows)))]
+        yield "online", _Rows(chosen[:, :width], chosen[:, width : width + data.action.shape[1]])
+
+
+def _spearman(one: Array, other: Array) -> float:
+    """Return the rank correlation of two arrays (n,)."""
+    ranks = [np.argsort(np.argsort(values)).astype(np.float64) for values in (one, other)]
+    if len(one) < 2 or ranks[0].std() == 0:
+        return 0.0
+    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
+
+
+def table(found: Sequence[Judged]) -> Table:
+    """Return what the command prints."""
+    from rich.table import Table
+
+    shown = Table(title="Prediction error against the simulator", title_justify="left")
+    for name in ("run", "rows", "n", "skipped", "mean", "median", "95 %", "max", "rmse", "nll", "u", "rank"):
+        shown.add_column(name, justify="left" if name in ("run", "rows") else "right", overflow="fold")
+    for one in found:
+        numbers = (one.mean, one.median, one.q95, one.max, one.rmse, one.nll, one.uncertainty, one.rank)
+        cells = [f"{number:.3g}" for number in numbers]
+        shown.add_row(one.run, one.rows, f"{one.n:,}", f"{one.skipped:,}", *cells)
+    return shown

@@ -1,0 +1,137 @@
+"""Diagnosis: the simulator gives back the recorded steps, and a model's error is what it is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from o2obench import dataset
+from o2obench import diagnose as diagnosis
+from o2obench.dataset.hdf5 import read_simulator
+from o2obench.diagnose import diagnose
+from o2obench.env import find_env
+from o2obench.errors import BadInput
+from o2obench.execute import execute
+from o2obench.options import Options
+from o2obench.oracle import truth
+from o2obench.pointmass import mixed_data
+
+from .conftest import Command
+from .suites_for_tests import toy_plan
+
+SETS = [
+    "invertedpendulum-replay-v0",
+    *(f"o2o:{task}-medium-replay-v0" for task in ("hopper", "halfcheetah", "walker2d")),
+]
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_the_simulator_repeats_the_recorded_steps(name: str) -> None:
+    found = dataset.find(name)
+    data = found.load()
+    assert found.file is not None
+    stored = read_simulator(found.file)
+    assert stored
+    rows = np.random.default_rng(0).choice(len(data), 400, replace=False)
+    some = data[rows]
+    by_obs = truth(found.env, some.obs, some.action)
+    by_state = truth(found.env, some.obs, some.action, (stored[0][rows], stored[1][rows]))
+    clip = found.env.locomotion.clip if found.env.locomotion else None
+    clipped = (np.abs(stored[1][rows]) >= clip).any(axis=1) if clip else np.zeros(400, bool)
+    assert np.array_equal(by_obs.known, ~clipped), "skipped exactly where a velocity is clipped"
+    assert by_state.skipped == 0
+    if "walker2d" in name or "hopper" in name:
+        assert by_obs.skipped > 0
+    for true, known in ((by_obs, by_obs.known), (by_state, by_state.known)):
+        error = np.abs(true.next_obs - some.next_obs)[known].max(axis=1)
+        assert np.quantile(error, 0.99) < 1e-4
+        assert error.max() < 2e-3, "float32 rows, at contacts"
+        assert np.abs(true.reward - some.reward)[known].max() < 1e-3
+
+
+def test_what_does_not_tell_its_state_is_refused() -> None:
+    spec = find_env("Pendulum-v1")
+    with pytest.raises(BadInput, match="its state cannot be set from an observation"):
+        truth(spec, np.zeros((1, 3), np.float32), np.zeros((1, 1), np.float32))
+    spec = find_env("Reacher-v4")
+    with pytest.raises(BadInput, match="does not hold the simulator's state"):
+        truth(spec, np.zeros((1, 11), np.float32), np.zeros((1, 2), np.float32))
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished MOPO run on the toy data and a DOOF run that starts from it."""
+    folder = tmp_path_factory.mktemp("results")
+    small = {"rollout_rows": 200, "model_passes": 3}
+    doof = {**small, "explorer_updates": 20, "policy_updates": 20, "uncertain_rows": 50}
+    plan = toy_plan("mopo", "doof", seeds=[0], steps=60, reduced={"mopo": small, "doof": doof})
+    for run in plan.runs:
+        execute([run], folder, Options())
+    return folder
+
+
+def runs(results: Path, algorithm: str) -> list[Path]:
+    return sorted((results / "pointmass-mixed-v0" / algorithm).glob("*/seed-*"))
+
+
+def test_runs_of_a_family_are_judged_on_the_same_rows(results: Path) -> None:
+    mopo, doof = (diagnose(runs(results, name)[0], 300) for name in ("mopo", "doof"))
+    assert [one.rows for one in mopo] == ["data", "random", "rollout", "uniform"]
+    assert [one.rows for one in doof] == ["data", "random", "rollout", "uniform", "online"]
+    again = diagnose(runs(results, "doof")[0], 300)
+    assert doof == again
+    for before, after in zip(mopo, doof, strict=False):
+        assert (before.n, before.skipped) == (after.n, after.skipped)
+        assert before.mean != after.mean, "the model was tuned"
+    for one in (*mopo, *doof):
+        assert 0 < one.median <= one.q95 <= one.max
+        assert one.squared >= one.mean**2
+        assert np.isfinite([one.rmse, one.nll, one.uncertainty, one.rank]).all()
+
+
+def test_a_perfect_model_has_no_error(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Perfect:
+        def predict(self, obs: Any, action: Any) -> Any:
+            true = truth(find_env("PointMass-v0"), obs[0], action[0])
+            mean = np.concatenate([true.next_obs - obs[0], true.reward[:, None]], 1) + self.bias
+            return mean[None, None].repeat(5, 1), np.zeros((1, 5, *mean.shape)), np.ones((1, len(mean)))
+
+        def imagine(self, obs: Any, steps: int) -> Any:
+            return obs, np.zeros((*obs.shape[:2], 2), np.float32)
+
+        bias = np.zeros(5)
+
+    load = diagnosis._load
+
+    def loaded(folder: Path) -> Any:
+        run, _, state = load(folder)
+        return run, Perfect(), state
+
+    monkeypatch.setattr(diagnosis, "_load", loaded)
+    folder = runs(results, "mopo")[0]
+    for one in diagnose(folder, 200):
+        assert one.max < 1e-6
+        assert one.nll == pytest.approx(0.5 * 5 * np.log(2 * np.pi), abs=1e-4)
+    Perfect.bias = np.array([0.3, 0.4, 0.0, 0.0, 0.0])
+    scale = (mixed_data().next_obs - mixed_data().obs).std(axis=0)
+    for one in diagnose(folder, 200):
+        assert one.mean == pytest.approx(0.5, abs=1e-5)
+        assert one.squared == pytest.approx(0.25, abs=1e-5)
+        assert one.rmse == pytest.approx(
+            np.sqrt(((np.array([0.3, 0.4, 0, 0]) / scale) ** 2).mean()), rel=1e-3
+        )
+
+
+def test_the_command(o2obench: Command, results: Path, tmp_path: Path) -> None:
+    both = [runs(results, name)[0] for name in ("mopo", "doof")]
+    done = o2obench("diagnose", *both, "--rows", "50", "--json", tmp_path / "a.json")
+    assert done.returncode == 0, done.stderr
+    assert "online" in done.stdout
+    assert len(json.loads((tmp_path / "a.json").read_text())) == 9
+    wrong = o2obench("diagnose", tmp_path)
+    assert wrong.returncode == 2
+    assert "is not a run's folder" in wrong.stderr
