@@ -150,3 +150,30 @@ def test_a_report_before_any_run_is_done_says_so(tmp_path: Path) -> None:
     toy_plan().write(tmp_path / "results")
     [page] = write_report(tmp_path / "results", tmp_path / "out")
     assert "No run of this suite is finished yet." in page.read_text()
+
+
+def test_printed_numbers_stand_beside_ours_only_at_their_budget(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from o2obench.dataset import Dataset
+    from o2obench.report.papers import beside, printed
+    from o2obench.suite import Narrow, find_suite, read_suite
+
+    monkeypatch.setattr(Dataset, "present", True)
+    monkeypatch.setattr(Dataset, "sha256", lambda self: "0" * 64)
+    monkeypatch.setattr(Dataset, "admit", lambda self: [])
+    name = "halfcheetah-medium-v2"
+    table3 = read_suite(find_suite("doof_table3"), Narrow(datasets=(name,)))
+    found = {(row.algorithm, row.stage): row for row in beside(table3, [name])[name]}
+    assert found["DOOF", "offline"].score == "70.5"
+    assert found["DOOF", "off-300k"].score == "92.5"
+    assert found["MOPO", "offline"].deviation == "4.2"
+    assert any(row.doubtful for row in printed())
+    longer = read_suite(find_suite("comou_fig4"), Narrow(datasets=(name,)))
+    assert {row.stage for row in beside(longer, [name])[name]} == {"offline"}, "100,000 steps are not 10,000"
+    small = read_suite(find_suite("doof_table3-small"), Narrow(seeds=(0,)))
+    assert beside(small, ["o2o:hopper-medium-replay-v0", "hopper-medium-replay-v2"]) == {}
+    table3.write(tmp_path / "results")
+    (page,) = write_report(tmp_path / "results", tmp_path / "out")
+    assert "Printed in papers" in page.read_text()
+    assert "DOOF" in (page.parent / "report.md").read_text()

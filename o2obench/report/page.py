@@ -14,8 +14,9 @@ import jinja2
 from ..files import read_json, write_atomically
 from ..plan import Plan
 from ..results import Problem, parts, table
-from ..run import RunFolder
+from ..run import RunFolder, folder_name
 from . import figures
+from .papers import beside
 from .summary import DASH, Line, lines, mean, number
 
 
@@ -34,6 +35,8 @@ def write_page(plan: Plan, results: Path, out: Path) -> Path:
         "groups": [(name, _shown(found, name)) for name in datasets],
         "problems": problems,
         "svg": {name: _inline(out / f"{_curves(name)}.svg") for name in drawn},
+        "curves": {name: _curves(name) for name in drawn},
+        "printed": beside(plan, datasets),
         "references": [plan.scores[name] for name in datasets],
         "facts": facts(plan, results),
         "commands": [plan.command, "o2obench report results/"],
@@ -156,7 +159,7 @@ def _shown(found: list[Line], dataset: str) -> list[dict[str, Any]]:
 
 
 def _curves(dataset: str) -> str:
-    return f"curves-{dataset.replace(':', '-')}"
+    return f"curves-{folder_name(dataset)}"
 
 
 def _inline(file: Path) -> str:
