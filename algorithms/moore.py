@@ -35,7 +35,9 @@ class MooreConfig(OnlineConfig):
     """Options; ``penalty`` and ``horizon`` are MOPO's for the data set."""
 
     sampling: Literal["moore", "uniform", "half", "online"] = "moore"
-    """Decaying priority, or one of the ablation's: all rows alike, half of each source, online rows only."""
+    """Decaying priority, or one of the ablation's: all rows alike, half of each source (each row by a fair
+    coin, where the paper halves each batch), online rows only."""
+    rows: Literal["union"] = "union"
     alpha: Annotated[float, Field(gt=0)] = 1.0
     n_init: Annotated[int, Field(ge=0, multiple_of=5)] = count(0)
     model_pass_steps: Size | None = count(100)
@@ -59,9 +61,12 @@ class Moore(ModelBased[MooreConfig]):
         epoch = 1 + max(0, self.replay.online - 1) // EPOCH
         return 1.0 / (self.config.alpha * epoch)
 
-    def offline_share(self) -> float:
+    def offline_share(self, offline: int, online: int) -> float:
         """Return the share of all priority that offline rows have."""
-        offline, online = self.replay.offline * self.priority(), self.replay.online
         if online and self.config.sampling in ("half", "online"):
             return 0.5 if self.config.sampling == "half" else 0.0
-        return offline / (offline + online)
+        return offline * self.priority() / (offline * self.priority() + online)
+
+    def logged(self) -> dict[str, float]:
+        """Return the priority of an offline row."""
+        return {"rows/priority": self.priority()}

@@ -58,7 +58,7 @@ class Mopo(ModelBased[MopoConfig]):
         actor, critic, alpha = super().rates(update)
         return actor * cosine, critic, alpha
 
-    def offline_share(self) -> float:
+    def offline_share(self, offline: int, online: int) -> float:
         """All real rows are offline rows."""
         return 1.0
 

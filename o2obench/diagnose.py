@@ -2,7 +2,7 @@
 
 ``data``: rows of the data set. ``random``: its states with uniformly random actions. ``rollout``: rows that
 the pretrained model made with its policy (DOOF's fake buffer, Table 6). ``online``: rows this run collected.
-``uniform``: states drawn evenly within the data's range, most of which no policy ever meets (Table 2).
+``uniform``: states drawn evenly within the range of this data set (Table 2, whose recipe is not printed).
 All models of a family are judged on the same rows. DOOF calls the distance total variation; its values
 exceed 1, so it is taken for a prediction error, of which only ratios compare (facts in docs/algorithms.md).
 """
@@ -136,7 +136,9 @@ def _sets(
     anywhere = draw.uniform(-1, 1, (count, data.action.shape[1])).astype(np.float32)
     yield "data", _Rows(data.obs[some], data.action[some], stored)
     yield "random", _Rows(data.obs[some], anywhere, stored)
-    obs, action = before.imagine(data.obs[draw.integers(len(data), size=count)][None], 5)
+    obs, action = before.imagine(
+        data.obs[draw.integers(len(data), size=count)][None], before.config.horizon[3]
+    )
     picked = draw.choice(obs.shape[1], min(count, obs.shape[1]), replace=False)
     yield "rollout", _Rows(obs[0, picked], action[0, picked])
     low, high = data.obs.min(axis=0), data.obs.max(axis=0)

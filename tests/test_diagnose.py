@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -104,6 +105,7 @@ def test_a_perfect_model_has_no_error(results: Path, monkeypatch: pytest.MonkeyP
             return obs, np.zeros((*obs.shape[:2], 2), np.float32)
 
         bias = np.zeros(5)
+        config = SimpleNamespace(horizon=(0, 1, 5, 5))
 
     load = diagnosis._load
 

@@ -365,7 +365,7 @@ def test_t7_rows_come_from_the_sources_of_the_rule() -> None:
         feed(agent, 60)
         index = agent._real_rows("test", 4000)
         share = float((index < agent.replay.offline).float().mean())
-        expected = agent.offline_share()
+        expected = agent.offline_share(agent.replay.offline, agent.replay.online)
         assert abs(share - expected) < 0.03
         assert share >= low
         online = index[index >= agent.replay.offline] - int(agent.replay.online_base)
@@ -759,6 +759,7 @@ def test_naive_on_the_union_is_naive_online_when_there_are_no_offline_rows() -> 
     for rows in ("online", "union"):
         agent = make_agent("naive", rows=rows)
         agent.replay.offline = 0
+        agent.offline_split = agent.offline_split[0][:, :0], agent.offline_split[1][:, :0]
         feed(agent, 30)
         finals.append(agent.sac.actor.flat.clone())
     assert all(torch.equal(a, b) for a, b in zip(*finals, strict=True))

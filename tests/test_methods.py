@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from o2obench import contract, registry
-from o2obench.agent import Agent, Budget, Task, Transitions, stack_steps
+from o2obench.agent import Agent, Budget, Task, Transitions, stack_seeds, stack_steps, take_seed
 from o2obench.env import Interaction, find_env, transition
 from o2obench.errors import BadInput
 from o2obench.kit import ensemble
@@ -97,26 +97,9 @@ def test_moore_with_its_priority_held_at_one_is_the_template_on_the_union(pretra
     same: dict[str, Any] = {"penalty": 0.5, "horizon": (0, 1, 5, 5)}
     union = tuned("naive", pretrained, rows="union", **same)
     assert_same(tuned("moore", pretrained, sampling="uniform", **same), union)
+    assert_same(tuned("moore", pretrained, sampling="moore", alpha=1.0, **same), union)
     with pytest.raises(AssertionError):
         assert_same(tuned("moore", pretrained, alpha=0.5, **same), union)
-
-
-def test_mbpo_is_naive_tuning_from_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Equalised: no hand-over, refitted scaler, alpha's rate, random warm-up of the same length."""
-    mbpo = live(agent("mbpo", data=mixed_data(500)[:0], **SMALL), 60, "warm-up")
-    naive = agent("naive", **{**SMALL, "refit_scaler": True, "alpha_rate": 3e-4})
-    monkeypatch.setattr(type(naive), "explore", random_first(type(naive).explore))
-    assert_same(live(naive, 60), mbpo)
-
-
-def random_first(explore: Callable[[Any, Tensor], Tensor]) -> Callable[[Any, Tensor], Tensor]:
-    def explored(self: Any, obs: Tensor) -> Tensor:
-        if self.replay.online < self.config.n_init:
-            uniform = self.streams.uniform("exploration", *obs.shape[1:-1], self.task.act_dim)
-            return (2.0 * torch.as_tensor(uniform) - 1.0).to(torch.float32)
-        return explore(self, obs)
-
-    return explored
 
 
 # ---- MOORe --------------------------------------------------------------------------------------------
@@ -133,25 +116,29 @@ def moore_at(steps: int, **options: Any) -> Any:
     return made
 
 
+def share(made: Any) -> float:
+    return float(made.offline_share(made.replay.offline, made.replay.online))
+
+
 def test_t9_the_share_of_offline_rows() -> None:
     offline = 500
     for alpha in (0.1, 1.0, 4.0):
         for steps in (1, 250, 1000, 1001, 2500):
             epoch = math.ceil(steps / 1000)
             expected = offline / (offline + alpha * epoch * steps)
-            assert moore_at(steps, alpha=alpha).offline_share() == pytest.approx(expected, abs=1e-12)
+            assert share(moore_at(steps, alpha=alpha)) == pytest.approx(expected, abs=1e-12)
     assert moore_at(0).priority() == moore_at(1000).priority() == 1.0, "t begins at 1, constant in an epoch"
     assert moore_at(1001).priority() == 0.5
-    shares = [moore_at(steps).offline_share() for steps in range(1, 4000, 37)]
+    shares = [share(moore_at(steps)) for steps in range(1, 4000, 37)]
     assert shares == sorted(shares, reverse=True)
-    assert moore_at(1000, alpha=1e-9).offline_share() > 0.999
-    assert moore_at(1000, alpha=1e9).offline_share() < 0.001
-    assert [moore_at(500, sampling=s).offline_share() for s in ("uniform", "half", "online")] == [
+    assert share(moore_at(1000, alpha=1e-9)) > 0.999
+    assert share(moore_at(1000, alpha=1e9)) < 0.001
+    assert [share(moore_at(500, sampling=s)) for s in ("uniform", "half", "online")] == [
         0.5,
         0.5,
         0.0,
     ]
-    assert [moore_at(0, sampling=s).offline_share() for s in ("moore", "half", "online")] == [1.0] * 3
+    assert [share(moore_at(0, sampling=s)) for s in ("moore", "half", "online")] == [1.0] * 3
 
 
 def test_t9_two_levels_are_the_same_law_as_weights_per_row() -> None:
@@ -169,9 +156,12 @@ def test_t9_two_levels_are_the_same_law_as_weights_per_row() -> None:
 def test_t9_held_out_rows_are_weighted_alike(pretrained: Any) -> None:
     made = tuned("moore", pretrained, steps=40, alpha=0.5)
     fit = made._new_fit()
-    assert fit.data.share == made.offline_share()
+    counts = fit.data.offline_train.shape[1], fit.data.online_train.shape[1]
+    assert counts == (480, 32)
+    assert fit.data.share == made.offline_share(*counts), "by the rows that are trained on"
+    assert fit.data.share == pytest.approx(480 * 2 / (480 * 2 + 32))
     offline, online = fit._judge(fit.data.offline_held), fit._judge(fit.data.online_held)
-    share = made.offline_share()
+    share = fit.data.share
     assert torch.allclose(fit.held_out_error(), share * offline + (1 - share) * online)
 
 
@@ -246,10 +236,31 @@ def test_t13_the_best_gaussian_is_the_mixtures(trust: float) -> None:
     loss = comou(old, trust).model_loss(Prediction(mu.expand(shape), log_var.expand(shape)), y, y)
     gradients = torch.autograd.grad(loss.sum(), [mu, log_var])
     assert max(float(gradient.abs()) for gradient in gradients) < 1e-5
-    error, now = 1.0, old_mean
+    now, error = old, m - old_mean
     for _ in range(30):  # refreshed updates close the same share of the gap each time
-        now, error = trust * m + (1 - trust) * now, error * (1 - trust)
-    assert m - now == pytest.approx((m - old_mean) * error)
+        now, error = best_gaussian(now, trust, y), error * (1 - trust)
+        assert m - float(now.mean.mean()) == pytest.approx(error, abs=1e-3)
+    assert float(now.log_var.mean().exp()) == pytest.approx(v, abs=1e-3 + 9 * (1 - trust) ** 30)
+
+
+def best_gaussian(old: Prediction, trust: float, y: Tensor) -> Prediction:
+    """Minimise the loss over one Gaussian (float64, Newton's way)."""
+    start = [old.mean.double().mean(), old.log_var.double().mean()]
+    mu, log_var = (value.clone().requires_grad_() for value in start)
+    old = Prediction(old.mean.double(), old.log_var.double())
+    optimiser = torch.optim.LBFGS(
+        [mu, log_var], max_iter=200, line_search_fn="strong_wolfe", tolerance_grad=1e-12
+    )
+
+    def closure() -> Tensor:
+        optimiser.zero_grad()
+        new = Prediction(mu.expand(y.shape), log_var.expand(y.shape))
+        loss = torch.as_tensor(comou(old, trust).model_loss(new, y.double(), y).sum())
+        mu.grad, log_var.grad = torch.autograd.grad(loss, [mu, log_var])
+        return loss
+
+    optimiser.step(closure)
+    return Prediction(mu.detach().expand(y.shape), log_var.detach().expand(y.shape))
 
 
 def test_t14_sampling_from_the_mixture_gives_the_same_gradient() -> None:
@@ -263,9 +274,13 @@ def test_t14_sampling_from_the_mixture_gives_the_same_gradient() -> None:
             [2 * (mean - targets.mean()) * (-log_var).exp(), 1 - squares.mean() * (-log_var).exp()]
         )
 
-    wanted_mean = torch.tensor(trust * y + (1 - trust) * old_mean)
-    squares = trust * (y - mean) ** 2 + (1 - trust) * ((old_mean - mean) ** 2 + old_std**2)
-    exact, errors = gradient(wanted_mean, squares), []
+    shape = (1, 1, 1, 1)
+    old = Prediction(torch.full(shape, old_mean), torch.full(shape, 2 * math.log(old_std)))
+    here = [value.clone().requires_grad_() for value in (mean, log_var)]
+    loss = comou(old, trust).model_loss(
+        Prediction(*(v.expand(shape) for v in here)), torch.full(shape, y), mean
+    )
+    exact, errors = torch.stack(torch.autograd.grad(loss.sum(), here)), []
     for n in (1_000, 100_000):
         tries = []
         for _ in range(30):
@@ -284,12 +299,12 @@ def test_t15_the_exact_mixture_is_bounded_and_its_gaussian_moves_like_a_logarith
             new = trust * data + (1 - trust) * old
             assert (old * np.log(old / new)).sum() <= bound(trust) + 1e-12
             assert 0.5 * np.abs(old - new).sum() <= trust
-    trust, variance, moved = 0.5, 0.05, []
+    variance, moved = 0.05, []
+    former = Prediction(*torch.zeros(2, 1, 1, 2, 1, dtype=torch.float64).unbind())
     for distance in (5.0, 20.0, 100.0):
-        mean, var = trust * distance, trust * variance + 0.5 + 0.25 * distance**2
-        gaussian = 0.5 * (math.log(var) + (1 + mean**2) / var - 1)
-        naive = 0.5 * (math.log(variance) + (1 + distance**2) / variance - 1)
-        moved.append((gaussian, naive))
+        y = distance + math.sqrt(variance) * torch.tensor([-1.0, 1.0]).view(1, 1, 2, 1)
+        fitted = [best_gaussian(former, trust, y) for trust in (0.5, 1.0)]
+        moved.append([float(kl(former, new).mean()) for new in fitted])
     assert moved[1] == pytest.approx((2.31, 4008), rel=5e-3)
     assert moved[2][0] - moved[1][0] == pytest.approx(math.log(5), abs=0.05), "like log m"
     assert moved[2][1] / moved[1][1] == pytest.approx(25, rel=0.01), "like m^2"
@@ -381,7 +396,7 @@ def equal(one: dict[str, Any], other: dict[str, Any], part: str, of: str = "") -
 
 def test_t17_a_life_of_doof(pretrained: Any) -> None:
     made = doof(pretrained)
-    assert [stage.name for stage in made._life()] == ["explorer", "collect", "dynamics", "policy"]
+    assert [stage.name for stage in made.life()] == ["explorer", "collect", "dynamics", "policy"]
     offline = networks(made)
     made.begin("explorer")
     assert equal(networks(made), offline, "explorer", of="tuned"), "the explorer begins as MOPO's policy"
@@ -414,12 +429,12 @@ def test_t17_a_life_of_doof(pretrained: Any) -> None:
 def test_t17_the_mixes_of_appendix_b(pretrained: Any) -> None:
     made = doof(pretrained)
     online, ring = made.replay.online_base.item(), made.replay.ring_base.item()
-    uncertain = made._uncertain_rows()[0]
-    assert (uncertain.min().item(), uncertain.max().item()) == (online + 60, ring - 1)
+    extra = made.replay.extra_base.item()
+    assert online + 60 == ring < extra == len(made.replay.rows) - 1 - 64
 
     def mix(rows: Tensor) -> tuple[int, int, int, int]:
-        inside = (uncertain.min() <= rows) & (rows < ring)
-        kinds = (rows < 500, (rows >= online) & (rows < online + 60), inside, rows >= ring)
+        made_here = (ring <= rows) & (rows < extra)
+        kinds = (rows < 500, (rows >= online) & (rows < ring), rows >= extra, made_here)
         counts = torch.stack([kind.sum(-1) for kind in kinds], -1).reshape(-1, 4)
         assert (counts == counts[0]).all(), "the same in every batch"
         return tuple(counts[0].tolist())
@@ -446,7 +461,7 @@ def test_t17_the_mixes_of_appendix_b(pretrained: Any) -> None:
 def test_t17_who_gets_the_bonus(pretrained: Any) -> None:
     made = doof(pretrained, ratio=2.0)
     made.begin("explorer")
-    rows = made.replay.take(made._uncertain_rows())
+    rows = made.replay.take(made.replay.extra_base[:, None] + torch.arange(64))
     inputs = made.model.inputs(rows.obs, rows.action).unsqueeze(1)
     bonus = made.model.uncertainty(made.model.predict(inputs))
     obs = made.replay.take(torch.arange(500)[None]).obs[0]
@@ -480,15 +495,23 @@ def test_doof_with_a_negative_bonus_explores_by_mopos_rewards(pretrained: Any) -
 
 
 def test_doof_options_change_its_life(pretrained: Any) -> None:
-    assert [s.name for s in doof(pretrained, ratio=0.0)._life()] == ["collect", "dynamics", "policy"]
-    two = doof(pretrained, rounds=2)._life()
+    assert [s.name for s in doof(pretrained, ratio=0.0).life()] == ["collect", "dynamics", "policy"]
+    cls = registry.algorithm("doof")
+    paper = [(s.name, s.env_steps, s.updates) for s in cls.stages(cls.Config(), Budget(3_000_000, 100_000))]
+    assert paper == [
+        ("explorer", 0, 50_000),
+        ("collect", 10_000, 0),
+        ("dynamics", 0, 0),
+        ("policy", 0, 300_000),
+    ]
+    two = doof(pretrained, rounds=2).life()
     assert [s.name for s in two][4:] == ["explorer 2", "collect 2", "dynamics 2", "policy 2"]
     assert [s.env_steps for s in two] == [0, 30, 0, 0] * 2
     plain = doof(pretrained, ratio=0.0)
     live(plain, 1, "collect")
     assert equal(networks(plain), networks(plain), "explorer", of="tuned"), "MOPO's policy collects"
     control = agent("doof_control", **{k: v for k, v in DOOF.items()})
-    assert [(s.name, s.env_steps) for s in control._life()] == [("policy", 0)]
+    assert [(s.name, s.env_steps) for s in control.life()] == [("policy", 0)]
     control.warm_start([pretrained])
     control.begin("policy")
     done(control, "policy")
@@ -545,7 +568,7 @@ def test_online_refits_on_250_rows_collapse_and_comou_does_not() -> None:
         done(mopo, "model")
         starts = random.uniform(-1, 1, (500, 2))
         starts[:, 0] = -np.abs(starts[:, 0])
-        curves = {}
+        curves, moved = {}, {}
         for name in ("naive", "comou"):
             made, rows = toy_agent(name, seed, data, n_init=0), np.random.default_rng(seed + 100)
             made.model.load_learned(mopo.handover()["model"])
@@ -559,12 +582,14 @@ def test_online_refits_on_250_rows_collapse_and_comou_does_not() -> None:
                     row = transition(s1, a1, -float(np.abs(n1).sum()), n1, (False, False, False))
                     made.replay.append(stack_steps([row]))
                 made.due_fit = True
-                for _ in made._train_model():
-                    pass
+                for metrics in made._train_model():
+                    if not update and metrics:
+                        moved[name] = float(metrics["moved/offline/kl"][0])
                 curves[name].append(toy_score(made, starts))
         falls = {name: -min(np.diff(curve)) for name, curve in curves.items()}
         assert falls["naive"] > 15, (seed, curves)
         assert falls["comou"] < 5, (seed, curves)
+        assert moved["naive"] > 20 * moved["comou"], (seed, moved)
         assert curves["comou"][-1] > curves["naive"][-1] - 5, (seed, curves)
 
 
@@ -588,6 +613,65 @@ def test_every_tuning_logs_how_far_the_model_moved(pretrained: Any) -> None:
             assert logged[f"held_out/{source}/mse"][0] > 0.0
         assert logged["uncertainty/q20"][0] <= logged["uncertainty/q50"][0] <= logged["uncertainty/q80"][0]
         assert logged["rollout/horizon"][0] == 1.0
+
+
+def test_what_the_papers_plot_is_logged(pretrained: Any) -> None:
+    def logged(made: Any, steps: int, *stages: str) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        life = Interaction(find_env(contract.ENV), 0)
+        made.warm_start([pretrained])
+        for stage in stages:
+            made.begin(stage)
+            for metrics in made.work(stage):
+                found |= metrics
+            for _ in range(steps if stage in ("tune", "collect") else 0):
+                step, _ = life.step(made.act(life.obs[None, None], explore=True)[0, 0])
+                made.observe(stack_steps([step]))
+                for metrics in made.work(stage):
+                    found |= metrics
+        return found
+
+    moore = logged(agent("moore", **{**SMALL, "alpha": 4.0}), 25, "tune")
+    assert moore["rows/priority"][0] == 0.25
+    assert 0 < moore["rows/offline"][0] < 1
+    comou = logged(agent("comou", **{**SMALL, "trust": 0.1}), 25, "tune")
+    assert comou["moved/bound"][0] == pytest.approx(-math.log(0.9))
+    seen = logged(agent("doof", **DOOF), 60, "explorer", "collect", "dynamics")
+    for source in ("online", "offline"):
+        assert seen[f"before/{source}/uncertainty_mean"][0] > 0, "of collected rows, by the offline model"
+
+
+def test_a_pack_saved_inside_a_model_training_goes_on(pretrained: Any) -> None:
+    """Cut into seeds and joined again at every yield, also within a fit; alone each seed goes its own way."""
+
+    def made(seeds: tuple[int, ...]) -> Any:
+        cls = registry.algorithm("comou")
+        task = Task(4, 2, 50, seeds, left_the_field, Budget(1000, 60))
+        one = cls(task, cls.Config.model_validate({**SMALL, "model_pass_steps": 30}), mixed_data(500))
+        one.warm_start([pretrained] * len(seeds))
+        return one
+
+    def lived(cut: bool) -> Any:
+        pack, inside = made((0, 1)), 0
+        lives = [Interaction(find_env(contract.ENV), seed) for seed in (0, 1)]
+        for _ in range(25):
+            obs = np.stack([life.obs for life in lives])[:, None]
+            actions = pack.act(obs, explore=True)[:, 0]
+            pack.observe(stack_steps([life.step(a)[0] for life, a in zip(lives, actions, strict=True)]))
+            work = pack.work("tune")
+            while next(work, None) is not None:
+                if cut:
+                    inside += pack.fit is not None
+                    states = [take_seed(pack.state_dict(), i) for i in range(2)]
+                    for i, state in enumerate(states):
+                        made((i,)).load_state_dict(state)
+                    pack = made((0, 1))
+                    pack.load_state_dict(stack_seeds(states))
+                    work = pack.work("tune")
+        assert inside > 0 or not cut
+        return pack
+
+    assert_same(lived(cut=True), lived(cut=False))
 
 
 def test_an_option_can_take_another_algorithms_value() -> None:

@@ -127,6 +127,8 @@ class ModelBased(Agent[C], Generic[C]):
     kit_version: ClassVar[int] = KIT_VERSION
     needs_terminal: ClassVar[bool] = True
     needs_row: ClassVar[bool] = True
+    paired_fit: ClassVar[bool] = False
+    """Whether half of every batch of model training is old and half is new, exactly."""
 
     def __init__(self, task: Task, config: C, data: Transitions) -> None:
         super().__init__(task, config, data)
@@ -144,9 +146,10 @@ class ModelBased(Agent[C], Generic[C]):
             data,
             len(seeds),
             dims,
-            self.online_capacity(),
+            sum(stage.env_steps for stage in self.life()),
             self._ring_size(longest),
             device,
+            self.extra_rows(),
         )
         self.replay.resize_ring(self._ring_size(self.horizon()))
         self.held_place = self._draw_held_places()
@@ -166,11 +169,15 @@ class ModelBased(Agent[C], Generic[C]):
             updates = config.updates_per_step * max(0, steps - max(config.n_init, 1) + 1)
         return (Stage("tune", steps, updates),)
 
-    def offline_share(self) -> float:
-        """Return the probability that a real row is drawn from the offline data."""
+    def offline_share(self, offline: int, online: int) -> float:
+        """Return the probability that a real row is an offline one, where there are so many of each."""
         if isinstance(self.config, OnlineConfig) and self.config.rows == "online":
             return 0.0
-        return self.replay.offline / (self.replay.offline + self.replay.online)
+        return offline / (offline + online)
+
+    def logged(self) -> dict[str, float]:
+        """Return what else is logged at each model training."""
+        return {}
 
     def model_loss(self, prediction: Prediction, y: Tensor, inputs: Tensor) -> Tensor:
         """Return the loss of each seed and member, (seeds, members)."""
@@ -188,6 +195,10 @@ class ModelBased(Agent[C], Generic[C]):
     def starts(self, rows: int) -> Tensor:
         """Return the numbers of the real rows (seeds, rows) from which rollouts branch."""
         return self._real_rows("starts", rows)
+
+    def extra_rows(self) -> int:
+        """Return how many rows of its own the algorithm keeps."""
+        return 0
 
     @property
     def judged(self) -> Sac:
@@ -256,7 +267,7 @@ class ModelBased(Agent[C], Generic[C]):
             "updates": self.updates,
             "due": [self.due_fit, self.due_rollout, self.due_updates],
             "fit": self.fit.state_dict() if self.fit else None,
-            "before": [to_array(tensor) for tensor in self.before] if self.fit else None,
+            "before": {str(i): to_array(tensor) for i, tensor in enumerate(self.before)} if self.fit else {},
         }
 
     def load_state_dict(self, state: State) -> None:
@@ -269,8 +280,8 @@ class ModelBased(Agent[C], Generic[C]):
         self.due_fit, self.due_rollout, self.due_updates = state["due"]
         self.fit = None
         if state["fit"] is not None:
-            for tensor, saved in zip(self.before, state["before"], strict=True):
-                tensor.copy_(torch.from_numpy(saved))
+            for i, tensor in enumerate(self.before):
+                tensor.copy_(torch.from_numpy(state["before"][str(i)]))
             self.fit = self._new_fit()
             self.fit.load_state_dict(state["fit"])
 
@@ -280,6 +291,12 @@ class ModelBased(Agent[C], Generic[C]):
         entropy = -float(task.act_dim) if config.target_entropy is None else config.target_entropy
         options = SacOptions(config.hidden, config.gamma, config.tau, entropy)
         return Sac(task.seeds, task.obs_dim, task.act_dim, options, task.device)
+
+    @torch.no_grad()
+    def uncertainty(self, index: Tensor) -> Tensor:
+        """Return the model's uncertainty at rows (seeds, n), a tile at a time."""
+        tiles = [self._inputs_and_targets(some)[0] for some in index.split(self.tile, 1)]
+        return torch.cat([self.model.uncertainty(self.model.predict(inputs)) for inputs in tiles], 1)
 
     @torch.no_grad()
     def predict(self, obs: Array, action: Array) -> tuple[Array, Array, Array]:
@@ -318,43 +335,48 @@ class ModelBased(Agent[C], Generic[C]):
         assert self.fit is not None
         passes = to_array(self.fit.lasted)
         elite_error = self.fit.best.gather(1, self.model.elites).mean(1)
-        share = np.full(len(self.task.seeds), self.offline_share())
+        said = {"rows/offline": self.fit.data.share, **self.logged()}
+        logged = {name: np.full(len(passes), value) for name, value in said.items()}
+        logged["model/steps"] = passes * self.fit.turns
         tuned = bool(self.fit.tuned)
         self.fit, self.due_fit = None, False
-        metrics = {"model/held_out_mse": to_array(elite_error), "model/passes": passes, "rows/offline": share}
+        metrics = {"model/held_out_mse": to_array(elite_error), "model/passes": passes, **logged}
         yield {**metrics, **(self._moved() if tuned else {}), **self._held_out()}
 
     @torch.no_grad()
     def _moved(self) -> Metrics:
-        """Return how far the training moved the model, on fixed offline rows and on the online rows."""
-        found, probes = dict[str, Array](), dict[str, Tensor]()
-        streams = Streams(self.task.seeds, self.task.device)
-        if self.replay.offline:
-            probes["offline"] = self.replay.offline_index(streams.uniform("offline probe", PROBE))
-        if self.replay.online:
-            probes["online"] = self.replay.online_index(streams.uniform("online probe", PROBE))
-        for source, index in probes.items():
-            batch = self.replay.take(index)
-            new = self.model.predict(self.model.inputs(batch.obs, batch.action).unsqueeze(1))
-            old = self.predict_before(self.model.inputs(batch.obs, batch.action).unsqueeze(1))
-            moved = movement(old, new, self.model.min_log_var)
+        """Return how far the training moved the model, and how it doubted before, on rows of each source."""
+        found, streams = dict[str, Array](), Streams(self.task.seeds, self.task.device)
+        for source in self._sources():
+            index = getattr(self.replay, f"{source}_index")(streams.uniform(f"{source} probe", PROBE))
+            inputs, _ = self._inputs_and_targets(index)
+            before = self.predict_before(inputs)
+            moved = movement(before, self.model.predict(inputs), self.model.min_log_var)
+            doubt = spread(self.model.uncertainty(before))
             found |= {f"moved/{source}/{name}": value for name, value in moved.items()}
+            found |= {f"before/{source}/uncertainty_{name}": value for name, value in doubt.items()}
         return found
 
     @torch.no_grad()
     def _held_out(self) -> Metrics:
         """Return the elites' error and doubled NLL on the held-out rows of both sources."""
-        found, sources = dict[str, Array](), {"offline": self.offline_split[1]}
-        sources["online"] = self._split_online()[1]
-        for source, rows in sources.items():
-            if rows.shape[1]:
-                batch = self.replay.take(rows)
-                inputs = self.model.inputs(batch.obs, batch.action).unsqueeze(1)
-                prediction, y = self.model.predict(inputs), target(batch).unsqueeze(1)
-                for name, measure in (("mse", squared_error), ("nll", nll)):
-                    of_elites = measure(prediction, y, inputs).gather(1, self.model.elites).mean(1)
-                    found[f"held_out/{source}/{name}"] = to_array(of_elites)
+        held, found = (
+            {"offline": self.offline_split[1], "online": self._split_online()[1]},
+            dict[str, Array](),
+        )
+        for source in (source for source in self._sources() if held[source].shape[1]):
+            inputs, y = self._inputs_and_targets(held[source])
+            for name, measure in (("mse", squared_error), ("nll", nll)):
+                each = measure(self.model.predict(inputs), y, inputs)
+                found[f"held_out/{source}/{name}"] = to_array(each.gather(1, self.model.elites).mean(1))
         return found
+
+    def _sources(self) -> list[str]:
+        return [source for source in ("offline", "online") if getattr(self.replay, source)]
+
+    def _inputs_and_targets(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        batch = self.replay.take(index)
+        return self.model.inputs(batch.obs, batch.action).unsqueeze(1), target(batch).unsqueeze(1)
 
     def predict_before(self, inputs: Tensor) -> Prediction:
         """Predict by the model as it was before this training, from inputs standardised for this one."""
@@ -394,7 +416,8 @@ class ModelBased(Agent[C], Generic[C]):
             with timed("rollout"):
                 uncertainty = self._roll_out_tile(rows, horizon)
             self.due_rollout -= rows
-            yield {}
+            if self.due_rollout:
+                yield {}
         lengths = np.full(len(self.task.seeds), float(horizon))
         seen = {f"uncertainty/{name}": values for name, values in spread(uncertainty).items()}
         yield {**seen, "rollout/horizon": lengths, "rollout/penalty": 0.0 * lengths + self.penalty()}
@@ -445,7 +468,7 @@ class ModelBased(Agent[C], Generic[C]):
     def _real_rows(self, purpose: str, *shape: int) -> Tensor:
         """Return real row numbers (seeds, *shape): the source by its share, then a row uniformly."""
         source, row = self.streams.uniform(purpose, 2, *shape).unbind(1)
-        offline = source < self.offline_share()
+        offline = source < self.offline_share(self.replay.offline, self.replay.online)
         return torch.where(offline, self.replay.offline_index(row), self.replay.online_index(row))
 
     # ---- clocks and schedules -----------------------------------------------------------------------
@@ -470,12 +493,9 @@ class ModelBased(Agent[C], Generic[C]):
         calls = max(1, 1000 // config.model_every) if isinstance(config, OnlineConfig) else 1
         return config.rollout_rows * horizon * calls * config.retain
 
-    def online_capacity(self) -> int:
-        """Return how many online rows there is room for."""
-        return self.task.budget.online_steps if self._interacts() else 0
-
-    def _interacts(self) -> bool:
-        return any(stage.env_steps for stage in self.stages(self.config, self.task.budget))
+    def life(self) -> tuple[Stage, ...]:
+        """Return the stages of this run."""
+        return self.stages(self.config, self.task.budget)
 
     # ---- held-out rows ------------------------------------------------------------------------------
 
@@ -510,7 +530,9 @@ class ModelBased(Agent[C], Generic[C]):
         return training + base, held + base
 
     def _new_fit(self) -> Fit:
-        data = FitData(self.offline_share(), *self.offline_split, *self._split_online())
+        offline, online = self.offline_split, self._split_online()
+        share = self.offline_share(offline[0].shape[1], online[0].shape[1])
+        data = FitData(share, *offline, *online, self.paired_fit)
         return Fit(self.model, self.replay, self.streams, data)
 
 

@@ -1,7 +1,8 @@
 """All transitions of an agent in one packed matrix: offline rows, online rows, rows made by the model.
 
 A row is ``obs | action | reward | next_obs | terminated`` in float32. The offline rows come first and
-are shared; behind them each seed has its online rows and its ring of model rows. A batch is one
+are shared; behind them each seed has its online rows, its ring of model rows, and room for rows that an
+algorithm makes itself. A batch is one
 ``index_select`` with row numbers of shape (seeds, ...), whatever mix of sources they point to.
 """
 
@@ -38,13 +39,15 @@ class Replay:
         online_capacity: int,
         ring_capacity: int,
         device: str,
+        extra: int = 0,
     ) -> None:
         self.obs_dim, self.act_dim = dims
         self.seeds, self.offline, self.online = seeds, len(data), 0
         self.online_capacity, self.ring_capacity = online_capacity, ring_capacity
         self.ring_size = ring_capacity
         """How much of the ring is in use; it grows with the horizon."""
-        stride = online_capacity + ring_capacity
+        self.extra = extra
+        stride = online_capacity + ring_capacity + extra
         width = 2 * self.obs_dim + self.act_dim + 2
         self.rows = torch.zeros((self.offline + seeds * stride + 1, width), device=device)
         offline = self.unpack(self.rows[: self.offline])
@@ -53,6 +56,7 @@ class Replay:
         self.nowhere = len(self.rows) - 1
         self.online_base = self.offline + stride * torch.arange(seeds, device=device)
         self.ring_base = self.online_base + online_capacity
+        self.extra_base = self.ring_base + ring_capacity
         self.head = torch.zeros(seeds, dtype=torch.int64, device=device)
         self.fill = torch.zeros(seeds, dtype=torch.int64, device=device)
 
@@ -88,6 +92,15 @@ class Replay:
     def ring_index(self, uniform: Tensor) -> Tensor:
         """Turn numbers in [0, 1) of shape (seeds, ...) to row numbers of that seed's ring."""
         return (uniform * _per_seed(self.fill, uniform)).long() + _per_seed(self.ring_base, uniform)
+
+    def extra_index(self, uniform: Tensor) -> Tensor:
+        """Turn numbers in [0, 1) of shape (seeds, ...) to numbers of the rows that an algorithm made."""
+        return (uniform * self.extra).long() + _per_seed(self.extra_base, uniform)
+
+    def set_extra(self, rows: Tensor) -> None:
+        """Store rows (seeds, extra, width) that an algorithm made."""
+        for start, of_seed in zip(self.extra_base.tolist(), rows, strict=True):
+            self.rows[start : start + self.extra] = of_seed
 
     def append(self, step: Transitions) -> None:
         """Store one environment step of every seed."""
@@ -133,6 +146,7 @@ class Replay:
             "ring_rows": self._of_each_seed(self.ring_base, filled),
             "head": to_array(self.head),
             "fill": to_array(self.fill),
+            "extra": self._of_each_seed(self.extra_base, self.extra),
         }
 
     def load_state_dict(self, state: State) -> None:
@@ -141,6 +155,7 @@ class Replay:
         for base, rows in ((self.online_base, state["online_rows"]), (self.ring_base, state["ring_rows"])):
             for start, of_seed in zip(base.tolist(), rows, strict=True):
                 self.rows[start : start + len(of_seed)] = torch.from_numpy(of_seed)
+        self.set_extra(torch.from_numpy(state["extra"]).to(self.rows))
         self.head.copy_(torch.from_numpy(state["head"]))
         self.fill.copy_(torch.from_numpy(state["fill"]))
 
