@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,6 +62,21 @@ def table(plan: Plan, results: Path) -> tuple[pd.DataFrame, list[Problem]]:
         except _Unusable as error:
             problems.append(Problem(cell.label, cell.dataset, cell.seed, str(error)))
     return pd.DataFrame(rows, columns=list(COLUMNS)), problems
+
+
+def logged(plan: Plan, results: Path, names: Collection[str]) -> pd.DataFrame:
+    """Return what finished tuning runs logged: label, dataset, seed, env_steps, name, value."""
+    import pandas as pd
+
+    rows = []
+    for cell in plan.cells:
+        folder = RunFolder(results, cell.run)
+        if not cell.parent or folder.state() != "done" or not folder.train.exists():
+            continue
+        for row in read_journal(folder.train):
+            clock = (cell.label, cell.dataset, cell.seed, row["env_steps"])
+            rows += [(*clock, name, float(row[name])) for name in names if name in row]
+    return pd.DataFrame(rows, columns=["label", "dataset", "seed", "env_steps", "name", "value"])
 
 
 class _Unusable(Exception):

@@ -19,7 +19,11 @@ from o2obench.errors import BadInput
 from o2obench.execute import execute
 from o2obench.options import Options
 from o2obench.oracle import truth
+from o2obench.plan import read_plan
 from o2obench.pointmass import mixed_data
+from o2obench.report import write_report
+from o2obench.report.figures import KL, LOGGED
+from o2obench.results import logged
 
 from .conftest import Command
 from .suites_for_tests import toy_plan
@@ -69,9 +73,12 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("results")
     small = {"rollout_rows": 200, "model_passes": 3}
     doof = {**small, "explorer_updates": 20, "policy_updates": 20, "uncertain_rows": 50}
-    plan = toy_plan("mopo", "doof", seeds=[0], steps=60, reduced={"mopo": small, "doof": doof})
+    few = {"updates_per_step": 2, "n_init": 20, "model_every": 20}
+    reduced = {"mopo": small, "doof": doof, "comou": {**small, **few}}
+    plan = toy_plan("mopo", "doof", "comou", seeds=[0], steps=60, reduced=reduced)
     for run in plan.runs:
         execute([run], folder, Options())
+    plan.write(folder)
     return folder
 
 
@@ -137,3 +144,17 @@ def test_the_command(o2obench: Command, results: Path, tmp_path: Path) -> None:
     wrong = o2obench("diagnose", tmp_path)
     assert wrong.returncode == 2
     assert "is not a run's folder" in wrong.stderr
+
+
+def test_what_the_agents_logged_is_drawn(results: Path, tmp_path: Path) -> None:
+    plan = read_plan(results / "plans" / "toy.json")
+    rows = logged(plan, results, LOGGED)
+    assert set(rows.label) == {"doof", "comou"}, "what tunes"
+    moved = rows[(rows.label == "comou") & (rows.name == KL)]
+    assert moved.env_steps.tolist() == [20, 40, 60]
+    (page,) = write_report(results, tmp_path / "out")
+    assert "What the agents logged" in page.read_text()
+    assert (page.parent / "diagnostics-pointmass-mixed-v0.png").stat().st_size > 10_000
+    again = write_report(results, tmp_path / "again")[0].parent
+    for file in page.parent.iterdir():
+        assert file.read_bytes() == (again / file.name).read_bytes(), file.name

@@ -62,6 +62,67 @@ def curves(plan: Plan, table: pd.DataFrame, dataset: str, stem: Path) -> None:
         plt.close(figure)
 
 
+KL, DOUBT, SHARE, ERROR = "moved/online/kl", "uncertainty", "rows/offline", "held_out/online/mse"
+LOGGED = (KL, *(f"{DOUBT}/{name}" for name in ("q20", "q50", "q80")), SHARE, ERROR)
+LEAST = 1e-4
+"""What has not moved at all is drawn here on a logarithmic axis."""
+PANELS = {
+    KL: f"KL(old || new), online rows (nats, at least {LEAST:g})",
+    ERROR: "held-out squared error, online rows",
+    f"{DOUBT}/q50": "uncertainty of model rows (20, 50, 80 %)",
+    SHARE: "share of offline rows",
+}
+
+
+def diagnostics(plan: Plan, rows: pd.DataFrame, dataset: str, stem: Path) -> bool:
+    """Write what was logged at each model training as .svg, .pdf and .png; return whether there was any."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    own = rows[rows.dataset == dataset]
+    panels = [name for name in PANELS if own[own.name == name].value.nunique() > 1]
+    if not panels:
+        return False
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(1, len(panels), squeeze=False, figsize=(0.6 + 3.2 * len(panels), 3.3))
+        for axis, name in zip(axes[0], panels, strict=True):
+            for label, colour in colours(plan).items():
+                _logged(axis, own[own.label == label], name, label, colour)
+            axis.set_title(PANELS[name], loc="left", fontsize=8, color="#555555")
+            axis.set_xlabel("environment steps")
+            axis.grid(True, axis="y")
+            if name in (KL, ERROR):
+                axis.set_yscale("log")
+        handles, labels = axes[0][0].get_legend_handles_labels()
+        figure.legend(handles, labels, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+        cut = ", reduced budget" if plan.reduced else ""
+        title = f"{dataset}   (at each model training; line: mean, band: least to greatest seed{cut})"
+        figure.suptitle(title, x=0.01, ha="left", fontsize=10, color="#222222")
+        figure.tight_layout(w_pad=0.8)
+        for kind, extra in (("svg", {"Date": None}), ("pdf", {"CreationDate": None}), ("png", {})):
+            figure.savefig(stem.with_suffix(f".{kind}"), metadata=extra, dpi=160, bbox_inches="tight")
+        plt.close(figure)
+    return True
+
+
+def _logged(axis: Any, rows: pd.DataFrame, name: str, label: str, colour: Any) -> None:
+    """Draw one quantity of one method; of uncertainty the mean quantiles, of all else the range of seeds."""
+    of = {
+        key: part.pivot_table(index="env_steps", columns="seed", values="value")
+        for key, part in rows.groupby("name")
+    }
+    if name not in of:
+        return
+    wide = of[name].clip(lower=LEAST) if name == KL else of[name]
+    low, high = wide.min(axis=1), wide.max(axis=1)
+    if name.startswith(DOUBT):
+        low, high = (of[f"{DOUBT}/{edge}"].mean(axis=1) for edge in ("q20", "q80"))
+    axis.fill_between(wide.index, low, high, color=colour, alpha=0.12, lw=0)
+    axis.plot(wide.index, wide.mean(axis=1), color=colour, label=label, lw=1.4)
+
+
 def _title(plan: Plan, dataset: str, own: pd.DataFrame) -> str:
     counts = own.groupby("label").seed.nunique()
     n = f"n = {counts.min()}" if counts.min() == counts.max() else f"n = {counts.min()} to {counts.max()}"

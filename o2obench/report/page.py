@@ -13,7 +13,7 @@ import jinja2
 
 from ..files import read_json, write_atomically
 from ..plan import Plan
-from ..results import Problem, parts, table
+from ..results import Problem, logged, parts, table
 from ..run import RunFolder, folder_name
 from . import figures
 from .papers import beside
@@ -29,12 +29,16 @@ def write_page(plan: Plan, results: Path, out: Path) -> Path:
     drawn = [name for name in datasets if len(rows[rows.dataset == name])]
     for name in drawn:
         figures.curves(plan, rows, name, out / _curves(name))
+    kept = logged(plan, results, figures.LOGGED)
+    diagnosed = [name for name in drawn if figures.diagnostics(plan, kept, name, out / _diagnostics(name))]
     context = {
         "plan": plan,
         "headline": headline(plan, found, problems),
         "groups": [(name, _shown(found, name)) for name in datasets],
         "problems": problems,
         "svg": {name: _inline(out / f"{_curves(name)}.svg") for name in drawn},
+        "diagnostics": {name: _inline(out / f"{_diagnostics(name)}.svg") for name in diagnosed},
+        "diagnosed": {name: _diagnostics(name) for name in diagnosed},
         "curves": {name: _curves(name) for name in drawn},
         "printed": beside(plan, datasets),
         "references": [plan.scores[name] for name in datasets],
@@ -156,6 +160,10 @@ def _shown(found: list[Line], dataset: str) -> list[dict[str, Any]]:
         for line in found
         if line.dataset == dataset
     ]
+
+
+def _diagnostics(dataset: str) -> str:
+    return f"diagnostics-{folder_name(dataset)}"
 
 
 def _curves(dataset: str) -> str:
