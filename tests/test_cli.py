@@ -94,7 +94,7 @@ def test_dry_run_starts_nothing(tmp_path: Path, o2obench: Command) -> None:
         (("run", "mopo", "hopper-medium-v2"), "hopper_medium-v2.hdf5 is missing; `o2obench data fetch"),
         (("report", "empty"), "empty: no suite was run here (found: none)"),
         (("status", "empty"), "empty: no suite was run here (found: none)"),
-        (("data", "info", "hoper"), "dataset hoper: no reference scores are known"),
+        (("data", "info", "hoper"), "dataset hoper: not known, no reference scores"),
         (("data", "check", "x.hdf5"), "x.hdf5: name the environment with --env"),
         (("check", "nave"), "algorithm nave: not known"),
         (("new", "Bad-Name"), "new Bad-Name: the name must be lower-case letters"),

@@ -189,11 +189,15 @@ def predictions(count: int, generator: int = 0, dtype: torch.dtype = torch.float
     ]
 
 
+@functools.cache
+def _comou(trust: float) -> Any:
+    return agent("comou", **{**SMALL, "trust": trust})
+
+
 def comou(old: Prediction, trust: float) -> Any:
     """Return an agent whose former model predicts ``old``."""
-    made = agent("comou", trust=trust)
-    made.predict_before = lambda inputs: old
-    return made
+    _comou(trust).predict_before = lambda inputs: old
+    return _comou(trust)
 
 
 @pytest.mark.parametrize("trust", [0.02, 0.1, 0.5, 0.9])

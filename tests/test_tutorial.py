@@ -40,7 +40,7 @@ def test_the_tutorial(o2obench: Command, tmp_path: Path) -> None:
         done = o2obench(*arguments, PYTHONPATH=path)
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     page = (tmp_path / "reports" / "my" / "report.md").read_text()
-    for label in ("frozen", "naive, penalised", "cautious 10", "cautious 1000"):
+    for label in ("frozen", "naive", "cautious 10", "cautious 1000"):
         assert label in page
     assert "Nothing: every run of the plan is finished" in page
 
