@@ -80,6 +80,18 @@ def test_a_few_ends_that_are_not_marked_are_taken_for_time_outs(tmp_path: Path) 
     assert data.episode_start[40]
 
 
+def test_an_end_that_is_not_marked_may_join_two_long_episodes(tmp_path: Path) -> None:
+    """The repair comes before episodes are measured: 2,000 steps would be too long for Hopper."""
+    arrays = hopper_arrays(5000)
+    arrays["terminals"][:] = arrays["timeouts"][:] = False
+    arrays["next_observations"][:-1] = arrays["observations"][1:]
+    arrays["next_observations"][999::1000, 2:] += 1.0
+    arrays["next_observations"][-1] = arrays["observations"][-1]
+    arrays["timeouts"][[999, 2999, 3999, 4999]] = True
+    data = load(write(tmp_path / "a.hdf5", arrays))
+    assert np.flatnonzero(data.truncated).tolist() == [999, 1999, 2999, 3999, 4999]
+
+
 def test_minari_and_d4rl_layouts_give_the_same_transitions(tmp_path: Path) -> None:
     flat = load(write(tmp_path / "flat.hdf5", hopper_arrays(600)))
     grouped = load(write_minari(tmp_path / "set-v0", minari_episodes(600)))

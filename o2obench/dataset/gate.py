@@ -264,6 +264,12 @@ def check(columns: Columns, env: EnvSpec, findings: Findings) -> None:
     ):
         _finite(name, values, columns, findings)
     findings.settle()
+    gaps, _ = _gaps(columns)
+    if 0 < len(gaps) <= FEW * len(columns.obs):
+        findings.notes.append(
+            f"{len(gaps):,} {UNMARKED} (next_observations do not go on), taken for time-outs"
+        )
+        mark_ends(columns)
     _actions(columns, env, findings)
     _spread(columns, findings)
     _episodes(columns, env, findings)
@@ -357,10 +363,6 @@ def _successors(columns: Columns, findings: Findings) -> None:
     elif len(gaps) > 0.5 * inside.sum():
         findings.add(
             "next_observations", f"does not follow from observations in {len(gaps):,} rows; other units?"
-        )
-    elif 0 < len(gaps) <= FEW * len(columns.obs):
-        findings.notes.append(
-            f"{len(gaps):,} {UNMARKED} (next_observations do not go on), taken for time-outs"
         )
     elif gaps:
         findings.add(

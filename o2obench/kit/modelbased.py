@@ -360,10 +360,8 @@ class ModelBased(Agent[C], Generic[C]):
     @torch.no_grad()
     def _held_out(self) -> Metrics:
         """Return the elites' error and doubled NLL on the held-out rows of both sources."""
-        held, found = (
-            {"offline": self.offline_split[1], "online": self._split_online()[1]},
-            dict[str, Array](),
-        )
+        held = {"offline": self.offline_split[1], "online": self._split_online()[1]}
+        found = dict[str, Array]()
         for source in (source for source in self._sources() if held[source].shape[1]):
             inputs, y = self._inputs_and_targets(held[source])
             for name, measure in (("mse", squared_error), ("nll", nll)):
