@@ -1,11 +1,13 @@
 """The template of the model-based family: an ensemble, SAC, real rows, model rows, and the order of work.
 
-Its defaults are naive tuning. An algorithm changes what differs, by one of four verbs:
+Its defaults are naive tuning. An algorithm changes what differs, by one of these verbs:
 
 - ``stages``: the order of its life;
 - ``offline_share``: which real rows train the model, start rollouts and stand in SAC's batches;
 - ``model_loss`` (and ``model_error``, which decides early stopping): how the model is trained;
-- ``explore``: how it acts to collect data.
+- ``explore``: how it acts to collect data;
+- ``starts`` and ``penalty``: where rollouts branch, and what their rewards are charged;
+- ``logged``: what else it says of a model training.
 
 The rest is configuration. What the papers leave open and what is decided here stands with each option.
 """
