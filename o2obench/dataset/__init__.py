@@ -198,7 +198,13 @@ def _of_card(name: str, file: Path) -> Dataset:
     """Return a data set that a card beside its file describes: environment, and scores where not known."""
     card_file = file.with_suffix(".json")
     if not file.is_file():
-        raise BadInput(f"dataset {name}: {file} is missing; give the path of an HDF5 file in D4RL's layout")
+        collect = name.startswith("o2o:")
+        remedy = (
+            "`o2obench data collect` makes it"
+            if collect
+            else "give the path of an HDF5 file in D4RL's layout"
+        )
+        raise BadInput(f"dataset {name}: {file} is missing; {remedy}")
     card = read_json(card_file)
     if not isinstance(card, dict) or not isinstance(card.get("environment"), str):
         raise BadInput(
