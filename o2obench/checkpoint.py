@@ -1,10 +1,11 @@
 """Checkpoints: folders that are complete or do not count.
 
-    checkpoint/<number>/state.safetensors    every array of the state
-    checkpoint/<number>/manifest.json        every plain value, and the size and SHA-256 of the arrays
+    checkpoint/<number>-<owner>/state.safetensors    every array of the state
+    checkpoint/<number>-<owner>/manifest.json        every plain value, and the size and SHA-256 of the arrays
 
-The manifest is written last; its rename is the commit. The newest two checkpoints are kept. Nothing
-is ever unpickled.
+The manifest is written last; its rename is the commit. An owner keeps its newest two and leaves alone what
+other owners wrote since it began: a process that was paused, taken over and wakes up again cannot destroy
+its successor's state. Nothing is ever unpickled.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,20 +28,26 @@ from .agent import Array, State
 from .files import read_json, sync_folder, write_atomically
 
 KEEP = 2
-FORMAT = 1
+FORMAT = 2
+"""Format 1 had no hash of the plain values; it is still read."""
 
 
-def save(folder: Path, number: int, state: State) -> None:
-    """Write ``state`` as checkpoint ``number`` and drop all but the newest two."""
-    target = folder / f"{number:08d}"
+def save(folder: Path, number: int, state: State, owner: str = "", since: int = 0) -> Path:
+    """Write ``state`` as checkpoint ``number`` of ``owner`` and return its folder.
+
+    Drops all but the newest two of the owner's own and of those up to ``since``, where it began.
+    """
+    target = folder / (f"{number:08d}-{owner}" if owner else f"{number:08d}")
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     arrays: dict[str, Array] = {}
     values = _take_out_arrays(state, "", arrays)
     write_arrays(target / "state.safetensors", arrays)
     write_manifest(target, values)
-    for old in _numbered(folder)[:-KEEP]:
+    mine = [path for path in numbered(folder) if path.name[9:] == owner or number_of(path) <= since]
+    for old in mine[:-KEEP]:
         shutil.rmtree(old, ignore_errors=True)
+    return target
 
 
 def write_arrays(path: Path, arrays: dict[str, Array]) -> None:
@@ -54,42 +63,76 @@ def write_manifest(target: Path, values: Any) -> None:
     manifest = {
         "format": FORMAT,
         "bytes": file.stat().st_size,
-        "sha256": _sha256(file),
+        "sha256": sha256(file),
+        "values_sha256": _digest(values),
         "values": values,
     }
     write_atomically(target / "manifest.json", json.dumps(manifest))
     sync_folder(target.parent)
 
 
-def load(folder: Path, limit: int | None = None) -> tuple[int, State] | None:
-    """Return the newest whole checkpoint (number, state), or None when there is none.
+def load(
+    folder: Path, limit: int | None = None, usable: Callable[[State], bool] = lambda state: True
+) -> tuple[int, State] | None:
+    """Return the newest whole and usable checkpoint (number, state), or None when there is none.
 
-    A damaged one is set aside as ``<number>.corrupt`` and the one before it is taken. ``limit`` skips
+    A damaged one is set aside as ``<name>.corrupt`` and the one before it is taken. ``limit`` skips
     checkpoints with a higher number.
     """
-    for target in reversed(_numbered(folder)):
-        if limit is not None and int(target.name) > limit:
+    for target in reversed(numbered(folder)):
+        if limit is not None and number_of(target) > limit:
             continue
-        manifest = read_json(target / "manifest.json")
         if not (target / "manifest.json").exists():
             continue  # the writer was killed before the commit
-        file = target / "state.safetensors"
-        with contextlib.suppress(OSError, SafetensorError, KeyError, TypeError):
-            if manifest["format"] == FORMAT and manifest["sha256"] == _sha256(file):
-                return int(target.name), _put_back_arrays(manifest["values"], load_file(file))
-        target.rename(target.with_name(f"{target.name}.corrupt"))
+        state = read(target)
+        if state is None:
+            with contextlib.suppress(OSError):
+                target.rename(target.with_name(f"{target.name}.corrupt"))
+        elif usable(state):
+            return number_of(target), state
     return None
 
 
-def _numbered(folder: Path) -> list[Path]:
+def read(target: Path) -> State | None:
+    """Return the state in a checkpoint's folder, or None when it is damaged."""
+    manifest, file = read_json(target / "manifest.json"), target / "state.safetensors"
+    with contextlib.suppress(OSError, SafetensorError, KeyError, TypeError, ValueError):
+        old = manifest["format"] == 1 and "values_sha256" not in manifest
+        values = old or (
+            manifest["format"] == FORMAT and manifest["values_sha256"] == _digest(manifest["values"])
+        )
+        if values and manifest["bytes"] == file.stat().st_size and manifest["sha256"] == sha256(file):
+            state: State = _put_back_arrays(manifest["values"], load_file(file))
+            return state
+    return None
+
+
+def damaged(folder: Path) -> list[str]:
+    """Return the names of checkpoints that were set aside because they were damaged."""
+    return sorted(path.name for path in folder.glob("*.corrupt"))
+
+
+def numbered(folder: Path) -> list[Path]:
+    """Return the checkpoints' folders, the oldest first, committed or not."""
     if not folder.is_dir():
         return []
-    return sorted(path for path in folder.iterdir() if path.name.isdigit())
+    return sorted(path for path in folder.iterdir() if re.fullmatch(r"\d{8}(-[0-9a-f]+)?", path.name))
 
 
-def _sha256(path: Path) -> str:
+def number_of(target: Path) -> int:
+    """Return the number of a checkpoint's folder."""
+    return int(target.name[:8])
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's content."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _digest(values: Any) -> str:
+    """Return the SHA-256 of plain values, equal before and after they were written as JSON."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def _take_out_arrays(value: Any, place: str, arrays: dict[str, Array]) -> Any:

@@ -106,10 +106,13 @@ def _load(folder: Path) -> tuple[Run, Agent[Any], State]:
         raise BadInput(f"{folder}: is not a run's folder; give results/DATASET/ALGORITHM/HASH/seed-N")
     run = Run.from_json(record["run"])
     run_folder = RunFolder(folder.parent, folder.name)
-    found = checkpoint.load(run_folder.checkpoint) if run_folder.done.exists() else None
-    if found is None:
-        raise BadInput(f"{folder}: is not finished, or its checkpoint was removed; start its suite again")
-    agent, state = build([run], "cpu", with_data=False), found[1]["agent"]
+    last = run_folder.handover()
+    whole = checkpoint.read(last) if last else None
+    if whole is None:
+        raise BadInput(
+            f"{folder}: is not finished, or its checkpoint was removed or damaged; start its suite again"
+        )
+    agent, state = build([run], "cpu", with_data=False), whole["agent"]
     if "model" not in state:
         raise BadInput(f"{folder}: {run.algorithm} has no model to diagnose")
     agent.warm_start([state])

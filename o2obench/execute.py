@@ -44,12 +44,20 @@ def execute(runs: Sequence[Run], results: Path, options: Options) -> None:
         try:
             saved = _saved_state(slots)
             _agent_class(runs[0])
-            for slot in slots:
-                _settle_machine(slot, options, fresh=saved is None)
-                slot.open(saved["lengths"][slot.run.id] if saved else None)
+            records = [_settle_machine(slot, options, fresh=saved is None) for slot in slots]
+            for slot, record in zip(slots, records, strict=True):
+                with slot.fence():
+                    if slot.folder.done.exists():  # by an owner that was thought dead
+                        if len(slots) == 1:
+                            return
+                        raise Uneven
+                    slot.folder.failed.unlink(missing_ok=True)
+                    write_atomically(slot.folder.record, json.dumps(record, indent=1) + "\n")
+                    slot.open(saved["lengths"][slot.run.id] if saved else None)
+                    slot.since = saved["number"] if saved else 0
             if saved and "final" in saved:  # killed between the last checkpoint and DONE
                 for slot in slots:
-                    slot.publish(saved["number"])
+                    slot.finish(saved["number"] + 1, {"agent": saved["agents"][slot.run.id], "final": True})
                 return
             stopwatch.take()  # what a run before this one left
             training = Training(slots, build(runs, options.device), options)
@@ -60,7 +68,7 @@ def execute(runs: Sequence[Run], results: Path, options: Options) -> None:
             raise
         except Exception as error:
             for slot in slots:
-                if slot.alive:
+                if slot.alive and slot.owns():
                     slot.folder.fail(f"{type(error).__name__}: {error}", isinstance(error, Diverged))
             raise
     lost = [f"{slot.run.id}: {slot.reason}" for slot in slots if not slot.alive]
@@ -70,10 +78,10 @@ def execute(runs: Sequence[Run], results: Path, options: Options) -> None:
 
 def _saved_state(slots: Sequence[Slot]) -> State | None:
     """Return the pack's newest common checkpoint, or None; what belongs to one seed stands by run id."""
-    found = [checkpoint.load(slot.folder.checkpoint) for slot in slots]
+    found = [checkpoint.load(slot.folder.checkpoint, usable=slot.holds) for slot in slots]
     numbers = {entry[0] for entry in found if entry}
     if len(numbers) == 2 and None not in found:  # killed between two seeds' checkpoints
-        found = [checkpoint.load(slot.folder.checkpoint, min(numbers)) for slot in slots]
+        found = [checkpoint.load(slot.folder.checkpoint, min(numbers), slot.holds) for slot in slots]
     whole = [entry for entry in found if entry]
     if not whole:
         return None
@@ -85,19 +93,20 @@ def _saved_state(slots: Sequence[Slot]) -> State | None:
         saved[key] = stack_seeds([state.get(key, {}) for state in states])
     for key in ("life", "lengths"):
         saved[key] = {slot.run.id: state.get(key) for slot, state in zip(slots, states, strict=True)}
+    saved["agents"] = {slot.run.id: state["agent"] for slot, state in zip(slots, states, strict=True)}
     return saved
 
 
-def _settle_machine(slot: Slot, options: Options, fresh: bool) -> None:
-    """Write run.json at a run's start; on a resume make this process compute as it did before."""
-    record = read_json(slot.folder.record)
+def _settle_machine(slot: Slot, options: Options, fresh: bool) -> dict[str, Any]:
+    """Make this process compute as the run's start did, and return what run.json has to say."""
+    record: dict[str, Any] | None = read_json(slot.folder.record)
     provenance.prepare(record["compute"]["threads"] if record and not fresh else options.threads)
     if fresh or record is None:
         route = "high" if options.tf32 else slot.route_of_parent(options.device)
         compiled = not options.eager and _updates(slot.run) >= provenance.COMPILE_FROM
         now = provenance.compute(options.device, options.threads, route, compiled, options.evaluation)
         record = {"run": slot.run.to_json(), "identity": slot.run.identity, "compute": now}
-        record |= {"code": provenance.code(), "drift": []}
+        record |= {"code": provenance.code(), "drift": [], "damage": []}
     else:
         then = record["compute"]
         settings = [then[name] for name in ("threads", "matmul", "compiled", "evaluation")]
@@ -109,9 +118,12 @@ def _settle_machine(slot: Slot, options: Options, fresh: bool) -> None:
                 "restore it, or go on with --allow-drift, which marks the run"
             )
         record["drift"] += [change for change in changes if change not in record["drift"]]
+    lost = checkpoint.damaged(slot.folder.checkpoint)
+    if lost:
+        again = "the run began again from zero" if fresh else "an older one was used"
+        record["damage"] = [f"damaged checkpoints were set aside ({', '.join(lost)}); {again}"]
     provenance.apply(now, options.profile)
-    slot.folder.failed.unlink(missing_ok=True)
-    write_atomically(slot.folder.record, json.dumps(record, indent=1) + "\n")
+    return record
 
 
 def _updates(run: Run) -> int:

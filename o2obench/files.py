@@ -32,6 +32,23 @@ def write_atomically(path: Path, content: str | bytes, durable: bool = True) -> 
         sync_folder(path.parent)
 
 
+def write_once(path: Path, content: str) -> bool:
+    """Create ``path`` with this content unless it exists; return whether this call created it.
+
+    Of several processes that try at the same time one wins, also on network file systems.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    write_atomically(temporary, content)
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_folder(path.parent)
+    return True
+
+
 def sync_folder(folder: Path) -> None:
     """Make renames inside ``folder`` durable."""
     handle = os.open(folder, os.O_RDONLY)

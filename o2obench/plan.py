@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from pathlib import Path
 from .agent import Stage
 from .errors import BadInput
 from .files import read_json, write_atomically
-from .run import Run
+from .run import Run, digest
 from .scores import Reference
 
 
@@ -48,7 +49,11 @@ class Plan:
 
     def run(self, run_id: str) -> Run:
         """Return the run of this id; raise KeyError when the plan has none."""
-        return next(run for run in self.runs if run.id == run_id)
+        return self._by_id[run_id]
+
+    @functools.cached_property
+    def _by_id(self) -> dict[str, Run]:
+        return {run.id: run for run in self.runs}
 
     def work(self, run: Run) -> tuple[int, int]:
         """Return the planned (policy updates, environment steps) of a run."""
@@ -71,7 +76,7 @@ class Plan:
             "stages": {group: [vars(stage) for stage in stages] for group, stages in self.stages.items()},
             "scores": {name: vars(scores) for name, scores in self.scores.items()},
         }
-        write_atomically(file, json.dumps(value, indent=1) + "\n")
+        write_atomically(file, json.dumps({"sha256": digest(value), **value}, indent=1) + "\n")
         return file
 
 
@@ -79,6 +84,8 @@ def read_plan(file: Path) -> Plan:
     """Read a plan back; raise BadInput when the file is damaged or was edited."""
     value = read_json(file)
     try:
+        if value.pop("sha256") != digest(value):
+            raise ValueError("its contents were changed")
         return Plan(
             suite=value["suite"],
             title=value["title"],
@@ -91,6 +98,6 @@ def read_plan(file: Path) -> Plan:
             stages={group: tuple(Stage(**stage) for stage in s) for group, s in value["stages"].items()},
             scores={name: Reference(**scores) for name, scores in value["scores"].items()},
         )
-    except (KeyError, TypeError, ValueError) as error:
-        why = str(error) if isinstance(error, ValueError) else "damaged or incomplete"
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        why = str(error) if isinstance(error, ValueError) else "damaged or of an older version"
         raise BadInput(f"{file}: not a plan ({why}); start the suite again to rewrite it") from None

@@ -122,7 +122,7 @@ def _require_whole(folder: RunFolder, run: Run) -> None:
         raise _Unusable(f"{run.algorithm}: {state}{': ' + error if error else ''}")
     done = read_json(folder.done)
     hashes = done.get("sha256", {}) if isinstance(done, dict) else {}
-    for name in ("run.json", "scores.jsonl"):
+    for name in ("run.json", "scores.jsonl", *sorted(hashes.keys() - {"run.json", "scores.jsonl"})):
         try:
             found = hashlib.sha256((folder.path / name).read_bytes()).hexdigest()
         except OSError:

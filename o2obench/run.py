@@ -9,6 +9,7 @@ or the suite that asked. Its hash names the folder::
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .files import read_json, write_atomically
+from .files import read_json, write_atomically, write_once
 
 
 def digest(value: Any) -> str:
@@ -45,7 +46,7 @@ class Run:
     spec: Mapping[str, Any]
     parent: str | None = None
 
-    @property
+    @functools.cached_property
     def group(self) -> str:
         """The hash shared by all seeds of this computation."""
         return digest(self.spec)
@@ -55,7 +56,7 @@ class Run:
         """The full hash, seed included."""
         return digest([self.spec, self.seed])
 
-    @property
+    @functools.cached_property
     def id(self) -> str:
         """The folder's path below the results folder; also the run's name."""
         return f"{folder_name(self.dataset)}/{self.algorithm}/{self.group[:8]}/seed-{self.seed}"
@@ -95,6 +96,7 @@ class RunFolder:
         self.progress = self.path / "progress.json"
         self.checkpoint = self.path / "checkpoint"
         self.lease = self.path / "lease"
+        self.publishing = self.path / "publishing"
         self.done = self.path / "DONE"
         self.failed = self.path / "FAILED"
 
@@ -114,12 +116,26 @@ class RunFolder:
         failure = read_json(self.failed)
         return str(failure.get("error", "")) if isinstance(failure, dict) else ""
 
-    def finish(self) -> None:
-        """Publish the run: DONE holds the hashes of what it vouches for."""
-        files = (self.record, self.scores, self.episodes)
+    def finish(self, checkpoint: str = "") -> bool:
+        """Publish the run unless it is published; return whether this call did.
+
+        DONE holds the SHA-256 of the files that it vouches for, and the name of the last checkpoint.
+        """
+        files = (self.record, self.scores, self.episodes, self.train, self.timings)
         hashes = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files if file.exists()}
         self.failed.unlink(missing_ok=True)
-        write_atomically(self.done, json.dumps({"sha256": hashes}, indent=1) + "\n")
+        return write_once(
+            self.done, json.dumps({"sha256": hashes, "checkpoint": checkpoint}, indent=1) + "\n"
+        )
+
+    def handover(self) -> Path | None:
+        """Return the checkpoint that a finished run vouches for; None where there is none."""
+        done = read_json(self.done)
+        named = done.get("checkpoint") if isinstance(done, dict) else None
+        if named and re.fullmatch(r"[0-9]{8}(-[0-9a-f]+)?", str(named)):
+            return self.checkpoint / str(named)
+        found = sorted(self.checkpoint.glob("[0-9]*[0-9a-f]")) if done and not named else []
+        return found[-1] if found else None
 
     def fail(self, error: str, diverged: bool = False) -> None:
         """Record why the run stopped; a later launch with ``--retry`` removes the record."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import SoftFileLease, Timeout
+from filelock import SoftFileLease, SoftFileLock, Timeout
 
 from . import checkpoint
 from .agent import Array, State
@@ -18,7 +21,18 @@ from .files import read_json, write_atomically
 from .journal import Journal, read_journal
 from .run import Run, RunFolder
 
-LEASE_SECONDS = 60.0
+LEASE_SECONDS = float(os.environ.get("O2OBENCH_LEASE_SECONDS", "60"))
+"""After so many seconds without a sign of life another process may take a run over; equal for all that share
+a results folder."""
+
+
+def lease_on(folder: RunFolder) -> SoftFileLease:
+    """Return the lease of a run, not yet acquired. Who cannot have it at once gets filelock's Timeout.
+
+    An owner that died on this machine is superseded at once, any other after the same object has seen no sign
+    of life for LEASE_SECONDS.
+    """
+    return SoftFileLease(folder.lease, lease_duration=LEASE_SECONDS, timeout=0)
 
 
 class Busy(Exception):
@@ -34,9 +48,24 @@ class Slot:
         self.alive, self.reason = True, ""
         self.shown_at, self.began_at = 0.0, time.monotonic()
         self.folder.path.mkdir(parents=True, exist_ok=True)
-        self.lease = SoftFileLease(self.folder.lease, lease_duration=LEASE_SECONDS, timeout=0)
+        self.lease = lease_on(self.folder)
         try:
             self.lease.acquire()
+        except Timeout:
+            raise Busy(self.folder.id) from None
+        self.owner, self.since = (self.lease.token or "")[:8], 0
+
+    @contextmanager
+    def fence(self) -> Iterator[None]:
+        """Hold what only one owner may do at a time: begin a run, and publish it.
+
+        A lease alone lets two owners overlap when the first was paused longer than LEASE_SECONDS. Inside, the
+        lease is checked again: either the former owner published before the next began, or it stops here.
+        """
+        try:
+            with SoftFileLock(self.folder.publishing, timeout=LEASE_SECONDS):
+                self.own()
+                yield
         except Timeout:
             raise Busy(self.folder.id) from None
 
@@ -101,30 +130,49 @@ class Slot:
         self.shown_at = now
         write_atomically(self.folder.progress, json.dumps({**progress, "time": time.time()}), durable=False)
 
-    def own(self) -> None:
-        """Raise LostLease when another process has taken the run over."""
-        if self.lease.compromise is not None:
-            raise LostLease(f"{self.folder.id}: another process has taken this run over")
+    def owns(self) -> bool:
+        """Tell whether the lease on the disk is this process's; the heartbeat would notice too late."""
+        owner = self.lease.owner
+        if owner is None:  # a contender that looks at a lease moves it aside for an instant
+            time.sleep(0.1)
+            owner = self.lease.owner
+        return owner is not None and owner.token == self.lease.token
 
-    def save(self, number: int, state: State) -> None:
-        """Write a checkpoint; the journals reach the disk before it does."""
+    def own(self) -> None:
+        """Raise LostLease when another process has taken the run over, or its folder is gone."""
+        if not self.owns():
+            gone = not self.folder.path.is_dir()
+            why = "its folder is gone" if gone else "another process has taken this run over"
+            raise LostLease(f"{self.folder.path}: {why}")
+
+    def save(self, number: int, state: State) -> Path:
+        """Write a checkpoint and return its folder; the journals reach the disk before it does."""
         self.own()
         for journal in (self.scores, self.episodes, self.train):
             journal.sync()
-        checkpoint.save(self.folder.checkpoint, number, {**state, "lengths": self.lengths()})
+        whole = {**state, "lengths": self.lengths()}
+        return checkpoint.save(self.folder.checkpoint, number, whole, self.owner, self.since)
+
+    def holds(self, state: State) -> bool:
+        """Tell whether the journals still hold all that a checkpoint knows of them."""
+        return all(
+            length <= (file.stat().st_size if file.exists() else 0)
+            for name, length in state["lengths"].items()
+            for file in [getattr(self.folder, name)]
+        )
 
     def finish(self, number: int, state: State) -> None:
         """Write the last state and publish the run."""
-        self.save(number, state)
-        self.publish(number)
+        self.publish(self.save(number, state))
 
-    def publish(self, number: int) -> None:
-        """Keep only the last checkpoint and write DONE."""
+    def publish(self, last: Path) -> None:
+        """Write DONE, and keep only the last checkpoint."""
+        with self.fence():
+            if not self.folder.finish(last.name):
+                raise LostLease(f"{self.folder.path}: another process has published this run")
         for folder in self.folder.checkpoint.iterdir():
-            if folder.name != f"{number:08d}":
-                shutil.rmtree(folder)
-        self.own()
-        self.folder.finish()
+            if folder != last:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def check_start(self) -> None:
         """Assert that a tuning run starts exactly where its pretraining run ended.
@@ -155,10 +203,16 @@ class Slot:
     def handover(self) -> State:
         """Return the state that the parent run left behind; raise RunFailed when there is none."""
         assert self.parent is not None
-        found = checkpoint.load(self.parent.checkpoint) if self.parent.done.exists() else None
-        if found is None:
+        if not self.parent.done.exists():
             raise RunFailed(f"the pretraining run {self.parent.id} is not finished")
-        agent: State = found[1]["agent"]
+        last = self.parent.handover()
+        state = checkpoint.read(last) if last else None
+        if state is None:
+            raise RunFailed(
+                f"the last state of the pretraining run {self.parent.path} is missing or damaged; "
+                "remove that folder, and the suite computes it again"
+            )
+        agent: State = state["agent"]
         return agent
 
     def close(self) -> None:

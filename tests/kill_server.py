@@ -67,7 +67,7 @@ def places(
         "evaluation": kill_at_call(evaluate.Arena, "_wave", 2 if interacts else 1),
         "before the arrays of a checkpoint": kill_at_call(checkpoint, "write_arrays", 2),
         "between the parts of a checkpoint": kill_at_call(checkpoint, "write_manifest", 2),
-        "after a checkpoint": kill_at_call(checkpoint, "_numbered", 3),
+        "after a checkpoint": kill_at_call(checkpoint, "numbered", 3),
     }
     if interacts:
         found["mid-episode"] = kill_at_call(Interaction, "step", 12)
