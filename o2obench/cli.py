@@ -17,7 +17,7 @@ from typing import Annotated
 
 import typer
 
-from .errors import BadInput, Interrupted, RunFailed
+from .errors import BadInput, Interrupted, LostLease, RunFailed
 
 app = typer.Typer(
     name="o2obench",
@@ -42,6 +42,9 @@ Tf32 = Annotated[bool, typer.Option("--tf32", help="Faster, coarser products on 
 Evaluation = Annotated[
     str, typer.Option(help="Judge policies here or apart, in a process of its own (the rule on GPUs).")
 ]
+Gpus = Annotated[str, typer.Option(help="GPUs to use with --device cuda: all, or 0,1,3.")]
+Pack = Annotated[str, typer.Option(help="Seeds trained side by side in a process: auto, or a number.")]
+Sbatch = Annotated[list[str] | None, typer.Option(help="SLURM: one more sbatch option, key=value.")]
 Defaults = Annotated[bool, typer.Option("--defaults", help="Accept data sets without a row of options.")]
 
 
@@ -60,7 +63,12 @@ def suite(
     name: Annotated[str, typer.Argument(help="A suite's name (see `o2obench list`) or a YAML file.")],
     results: Results = Path("results"),
     out: Annotated[Path, typer.Option(help="Where the report goes.")] = Path("reports"),
-    jobs: Annotated[int, typer.Option(min=0, help="Runs at once; 0: one per CPU core.")] = 0,
+    launcher: Annotated[
+        str, typer.Option(help="local, slurm, slurm_gpu, or a YAML file: how runs are launched.")
+    ] = "local",
+    jobs: Annotated[
+        int | None, typer.Option(min=0, help="Runs at once on this machine; 0: one per CPU core.")
+    ] = None,
     seeds: Annotated[str, typer.Option(help="Seeds instead of the suite's: 5, 0,3,4 or 5-9.")] = "",
     datasets: Annotated[str, typer.Option(help="Only these data sets, separated by commas.")] = "",
     algorithms: Annotated[str, typer.Option(help="Only these algorithms, separated by commas.")] = "",
@@ -68,7 +76,24 @@ def suite(
     device: Device = "cpu",
     threads: Threads = 1,
     checkpoint_seconds: Checkpoints = 60.0,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and its cost only.")] = False,
+    gpus: Gpus | None = None,
+    per_gpu: Annotated[int | None, typer.Option(min=1, help="Processes that share a GPU.")] = None,
+    pack: Pack | None = None,
+    stall_minutes: Annotated[
+        float | None, typer.Option(min=0, help="Kill and resume a run that stands still so long; 0: never.")
+    ] = None,
+    partition: Annotated[str | None, typer.Option(help="SLURM: the partition.")] = None,
+    account: Annotated[str | None, typer.Option(help="SLURM: the account.")] = None,
+    constraint: Annotated[str | None, typer.Option(help="SLURM: features of a node.")] = None,
+    gpus_per_task: Annotated[int | None, typer.Option(min=0, help="SLURM: GPUs of an element.")] = None,
+    time: Annotated[str | None, typer.Option(help="SLURM: minutes, H:MM:SS or D-HH:MM:SS.")] = None,
+    memory_gb: Annotated[float | None, typer.Option(help="SLURM: memory of an element.")] = None,
+    parallel: Annotated[int | None, typer.Option(min=1, help="SLURM: elements at work at once.")] = None,
+    sbatch: Sbatch = None,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="SLURM: submit, and do not wait.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan, its cost and, for SLURM, the scripts only.")
+    ] = False,
     no_report: Annotated[bool, typer.Option("--no-report", help="Do not write the report.")] = False,
     allow_drift: Drift = False,
     eager: Eager = False,
@@ -77,30 +102,40 @@ def suite(
     defaults: Defaults = False,
 ) -> None:
     """Run a grid (algorithms x data sets x seeds), resume what is unfinished, write the report."""
-    from .launch.local import launch
-    from .launch.screen import dry_run_table, screen, summary
+    from . import launch
+    from .launch.profile import read_profile
+    from .launch.screen import dry_run_table, summary
     from .options import Options
     from .suite import Narrow, find_suite, read_suite
 
+    flags = {
+        **{"jobs": jobs, "gpus": _listed(gpus), "per_gpu": per_gpu, "pack": _pack(pack)},
+        **{"stall_minutes": stall_minutes, "partition": partition, "account": account},
+        **{"constraint": constraint, "gpus_per_task": gpus_per_task, "time": _minutes(time)},
+        **{"memory_gb": memory_gb, "parallel": parallel, "sbatch": _pairs(sbatch)},
+    }
+    profile = read_profile(launcher, flags)
+    options = Options(device, threads, checkpoint_seconds, allow_drift, eager, tf32, evaluation)
     narrow = Narrow(_seeds(seeds), _names(datasets), _names(algorithms), data, defaults)
     plan = read_suite(find_suite(name), narrow)
-    jobs = jobs or max(1, (os.cpu_count() or 1) // threads)
+    way = launch.Launch(plan, results, profile, options)
     if dry_run:
-        dry_run_table(plan, results, jobs)
+        dry_run_table(plan, results, way.at_once)
+        for script in way.scripts():
+            print(f"\n{script}")
         return
     for folder in (results, out):
         _usable(folder)
-    plan_file = plan.write(results)
-    options = Options(device, threads, checkpoint_seconds, allow_drift, eager, tf32, evaluation)
-    with screen(plan, results, jobs) as show:
-        outcome = launch(plan, plan_file, results, jobs, options, show)
+    outcome = way.go(wait=not no_wait)
+    if outcome is None:
+        return
     print(summary(plan, results, outcome))
     if outcome.interrupted:
         print("Interrupted; the same command goes on from here.")
         raise typer.Exit(130)
     if not no_report:
         _report(results, out, plan.suite)
-    if outcome.failed or outcome.blocked:
+    if outcome.failed or outcome.blocked or outcome.stopped:
         raise typer.Exit(1)
 
 
@@ -158,7 +193,7 @@ def work(
 ) -> None:
     """Compute runs of a plan; several ids are a pack of seeds that train side by side."""
     from .execute import Busy, Uneven, execute
-    from .launch.local import BUSY, INTERRUPTED
+    from .launch.worker import BUSY, INTERRUPTED
     from .options import Options
     from .plan import read_plan
 
@@ -173,6 +208,9 @@ def work(
             for one in runs:
                 execute([one], results, options)
     except Busy:
+        raise typer.Exit(BUSY) from None
+    except LostLease as error:
+        print(error)
         raise typer.Exit(BUSY) from None
     except Interrupted:
         raise typer.Exit(INTERRUPTED) from None
@@ -451,6 +489,28 @@ def _seeds(text: str) -> tuple[int, ...] | None:
     if not chosen or min(chosen) < 0:
         raise BadInput(f"--seeds {text}: expected a number of seeds, a list like 0,3,4 or a range like 5-9")
     return chosen
+
+
+def _listed(gpus: str | None) -> str | list[str] | None:
+    return gpus if gpus in (None, "all") else [part.strip() for part in str(gpus).split(",")]
+
+
+def _pack(text: str | None) -> str | int | None:
+    if text is None or not text.isdigit():
+        return text
+    return int(text)
+
+
+def _minutes(time: str | None) -> str | int | None:
+    return int(time) if time and time.isdigit() else time
+
+
+def _pairs(sbatch: list[str] | None) -> dict[str, str | bool] | None:
+    """Read ``key=value`` pairs; a name alone is a switch."""
+    if sbatch is None:
+        return None
+    parted = (text.removeprefix("--").partition("=") for text in sbatch)
+    return {name: value if sign else True for name, sign, value in parted}
 
 
 class _Stop:

@@ -1,1 +1,81 @@
-"""Launching: one process per run, on this machine (later also through SLURM)."""
+"""Launching a plan: on this machine or through SLURM, by the same few steps."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ..errors import BadInput
+from ..options import Options
+from ..plan import Plan
+from . import ledger
+from .pool import Crew, Outcome, Pool, visible_gpus
+from .profile import Local, Slurm
+from .screen import screen
+from .slurm import Cluster
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A plan, where its results go, and how it is launched."""
+
+    plan: Plan
+    results: Path
+    profile: Local | Slurm
+    options: Options
+
+    @property
+    def at_once(self) -> int:
+        """How many processes are at work at the same time, for forecasts."""
+        if isinstance(self.profile, Slurm):
+            return self.profile.parallel * self.profile.runs_per_task
+        return len(self._crew(self.profile).places()) or 1
+
+    def scripts(self) -> Iterator[str]:
+        """Yield the sbatch scripts that would be submitted; none on this machine."""
+        if isinstance(self.profile, Slurm):
+            yield from self._cluster(self.profile, Path("plan.json")).scripts()
+
+    def go(self, wait: bool = True) -> Outcome | None:
+        """Compute what is not done and return what happened; None where it was submitted only."""
+        if isinstance(self.profile, Slurm):
+            return self._submit(self.profile, wait)
+        crew, plan_file = self._crew(self.profile), self.plan.write(self.results)
+        options = replace(self.options, device="cuda") if crew.gpus else self.options
+        pool = Pool(self.plan, plan_file, self.results, crew, options)
+        with (
+            ledger.announced(self.results, self.plan.suite),
+            screen(self.plan, self.results, self.at_once) as show,
+        ):
+            return pool.launch(show)
+
+    def _submit(self, profile: Slurm, wait: bool) -> Outcome | None:
+        cluster = self._cluster(profile, self.plan.write(self.results))
+        count = cluster.submit()
+        print(f"{self.plan.suite}: {count} elements submitted; `o2obench cancel {self.results}` ends them")
+        if not wait:
+            return None
+        try:
+            with screen(self.plan, self.results, self.at_once) as show:
+                return cluster.watch(show)
+        except KeyboardInterrupt:
+            print("No longer watching; the jobs go on, and the same command watches again.")
+            raise
+
+    def _cluster(self, profile: Slurm, plan_file: Path) -> Cluster:
+        return Cluster(self.plan, plan_file, self.results, profile, self.options)
+
+    def _crew(self, profile: Local) -> Crew:
+        gpus: tuple[str, ...] = ()
+        if self.options.device.startswith("cuda"):
+            named = self.options.device.removeprefix("cuda").removeprefix(":")
+            gpus = visible_gpus() if profile.gpus == "all" else tuple(profile.gpus)
+            gpus = (named,) if named else gpus
+            if not gpus:
+                raise BadInput("--device cuda: no GPU was found here; name them with --gpus 0,1")
+        most = len(gpus) * profile.per_gpu if gpus else os.cpu_count() or 1
+        jobs = profile.jobs or (most if gpus else max(1, most // self.options.threads))
+        pack = 0 if profile.pack == "auto" else profile.pack
+        return Crew(jobs, gpus, profile.per_gpu, pack, profile.stall_minutes)

@@ -20,7 +20,7 @@ from ..plan import Plan
 from ..results import parts, rate, seconds
 from ..run import Run, RunFolder
 from ..status import PRIOR_RATE, RunStatus, board, clock, headline, status, time_left
-from .local import Outcome
+from .pool import Outcome
 
 PLAIN_EVERY = 15.0
 
@@ -124,7 +124,9 @@ def summary(plan: Plan, results: Path, outcome: Outcome) -> str:
     for run_id in outcome.failed:
         folder = RunFolder(results, run_id)
         lines.append(f"  failed: {folder.id}: {folder.failure()} (see {folder.log})")
-    lines += [f"  not started: {run_id}: its pretraining run failed" for run_id in outcome.blocked]
+    lines += [f"  not started: {run_id}: its pretraining run is not done" for run_id in outcome.blocked]
+    if outcome.stopped and not outcome.interrupted:
+        lines += [f"  saved and stopped from outside: {run_id}" for run_id in outcome.stopped]
     return "\n".join(lines)
 
 

@@ -1,0 +1,125 @@
+"""Profiles: how a suite is launched, as a YAML file in ``profiles/`` or of the user's own."""
+
+from __future__ import annotations
+
+import re
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from ..config import Located, merge, nearest, read_yaml, validate
+from ..errors import BadInput
+
+Amount = Annotated[int, Field(ge=0)]
+Word = Annotated[str, Field(pattern=r"^[^\s'\"`$\\;&|<>]+$")]
+"""What stands in an sbatch line: no blank, no quote, nothing that a shell would read."""
+
+
+class Workers(BaseModel):
+    """What a process pool is told, on this machine and inside a SLURM job."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    pack: Annotated[Literal["auto"] | Annotated[int, Field(ge=1)], Field(union_mode="left_to_right")] = "auto"
+    """Seeds trained side by side in a process; auto: all on a GPU, one on a CPU."""
+    per_gpu: Annotated[int, Field(ge=1)] = 1
+    """Processes that share a GPU."""
+    stall_minutes: Annotated[float, Field(ge=0)] = 30.0
+    """A worker without progress for so long is killed, and its run goes on from its checkpoint; 0: never."""
+
+
+class Local(Workers):
+    """Processes on this machine."""
+
+    launcher: Literal["local"]
+    jobs: Amount = 0
+    """Runs at once; 0: one per CPU core, or as many as GPUs allow."""
+    gpus: Literal["all"] | list[str] = "all"
+
+
+class Slurm(Workers):
+    """Array jobs, submitted through submitit."""
+
+    launcher: Literal["slurm"]
+    partition: Word | None = None
+    account: Word | None = None
+    qos: Word | None = None
+    constraint: Word | None = None
+    time: str | int = "24:00:00"
+    """Of one element: minutes, H:MM:SS or D-HH:MM:SS."""
+    memory_gb: Annotated[float, Field(gt=0)] | None = None
+    cpus_per_task: Amount = 0
+    """0: as many as the processes of an element have threads."""
+    gpus_per_task: Amount = 0
+    runs_per_task: Annotated[int, Field(ge=1)] = 1
+    """Runs (or packs) that an element computes at once."""
+    parallel: Annotated[int, Field(ge=1)] = 256
+    """Elements at work at once, at most."""
+    array: Amount = 0
+    """Elements in an array; 0: what the site allows."""
+    signal_seconds: Annotated[int, Field(ge=30)] = 120
+    """So long before its time limit an element is told to save and be queued again."""
+    setup: list[str] = []
+    """Shell lines before the job's command, such as module load."""
+    sbatch: dict[Word, Word | int | bool] = {}
+    """More sbatch options: name and value, or true for one without."""
+    folder: str = "~/.o2obench/slurm"
+    """Where submitit keeps its files: shared by all nodes, outside the results, for the owner's eyes only."""
+    poll_seconds: Annotated[float, Field(gt=0)] = 15.0
+
+    @field_validator("time")
+    @classmethod
+    def _readable(cls, value: str | int) -> str | int:
+        minutes(value)
+        return value
+
+
+def minutes(time: str | int) -> int:
+    """Return a time limit in whole minutes, rounded up: minutes, H:MM:SS or D-HH:MM:SS.
+
+    Raises ValueError for anything else.
+    """
+    if isinstance(time, int):
+        total = time * 60
+    elif found := re.fullmatch(r"(?:(\d+)-)?(\d+):(\d\d):(\d\d)", time):
+        days, hours, mins, seconds = (int(part or 0) for part in found.groups())
+        total = ((days * 24 + hours) * 60 + mins) * 60 + seconds
+    else:
+        raise ValueError("expected minutes, H:MM:SS or D-HH:MM:SS")
+    if total < 60:
+        raise ValueError("at least one minute is needed")
+    return -(-total // 60)
+
+
+def names() -> list[str]:
+    """Return the names of the profiles that come with the package."""
+    files = (file.name for file in resources.files("o2obench.launch").joinpath("profiles").iterdir())
+    return sorted(name.removesuffix(".yaml") for name in files if name.endswith(".yaml"))
+
+
+def read_profile(name: str, flags: dict[str, Any]) -> Local | Slurm:
+    """Read a profile by name or path, with the command line's values over it (None: not given).
+
+    Raises BadInput naming file, line and key, or the flag.
+    """
+    if name.endswith((".yaml", ".yml")):
+        if not Path(name).is_file():
+            raise BadInput(f"--launcher {name}: no such file; give a path, or one of {', '.join(names())}")
+        source = read_yaml(Path(name))
+    elif name in names():
+        source = read_yaml(Path(str(resources.files("o2obench.launch").joinpath(f"profiles/{name}.yaml"))))
+    else:
+        raise BadInput(f"--launcher {name}: not known; {nearest(name, names())}")
+    kind = source.value.get("launcher") if isinstance(source.value, dict) else None
+    if kind not in ("local", "slurm"):
+        raise BadInput(f"{source.at(('launcher',)) or name}: launcher: has to be local or slurm")
+    model: type[Local] | type[Slurm] = Local if kind == "local" else Slurm
+    given = {key: value for key, value in flags.items() if value is not None}
+    strange = given.keys() - model.model_fields.keys()
+    if strange:
+        flag = min(strange).replace("_", "-")
+        raise BadInput(f"--{flag}: means nothing to the launcher {name}, which is {kind}; leave it out")
+    whole = merge(source, Located(given, {(key,): f"--{key.replace('_', '-')}" for key in given}))
+    return validate(Local, whole) if kind == "local" else validate(Slurm, whole)

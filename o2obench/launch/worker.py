@@ -1,0 +1,133 @@
+"""A worker: a process that computes a run, or a pack of seeds, and dies with the one that started it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from filelock import SoftFileLease, Timeout
+
+from ..options import Options
+from ..run import Run, RunFolder
+from ..slot import lease_on
+
+DONE, FAILED, BAD_INPUT, BUSY, INTERRUPTED = 0, 1, 2, 3, 130
+"""Exit codes of a worker."""
+
+
+class Worker:
+    """A process at work on ``runs``; what it prints is appended to the first run's log.txt.
+
+    It stops when its standard input closes, that is, when this process is gone.
+    """
+
+    def __init__(
+        self,
+        runs: Sequence[Run],
+        plan_file: Path,
+        results: Path,
+        options: Options,
+        place: Mapping[str, str],
+    ) -> None:
+        self.runs, self.place, self.stalled = tuple(runs), place, False
+        self.folders = [RunFolder(results, run.id) for run in runs]
+        for folder in self.folders:
+            folder.path.mkdir(parents=True, exist_ok=True)
+        ids = [run.id for run in runs]
+        command = [sys.executable, "-m", "o2obench", "work", str(plan_file), *ids, "--results", str(results)]
+        names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+        threads = dict.fromkeys(names, str(options.threads))
+        with open(self.folders[0].log, "ab") as log:
+            self.process = subprocess.Popen(
+                command + options.flags(),
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "PYTHONSAFEPATH": "1", **threads, **place},
+                start_new_session=True,
+            )
+        self._seen, self._since = self._signs_of_life(), time.monotonic()
+
+    def still_for(self) -> float:
+        """Return the seconds since its training loop last showed progress."""
+        now = self._signs_of_life()
+        if now != self._seen:
+            self._seen, self._since = now, time.monotonic()
+        return time.monotonic() - self._since
+
+    def _signs_of_life(self) -> list[int]:
+        found = []
+        for folder in self.folders:
+            with contextlib.suppress(OSError):
+                found.append(folder.progress.stat().st_mtime_ns)
+        return found
+
+    def ask(self) -> None:
+        """Ask it to save its state and to end."""
+        with contextlib.suppress(ProcessLookupError):
+            self.process.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it and all that it started, at once."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+
+
+def stop(workers: Sequence[Worker], seconds: float) -> None:
+    """Ask workers to save and end, kill those that take longer than ``seconds``, and wait for all."""
+    for worker in workers:
+        worker.ask()
+    deadline = time.monotonic() + seconds
+    for worker in workers:
+        try:
+            worker.process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            worker.kill()
+            worker.process.wait()
+
+
+def is_free(lease: SoftFileLease) -> bool:
+    """Tell whether nobody holds a run: try its lease, and give it back.
+
+    The same object, asked again and again, notices when an owner elsewhere has shown no sign of life.
+    """
+    with contextlib.suppress(Timeout):
+        lease.acquire()
+        lease.release()
+        return True
+    return False
+
+
+def record_death(folder: RunFolder, code: int, stalled: bool) -> bool:
+    """Write FAILED for a worker that died without a word; return False where another owner has the run."""
+    lease = lease_on(folder)
+    try:
+        lease.acquire()
+    except Timeout:
+        return False
+    try:
+        if not folder.failed.exists() and not folder.done.exists():
+            folder.fail(f"the process {how_it_ended(code, stalled)}{_last_words(folder)}")
+    finally:
+        lease.release()
+    return True
+
+
+def how_it_ended(code: int, stalled: bool) -> str:
+    """Say how a process ended."""
+    if stalled:
+        return "made no progress and was killed"
+    return f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+
+
+def _last_words(folder: RunFolder) -> str:
+    with contextlib.suppress(OSError):
+        lines = folder.log.read_text(errors="replace").strip().splitlines()
+        return f"; its last words: {lines[-1]}" if lines else ""
+    return ""
