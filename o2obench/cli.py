@@ -42,6 +42,8 @@ Tf32 = Annotated[bool, typer.Option("--tf32", help="Faster, coarser products on 
 Evaluation = Annotated[
     str, typer.Option(help="Judge policies here or apart, in a process of its own (the rule on GPUs).")
 ]
+Folder = Annotated[Path, typer.Argument(help="The results folder.")]
+Suite = Annotated[str, typer.Option(help="Only this suite.")]
 Gpus = Annotated[str, typer.Option(help="GPUs to use with --device cuda: all, or 0,1,3.")]
 Pack = Annotated[str, typer.Option(help="Seeds trained side by side in a process: auto, or a number.")]
 Sbatch = Annotated[list[str] | None, typer.Option(help="SLURM: one more sbatch option, key=value.")]
@@ -224,16 +226,48 @@ def work(
 @app.command()
 def status(
     results: Annotated[Path, typer.Argument(help="The results folder.")] = Path("results"),
-    suite: Annotated[str, typer.Option(help="Only this suite.")] = "",
+    suite: Annotated[str, typer.Option(help="Only this suite, run by run.")] = "",
+    watch: Annotated[bool, typer.Option("--watch", help="Show it anew every few seconds.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
-    """Show where every suite of a results folder stands."""
-    from .launch.screen import console
+    """Show where every suite of a results folder stands: one line each, and the runs of one."""
+    from .launch.screen import show_status
+
+    show_status(results, suite, watch, as_json)
+
+
+@app.command()
+def cancel(results: Folder = Path("results"), suite: Suite = "") -> None:
+    """Let every launcher of this machine save and end; cancel the jobs that were submitted."""
+    from .launch import ledger
     from .results import plans
-    from .status import board
-    from .status import status as read
 
     for plan in plans(results, suite):
-        console().print(board(plan, read(plan, results)))
+        for said in ledger.cancel(results, plan.suite):
+            print(f"{plan.suite}: {said}")
+
+
+@app.command()
+def retry(
+    results: Folder = Path("results"),
+    suite: Suite = "",
+    failed: Annotated[bool, typer.Option("--failed", help="Runs that failed.")] = False,
+    diverged: Annotated[bool, typer.Option("--diverged", help="Runs whose numbers were not finite.")] = False,
+) -> None:
+    """Forget that runs failed, so that the next launch goes on with them from their checkpoints."""
+    from .results import plans
+    from .run import RunFolder
+
+    wanted = {"failed"} if failed else set[str]()
+    wanted |= {"diverged"} if diverged else set()
+    if not wanted:
+        raise BadInput("retry: name what to try again: --failed, --diverged or both")
+    for plan in plans(results, suite):
+        folders = [RunFolder(results, run.id) for run in plan.runs]
+        again = [folder for folder in folders if folder.state() in wanted]
+        for folder in again:
+            folder.failed.unlink(missing_ok=True)
+        print(f"{plan.suite}: {len(again)} runs to try again; start them with: {plan.command}")
 
 
 @app.command()

@@ -56,3 +56,18 @@ def read_journal(path: Path) -> Iterator[dict[str, Any]]:
             yield json.loads(line)
         except ValueError:
             raise ValueError(f"{path}:{number}: not a JSON record") from None
+
+
+def last_record(path: Path) -> dict[str, Any] | None:
+    """Return the last whole record of a journal without reading all of it; None where there is none."""
+    try:
+        with open(path, "rb") as file:
+            size, span = file.seek(0, os.SEEK_END), 4096
+            while True:
+                file.seek(max(0, size - span))
+                lines = file.read().split(b"\n")
+                if len(lines) > 2 or span >= size:
+                    return dict(json.loads(lines[-2])) if len(lines) > 1 else None
+                span *= 8
+    except (OSError, ValueError, TypeError):
+        return None

@@ -14,6 +14,8 @@ import hashlib
 import json
 import os
 import re
+import socket
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,14 +103,17 @@ class RunFolder:
         self.failed = self.path / "FAILED"
 
     def state(self) -> str:
-        """Return done, failed, diverged, running, interrupted or waiting."""
+        """Return done, failed, diverged, running, stale, interrupted or waiting.
+
+        Stale: its owner died or shows no sign of life; the next launch takes it over.
+        """
         if self.done.exists():
             return "done"
         if self.failed.exists():
             failure = read_json(self.failed)
             return "diverged" if isinstance(failure, dict) and failure.get("diverged") else "failed"
-        if _alive(self.lease):
-            return "running"
+        if self.lease.exists():
+            return "running" if _alive(self.lease) else "stale"
         return "interrupted" if self.record.exists() else "waiting"
 
     def failure(self) -> str:
@@ -144,10 +149,17 @@ class RunFolder:
 
 
 def _alive(lease: Path) -> bool:
-    """Tell whether some process refreshed this lease in the last minute (a hint, for display only)."""
-    import time
+    """Tell whether a lease was refreshed lately and its owner, if on this machine, lives.
 
+    A hint, for display: clocks of several machines differ. Who may take a run over is decided by filelock.
+    """
     try:
-        return time.time() - os.stat(lease).st_mtime < 60
-    except OSError:
+        fresh = time.time() - os.stat(lease).st_mtime < 60
+        fields = dict(line.partition("=")[::2] for line in lease.read_text().splitlines())
+        if fresh and fields.get("host") == socket.gethostname():
+            os.kill(int(fields["pid"]), 0)
+        return fresh
+    except PermissionError:  # somebody else's process lives
+        return True
+    except (OSError, ValueError, KeyError):
         return False

@@ -47,6 +47,7 @@ class Slot:
         self.parent = RunFolder(results, run.parent) if run.parent else None
         self.alive, self.reason = True, ""
         self.shown_at, self.began_at = 0.0, time.monotonic()
+        self.first: tuple[int, float] | None = None
         self.folder.path.mkdir(parents=True, exist_ok=True)
         self.lease = lease_on(self.folder)
         try:
@@ -128,7 +129,13 @@ class Slot:
             return
         self.own()
         self.shown_at = now
-        write_atomically(self.folder.progress, json.dumps({**progress, "time": time.time()}), durable=False)
+        work = progress["updates"] + progress["env_steps"]
+        if self.first is None:
+            self.first = (work, now)
+        spent = now - self.first[1]
+        rate = (work - self.first[0]) / spent if spent else 0.0
+        shown = {**progress, "rate": round(rate, 3), "time": time.time()}
+        write_atomically(self.folder.progress, json.dumps(shown), durable=False)
 
     def owns(self) -> bool:
         """Tell whether the lease on the disk is this process's; the heartbeat would notice too late."""

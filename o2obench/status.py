@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .files import read_json
-from .journal import read_journal
-from .plan import Plan
-from .run import RunFolder
+from .files import is_number, read_json
+from .journal import last_record
+from .plan import Cell, Plan
+from .run import Run, RunFolder
 from .scores import Reference
 
 if TYPE_CHECKING:
@@ -19,11 +19,19 @@ if TYPE_CHECKING:
 
 PRIOR_SECONDS, PRIOR_RATE = 30.0, 80.0
 """Before anything is measured, a process is taken to do 80 updates a second, rollouts included."""
+STATES = ("done", "running", "waiting", "interrupted", "stale", "failed", "diverged")
+COLOURS = {
+    **{"done": "green", "running": "cyan", "failed": "red", "diverged": "red"},
+    **{"interrupted": "yellow", "stale": "yellow"},
+}
 
 
 @dataclass(frozen=True)
 class RunStatus:
-    """One run: its state, what it is doing, how much of its planned updates and steps is done."""
+    """One run: its state, what it is doing, how much of its planned updates and steps is done.
+
+    ``rate``: updates and steps per second since its process began.
+    """
 
     run: str
     label: str
@@ -33,31 +41,36 @@ class RunStatus:
     doing: str
     done: float
     planned: float
+    rate: float
     score: float | None
     error: str
+    log: str
 
 
 def status(plan: Plan, results: Path) -> list[RunStatus]:
     """Return the state of every run of the plan, in its order."""
     cells = {cell.run: cell for cell in reversed(plan.cells)}
-    return [_status(plan, results, run.id, cells) for run in plan.runs]
+    parents = {cell.parent: cell for cell in reversed(plan.cells) if cell.parent}
+    return [_status(plan, results, run, cells, parents) for run in plan.runs]
 
 
-def _status(plan: Plan, results: Path, run_id: str, cells: Mapping[str, Any]) -> RunStatus:
-    run, folder = plan.run(run_id), RunFolder(results, run_id)
+def _status(
+    plan: Plan, results: Path, run: Run, cells: Mapping[str, Cell], parents: Mapping[str, Cell]
+) -> RunStatus:
+    folder = RunFolder(results, run.id)
     state = folder.state()
     updates, steps = plan.work(run)
     planned = float(updates + steps)
-    progress = read_json(folder.progress) or {}
-    doing, done = "", planned if state == "done" else 0.0
-    if state in ("running", "interrupted") and progress:
-        total = f"/{progress['total']:,}" if progress["total"] else ""
-        doing = f"{progress['stage']} {progress['done']:,}{total} {progress['unit']}"
-        done = float(progress["env_steps"] + progress["updates"])
-    cell = cells.get(run_id)
-    dataset = cell.dataset if cell else next(c.dataset for c in plan.cells if c.parent == run_id)
+    doing, done, rate = "", planned if state == "done" else 0.0, 0.0
+    progress = read_json(folder.progress) if state in ("running", "interrupted", "stale") else None
+    if isinstance(progress, dict):
+        doing, done = _doing(progress), _amount(progress, "env_steps") + _amount(progress, "updates")
+        rate = _amount(progress, "rate") if state == "running" else 0.0
+    cell = cells.get(run.id)
+    dataset = cell.dataset if cell else parents[run.id].dataset
+    failed = state in ("failed", "diverged")
     return RunStatus(
-        run=run_id,
+        run=run.id,
         label=cell.label if cell else f"{run.algorithm} (pretraining)",
         dataset=dataset,
         seed=run.seed,
@@ -65,17 +78,33 @@ def _status(plan: Plan, results: Path, run_id: str, cells: Mapping[str, Any]) ->
         doing=doing,
         done=min(done, planned),
         planned=planned,
-        score=_last_score(folder, plan.scores[dataset]),
-        error=folder.failure(),
+        rate=rate,
+        score=_last_score(folder, plan.scores[dataset]) if state != "waiting" else None,
+        error=folder.failure() if failed else "",
+        log=str(folder.log) if failed else "",
     )
 
 
-def time_left(runs: list[RunStatus], done_before: float, seconds: float, jobs: int) -> float:
+def _doing(progress: Mapping[str, Any]) -> str:
+    total = f"/{progress['total']:,}" if progress.get("total") else ""
+    return f"{progress.get('stage')} {_amount(progress, 'done'):,.0f}{total} {progress.get('unit')}"
+
+
+def _amount(progress: Mapping[str, Any], name: str) -> float:
+    value = progress.get(name)
+    return float(value) if is_number(value) else 0.0
+
+
+def time_left(runs: Sequence[RunStatus], done_before: float, seconds: float, jobs: int) -> float:
     """Forecast the seconds until the grid is done from what was done in the last ``seconds``."""
     done = sum(run.done for run in runs) - done_before
-    left = sum(run.planned - run.done for run in runs if run.state in ("running", "waiting", "interrupted"))
     rate = (done + PRIOR_SECONDS * PRIOR_RATE * jobs) / (seconds + PRIOR_SECONDS)
-    return left / rate
+    return _left(runs) / rate
+
+
+def _left(runs: Sequence[RunStatus]) -> float:
+    """Return the updates and steps that are still to do."""
+    return sum(run.planned - run.done for run in runs if run.state not in ("done", "failed", "diverged"))
 
 
 def clock(seconds: float) -> str:
@@ -86,35 +115,87 @@ def clock(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def headline(plan: Plan, runs: list[RunStatus]) -> str:
+def headline(plan: Plan, runs: Sequence[RunStatus]) -> str:
     """Return one line: how many runs are in which state."""
     counts = Counter(run.state for run in runs)
-    order = ("done", "running", "waiting", "interrupted", "failed", "diverged")
-    return f"{plan.suite}: " + ", ".join(f"{counts[state]} {state}" for state in order if counts[state])
+    return f"{plan.suite}: " + ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
 
 
-def board(plan: Plan, runs: list[RunStatus], footer: str = "", limit: int | None = None) -> Table:
-    """Return the screen that `suite` and `status` show; beyond ``limit`` rows, the most telling ones."""
+@dataclass(frozen=True)
+class SuiteStatus:
+    """A suite in one line: counts of runs by state, the share done, speed, time left, the last error."""
+
+    suite: str
+    counts: Mapping[str, int]
+    share: float
+    rate: float
+    seconds_left: float | None
+    """At the speed of what runs now; None while nothing runs."""
+    error: str
+    log: str
+
+
+def summarise(plan: Plan, runs: Sequence[RunStatus], results: Path) -> SuiteStatus:
+    """Return where a suite stands as a whole."""
+    rate, planned = sum(run.rate for run in runs), sum(run.planned for run in runs)
+    failed = [run for run in runs if run.error]
+    failed.sort(key=lambda run: _written(RunFolder(results, run.run).failed))
+    left = _left(runs)
+    return SuiteStatus(
+        suite=plan.suite,
+        counts={state: sum(run.state == state for run in runs) for state in STATES},
+        share=sum(run.done for run in runs) / planned if planned else 1.0,
+        rate=rate,
+        seconds_left=0.0 if not left else left / rate if rate else None,
+        error=f"{failed[-1].run}: {failed[-1].error}" if failed else "",
+        log=failed[-1].log if failed else "",
+    )
+
+
+def _written(file: Path) -> float:
+    try:
+        return file.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def overview(suites: Sequence[SuiteStatus]) -> Table:
+    """Return one line per suite, and below it each suite's last error."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    states = [state for state in STATES if any(suite.counts[state] for suite in suites)]
+    table = Table(title_justify="left", caption_justify="left")
+    for column in ("suite", *states, "progress", "per second", "left"):
+        table.add_column(column, justify="left" if column == "suite" else "right")
+    for suite in suites:
+        counts = [f"[{COLOURS.get(s, 'dim')}]{suite.counts[s]}[/]" if suite.counts[s] else "" for s in states]
+        left = "nothing runs" if suite.seconds_left is None else clock(suite.seconds_left)
+        done = suite.seconds_left == 0.0
+        table.add_row(
+            *(escape(suite.suite), *counts, f"{suite.share:.0%}"),
+            *(f"{suite.rate:,.0f}" if suite.rate else "", "" if done else left),
+        )
+    errors = [f"{escape(suite.error)}\n  log: {escape(suite.log)}" for suite in suites if suite.error]
+    table.caption = "\n".join(["last errors:", *errors]) if errors else None
+    return table
+
+
+def board(plan: Plan, runs: Sequence[RunStatus], footer: str = "", limit: int | None = None) -> Table:
+    """Return the runs of a suite, one line each; beyond ``limit`` rows, the most telling ones."""
     from rich.markup import escape
     from rich.table import Table
 
     table = Table(title=escape(headline(plan, runs)), caption=footer or None, title_justify="left")
     for column in ("algorithm", "dataset", "seed", "state", "doing", "score"):
         table.add_column(column, justify="right" if column in ("seed", "score") else "left")
-    colours = {
-        "done": "green",
-        "running": "cyan",
-        "failed": "red",
-        "diverged": "red",
-        "interrupted": "yellow",
-    }
-    shown = runs
+    shown = list(runs)
     if limit is not None and len(runs) > limit:
-        telling = ("failed", "diverged", "running", "interrupted", "waiting", "done")
+        telling = ("failed", "diverged", "stale", "running", "interrupted", "waiting", "done")
         shown = sorted(runs, key=lambda run: telling.index(run.state))[:limit]
         table.caption = f"and {len(runs) - limit} more runs. {footer}"
     for run in shown:
-        colour = colours.get(run.state, "dim")
+        colour = COLOURS.get(run.state, "dim")
         table.add_row(
             *(escape(run.label), run.dataset, str(run.seed), f"[{colour}]{run.state}[/]"),
             escape(run.error[:60] if run.error else run.doing),
@@ -125,11 +206,8 @@ def board(plan: Plan, runs: list[RunStatus], footer: str = "", limit: int | None
 
 def _last_score(folder: RunFolder, scores: Reference) -> float | None:
     """Return the mean score of the newest evaluation."""
-    try:
-        rows = list(read_journal(folder.scores))
-    except ValueError:
+    row = last_record(folder.scores)
+    returns = row.get("returns") if row else None
+    if not isinstance(returns, list) or not returns or not all(is_number(value) for value in returns):
         return None
-    if not rows:
-        return None
-    returns = rows[-1]["returns"]
     return float(scores.score(sum(returns) / len(returns)))

@@ -226,7 +226,7 @@ def test_a_board_of_many_runs_shows_the_telling_ones() -> None:
 
     from .suites_for_tests import toy_plan
 
-    one = RunStatus("r", "a", "pointmass-mixed-v0", 0, "done", "", 1.0, 1.0, 50.0, "")
+    one = RunStatus("r", "a", "pointmass-mixed-v0", 0, "done", "", 1.0, 1.0, 0.0, 50.0, "", "")
     runs = [one] * 50 + [replace(one, state="failed", error="out of luck"), replace(one, state="running")]
     console = Console(width=120, record=True, file=io.StringIO())
     console.print(board(toy_plan(), runs, "footer", limit=5))

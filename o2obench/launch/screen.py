@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import sys
 import threading
 import time
@@ -11,18 +12,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
 from ..plan import Plan
-from ..results import parts, rate, seconds
+from ..results import parts, plans, rate, seconds
 from ..run import Run, RunFolder
-from ..status import PRIOR_RATE, RunStatus, board, clock, headline, status, time_left
+from ..status import PRIOR_RATE, RunStatus, board, clock, headline, overview, status, summarise, time_left
 from .pool import Outcome
 
-PLAIN_EVERY = 15.0
+PLAIN_EVERY, WATCH_EVERY = 15.0, 3.0
+"""Seconds between two lines of a launch, and two pictures of a watched folder."""
+MOST_LINES = 200
+"""Runs of a suite that are listed where nobody can scroll back."""
 
 
 @functools.cache
@@ -61,6 +65,35 @@ def screen(plan: Plan, results: Path, jobs: int) -> Iterator[Callable[[], None]]
 
     line()
     yield _at_most_every(PLAIN_EVERY, line)
+
+
+def show_status(results: Path, suite: str, watch: bool, as_json: bool) -> None:
+    """Print where the suites of a folder stand; with ``watch`` again and again, until Ctrl-C."""
+
+    def read() -> list[tuple[Plan, list[RunStatus]]]:
+        return [(plan, status(plan, results)) for plan in plans(results, suite)]
+
+    def picture() -> RenderableType:
+        found = read()
+        shown: list[RenderableType] = [overview([summarise(plan, runs, results) for plan, runs in found])]
+        if suite or len(found) == 1:
+            limit = max(5, console().height - 14) if console().is_terminal else MOST_LINES
+            shown += [board(plan, runs, limit=limit) for plan, runs in found]
+        return Group(*shown)
+
+    if as_json:
+        told = [
+            {**vars(summarise(plan, runs, results)), "runs": [vars(run) for run in runs]}
+            for plan, runs in read()
+        ]
+        print(json.dumps(told, indent=1))
+    elif not watch:
+        console().print(picture())
+    else:
+        with Live(picture(), console=console(), auto_refresh=False) as live:
+            while True:
+                time.sleep(WATCH_EVERY)
+                live.update(picture(), refresh=True)
 
 
 @contextmanager
