@@ -55,9 +55,10 @@ def test_what_never_comes_back_is_censored_where_the_run_ends() -> None:
     assert M.steps_to_recover(run(60, 20, 20, 30, 40)) == Reached(4000, censored=True)
 
 
-def test_one_bad_evaluation_is_not_a_drop_and_two_are() -> None:
+def test_one_bad_evaluation_is_no_drop_but_two_are_or_the_last() -> None:
     assert M.drop(run(60, 61, 5, 62, 63)) == 0
     assert M.drop(run(60, 61, 5, 6, 63, 64)) == 54
+    assert M.drop(run(60, 61, 62, 63, 5)) == 55
 
 
 def test_only_the_first_20000_steps_count_as_the_switch() -> None:

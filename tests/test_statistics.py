@@ -176,8 +176,12 @@ def test_probability_of_improvement_by_brute_force(x: Scores, data: st.DataObjec
 
 
 def test_all_pairs_mirror_each_other() -> None:
-    found = S.all_pairs({"a": made(key=1), "b": made(key=2, at=70), "c": made(3 + 5, key=3)}, replicates=200)
+    algorithms = {"a": made(key=1), "b": made(key=2, at=70), "c": made(key=3)}
+    found = S.all_pairs(algorithms, replicates=200)
     assert len(found) == 6
+    reverse = dict(reversed(algorithms.items()))
+    assert S.all_pairs(reverse, replicates=200) == found
+    assert S.ranks(reverse, replicates=200) == S.ranks(algorithms, replicates=200)
     for (x, y), one in found.items():
         other = found[y, x]
         assert one.value + other.value == pytest.approx(1)

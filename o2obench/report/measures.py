@@ -156,8 +156,9 @@ def drop(run: Tuning) -> float | None:
     """Return the transfer drop, how far the score falls below the switch in the first 20,000 steps.
 
     ``s(0) - min over t <= min(20,000, budget) of smoothed(t)``, where smoothed is the median of an
-    evaluation and its two neighbours: a fall counts when two evaluations show it. The switch is among
-    them, so the drop is never negative; a gain is not a negative drop, it has measures of its own.
+    evaluation and its two neighbours: a fall counts when two evaluations show it, or when the run ends
+    with it. The switch is among them, so the drop is never negative; a gain is not a negative drop, it has
+    measures of its own.
     """
     curve = _curve(run)
     return None if curve is None else float(curve.smoothed[0] - curve.early.min())
@@ -178,7 +179,8 @@ def collapse_rate(runs: Iterable[Tuning]) -> Rate | None:
 def steps_to_recover(run: Tuning) -> Reached | None:
     """Return the first step after the worst point of ``drop`` at which smoothed(t) >= s(0) again.
 
-    0 when nothing was lost; censored at the last evaluation when the score never comes back.
+    0 when nothing was lost; censored at the last evaluation when the score never comes back. Read it
+    beside the drop: what lost a tenth of a point may take long to find it again, and ``frozen`` does.
     """
     curve = _curve(run)
     if curve is None:

@@ -283,7 +283,7 @@ def all_pairs(
 ) -> dict[tuple[str, str], Estimate]:
     """Estimate the probability of improvement of the first over the second, for all ordered pairs."""
     found = {}
-    for x, y in combinations(algorithms, 2):
+    for x, y in combinations(sorted(algorithms), 2):
         one = probability_of_improvement(algorithms[x], algorithms[y], replicates)
         low, high = (None if bound is None else 1 - bound for bound in (one.high, one.low))
         found[x, y], found[y, x] = one, Estimate(1 - one.value, low, high, one.n, one.interval)
