@@ -7,6 +7,7 @@ READY  := $(VENV)/.ready
 
 SUITE   ?= quick
 RESULTS ?= results
+LAUNCHER ?= local
 TASKS   ?= halfcheetah hopper walker2d
 KINDS   ?= random medium
 REPORTS ?= reports
@@ -15,7 +16,7 @@ ARGS    ?=
 export PYTHONSAFEPATH := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup suite report data check format test test-faults bench bench-data bench-gpu clean
+.PHONY: help setup suite report data check format test test-faults test-slurm bench bench-data bench-gpu clean
 
 help: ## Show this help.
 	@grep -E '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -28,8 +29,8 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	@touch $@
 
-suite: $(READY) ## Run a grid and write its report: SUITE=quick, ARGS="--seeds 5 --jobs 4".
-	$(BIN)/o2obench suite $(SUITE) --results $(RESULTS) --out $(REPORTS) $(ARGS)
+suite: $(READY) ## Run a grid and write its report: SUITE=quick, LAUNCHER=slurm, ARGS="--seeds 5 --jobs 4".
+	$(BIN)/o2obench suite $(SUITE) --launcher $(LAUNCHER) --results $(RESULTS) --out $(REPORTS) $(ARGS)
 
 report: $(READY) ## Write the reports of all suites in RESULTS.
 	$(BIN)/o2obench report $(RESULTS) --out $(REPORTS)
@@ -53,6 +54,9 @@ test: $(READY) ## The unmarked tests: under 3 minutes on 2 cores, no network.
 
 test-faults: $(READY) ## Many kills at random instants; takes minutes.
 	$(BIN)/python -m pytest -q -n 2 -m faults
+
+test-slurm: $(READY) ## Bring up a real SLURM, send grids through it, take it down: 3 minutes, as root on Debian.
+	$(BIN)/python -m pytest -q -m slurm tests/slurm
 
 bench: $(READY) ## The engine against a baseline and Stable-Baselines3, 20 minutes; run nothing beside it.
 	$(BIN)/python benchmarks/bench.py $(ARGS)

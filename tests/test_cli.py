@@ -198,11 +198,14 @@ def test_a_worker_that_dies_without_a_word_is_recorded(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "o2obench", "suite", str(suite), "--jobs", "1", "--no-report"]
     launcher = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, text=True)
     _wait_for(lambda: bool(list(tmp_path.rglob("progress.json"))))
-    workers = subprocess.run(
-        ["pgrep", "-P", str(launcher.pid)], capture_output=True, text=True
-    ).stdout.split()
-    os.kill(int(workers[0]), signal.SIGKILL)
-    _wait_for(lambda: bool(list(tmp_path.rglob("FAILED"))))
+
+    def killed_for_good() -> bool:
+        found = subprocess.run(["pgrep", "-P", str(launcher.pid)], capture_output=True, text=True)
+        for worker in found.stdout.split():
+            os.kill(int(worker), signal.SIGKILL)
+        return bool(list(tmp_path.rglob("FAILED")))
+
+    _wait_for(killed_for_good)
     launcher.send_signal(signal.SIGINT)
     out, _ = launcher.communicate(timeout=60)
     failed = [file.read_text() for file in tmp_path.rglob("FAILED")]

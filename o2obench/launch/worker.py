@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from filelock import SoftFileLease, Timeout
@@ -43,7 +43,7 @@ class Worker:
         command = [sys.executable, "-m", "o2obench", "work", str(plan_file), *ids, "--results", str(results)]
         names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
         threads = dict.fromkeys(names, str(options.threads))
-        with open(self.folders[0].log, "ab") as log:
+        with open(self.folders[0].log, "ab") as log, _deaf_to_the_scheduler():
             self.process = subprocess.Popen(
                 command + options.flags(),
                 stdin=subprocess.PIPE,
@@ -77,6 +77,19 @@ class Worker:
         """End it and all that it started, at once."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def _deaf_to_the_scheduler() -> Iterator[None]:
+    """Start processes that do not hear SIGUSR1 and SIGUSR2, which would end them.
+
+    A scheduler sends its warning to every process of a job; the pool hears it and asks its workers to save.
+    """
+    former = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1, signal.SIGUSR2})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, former)
 
 
 def stop(workers: Sequence[Worker], seconds: float) -> None:

@@ -6,6 +6,8 @@ inner loop has many yields, like a model fit.
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -13,6 +15,9 @@ import numpy as np
 from o2obench import Agent, Budget, Config, Metrics, Stage, State, Task, Transitions
 from o2obench.agent import Array, count, stack_seeds
 from o2obench.seeds import generator
+
+PAUSE = float(os.environ.get("TOY_PAUSE", "0"))
+"""Seconds that tuning waits after each update: how long a run takes is not what it computes."""
 
 
 class ToyConfig(Config):
@@ -107,6 +112,7 @@ class ToyTune(Toy):
             step = np.stack([g.normal(size=self.weights.shape[1:]) for g in self.rows])
             self.weights = self.weights + 0.02 * step * self.seen[:, -1:].mean(axis=2, keepdims=True)
             self.updates, self.due = self.updates + 1, self.due - 1
+            time.sleep(PAUSE)
             yield {"norm": np.abs(self.weights).sum(axis=(1, 2))}
 
 
