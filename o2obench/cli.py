@@ -1,4 +1,4 @@
-"""The command line: ``o2obench suite | run | status | report | list | data | check | new``.
+"""The command line: ``o2obench suite | run | status | report | list | data | doctor | check | new`` and more.
 
 Exit codes: 0 all done, 1 a run failed, 2 bad input, 130 interrupted. Heavy libraries are imported by
 the commands that need them.
@@ -414,6 +414,20 @@ def merge(
     print("\n".join(merged.lines()))
     if merged.problems:
         raise typer.Exit(1)
+
+
+@app.command()
+def mirror(
+    folder: Annotated[Path, typer.Argument(help="A results folder.")],
+    to: Annotated[str, typer.Option(help="tensorboard or wandb.")],
+    out: Annotated[Path, typer.Option(help="Where event files, or W&B's, and the mirror's state go.")],
+    suite: Annotated[str, typer.Option(help="Only this suite.")] = "",
+    watch: Annotated[bool, typer.Option("--watch", help="Go on every few seconds until Ctrl-C.")] = False,
+) -> None:
+    """Mirror a results folder's journals in TensorBoard or W&B; only what is new is added."""
+    from .mirror import mirror as mirror_folder
+
+    mirror_folder(folder, to, out, suite, _stop_on_signal() if watch else lambda: True)
 
 
 @app.command()

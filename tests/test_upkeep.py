@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import random
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from o2obench import dataset, pointmass
 from o2obench.errors import BadInput
 from o2obench.files import read_json
 from o2obench.plan import Plan, read_plan
@@ -30,6 +32,7 @@ from .conftest import Command, environment
 from .results_for_tests import listing, make_results
 from .suites_for_tests import toy_plan
 
+toy_data = functools.cache(pointmass.mixed_data)
 LAST = "toy_tune/234b2931/seed-2"
 DRY = Choice(dry_run=True)
 
@@ -43,8 +46,9 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _one_cache(template: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pass the data gate once, not in every test."""
+    """Make and check the toy data once, not for every run of every plan."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(template.with_name("cache")))
+    monkeypatch.setattr(dataset, "mixed_data", toy_data)
 
 
 @pytest.fixture
@@ -287,6 +291,27 @@ def test_a_run_that_is_computed_is_named_with_its_owner_and_left(results: Path) 
         assert slot.owns()
     finally:
         slot.close()
+
+
+def test_a_file_system_that_cannot_do_what_runs_need_is_named(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*names: object, **more: object) -> None:
+        raise OSError(95, "Operation not supported")
+
+    before = listing(results)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "link", refuse)
+        found = examine(results)
+    assert [ability.name for ability in found.abilities if not ability.works] == ["hard links"]
+    assert any("hard links: NOT as runs need it" in line for line in found.lines())
+    assert not found.whole
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "mkdir", refuse)
+        assert [ability.seen for ability in examine(results).abilities] == [
+            "nothing can be written here: Operation not supported"
+        ]
+    assert listing(results) == before
 
 
 # clean
@@ -614,6 +639,7 @@ def half_runs():
         check = verify.published if run.done.exists() else verify.unfinished
         yield from map(str, check(run, run_id))
 
+os.fsync = lambda handle: None  # a kill, other than a power cut, does not need it
 shutil.copytree("before", "into", symlinks=True)
 assert attempt(-1) == 0
 expected, source, kill_at, problems = tree(Path("into")), tree(Path("source")), 0, []
