@@ -196,6 +196,14 @@ def test_damage_of_a_finished_run_is_named_with_what_to_do(
 
 
 @pytest.mark.usefixtures("no_probe")
+def test_records_of_the_first_version_are_read(results: Path) -> None:
+    done = one(results, "toy_tune", 0).done
+    hashes = read_json(done)["sha256"]
+    done.write_text(json.dumps({"sha256": {name: hashes[name] for name in verify.VOUCHED[:3]}}))
+    assert damage(examine(results)) == []
+
+
+@pytest.mark.usefixtures("no_probe")
 def test_a_copied_and_a_renamed_run_are_named(results: Path) -> None:
     run = one(results, "toy_tune", 0)
     shutil.copytree(run.path, run.path.with_name("seed-7"))
@@ -341,7 +349,7 @@ def test_uses_add_up_to_what_lies_there(results: Path) -> None:
 
 
 def test_last_checkpoints_go_only_where_nothing_starts_from_them(
-    results: Path, o2obench: Command, monkeypatch: pytest.MonkeyPatch
+    results: Path, tmp_path: Path, o2obench: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(doctor, "measure", lambda results: [])
     needed = last_state(one(results, "toy_offline", 2))
@@ -353,6 +361,11 @@ def test_last_checkpoints_go_only_where_nothing_starts_from_them(
     found = examine(results)
     assert damage(found) == [], "what went on purpose is no damage"
     assert found.counts["done and whole"] == 5
+    assert "4 without their last state" in found.summary
+    shutil.rmtree(one(results, "toy_offline", 0).checkpoint)  # as in results/published
+    assert damage(examine(results)) == []
+    merged = merge(tmp_path / "into", results)
+    assert (len(merged.copied), merged.problems) == (5, [])
 
 
 def test_unplanned_runs_go_only_when_asked_and_never_all(results: Path) -> None:
@@ -671,6 +684,7 @@ def test_a_merge_killed_before_any_change_leaves_no_half_run_and_can_be_repeated
     part(results, [0], tmp_path / "source")
     before = part(results, [1], tmp_path / "before")
     attempt = one(tmp_path / "source", "toy_tune", 0)
+    shutil.rmtree(one(tmp_path / "source", "toy_offline", 0).path)
     shutil.copytree(attempt.path, before / attempt.id)
     (before / attempt.id / "DONE").unlink()
     said = subprocess.run(

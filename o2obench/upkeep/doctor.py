@@ -31,6 +31,7 @@ class Diagnosis:
     counts: Counter[str] = field(default_factory=Counter)
     abilities: list[Ability] = field(default_factory=list)
     owners: dict[str, Owner] = field(default_factory=dict)
+    stateless: int = 0
 
     @property
     def whole(self) -> bool:
@@ -43,6 +44,7 @@ class Diagnosis:
         states = [f"{self.counts[state]} {state}" for state in STATES if self.counts[state]]
         kinds = Counter(one.kind for one in self.findings)
         rest = f"; {kinds['leftover']} leftovers" if kinds["leftover"] else ""
+        rest += f"; {self.stateless} without their last state" if self.stateless else ""
         return f"{self.counts.total()} runs: {', '.join(states) or 'none'}{rest}"
 
     def lines(self) -> Iterator[str]:
@@ -59,6 +61,7 @@ class Diagnosis:
             "folder": str(self.folder),
             "whole": self.whole,
             "runs": dict(self.counts),
+            "without_last_state": self.stateless,
             "findings": [{**vars(one), "path": str(one.path)} for one in self.findings],
             "file_system": [vars(one) for one in self.abilities],
             "leases": {run: vars(owner) for run, owner in self.owners.items()},
@@ -117,6 +120,7 @@ def _examine_run(folder: RunFolder, diagnosis: Diagnosis) -> None:
     for leftover in leftovers.of_run(folder):
         diagnosis.findings.append(Finding(leftover.path, leftover.why, CLEAN, "leftover"))
     diagnosis.counts["damaged" if faults else _state(folder)] += 1
+    diagnosis.stateless += is_file(folder.done) and not faults and verify.is_stateless(folder)
 
 
 def _faults(folder: RunFolder) -> Iterator[Finding]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from .inventory import JOURNALS, REMOVED, is_file, is_folder, shown
 AGAIN = "remove the run's folder and start its suite again, or merge it from where it is whole"
 RESUMES = "start the suite again, it goes on from the last whole checkpoint"
 VOUCHED = ("run.json", *JOURNALS)
-"""The files whose SHA-256 stand in DONE."""
+"""The files whose SHA-256 stand in DONE; in older ones, without a checkpoint, the first three."""
 
 
 @dataclass(frozen=True)
@@ -37,14 +38,15 @@ class Finding:
 
 def published(folder: RunFolder, run_id: str) -> Iterator[Finding]:
     """Yield what is wrong with a run that is done."""
-    hashes = _hashes(folder)
-    if hashes is None:
+    done = _record(folder)
+    if done is None:
         yield Finding(folder.done, "is not the record of a published run", AGAIN)
         return
+    hashes, expected = done["sha256"], VOUCHED if "checkpoint" in done else VOUCHED[:3]
     for name in VOUCHED:
         file = folder.path / name
         if name not in hashes:
-            if is_file(file) or name in ("run.json", "scores.jsonl"):
+            if (is_file(file) and name in expected) or name in VOUCHED[:2]:
                 yield Finding(file, "DONE does not vouch for this file", AGAIN)
         elif not is_file(file):
             yield Finding(file, "is missing, or not a plain file", AGAIN)
@@ -56,14 +58,14 @@ def published(folder: RunFolder, run_id: str) -> Iterator[Finding]:
     yield from _last_state(folder)
 
 
-def _hashes(folder: RunFolder) -> dict[str, str] | None:
-    """Return the hashes in DONE; None where it does not have the form that `RunFolder.finish` writes."""
+def _record(folder: RunFolder) -> dict[str, Any] | None:
+    """Return DONE; None where it does not have the form that `RunFolder.finish` writes."""
     done = read_json(folder.done) if is_file(folder.done) else None
     if not isinstance(done, dict) or not {"sha256"} <= done.keys() <= {"sha256", "checkpoint"}:
         return None
     hashes = done["sha256"]
     whole = isinstance(hashes, dict) and hashes.keys() <= set(VOUCHED)
-    return hashes if whole and isinstance(done.get("checkpoint", ""), str) else None
+    return done if whole and isinstance(done.get("checkpoint", ""), str) else None
 
 
 def identity(folder: RunFolder, run_id: str) -> Iterator[Finding]:
@@ -90,12 +92,17 @@ def _last_state(folder: RunFolder) -> Iterator[Finding]:
         return
     last = folder.handover()
     if last is None or not (last.exists() or last.is_symlink()):
-        if is_file(folder.checkpoint / REMOVED):
-            return  # by `clean --checkpoints`
+        if is_stateless(folder):
+            return
         what = f"{last.name if last else 'the last state'} is missing: no run can start from this one"
         yield Finding(folder.checkpoint, what, AGAIN)
         return
     yield from _checkpoint(last, AGAIN)
+
+
+def is_stateless(folder: RunFolder) -> bool:
+    """Tell whether a run is without its last state on purpose: `clean` took it, or only files were copied."""
+    return is_file(folder.checkpoint / REMOVED) or not os.path.lexists(folder.checkpoint)
 
 
 def _checkpoint(target: Path, do: str) -> Iterator[Finding]:
