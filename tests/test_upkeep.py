@@ -160,6 +160,35 @@ def test_no_flipped_bit_of_a_finished_run_goes_unnoticed(results: Path, name: st
     assert unnoticed == []
 
 
+@pytest.mark.usefixtures("no_probe")
+def test_no_flipped_bit_of_a_plan_goes_unnoticed_and_no_damage_stops_the_doctor(results: Path) -> None:
+    chance, plan = random.Random(0), results / "plans" / "toy.json"
+    whole, unnoticed = plan.read_bytes(), 0
+    for _ in range(60):
+        hurt = bytearray(whole)
+        hurt[chance.randrange(len(hurt))] ^= 1 << chance.randrange(8)
+        plan.write_bytes(hurt)
+        unnoticed += read_json(plan) != json.loads(whole) and not list(doctor._plans(results))
+    assert unnoticed == 0
+    files = sorted(path for path in results.rglob("*") if path.is_file())
+    strange = [
+        b"",
+        b"[]",
+        b"null",
+        b"[" * 99_999,
+        b'{"sha256": 5}',
+        b'{"run": 5}',
+        b"9" * 5000,
+        b"\xed\xa0\x80",
+    ]
+    for file in files:
+        before = file.read_bytes()
+        file.write_bytes(chance.choice(strange))
+        assert list(examine(results).lines())
+        clean(results, DRY)
+        file.write_bytes(before)
+
+
 def cut(file: Path) -> None:
     file.write_bytes(file.read_bytes()[:-7])
 
