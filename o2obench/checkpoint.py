@@ -95,16 +95,29 @@ def load(
 
 def read(target: Path) -> State | None:
     """Return the state in a checkpoint's folder, or None when it is damaged."""
-    manifest, file = read_json(target / "manifest.json"), target / "state.safetensors"
+    if fault(target):
+        return None
     with contextlib.suppress(OSError, SafetensorError, KeyError, TypeError, ValueError):
+        values = read_json(target / "manifest.json")["values"]
+        state: State = _put_back_arrays(values, load_file(target / "state.safetensors"))
+        return state
+    return None
+
+
+def fault(target: Path) -> str:
+    """Return what is wrong with a checkpoint's folder, or an empty string; its arrays are only hashed."""
+    manifest, file = read_json(target / "manifest.json"), target / "state.safetensors"
+    with contextlib.suppress(OSError, KeyError, TypeError, ValueError):
         old = manifest["format"] == 1 and "values_sha256" not in manifest
         values = old or (
             manifest["format"] == FORMAT and manifest["values_sha256"] == _digest(manifest["values"])
         )
-        if values and manifest["bytes"] == file.stat().st_size and manifest["sha256"] == sha256(file):
-            state: State = _put_back_arrays(manifest["values"], load_file(file))
-            return state
-    return None
+        if not values:
+            return "manifest.json is not what was written"
+        if manifest["bytes"] != file.stat().st_size or manifest["sha256"] != sha256(file):
+            return "state.safetensors is not what was written"
+        return ""
+    return "manifest.json or state.safetensors is missing or unreadable"
 
 
 def damaged(folder: Path) -> list[str]:

@@ -6,6 +6,7 @@ learnt, a way to fail (leaving the field terminates) and a time limit (truncatio
 
 from __future__ import annotations
 
+import functools
 from typing import Any, ClassVar
 
 import numpy as np
@@ -55,6 +56,7 @@ def good_action(obs: Array) -> Array:
     return np.clip(-5.0 * obs[..., :2] - 4.0 * obs[..., 2:], -1.0, 1.0)
 
 
+@functools.cache
 def mixed_data(rows: int = 5000) -> Transitions:
     """Return the toy data set: episodes of controllers between random and a tenth good; always the same."""
     random, env, kept = generator(0, "pointmass-mixed-v0"), PointMass(), list[tuple[Any, ...]]()

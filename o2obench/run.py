@@ -16,7 +16,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -121,14 +121,16 @@ class RunFolder:
         failure = read_json(self.failed)
         return str(failure.get("error", "")) if isinstance(failure, dict) else ""
 
-    def finish(self, checkpoint: str = "") -> bool:
+    def finish(self, checkpoint: str = "", check: Callable[[], None] = lambda: None) -> bool:
         """Publish the run unless it is published; return whether this call did.
 
         DONE holds the SHA-256 of the files that it vouches for, and the name of the last checkpoint.
+        ``check`` is called at the last instant, and raises where the run is somebody else's by now.
         """
         files = (self.record, self.scores, self.episodes, self.train, self.timings)
         hashes = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files if file.exists()}
         self.failed.unlink(missing_ok=True)
+        check()
         return write_once(
             self.done, json.dumps({"sha256": hashes, "checkpoint": checkpoint}, indent=1) + "\n"
         )

@@ -35,6 +35,31 @@ def lease_on(folder: RunFolder) -> SoftFileLease:
     return SoftFileLease(folder.lease, lease_duration=LEASE_SECONDS, timeout=0)
 
 
+def acquire(lease: SoftFileLease) -> bool:
+    """Try to get a lease; return whether it is this process's now."""
+    try:
+        lease.acquire()
+    except Timeout:
+        if not _is_torn(Path(lease.lock_file)):
+            return False
+        Path(lease.lock_file).unlink(missing_ok=True)
+        return acquire(lease)
+    return True
+
+
+def _is_torn(marker: Path) -> bool:
+    """Tell whether a marker was never written: filelock leaves what a killed writer made alone for ever."""
+    try:
+        before = marker.stat()
+        if before.st_size:
+            return False
+        time.sleep(2.0)
+        after = marker.stat()
+    except OSError:
+        return False
+    return (before.st_ino, before.st_ctime_ns, 0) == (after.st_ino, after.st_ctime_ns, after.st_size)
+
+
 class Busy(Exception):
     """Another process computes this run."""
 
@@ -50,10 +75,8 @@ class Slot:
         self.first: tuple[int, float] | None = None
         self.folder.path.mkdir(parents=True, exist_ok=True)
         self.lease = lease_on(self.folder)
-        try:
-            self.lease.acquire()
-        except Timeout:
-            raise Busy(self.folder.id) from None
+        if not acquire(self.lease):
+            raise Busy(self.folder.id)
         self.owner, self.since = (self.lease.token or "")[:8], 0
 
     @contextmanager
@@ -62,13 +85,20 @@ class Slot:
 
         A lease alone lets two owners overlap when the first was paused longer than LEASE_SECONDS. Inside, the
         lease is checked again: either the former owner published before the next began, or it stops here.
+        A mark that the run's owner finds there for LEASE_SECONDS belongs to nobody who lives: it goes.
         """
+        mark = SoftFileLock(self.folder.publishing, timeout=LEASE_SECONDS)
         try:
-            with SoftFileLock(self.folder.publishing, timeout=LEASE_SECONDS):
-                self.own()
-                yield
+            mark.acquire()
         except Timeout:
-            raise Busy(self.folder.id) from None
+            self.own()
+            self.folder.publishing.unlink(missing_ok=True)
+            mark.acquire()
+        try:
+            self.own()
+            yield
+        finally:
+            mark.release()
 
     def open(self, lengths: dict[str, int] | None) -> None:
         """Open the journals, cut back to the lengths that a checkpoint knows."""
@@ -175,7 +205,7 @@ class Slot:
     def publish(self, last: Path) -> None:
         """Write DONE, and keep only the last checkpoint."""
         with self.fence():
-            if not self.folder.finish(last.name):
+            if not self.folder.finish(last.name, self.own):
                 raise LostLease(f"{self.folder.path}: another process has published this run")
         for folder in self.folder.checkpoint.iterdir():
             if folder != last:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -150,8 +151,8 @@ def test_a_run_that_stands_still_is_killed_and_resumed(
     class Stopped(Worker):
         """Stands still the first time that it is started."""
 
-        def __init__(self, *arguments: object) -> None:
-            super().__init__(*arguments)  # type: ignore[arg-type]
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
             started.append(self)
             if len(started) == 1:
                 self.process.send_signal(signal.SIGSTOP)
@@ -241,9 +242,7 @@ def test_a_grid_is_split_to_the_limits_of_the_site(tmp_path: Path, monkeypatch: 
     assert cluster.submit() == 0, "all of them are in the queue"
 
 
-def test_a_refused_half_is_submitted_by_the_next_call(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_refused_half_is_submitted_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cluster, state = cluster_of(tmp_path, monkeypatch, max_array=2, refuse_from=3)
     with pytest.raises(Exception, match=r"Job violates accounting/QOS policy; 6 of 10 elements") as refused:
         cluster.submit()
@@ -371,14 +370,33 @@ def test_a_dead_owner_makes_a_run_stale(tmp_path: Path) -> None:
     plan = toy_plan("toy_offline", seeds=1)
     folder = RunFolder(tmp_path, plan.runs[0].id)
     folder.path.mkdir(parents=True)
-    gone = subprocess.Popen(["true"])
-    gone.wait()
     code = (
         "import os, sys\nfrom o2obench.run import RunFolder\nfrom o2obench.slot import lease_on\n"
         "from pathlib import Path\n"
-        f"lease_on(RunFolder(Path({str(tmp_path)!r}), {plan.runs[0].id!r})).acquire()\nos._exit(0)"
+        f"lease = lease_on(RunFolder(Path({str(tmp_path)!r}), {plan.runs[0].id!r}))\n"
+        "lease.acquire()\nos._exit(0)"
     )
     subprocess.run([sys.executable, "-c", code], env=environment(), check=True)
     assert folder.state() == "stale"
     outcome = make_pool(plan, tmp_path, Crew(1)).launch()
     assert outcome.finished == [plan.runs[0].id]
+
+
+def test_a_mark_without_an_owner_does_not_block_a_run(tmp_path: Path) -> None:
+    plan = toy_plan("toy_offline", seeds=1)
+    folder = RunFolder(tmp_path, plan.runs[0].id)
+    folder.path.mkdir(parents=True)
+    folder.lease.touch()  # its writer was killed between creating and writing it
+    assert make_pool(plan, tmp_path, Crew(1)).launch().finished == [plan.runs[0].id]
+
+
+def test_a_fence_of_a_dead_machine_does_not_block_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("O2OBENCH_LEASE_SECONDS", "2")
+    plan = toy_plan("toy_offline", seeds=1)
+    folder = RunFolder(tmp_path, plan.runs[0].id)
+    folder.path.mkdir(parents=True)
+    folder.publishing.write_text("4711\nelsewhere\n")
+    monkeypatch.setattr("o2obench.slot.LEASE_SECONDS", 2.0)
+    assert make_pool(plan, tmp_path, Crew(1)).launch().finished == [plan.runs[0].id]

@@ -141,7 +141,7 @@ class Pool:
             code = worker.process.poll()
             if code is None:
                 continue
-            worker.kill()  # what it may have left behind
+            worker.clear()
             self.workers.remove(worker)
             self.free_places.append(dict(worker.place))
             for run, folder in zip(worker.runs, worker.folders, strict=True):

@@ -11,11 +11,11 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from filelock import SoftFileLease, Timeout
+from filelock import SoftFileLease
 
 from ..options import Options
 from ..run import Run, RunFolder
-from ..slot import lease_on
+from ..slot import acquire, lease_on
 
 DONE, FAILED, BAD_INPUT, BUSY, INTERRUPTED = 0, 1, 2, 3, 130
 """Exit codes of a worker."""
@@ -78,6 +78,12 @@ class Worker:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
 
+    def clear(self) -> None:
+        """Clear away what an ended worker may have left: processes of its own, and our end of its input."""
+        self.kill()
+        if self.process.stdin:
+            self.process.stdin.close()
+
 
 @contextlib.contextmanager
 def _deaf_to_the_scheduler() -> Iterator[None]:
@@ -103,6 +109,7 @@ def stop(workers: Sequence[Worker], seconds: float) -> None:
         except subprocess.TimeoutExpired:
             worker.kill()
             worker.process.wait()
+        worker.clear()
 
 
 def is_free(lease: SoftFileLease) -> bool:
@@ -110,19 +117,16 @@ def is_free(lease: SoftFileLease) -> bool:
 
     The same object, asked again and again, notices when an owner elsewhere has shown no sign of life.
     """
-    with contextlib.suppress(Timeout):
-        lease.acquire()
+    free = acquire(lease)
+    if free:
         lease.release()
-        return True
-    return False
+    return free
 
 
 def record_death(folder: RunFolder, code: int, stalled: bool) -> bool:
     """Write FAILED for a worker that died without a word; return False where another owner has the run."""
     lease = lease_on(folder)
-    try:
-        lease.acquire()
-    except Timeout:
+    if not acquire(lease):
         return False
     try:
         if not folder.failed.exists() and not folder.done.exists():
