@@ -81,6 +81,12 @@ def load(folder: Path, limit: int | None = None) -> tuple[int, State] | None:
     return None
 
 
+def fingerprint(folder: Path) -> str:
+    """Return the SHA-256 of the newest checkpoint's arrays as its manifest has it; "" where there is none."""
+    manifests = [read_json(target / "manifest.json") for target in _numbered(folder)]
+    return next((str(found["sha256"]) for found in reversed(manifests) if found), "")
+
+
 def _numbered(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []

@@ -94,6 +94,7 @@ class RunFolder:
         self.log = self.path / "log.txt"
         self.progress = self.path / "progress.json"
         self.checkpoint = self.path / "checkpoint"
+        self.diagnosis = self.path / "diagnosis.json"
         self.lease = self.path / "lease"
         self.done = self.path / "DONE"
         self.failed = self.path / "FAILED"
