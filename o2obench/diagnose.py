@@ -203,8 +203,10 @@ def table(found: Sequence[Judged]) -> Table:
         shown.add_column(
             name, justify="left" if name in ("run", "rows", "model") else "right", overflow="fold"
         )
+    above = ""
     for one in found:
         numbers = (one.mean, one.median, one.q95, one.max, one.rmse, one.nll, one.uncertainty, one.rank)
         cells = [f"{number:.3g}" for number in numbers]
-        shown.add_row(one.run, one.rows, one.model, f"{one.n:,}", f"{one.skipped:,}", *cells)
+        run, above = "" if one.run == above else one.run, one.run
+        shown.add_row(run, one.rows, one.model, f"{one.n:,}", f"{one.skipped:,}", *cells)
     return shown

@@ -242,8 +242,9 @@ def test_curves_stand_over_updates_where_a_method_learns_apart(
 ) -> None:
     apart = paper_plan("doof_table7-small", monkeypatch, seeds=(0,))
     together = paper_plan("moore_fig4_uncertainty-small", monkeypatch, seeds=(0,))
-    assert learns_apart(apart)
-    assert not learns_apart(together)
+    assert learns_apart(apart, {"DOOF"})
+    assert not learns_apart(apart, {"frozen"})
+    assert not learns_apart(together, {"moore"})
     finish(apart, tmp_path / "results")
     (page,) = write_report(tmp_path / "results", tmp_path / "out")
     assert "updates after the switch" in page.read_text()

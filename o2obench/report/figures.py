@@ -63,7 +63,7 @@ def curves(plan: Plan, table: pd.DataFrame, dataset: str, stem: Path) -> bool:
     offline, online = (own[own.phase == phase] for phase in ("offline", "online"))
     panels = ["offline"] if len(offline) else []
     panels += ["env_steps"] if len(online) else []
-    panels += ["updates"] if len(online) and learns_apart(plan) else []
+    panels += ["updates"] if learns_apart(plan, set(online.label)) else []
     with plt.rc_context(STYLE):
         widths = [1 if name == "offline" else 2 for name in panels]
         size = (11.5 if "updates" in panels else 8.4, 3.5)
@@ -89,9 +89,9 @@ def curves(plan: Plan, table: pd.DataFrame, dataset: str, stem: Path) -> bool:
     return True
 
 
-def learns_apart(plan: Plan) -> bool:
-    """Tell whether a tuning method of the plan has updates in a stage without the environment."""
-    tuned = [plan.run(cell.run).group for cell in plan.cells if cell.parent]
+def learns_apart(plan: Plan, labels: set[str]) -> bool:
+    """Tell whether one of these tuning methods has updates in a stage without the environment."""
+    tuned = {plan.run(cell.run).group for cell in plan.cells if cell.parent and cell.label in labels}
     return any(stage.updates and not stage.env_steps for group in tuned for stage in plan.stages[group])
 
 
