@@ -81,10 +81,10 @@ def load(folder: Path, limit: int | None = None) -> tuple[int, State] | None:
     return None
 
 
-def fingerprint(folder: Path) -> str:
-    """Return the SHA-256 of the newest checkpoint's arrays as its manifest has it; "" where there is none."""
-    manifests = [read_json(target / "manifest.json") for target in _numbered(folder)]
-    return next((str(found["sha256"]) for found in reversed(manifests) if found), "")
+def manifest(folder: Path) -> dict[str, Any]:
+    """Return the newest checkpoint's manifest, unchecked, without reading its arrays; {} if there is none."""
+    found = (read_json(target / "manifest.json") for target in reversed(_numbered(folder)))
+    return next((one for one in found if isinstance(one, dict)), {})
 
 
 def _numbered(folder: Path) -> list[Path]:

@@ -112,7 +112,7 @@ def keep(folder: Path, count: int, judged: Sequence[Judged]) -> None:
     """Write ``diagnosis.json`` into the run's folder: the numbers, and what they rest on."""
     run = Run.from_json(read_json(folder / "run.json")["run"])
     ids = [run.id, run.parent] if run.parent else [run.id]
-    rests = {name: checkpoint.fingerprint(_results(folder, run) / name / "checkpoint") for name in ids}
+    rests = {name: checkpoint.manifest(_results(folder, run) / name / "checkpoint")["sha256"] for name in ids}
     found = {"checkpoints": rests, "rows": count, "seed": run.seed, "judged": [asdict(one) for one in judged]}
     write_atomically(folder / "diagnosis.json", json.dumps(found, indent=1) + "\n")
 

@@ -84,14 +84,16 @@ def episodes(plan: Plan, results: Path) -> pd.DataFrame:
 def diagnoses(plan: Plan, results: Path) -> tuple[pd.DataFrame, list[Cell]]:
     """Return what `o2obench diagnose` kept of finished tuning runs, and those of which it is missing.
 
-    A diagnosis of other checkpoints than those that lie there now does not count.
+    A diagnosis of other checkpoints than those that lie there now does not count. A run that left no model
+    behind is missing none.
     """
     import pandas as pd
 
     rows, lacking = [], []
     for cell in (cell for cell in plan.cells if cell.parent):
         folder = RunFolder(results, cell.run)
-        if folder.state() != "done":
+        left = checkpoint.manifest(folder.checkpoint)
+        if folder.state() != "done" or (left and "model" not in left["values"]["agent"]):
             continue
         found = read_json(folder.diagnosis)
         if not isinstance(found, dict) or _outdated(found["checkpoints"], results):
@@ -105,8 +107,8 @@ def diagnoses(plan: Plan, results: Path) -> tuple[pd.DataFrame, list[Cell]]:
 
 def _outdated(checkpoints: dict[str, str], results: Path) -> bool:
     """Tell whether a checkpoint has changed; of one that was removed nothing can be said."""
-    now = {run: checkpoint.fingerprint(results / run / "checkpoint") for run in checkpoints}
-    return any(now[run] not in ("", then) for run, then in checkpoints.items())
+    now = {run: checkpoint.manifest(results / run / "checkpoint") for run in checkpoints}
+    return any(now[run] and now[run]["sha256"] != then for run, then in checkpoints.items())
 
 
 def logged(plan: Plan, results: Path, names: Collection[str]) -> pd.DataFrame:

@@ -82,7 +82,6 @@ def test_the_papers_suites_ask_for_their_own(small: str, monkeypatch: pytest.Mon
         "doof_table6_distance": {"distance_rollout"},
         "doof_table7": {"kinds"},
         "moore_fig4_uncertainty": {"uncertainty"},
-        "doof_table3": set[str](),
     }
     for name, own in asked.items():
         data = () if small else ("hopper-medium-replay-v2",)
@@ -162,10 +161,15 @@ def test_a_diagnosis_of_another_checkpoint_does_not_count(
     assert diagnoses(plan, tmp_path)[1] == [], "the checkpoint was removed: nothing speaks against it"
     target = RunFolder(tmp_path, plan.cells[0].run).checkpoint / "00000001"
     target.mkdir(parents=True)
-    (target / "manifest.json").write_text(json.dumps({"sha256": "another"}))
+    model: dict[str, Any] = {"values": {"agent": {"model": {}}}}
+    (target / "manifest.json").write_text(json.dumps({"sha256": "another", **model}))
     assert diagnoses(plan, tmp_path)[1] == [plan.cells[0]]
-    (target / "manifest.json").write_text(json.dumps({"sha256": "a"}))
+    (target / "manifest.json").write_text(json.dumps({"sha256": "a", **model}))
     assert diagnoses(plan, tmp_path)[1] == []
+    RunFolder(tmp_path, plan.cells[0].run).diagnosis.unlink()
+    assert diagnoses(plan, tmp_path)[1] == [plan.cells[0]]
+    (target / "manifest.json").write_text(json.dumps({"sha256": "a", "values": {"agent": {}}}))
+    assert diagnoses(plan, tmp_path)[1] == [], "without a model there is nothing to diagnose"
 
 
 def test_printed_ratios_stand_beside_ours_at_the_full_budget(
