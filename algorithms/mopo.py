@@ -15,9 +15,8 @@ Deviations, each with its reason:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
-from o2obench.agent import Budget, Metrics, Stage, Transitions, count
+from o2obench.agent import Budget, Stage, Transitions, count
 from o2obench.kit.modelbased import EPOCH, ModelBased, ModelBasedConfig, Rate, Size
 from o2obench.kit.sac import Rates
 
@@ -44,12 +43,6 @@ class Mopo(ModelBased[MopoConfig]):
     def begin(self, stage: str) -> None:
         """Order the one model training."""
         self.due_fit = stage == "model"
-
-    def work(self, stage: str) -> Iterator[Metrics]:
-        """Train the model, then the policy inside it until the budget is spent."""
-        yield from super().work(stage)
-        if stage == "policy":
-            yield from self.train_in_model(self.task.budget.offline_updates)
 
     def rates(self, update: int) -> Rates:
         """Anneal the actor's rate, stepping once per epoch."""

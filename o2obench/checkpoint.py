@@ -120,6 +120,12 @@ def fault(target: Path) -> str:
     return "manifest.json or state.safetensors is missing or unreadable"
 
 
+def manifest(target: Path | None) -> dict[str, Any]:
+    """Return the manifest in a checkpoint's folder, unchecked; {} if there is none."""
+    found = read_json(target / "manifest.json") if target else None
+    return found if isinstance(found, dict) else {}
+
+
 def damaged(folder: Path) -> list[str]:
     """Return the names of checkpoints that were set aside because they were damaged."""
     return sorted(path.name for path in folder.glob("*.corrupt"))

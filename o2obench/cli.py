@@ -425,16 +425,20 @@ def diagnose(
     rows: Annotated[int, typer.Option(min=2, help="States and actions in each set.")] = 2000,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the numbers here too.")] = None,
 ) -> None:
-    """Compare the models of finished runs with the simulator, on five sets of states and actions."""
+    """Compare the models of finished runs with the simulator, and keep the numbers in their folders."""
     import json
 
-    from .diagnose import diagnose, table
+    from .diagnose import diagnose, keep, table
     from .files import write_atomically
     from .launch.screen import console
     from .registry import algorithm
 
     algorithm("sac")  # imports torch, which the machine's settings wait for
-    found = [judged for run in runs for judged in diagnose(run, rows)]
+    found = []
+    for run in runs:
+        judged = diagnose(run, rows)
+        keep(run, rows, judged)
+        found += judged
     console().print(table(found))
     if json_file:
         write_atomically(json_file, json.dumps([vars(one) for one in found], indent=1) + "\n")

@@ -3,14 +3,17 @@
 ``data``: rows of the data set. ``random``: its states with uniformly random actions. ``rollout``: rows that
 the pretrained model made with its policy (DOOF's fake buffer, Table 6). ``online``: rows this run collected.
 ``uniform``: states drawn evenly within the range of this data set (Table 2, whose recipe is not printed).
-All models of a family are judged on the same rows. DOOF calls the distance total variation; its values
-exceed 1, so it is taken for a prediction error, of which only ratios compare (facts in docs/algorithms.md).
+All models of a family are judged on the same rows, and a tuned run's beside the one it started from
+(``before``, ``after``). DOOF calls the distance total variation; its values exceed 1, so it is taken for a
+prediction error, of which only ratios compare (docs/algorithms/doof.md). The numbers are kept in the run's
+folder, where a report finds them.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +25,8 @@ from .dataset.hdf5 import read_simulator
 from .env import find_env
 from .errors import BadInput
 from .execute import build
-from .files import read_json
-from .oracle import truth
+from .files import read_json, write_atomically
+from .oracle import Truth, truth
 from .run import Run, RunFolder
 from .seeds import generator
 
@@ -37,12 +40,14 @@ ROWS = 2000
 class Judged:
     """A model on one set of rows: L2 error of the mean next observation (raw units) and more.
 
+    ``model`` is ``after`` for the run's own, ``before`` for that of the pretraining run it started from.
     ``rmse`` is in units of the data's own changes, averaged over dimensions; ``nll`` is per row, nats, of
     change and reward; ``rank`` is Spearman's correlation of uncertainty and error.
     """
 
     run: str
     rows: str
+    model: str
     n: int
     skipped: int
     mean: float
@@ -67,36 +72,55 @@ def diagnose(folder: Path, count: int = ROWS) -> list[Judged]:
     """Judge the model of a finished run; raise BadInput when it has none, or no state to look at."""
     run, agent, state = _load(folder)
     data = _data(run)
-    results = folder.resolve().parents[len(Path(run.id).parts) - 1]
-    parent = _load(results / run.parent) if run.parent else None
+    parent = _load(_results(folder, run) / run.parent)[1] if run.parent else None
+    models = {"before": parent, "after": agent} if parent else {"after": agent}
     scale = (data.next_obs - data.obs).std(axis=0) + 1e-8
     env, judged = find_env(run.spec["environment"]), []
-    for name, rows in _sets(run, (parent or (run, agent, state))[1], data, state, count):
+    for name, rows in _sets(run, parent or agent, data, state, count):
         true = truth(env, rows.obs, rows.action, rows.state)
-        if not true.known.any():
-            continue
-        mean, log_var, uncertainty = agent.predict(rows.obs[None], rows.action[None])
-        wanted = np.concatenate([true.next_obs - rows.obs, true.reward[:, None]], axis=1)[true.known]
-        found, spread = mean[0][:, true.known], log_var[0][:, true.known]
-        gap = found.mean(axis=0)[:, :-1] - wanted[:, :-1]
-        error = np.linalg.norm(gap, axis=1)
-        nll = 0.5 * ((found - wanted) ** 2 * np.exp(-spread) + spread + np.log(2 * np.pi)).sum(-1).mean(0)
-        doubt = uncertainty[0][true.known]
-        judged.append(
-            Judged(
-                *(run.id, name, len(error), true.skipped),
-                mean=float(error.mean()),
-                median=float(np.median(error)),
-                q95=float(np.quantile(error, 0.95)),
-                max=float(error.max()),
-                squared=float((error**2).mean()),
-                rmse=float(np.sqrt(((gap / scale) ** 2).mean())),
-                nll=float(nll.mean()),
-                uncertainty=float(doubt.mean()),
-                rank=_spearman(doubt, error),
-            )
-        )
+        if true.known.any():
+            for which, model in models.items():
+                numbers = _errors(model, rows, true, scale)
+                judged.append(Judged(run.id, name, which, int(true.known.sum()), true.skipped, **numbers))
     return judged
+
+
+def _errors(model: Agent[Any], rows: _Rows, true: Truth, scale: Array) -> dict[str, float]:
+    """Return a model's errors at rows whose truth is known."""
+    mean, log_var, uncertainty = model.predict(rows.obs[None], rows.action[None])
+    wanted = np.concatenate([true.next_obs - rows.obs, true.reward[:, None]], axis=1)[true.known]
+    found, spread = mean[0][:, true.known], log_var[0][:, true.known]
+    gap = found.mean(axis=0)[:, :-1] - wanted[:, :-1]
+    error = np.linalg.norm(gap, axis=1)
+    nll = 0.5 * ((found - wanted) ** 2 * np.exp(-spread) + spread + np.log(2 * np.pi)).sum(-1).mean(0)
+    doubt = uncertainty[0][true.known]
+    numbers = {
+        "mean": error.mean(),
+        "median": np.median(error),
+        "q95": np.quantile(error, 0.95),
+        "max": error.max(),
+        "squared": (error**2).mean(),
+        "rmse": np.sqrt(((gap / scale) ** 2).mean()),
+        "nll": nll.mean(),
+        "uncertainty": doubt.mean(),
+        "rank": _spearman(doubt, error),
+    }
+    return {name: float(number) for name, number in numbers.items()}
+
+
+def keep(folder: Path, count: int, judged: Sequence[Judged]) -> None:
+    """Write ``diagnosis.json`` into the run's folder: the numbers, and what they rest on."""
+    run = Run.from_json(read_json(folder / "run.json")["run"])
+    ids = [run.id, run.parent] if run.parent else [run.id]
+    folders = [RunFolder(_results(folder, run), name) for name in ids]
+    rests = {one.id: checkpoint.manifest(one.handover())["sha256"] for one in folders}
+    found = {"checkpoints": rests, "rows": count, "seed": run.seed, "judged": [asdict(one) for one in judged]}
+    write_atomically(folder / "diagnosis.json", json.dumps(found, indent=1) + "\n")
+
+
+def _results(folder: Path, run: Run) -> Path:
+    """Return the results folder that a run's folder lies in."""
+    return folder.resolve().parents[len(Path(run.id).parts) - 1]
 
 
 def _load(folder: Path) -> tuple[Run, Agent[Any], State]:
@@ -165,10 +189,28 @@ def table(found: Sequence[Judged]) -> Table:
     from rich.table import Table
 
     shown = Table(title="Prediction error against the simulator", title_justify="left")
-    for name in ("run", "rows", "n", "skipped", "mean", "median", "95 %", "max", "rmse", "nll", "u", "rank"):
-        shown.add_column(name, justify="left" if name in ("run", "rows") else "right", overflow="fold")
+    for name in (
+        "run",
+        "rows",
+        "model",
+        "n",
+        "skipped",
+        "mean",
+        "median",
+        "95 %",
+        "max",
+        "rmse",
+        "nll",
+        "u",
+        "rank",
+    ):
+        shown.add_column(
+            name, justify="left" if name in ("run", "rows", "model") else "right", overflow="fold"
+        )
+    above = ""
     for one in found:
         numbers = (one.mean, one.median, one.q95, one.max, one.rmse, one.nll, one.uncertainty, one.rank)
         cells = [f"{number:.3g}" for number in numbers]
-        shown.add_row(one.run, one.rows, f"{one.n:,}", f"{one.skipped:,}", *cells)
+        run, above = "" if one.run == above else one.run, one.run
+        shown.add_row(run, one.rows, one.model, f"{one.n:,}", f"{one.skipped:,}", *cells)
     return shown

@@ -9,10 +9,32 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .agent import Stage
+from .config import nearest
 from .errors import BadInput
 from .files import read_json, write_atomically
 from .run import Run, digest
 from .scores import Reference
+
+FIGURES = ("curves", "diagnostics", "uncertainty", "explorer")
+TABLES = ("scores", "explorer", "distance_uniform", "distance_rollout", "kinds")
+"""What a suite can ask the report for; each is described where it is made, in ``report/``."""
+USUAL_FIGURES, USUAL_TABLES = ("curves", "diagnostics"), ("scores",)
+
+
+def known_figure(name: str) -> str:
+    """Return the name of a figure; raise ValueError when the report has none of it."""
+    return _known(name, FIGURES)
+
+
+def known_table(name: str) -> str:
+    """Return the name of a table; raise ValueError when the report has none of it."""
+    return _known(name, TABLES)
+
+
+def _known(name: str, names: Sequence[str]) -> str:
+    if name not in names:
+        raise ValueError(f"{name} is not known; {nearest(name, names)}")
+    return name
 
 
 @dataclass(frozen=True)
@@ -33,7 +55,7 @@ class Plan:
 
     ``reduced`` holds a line for each count that was cut: ``key = value (full: value)``. ``stages`` are kept
     per run group, for forecasts; ``scores`` per data set. ``marks`` are environment steps; the report does
-    not show them yet.
+    not show them yet. ``figures`` and ``tables`` are what the report shows, in this order.
     """
 
     suite: str
@@ -46,6 +68,8 @@ class Plan:
     cells: tuple[Cell, ...]
     stages: Mapping[str, Sequence[Stage]] = field(default_factory=dict)
     scores: Mapping[str, Reference] = field(default_factory=dict)
+    figures: tuple[str, ...] = USUAL_FIGURES
+    tables: tuple[str, ...] = USUAL_TABLES
 
     def run(self, run_id: str) -> Run:
         """Return the run of this id; raise KeyError when the plan has none."""
@@ -71,6 +95,8 @@ class Plan:
             "seeds": self.seeds,
             "reduced": self.reduced,
             "marks": self.marks,
+            "figures": self.figures,
+            "tables": self.tables,
             "runs": [run.to_json() for run in self.runs],
             "cells": [vars(cell) for cell in self.cells],
             "stages": {group: [vars(stage) for stage in stages] for group, stages in self.stages.items()},
@@ -97,6 +123,8 @@ def read_plan(file: Path) -> Plan:
             cells=tuple(Cell(**cell) for cell in value["cells"]),
             stages={group: tuple(Stage(**stage) for stage in s) for group, s in value["stages"].items()},
             scores={name: Reference(**scores) for name, scores in value["scores"].items()},
+            figures=tuple(map(known_figure, value.get("figures", USUAL_FIGURES))),
+            tables=tuple(map(known_table, value.get("tables", USUAL_TABLES))),
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         why = str(error) if isinstance(error, ValueError) else "damaged or of an older version"

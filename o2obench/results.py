@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from . import checkpoint
 from .errors import BadInput
 from .files import read_json
 from .journal import read_journal
@@ -62,6 +63,52 @@ def table(plan: Plan, results: Path) -> tuple[pd.DataFrame, list[Problem]]:
         except _Unusable as error:
             problems.append(Problem(cell.label, cell.dataset, cell.seed, str(error)))
     return pd.DataFrame(rows, columns=list(COLUMNS)), problems
+
+
+def episodes(plan: Plan, results: Path) -> pd.DataFrame:
+    """Return the training episodes of finished tuning runs: stage, env_steps, return, length, score."""
+    import pandas as pd
+
+    rows = []
+    for cell in plan.cells:
+        folder = RunFolder(results, cell.run)
+        if cell.parent and folder.state() == "done" and _vouched(folder, "episodes.jsonl"):
+            for row in read_journal(folder.episodes):
+                score = float(plan.scores[cell.dataset].score(row["return"]))
+                clock = (row["stage"], row["env_steps"], row["return"], row["length"])
+                rows.append((cell.label, cell.dataset, cell.seed, *clock, score))
+    names = ["label", "dataset", "seed", "stage", "env_steps", "return", "length", "score"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def diagnoses(plan: Plan, results: Path) -> tuple[pd.DataFrame, list[Cell]]:
+    """Return what `o2obench diagnose` kept of finished tuning runs, and those of which it is missing.
+
+    A diagnosis of other checkpoints than those that lie there now does not count. A run that left no model
+    behind is missing none.
+    """
+    import pandas as pd
+
+    rows, lacking = [], []
+    for cell in (cell for cell in plan.cells if cell.parent):
+        folder = RunFolder(results, cell.run)
+        left = checkpoint.manifest(folder.handover())
+        if folder.state() != "done" or (left and "model" not in left["values"]["agent"]):
+            continue
+        found = read_json(folder.diagnosis)
+        if not isinstance(found, dict) or _outdated(found["checkpoints"], results):
+            lacking.append(cell)
+            continue
+        clock = {"label": cell.label, "dataset": cell.dataset, "seed": cell.seed}
+        rows += [{**judged, **clock} for judged in found["judged"]]
+    names = ["label", "dataset", "seed", "rows", "model", "n", "mean", "median", "max"]
+    return pd.DataFrame(rows, columns=names), lacking
+
+
+def _outdated(checkpoints: dict[str, str], results: Path) -> bool:
+    """Tell whether a checkpoint has changed; of one that was removed nothing can be said."""
+    now = {run: checkpoint.manifest(RunFolder(results, run).handover()) for run in checkpoints}
+    return any(now[run] and now[run]["sha256"] != then for run, then in checkpoints.items())
 
 
 def logged(plan: Plan, results: Path, names: Collection[str]) -> pd.DataFrame:
@@ -123,15 +170,24 @@ def _require_whole(folder: RunFolder, run: Run) -> None:
     done = read_json(folder.done)
     hashes = done.get("sha256", {}) if isinstance(done, dict) else {}
     for name in ("run.json", "scores.jsonl", *sorted(hashes.keys() - {"run.json", "scores.jsonl"})):
-        try:
-            found = hashlib.sha256((folder.path / name).read_bytes()).hexdigest()
-        except OSError:
-            raise _Unusable(f"{run.algorithm}: {name} is missing") from None
-        if hashes.get(name) != found:
+        if not (folder.path / name).exists():
+            raise _Unusable(f"{run.algorithm}: {name} is missing")
+        if not _vouched(folder, name):
             raise _Unusable(f"{run.algorithm}: {name} was changed after the run was finished")
     record = read_json(folder.record)
     if not isinstance(record, dict) or record.get("identity") != run.identity:
         raise _Unusable(f"{run.algorithm}: run.json belongs to another run")
+
+
+def _vouched(folder: RunFolder, name: str) -> bool:
+    """Tell whether a file is what the run was published with."""
+    done = read_json(folder.done)
+    hashes = done.get("sha256", {}) if isinstance(done, dict) else {}
+    try:
+        found = hashlib.sha256((folder.path / name).read_bytes()).hexdigest()
+    except OSError:
+        return False
+    return bool(hashes.get(name) == found)
 
 
 def seconds(run: Run, results: Path) -> float:

@@ -97,6 +97,7 @@ class RunFolder:
         self.log = self.path / "log.txt"
         self.progress = self.path / "progress.json"
         self.checkpoint = self.path / "checkpoint"
+        self.diagnosis = self.path / "diagnosis.json"
         self.lease = self.path / "lease"
         self.publishing = self.path / "publishing"
         self.done = self.path / "DONE"

@@ -80,6 +80,12 @@ def task_name(environment: str) -> str:
     return f"{name}v5" if version == "5" else name or environment.lower()
 
 
+def task_and_kind(dataset: str) -> tuple[str, str] | None:
+    """Return task and kind of data of a set that is named in D4RL's way, such as hopper and medium-replay."""
+    match = re.fullmatch(rf"(?:o2o:)?([a-z0-9]+)-({'|'.join(KINDS)})-v\d+", dataset)
+    return (match[1], match[2]) if match else None
+
+
 def twin(dataset: str) -> str:
     """Return the D4RL v2 set of the same task and kind, whose rows of options hold for a collected set."""
     collected = COLLECTED.fullmatch(dataset)

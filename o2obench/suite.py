@@ -11,13 +11,13 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from . import dataset, registry
 from .agent import Agent, Budget, Config, Stage
 from .config import Located, merge, nearest, parse_scalar, read_yaml, validate
 from .errors import BadInput
-from .plan import Cell, Plan
+from .plan import USUAL_FIGURES, USUAL_TABLES, Cell, Plan, known_figure, known_table
 from .run import Run
 from .scores import COLLECTED, KINDS, twin
 
@@ -50,9 +50,11 @@ class Online(_Strict):
 
 
 class ReportOptions(_Strict):
-    """Environment steps at which scores are compared; kept in the plan, not shown by the report yet."""
+    """What the report shows, in this order; ``marks``, steps to compare scores at, it does not show yet."""
 
     marks: tuple[Count, ...] = (10_000, 100_000)
+    figures: tuple[Annotated[str, AfterValidator(known_figure)], ...] = USUAL_FIGURES
+    tables: tuple[Annotated[str, AfterValidator(known_table)], ...] = USUAL_TABLES
 
 
 class SuiteFile(_Strict):
@@ -184,6 +186,8 @@ def expand(source: Located, name: str, narrow: Narrow = Narrow()) -> Plan:
         cells=tuple(cell for cell in cells if cell is not None),
         stages=builder.stages,
         scores={data: dataset.find(data).scores for data in datasets},
+        figures=suite.report.figures,
+        tables=suite.report.tables,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,7 +24,7 @@ from o2obench.plan import read_plan
 from o2obench.pointmass import mixed_data
 from o2obench.report import write_report
 from o2obench.report.figures import KL, LOGGED
-from o2obench.results import logged
+from o2obench.results import diagnoses, logged
 
 from .conftest import Command
 from .suites_for_tests import toy_plan
@@ -88,13 +89,16 @@ def runs(results: Path, algorithm: str) -> list[Path]:
 
 def test_runs_of_a_family_are_judged_on_the_same_rows(results: Path) -> None:
     mopo, doof = (diagnose(runs(results, name)[0], 300) for name in ("mopo", "doof"))
+    before, after = ([one for one in doof if one.model == model] for model in ("before", "after"))
     assert [one.rows for one in mopo] == ["data", "random", "rollout", "uniform"]
-    assert [one.rows for one in doof] == ["data", "random", "rollout", "uniform", "online"]
+    assert [one.rows for one in before] == ["data", "random", "rollout", "uniform", "online"]
     again = diagnose(runs(results, "doof")[0], 300)
     assert doof == again
-    for before, after in zip(mopo, doof, strict=False):
-        assert (before.n, before.skipped) == (after.n, after.skipped)
-        assert before.mean != after.mean, "the model was tuned"
+    for mine, theirs in zip(before, mopo, strict=False):
+        assert replace(mine, run=theirs.run, model="after") == theirs, "before: the pretraining run's model"
+    for one, other in zip(before, after, strict=True):
+        assert (one.rows, one.n, one.skipped) == (other.rows, other.n, other.skipped)
+        assert one.mean != other.mean, "the model was tuned"
     for one in (*mopo, *doof):
         assert 0 < one.median <= one.q95 <= one.max
         assert one.squared >= one.mean**2
@@ -140,7 +144,15 @@ def test_the_command(o2obench: Command, results: Path, tmp_path: Path) -> None:
     done = o2obench("diagnose", *both, "--rows", "50", "--json", tmp_path / "a.json")
     assert done.returncode == 0, done.stderr
     assert "online" in done.stdout
-    assert len(json.loads((tmp_path / "a.json").read_text())) == 9
+    assert len(json.loads((tmp_path / "a.json").read_text())) == 4 + 2 * 5
+    kept = json.loads((both[1] / "diagnosis.json").read_text())
+    assert (kept["rows"], kept["seed"], len(kept["judged"])) == (50, 0, 10)
+    manifest = next(both[1].glob("checkpoint/*/manifest.json"))
+    assert json.loads(manifest.read_text())["sha256"] in kept["checkpoints"].values()
+    plan = read_plan(results / "plans" / "toy.json")
+    found, lacking = diagnoses(plan, results)
+    assert set(found.label) == {"doof"}
+    assert [cell.label for cell in lacking] == ["comou"]
     wrong = o2obench("diagnose", tmp_path)
     assert wrong.returncode == 2
     assert "is not a run's folder" in wrong.stderr

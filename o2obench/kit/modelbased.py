@@ -7,6 +7,7 @@ Its defaults are naive tuning. An algorithm changes what differs, by one of thes
 - ``model_loss`` (and ``model_error``, which decides early stopping): how the model is trained;
 - ``explore``: how it acts to collect data;
 - ``starts`` and ``penalty``: where rollouts branch, and what their rewards are charged;
+- ``real_batch``: the real rows of SAC's batches, which model rows fill up;
 - ``logged``: what else it says of a model training.
 
 The rest is configuration. What the papers leave open and what is decided here stands with each option.
@@ -62,6 +63,7 @@ HOLDOUT_BLOCK = 5
 Size = Annotated[int, Field(gt=0)]
 Rate = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Weight = Annotated[float, Field(ge=0)]
 
 
 class ModelBasedConfig(Config):
@@ -88,7 +90,7 @@ class ModelBasedConfig(Config):
     rollout_rows: Size = count(50_000)
     retain: Size = 5
     """How many epochs of rollouts the ring of model rows holds."""
-    penalty: Annotated[float, Field(ge=0)] = 0.0
+    penalty: Weight = 0.0
     """lambda: model rewards are lowered by lambda times the largest deviation in the ensemble."""
 
     # SAC
@@ -139,8 +141,8 @@ class ModelBased(Agent[C], Generic[C]):
         dims = (task.obs_dim, task.act_dim)
         losses = (self.model_loss, self.model_error)
         self.model = Ensemble(seeds, *dims, _ensemble_options(config), device, *losses)
-        self.sac = self.new_sac()
-        """The actor and critics that learn and collect."""
+        self.sac = self.judged = self.new_sac()
+        """The learner that learns and collects, and the one whose policy is judged and handed over."""
         self.before = [torch.zeros_like(tensor) for tensor in self._model_tensors()]
         """The model as it was before the training that goes on or was last: weights, bounds, scaler."""
         longest = max(config.horizon[2:])
@@ -173,6 +175,8 @@ class ModelBased(Agent[C], Generic[C]):
 
     def offline_share(self, offline: int, online: int) -> float:
         """Return the probability that a real row is an offline one, where there are so many of each."""
+        if self.paired_fit:
+            return 0.5 if online else 1.0
         if isinstance(self.config, OnlineConfig) and self.config.rows == "online":
             return 0.0
         return offline / (offline + online)
@@ -198,14 +202,13 @@ class ModelBased(Agent[C], Generic[C]):
         """Return the numbers of the real rows (seeds, rows) from which rollouts branch."""
         return self._real_rows("starts", rows)
 
+    def real_batch(self, updates: int) -> Tensor:
+        """Return the real rows of SAC's batches (seeds, updates, rows): int(real_share * batch) of each."""
+        return self._real_rows("real rows", updates, int(self.config.real_share * self.config.batch))
+
     def extra_rows(self) -> int:
         """Return how many rows of its own the algorithm keeps."""
         return 0
-
-    @property
-    def judged(self) -> Sac:
-        """The learner whose policy is judged, and handed over."""
-        return self.sac
 
     # ---- the agent interface ------------------------------------------------------------------------
 
@@ -223,7 +226,7 @@ class ModelBased(Agent[C], Generic[C]):
         """
         state = stack_seeds(states)
         self.model.load_learned(state["model"])
-        self.sac.load_networks(state["sac"])
+        self.judged.load_networks(state["sac"])
 
     def handover(self) -> State:
         """Return model, policy and collected rows, without optimisers, offline rows or streams."""
@@ -239,11 +242,10 @@ class ModelBased(Agent[C], Generic[C]):
         self.judged.actor.load_state_dict(policy["actor"])
 
     def observe(self, step: Transitions) -> None:
-        """Store the step, and note what has become due."""
+        """Store the step, and note what has become due; without online options nothing learns meanwhile."""
         config = self.config
-        assert isinstance(config, OnlineConfig)
         self.replay.append(step)
-        if self.replay.online < config.n_init:
+        if not isinstance(config, OnlineConfig) or self.replay.online < config.n_init:
             return
         if self.replay.online % config.model_every == 0 or not self.model.fitted:
             self.due_fit, self.due_rollout = True, config.rollout_rows
@@ -251,19 +253,20 @@ class ModelBased(Agent[C], Generic[C]):
             self.due_updates = config.updates_per_step
 
     def work(self, stage: str) -> Iterator[Metrics]:
-        """Do what is due, in this order: train the model, roll it out, update the policy."""
+        """Do what is due: train the model, roll it out, update the policy; then a stage's own updates."""
         if self.due_fit:
             yield from self._train_model()
         if self.due_rollout:
             yield from self._roll_out()
         if self.due_updates:
             yield from self._update_policy()
+        yield from self.train_in_model(self._updates_by_the_end_of(stage))
 
     def state_dict(self) -> State:
         """Return everything a resume needs."""
         return {
             "model": self.model.state_dict(),
-            "sac": self.sac.state_dict(),
+            "sac": self.judged.state_dict(),
             "replay": self.replay.state_dict(),
             "streams": self.streams.state_dict(),
             "updates": self.updates,
@@ -275,7 +278,7 @@ class ModelBased(Agent[C], Generic[C]):
     def load_state_dict(self, state: State) -> None:
         """Take everything back."""
         self.model.load_state_dict(state["model"])
-        self.sac.load_state_dict(state["sac"])
+        self.judged.load_state_dict(state["sac"])
         self.replay.load_state_dict(state["replay"])
         self.streams.load_state_dict(state["streams"])
         self.updates = state["updates"]
@@ -460,10 +463,10 @@ class ModelBased(Agent[C], Generic[C]):
                 yield {}
 
     def _sac_rows(self, updates: int) -> Tensor:
-        """Return the row numbers (seeds, updates, batch) of batches: int(real_share * batch) real rows."""
-        real = int(self.config.real_share * self.config.batch)
-        of_model = self.streams.uniform("model rows", updates, self.config.batch - real)
-        return torch.cat([self._real_rows("real rows", updates, real), self.replay.ring_index(of_model)], -1)
+        """Return the row numbers (seeds, updates, batch) of batches: real rows, then model rows."""
+        real = self.real_batch(updates)
+        of_model = self.streams.uniform("model rows", updates, self.config.batch - real.shape[-1])
+        return torch.cat([real, self.replay.ring_index(of_model)], -1)
 
     def _real_rows(self, purpose: str, *shape: int) -> Tensor:
         """Return real row numbers (seeds, *shape): the source by its share, then a row uniformly."""
@@ -496,6 +499,12 @@ class ModelBased(Agent[C], Generic[C]):
     def life(self) -> tuple[Stage, ...]:
         """Return the stages of this run."""
         return self.stages(self.config, self.task.budget)
+
+    def _updates_by_the_end_of(self, stage: str) -> int:
+        """Return the updates planned until a stage without the environment ends; 0 for one with it."""
+        life = self.life()
+        place = [one.name for one in life].index(stage)
+        return 0 if life[place].env_steps else sum(one.updates for one in life[: place + 1])
 
     # ---- held-out rows ------------------------------------------------------------------------------
 

@@ -1,4 +1,8 @@
-"""The learning curves: offline left of the switch, online right of it, seeds as points of one mean."""
+"""The figures of a data set: learning curves, what agents logged, how the penalty fades.
+
+Learning curves: offline left of the switch, online right of it. Where a method learns without interacting,
+environment steps do not show when; then the same curves stand beside it over updates.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from ..plan import Plan
+from ..results import episodes, logged
 
 STYLE: dict[Any, Any] = {
     "svg.hashsalt": "o2obench",
@@ -34,34 +39,63 @@ def colours(plan: Plan) -> dict[str, Any]:
     return dict(zip(labels, palette, strict=False))
 
 
-def curves(plan: Plan, table: pd.DataFrame, dataset: str, stem: Path) -> None:
-    """Write ``stem`` as .svg, .pdf and .png: mean over seeds, band from least to greatest seed."""
+def prepared() -> Any:
+    """Return pyplot, drawing to files only."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
+    return plt
+
+
+def save(figure: Any, stem: Path, **options: Any) -> None:
+    """Write a figure as .svg, .pdf and .png, without a clock, and close it."""
+    for kind, extra in (("svg", {"Date": None}), ("pdf", {"CreationDate": None}), ("png", {})):
+        figure.savefig(stem.with_name(f"{stem.name}.{kind}"), metadata=extra, dpi=160, **options)
+    prepared().close(figure)
+
+
+def curves(plan: Plan, table: pd.DataFrame, dataset: str, stem: Path) -> bool:
+    """Write ``stem`` as .svg, .pdf and .png: mean over seeds, band from least to greatest seed; say so."""
+    plt = prepared()
     own = table[table.dataset == dataset]
     offline, online = (own[own.phase == phase] for phase in ("offline", "online"))
-    panels = [name for name, part in (("offline", offline), ("online", online)) if len(part)]
+    panels = ["offline"] if len(offline) else []
+    panels += ["env_steps"] if len(online) else []
+    panels += ["updates"] if learns_apart(plan, set(online.label)) else []
     with plt.rc_context(STYLE):
         widths = [1 if name == "offline" else 2 for name in panels]
+        size = (11.5 if "updates" in panels else 8.4, 3.5)
         figure, axes = plt.subplots(
-            *(1, len(panels)), sharey=True, squeeze=False, width_ratios=widths, figsize=(8.4, 3.5)
+            *(1, len(panels)), sharey=True, squeeze=False, width_ratios=widths, figsize=size
         )
-        axis_of = dict(zip(panels, axes[0], strict=True))
-        if "offline" in axis_of:
-            _offline(axis_of["offline"], offline)
-        if "online" in axis_of:
-            _online(axis_of["online"], online, colours(plan))
+        for axis, name in zip(axes[0], panels, strict=True):
+            if name == "offline":
+                _offline(axis, offline)
+            else:
+                _online(axis, online, colours(plan), name)
+        found = [axis.get_legend_handles_labels() for axis in axes[0][len(offline) > 0 :]]
+        shown = {label: line for lines, labels in found for line, label in zip(lines, labels, strict=True)}
+        if shown:
+            ordered = [label for label in colours(plan) if label in shown]
+            lines = [shown[label] for label in ordered]
+            beside = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)}
+            axes[0][-1].legend(lines, ordered, frameon=False, **beside)
         axes[0][0].set_ylabel("normalised score")
         figure.suptitle(_title(plan, dataset, own), x=0.01, ha="left", fontsize=10, color="#222222")
         figure.tight_layout(w_pad=0.6)
-        for kind, extra in (("svg", {"Date": None}), ("pdf", {"CreationDate": None}), ("png", {})):
-            figure.savefig(stem.with_suffix(f".{kind}"), metadata=extra, dpi=160)
-        plt.close(figure)
+        save(figure, stem)
+    return True
 
 
+def learns_apart(plan: Plan, labels: set[str]) -> bool:
+    """Tell whether one of these tuning methods has updates in a stage without the environment."""
+    tuned = {plan.run(cell.run).group for cell in plan.cells if cell.parent and cell.label in labels}
+    return any(stage.updates and not stage.env_steps for group in tuned for stage in plan.stages[group])
+
+
+MEAN = "uncertainty/mean"
 KL, DOUBT, SHARE, ERROR = "moved/online/kl", "uncertainty", "rows/offline", "held_out/online/mse"
 LOGGED = (KL, *(f"{DOUBT}/{name}" for name in ("q20", "q50", "q80")), SHARE, ERROR)
 LEAST = 1e-4
@@ -74,19 +108,16 @@ PANELS = {
 }
 
 
-def diagnostics(plan: Plan, rows: pd.DataFrame, dataset: str, stem: Path) -> bool:
+def diagnostics(plan: Plan, results: Path, dataset: str, stem: Path) -> bool:
     """Write what was logged at each model training as .svg, .pdf and .png; return whether there was any."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
+    plt, rows = prepared(), logged(plan, results, LOGGED)
     own = rows[rows.dataset == dataset]
     panels = [name for name in PANELS if own[own.name == name].value.nunique() > 1]
     if not panels:
         return False
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(1, len(panels), squeeze=False, figsize=(0.6 + 3.2 * len(panels), 3.3))
+        width = max(7.0, 0.6 + 3.2 * len(panels))
+        figure, axes = plt.subplots(1, len(panels), squeeze=False, figsize=(width, 3.3))
         for axis, name in zip(axes[0], panels, strict=True):
             for label, colour in colours(plan).items():
                 _logged(axis, own[own.label == label], name, label, colour)
@@ -101,10 +132,69 @@ def diagnostics(plan: Plan, rows: pd.DataFrame, dataset: str, stem: Path) -> boo
         title = f"{dataset}   (at each model training; line: mean, band: least to greatest seed{cut})"
         figure.suptitle(title, x=0.01, ha="left", fontsize=10, color="#222222")
         figure.tight_layout(w_pad=0.8)
-        for kind, extra in (("svg", {"Date": None}), ("pdf", {"CreationDate": None}), ("png", {})):
-            figure.savefig(stem.with_suffix(f".{kind}"), metadata=extra, dpi=160, bbox_inches="tight")
-        plt.close(figure)
+        save(figure, stem, bbox_inches="tight")
     return True
+
+
+def fading(plan: Plan, results: Path, dataset: str, stem: Path) -> bool:
+    """Write MOORe's Fig. 4: how the penalty fades, and its relative error; return whether there was any.
+
+    Left: mean over seeds of the 50 % quantile, band from the 20 % to the 80 % quantile. Right: the
+    distribution of ``relative_error`` over all pairs of successive model trainings and all seeds.
+    """
+    plt = prepared()
+    rows = logged(plan, results, (MEAN, *(f"{DOUBT}/{name}" for name in ("q20", "q50", "q80"))))
+    own, played = rows[rows.dataset == dataset], episodes(plan, results)
+    errors = relative_error(own, played[played.dataset == dataset])
+    if errors.empty:
+        return False
+    with plt.rc_context(STYLE):
+        figure, (left, right) = plt.subplots(1, 2, figsize=(8.4, 3.5))
+        for label, colour in colours(plan).items():
+            _logged(left, own[own.label == label], f"{DOUBT}/q50", label, colour)
+            values = errors[errors.label == label].value
+            if len(values):
+                said = f"{label}: median {values.median():.2g}, 95 % below {values.quantile(0.95):.2g}"
+                right.hist(values, bins=40, density=True, color=colour, alpha=0.35, label=said)
+                right.axvline(values.median(), ymax=0.8, color=colour, lw=1.4)
+        left.set(xlabel="environment steps", ylabel="uncertainty u of model rows")
+        left.set_title("line: 50 %, band: 20 to 80 % of the rows", loc="left", fontsize=8, color="#555555")
+        right.set(xlabel="|change of mean u| / reward per step", ylabel="density")
+        left.set_ylim(bottom=0)
+        left.locator_params(axis="x", nbins=5)
+        right.set_xlim(left=0)
+        right.set_ylim(top=1.25 * right.get_ylim()[1])
+        right.set_title("between successive model trainings", loc="left", fontsize=8, color="#555555")
+        for axis in (left, right):
+            axis.grid(True, axis="y")
+            axis.legend(frameon=False, loc="upper right")
+        figure.suptitle(_said(plan, dataset, errors, ""), x=0.01, ha="left", fontsize=10, color="#222222")
+        figure.tight_layout(w_pad=1.2)
+        save(figure, stem)
+    return True
+
+
+def relative_error(rows: pd.DataFrame, played: pd.DataFrame) -> pd.DataFrame:
+    """Return MOORe's relative uncertainty error of each model training but the first: label, seed, value.
+
+    The paper's |U_t - U_{t+1}| / eta_t prints its indices in two ways; Theorem 2 needs each U under its own
+    model and policy, which is what a rollout after each training logs. There U and the return are both sums
+    over an occupancy measure; what is logged is a mean over model rows. So the return is taken per step, too:
+    of the training episodes that ended in the same 1,000 steps, or in the nearest such before (else after).
+    A mean per step over the return of a whole episode would be smaller by its length, and mean nothing.
+    """
+    found = []
+    for (label, seed), own in rows[rows.name == MEAN].groupby(["label", "seed"], sort=False):
+        mine = played[(played.label == label) & (played.seed == seed)]
+        epochs = mine.groupby((mine.env_steps - 1) // 1000)[["return", "length"]].sum()
+        if epochs.empty:
+            continue
+        now = ((own.env_steps - 1).clip(lower=0) // 1000).to_numpy()[1:]
+        wanted = range(max(now.max(initial=0), epochs.index.max()) + 1)
+        per_step = (epochs["return"] / epochs.length).reindex(wanted).ffill().bfill()
+        change = own.value.diff().abs().to_numpy()[1:]
+        found += [(label, seed, a / abs(b)) for a, b in zip(change, per_step[now], strict=True) if b]
+    return pd.DataFrame(found, columns=["label", "seed", "value"])
 
 
 def _logged(axis: Any, rows: pd.DataFrame, name: str, label: str, colour: Any) -> None:
@@ -124,10 +214,15 @@ def _logged(axis: Any, rows: pd.DataFrame, name: str, label: str, colour: Any) -
 
 
 def _title(plan: Plan, dataset: str, own: pd.DataFrame) -> str:
+    return _said(plan, dataset, own, "; line: mean, band: least to greatest seed")
+
+
+def _said(plan: Plan, dataset: str, own: pd.DataFrame, how: str) -> str:
+    """Return a figure's title: data set, seeds, how they are shown, and whether the budget was cut."""
     counts = own.groupby("label").seed.nunique()
     n = f"n = {counts.min()}" if counts.min() == counts.max() else f"n = {counts.min()} to {counts.max()}"
     cut = ", reduced budget" if plan.reduced else ""
-    return f"{dataset}   ({n} seeds; line: mean, band: least to greatest seed{cut})"
+    return f"{dataset}   ({n} seeds{how}{cut})"
 
 
 def _offline(axis: Any, rows: pd.DataFrame) -> None:
@@ -141,23 +236,35 @@ def _offline(axis: Any, rows: pd.DataFrame) -> None:
     axis.grid(True, axis="y")
 
 
-def _online(axis: Any, rows: pd.DataFrame, palette: dict[str, Any]) -> None:
-    unit, words = _unit(rows.env_steps)
+ONLINE = {
+    "env_steps": ("online", "environment steps"),
+    "updates": ("the same, over updates", "updates after the switch"),
+}
+
+
+def _online(axis: Any, rows: pd.DataFrame, palette: dict[str, Any], x: str) -> None:
+    """Draw the methods that move along ``x``: one that takes no step has no curve over steps."""
+    title, name = ONLINE[x]
+    unit, words = _unit(rows[x])
     for label, own in rows.groupby("label", sort=False):
-        _band(axis, own, "env_steps", palette[str(label)], str(label), unit)
-    axis.set_xlabel(f"environment steps{words}")
-    axis.set_title("online", loc="left", fontsize=9, color="#555555")
+        if own[x].nunique() > 1:
+            _band(axis, own, x, palette[str(label)], str(label), unit)
+    axis.set_xlabel(f"{name}{words}")
+    axis.set_title(title, loc="left", fontsize=9, color="#555555")
     axis.margins(x=0.02)
     axis.grid(True, axis="y")
-    axis.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
 def _band(axis: Any, rows: pd.DataFrame, x: str, colour: Any, label: str, unit: int) -> None:
-    """Draw mean and range over the seeds at the clocks that all of them have reached."""
-    last = rows.drop_duplicates(["seed", x], keep="last")
-    wide = last.pivot(index=x, columns="seed", values="score").dropna()
-    axis.fill_between(wide.index / unit, wide.min(axis=1), wide.max(axis=1), color=colour, alpha=0.15, lw=0)
-    axis.plot(wide.index / unit, wide.mean(axis=1), color=colour, label=label, lw=1.8)
+    """Draw mean and range over the seeds at the clocks that all of them have reached.
+
+    What changes while a clock stands still is a vertical line there, from the first to the last row.
+    """
+    ends = [rows.drop_duplicates(["seed", x], keep=end).assign(end=end) for end in ("first", "last")]
+    wide = pd.concat(ends).pivot(index=[x, "end"], columns="seed", values="score").sort_index().dropna()
+    at = wide.index.get_level_values(x) / unit
+    axis.fill_between(at, wide.min(axis=1), wide.max(axis=1), color=colour, alpha=0.15, lw=0)
+    axis.plot(at, wide.mean(axis=1), color=colour, label=label, lw=1.8)
 
 
 def _unit(clock: Any) -> tuple[int, str]:

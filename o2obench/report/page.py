@@ -6,16 +6,19 @@ import csv
 import io
 import re
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jinja2
+import pandas as pd
 
 from ..files import read_json, write_atomically
 from ..plan import Plan
-from ..results import Problem, logged, parts, table
+from ..results import Problem, parts, table
 from ..run import RunFolder, folder_name
 from . import figures
+from .exhibits import Exhibit, Source, exhibits
 from .papers import beside
 from .summary import DASH, Line, lines, mean, number
 
@@ -26,20 +29,15 @@ def write_page(plan: Plan, results: Path, out: Path) -> Path:
     found = lines(plan, rows, results)
     out.mkdir(parents=True, exist_ok=True)
     datasets = list(dict.fromkeys(line.dataset for line in found))
-    drawn = [name for name in datasets if len(rows[rows.dataset == name])]
-    for name in drawn:
-        figures.curves(plan, rows, name, out / _curves(name))
-    kept = logged(plan, results, figures.LOGGED)
-    diagnosed = [name for name in drawn if figures.diagnostics(plan, kept, name, out / _diagnostics(name))]
+    shown = exhibits(Source(plan, results, rows, found))
     context = {
         "plan": plan,
         "headline": headline(plan, found, problems),
         "groups": [(name, _shown(found, name)) for name in datasets],
         "problems": problems,
-        "svg": {name: _inline(out / f"{_curves(name)}.svg") for name in drawn},
-        "diagnostics": {name: _inline(out / f"{_diagnostics(name)}.svg") for name in diagnosed},
-        "diagnosed": {name: _diagnostics(name) for name in diagnosed},
-        "curves": {name: _curves(name) for name in drawn},
+        "exhibits": [(one, _drawn_exhibit(plan, name, one, out)) for name, one in shown.items()],
+        "csvs": [f"{name}.csv" for name in shown],
+        "drawn": {name: _drawn(plan, results, rows, name, out) for name in datasets},
         "printed": beside(plan, datasets),
         "references": [plan.scores[name] for name in datasets],
         "facts": facts(plan, results),
@@ -56,7 +54,55 @@ def write_page(plan: Plan, results: Path, out: Path) -> Path:
         write_atomically(out / name, environment.get_template(name).render(context))
     write_atomically(out / "scores.csv", scores_csv(plan, found))
     write_atomically(out / "curves.csv", _reduced_comment(plan) + rows.to_csv(index=False))
+    for name, one in shown.items():
+        write_atomically(out / f"{name}.csv", _reduced_comment(plan) + one.seeds.to_csv(index=False))
     return out / "index.html"
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure on the page: what it says it is, its files' name, its SVG element, and how to read it."""
+
+    title: str
+    stem: str
+    svg: str
+    note: str = ""
+
+
+TITLES = {
+    "curves": "Learning curves",
+    "diagnostics": "What the agents logged",
+    "uncertainty": "How the penalty fades (MOORe Fig. 4)",
+}
+NOTES = {
+    "uncertainty": "Right: the relative uncertainty error, |change of the mean uncertainty of model rows "
+    "from one model training to the next| over the reward per step of the training episodes that ended in "
+    "the same 1,000 steps; all seeds and trainings together, vertical line: median. The paper divides sums "
+    "over an occupancy measure, these are means per step.",
+}
+
+
+def _drawn(plan: Plan, results: Path, rows: pd.DataFrame, dataset: str, out: Path) -> list[Drawn]:
+    """Draw the figures of a data set that the plan asks for and that have something to show."""
+    found = []
+    for name in plan.figures if len(rows[rows.dataset == dataset]) else ():
+        file = out / f"{name}-{folder_name(dataset)}"
+        if name == "curves":
+            there = figures.curves(plan, rows, dataset, file)
+        elif name == "diagnostics":
+            there = figures.diagnostics(plan, results, dataset, file)
+        else:
+            there = name == "uncertainty" and figures.fading(plan, results, dataset, file)
+        if there:
+            found.append(Drawn(TITLES[name], file.name, _inline(file), NOTES.get(name, "")))
+    return found
+
+
+def _drawn_exhibit(plan: Plan, name: str, exhibit: Exhibit, out: Path) -> Drawn | None:
+    if name not in plan.figures or exhibit.draw is None:
+        return None
+    exhibit.draw(out / name)
+    return Drawn(exhibit.title, name, _inline(out / name))
 
 
 def headline(plan: Plan, found: list[Line], problems: list[Problem]) -> str:
@@ -142,7 +188,7 @@ def _shown(found: list[Line], dataset: str) -> list[dict[str, Any]]:
             "label": line.label,
             "start": number(line.start),
             "final": number(line.final),
-            "change": number(line.change, sign=True),
+            "change": number(line.change, "{:+.1f}"),
             "rose": bool(line.seeds) and mean(line.change) > 0,
             "n": f"{len(line.seeds)}"
             if len(line.seeds) == line.asked
@@ -162,17 +208,9 @@ def _shown(found: list[Line], dataset: str) -> list[dict[str, Any]]:
     ]
 
 
-def _diagnostics(dataset: str) -> str:
-    return f"diagnostics-{folder_name(dataset)}"
-
-
-def _curves(dataset: str) -> str:
-    return f"curves-{folder_name(dataset)}"
-
-
-def _inline(file: Path) -> str:
+def _inline(stem: Path) -> str:
     """Return an SVG file's element, without the XML prologue that HTML does not know."""
-    text = file.read_text()
+    text = stem.with_name(f"{stem.name}.svg").read_text()
     return re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
 
 

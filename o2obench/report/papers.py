@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import csv
 import functools
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from importlib import resources
 
 from ..plan import Plan
+from .summary import DASH
 
 UPDATES, STEPS = 3_000_000, 10_000
 """The offline updates of all sources, and DOOF's environment steps."""
@@ -38,28 +39,66 @@ class Printed:
 
 
 @functools.cache
-def printed() -> tuple[Printed, ...]:
-    """Return all printed normalised scores."""
+def _transcribed() -> tuple[dict[str, str], ...]:
+    """Return every row of the transcription."""
     text = resources.files("o2obench").joinpath("paper_scores.csv").read_text(encoding="utf-8")
+    return tuple(csv.DictReader(text.splitlines()))
+
+
+def _printed(metric: str) -> tuple[Printed, ...]:
+    """Return all rows of a metric that hold a number."""
     return tuple(
         Printed(
             *(row["source"], row["table_or_figure"], row["algorithm"], row["dataset"], row["stage"]),
             *(row["mean"], row["std"], row["note"] or ""),
         )
-        for row in csv.DictReader(text.splitlines())
-        if row["metric"] == "normalized_score" and row["mean"] and row["table_or_figure"] != "Table 7"
+        for row in _transcribed()
+        if row["metric"] == metric and row["mean"]
     )
+
+
+def printed() -> tuple[Printed, ...]:
+    """Return all printed normalised scores of single data sets."""
+    return _printed("normalized_score")
 
 
 def beside(plan: Plan, datasets: Iterable[str]) -> dict[str, list[Printed]]:
     """Return, by data set, what papers printed for the plan's budget; nothing for a reduced plan."""
-    if plan.reduced:
-        return {}
-    budgets = [run.spec["budget"] for run in plan.runs]
-    offline = any(budget["offline_updates"] == UPDATES for budget in budgets)
-    online = offline and any(budget["online_steps"] == STEPS for budget in budgets)
-    stages = (("offline",) if offline else ()) + (("on-10k", "off-300k") if online else ())
+    stages = _stages(plan)
     found = {
         name: [row for row in printed() if row.dataset == name and row.stage in stages] for name in datasets
     }
     return {name: rows for name, rows in found.items() if rows}
+
+
+def means_of_kind(plan: Plan, kind: str, datasets: Sequence[str]) -> list[Printed]:
+    """Return DOOF's Table 7 for a kind of data where the plan has its three sets and its budget."""
+    if set(datasets) != {f"{task}-{kind}-v2" for task in ("halfcheetah", "hopper", "walker2d")}:
+        return []
+    short = "".join(word[0] for word in kind.split("-"))
+    name, stages = f"mean of HC-{short},HP-{short},WK-{short}", _stages(plan)
+    rows = (row for row in _printed("mean_normalized_score") if row.stage in stages)
+    return [replace(row, dataset=kind) for row in rows if row.dataset == name and "derived" not in row.place]
+
+
+def distance_ratios(plan: Plan, place: str, dataset: str, label: str) -> list[str]:
+    """Return DOOF's printed ratios after / before of mean and maximum; a dash where it has none."""
+    cell = next(cell for cell in plan.cells if (cell.label, cell.dataset) == (label, dataset))
+    ratio = plan.run(cell.run).spec["config"].get("ratio")
+    after = f"after tuning, ratio {ratio:g}" if ratio is not None and "off-300k" in _stages(plan) else ""
+    found = []
+    for metric in ("dynamics_distance_mean", "dynamics_distance_max"):
+        rows = [row for row in _printed(metric) if (row.place, row.dataset) == (place, dataset)]
+        of = {row.stage: float(row.score) for row in rows}
+        found.append(f"{of[after] / of['before tuning']:.2f}" if after in of else DASH)
+    return found
+
+
+def _stages(plan: Plan) -> tuple[str, ...]:
+    """Return the stages of the papers whose budget is the plan's."""
+    if plan.reduced:
+        return ()
+    budgets = [run.spec["budget"] for run in plan.runs]
+    offline = any(budget["offline_updates"] == UPDATES for budget in budgets)
+    online = offline and any(budget["online_steps"] == STEPS for budget in budgets)
+    return (("offline",) if offline else ()) + (("on-10k", "off-300k") if online else ())

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,12 +76,19 @@ def mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
-def number(values: Sequence[float], sign: bool = False) -> str:
+def geometric(values: Sequence[float]) -> float:
+    """Return the geometric mean of positive values, as ratios want it; 0 where one of them is 0."""
+    return math.exp(mean([math.log(value) for value in values])) if min(values) > 0 else 0.0
+
+
+def number(
+    values: Iterable[float], form: str = "{:.1f}", middle: Callable[[Sequence[float]], float] = mean
+) -> str:
     """Return ``mean (least to greatest)``; for one seed the value alone, for none a dash."""
+    values = list(values)
     if not values:
         return DASH
-    form = "{:+.1f}" if sign else "{:.1f}"
-    text = form.format(mean(values))
+    text = form.format(middle(values))
     if len(values) == 1:
         return text
     return f"{text} ({form.format(min(values))} to {form.format(max(values))})"

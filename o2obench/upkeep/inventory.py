@@ -21,7 +21,7 @@ from ..errors import BadInput
 from ..plan import Plan, read_plan
 from ..slot import LEASE_SECONDS
 
-RECORDS = ("run.json", "DONE", "FAILED", "progress.json")
+RECORDS = ("run.json", "DONE", "FAILED", "progress.json", "diagnosis.json")
 JOURNALS = ("scores.jsonl", "episodes.jsonl", "train.jsonl", "timings.jsonl")
 KINDS = {**dict.fromkeys(RECORDS, "record"), **dict.fromkeys(JOURNALS, "journal"), "log.txt": "log"}
 PARTS = ("manifest.json", "state.safetensors")
