@@ -22,7 +22,7 @@ from o2obench.report.figures import learns_apart, relative_error
 from o2obench.report.page import TITLES
 from o2obench.report.summary import DASH, lines
 from o2obench.results import diagnoses, table
-from o2obench.run import RunFolder
+from o2obench.run import RunFolder, digest
 
 from .conftest import environment
 from .folders_for_tests import diagnosed, finish, paper_plan
