@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
@@ -37,14 +38,27 @@ class Problem:
 
 
 def plans(results: Path, suite: str = "") -> list[Plan]:
-    """Return the plans of a results folder; raise BadInput when there is none (of this name)."""
+    """Return the plans of a results folder; raise BadInput when there is none (of this name).
+
+    A damaged plan is told on standard error and left out where others can be read.
+    """
     files = sorted((results / "plans").glob("*.json"))
     chosen = [file for file in files if not suite or file.stem == suite]
     if not chosen:
         found = ", ".join(file.stem for file in files) or "none"
         wanted = f"no suite {suite}" if suite else "no suite"
         raise BadInput(f"{results}: {wanted} was run here (found: {found}); start one with `o2obench suite`")
-    return [read_plan(file) for file in chosen]
+    found, problems = list[Plan](), list[str]()
+    for file in chosen:
+        try:
+            found.append(read_plan(file))
+        except BadInput as error:
+            problems += error.problems
+    if not found:
+        raise BadInput(*problems)
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    return found
 
 
 def table(plan: Plan, results: Path) -> tuple[pd.DataFrame, list[Problem]]:
@@ -209,7 +223,7 @@ def parts(runs: Iterable[Run], results: Path) -> dict[str, float]:
 def rate(algorithm: str, results: Path) -> float | None:
     """Return updates and steps per second of an algorithm's finished runs; None where there are none."""
     work, spent, known = 0, 0.0, set()
-    for plan in [read_plan(file) for file in sorted((results / "plans").glob("*.json"))]:
+    for plan in plans(results) if any((results / "plans").glob("*.json")) else ():
         for run in plan.runs:
             done = run.algorithm == algorithm and RunFolder(results, run.id).done.exists()
             if done and run.id not in known:
