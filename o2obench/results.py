@@ -48,17 +48,23 @@ def plans(results: Path, suite: str = "") -> list[Plan]:
         found = ", ".join(file.stem for file in files) or "none"
         wanted = f"no suite {suite}" if suite else "no suite"
         raise BadInput(f"{results}: {wanted} was run here (found: {found}); start one with `o2obench suite`")
+    whole, problems = _readable(chosen)
+    if not whole:
+        raise BadInput(*problems)
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    return whole
+
+
+def _readable(files: Iterable[Path]) -> tuple[list[Plan], list[str]]:
+    """Return the plans that can be read, and what is wrong with the others."""
     found, problems = list[Plan](), list[str]()
-    for file in chosen:
+    for file in files:
         try:
             found.append(read_plan(file))
         except BadInput as error:
             problems += error.problems
-    if not found:
-        raise BadInput(*problems)
-    for problem in problems:
-        print(problem, file=sys.stderr)
-    return found
+    return found, problems
 
 
 def table(plan: Plan, results: Path) -> tuple[pd.DataFrame, list[Problem]]:
@@ -223,7 +229,7 @@ def parts(runs: Iterable[Run], results: Path) -> dict[str, float]:
 def rate(algorithm: str, results: Path) -> float | None:
     """Return updates and steps per second of an algorithm's finished runs; None where there are none."""
     work, spent, known = 0, 0.0, set()
-    for plan in plans(results) if any((results / "plans").glob("*.json")) else ():
+    for plan in _readable(sorted((results / "plans").glob("*.json")))[0]:
         for run in plan.runs:
             done = run.algorithm == algorithm and RunFolder(results, run.id).done.exists()
             if done and run.id not in known:

@@ -400,3 +400,13 @@ def test_a_fence_of_a_dead_machine_does_not_block_a_run(
     folder.publishing.write_text("4711\nelsewhere\n")
     monkeypatch.setattr("o2obench.slot.LEASE_SECONDS", 2.0)
     assert make_pool(plan, tmp_path, Crew(1)).launch().finished == [plan.runs[0].id]
+
+
+def test_a_damaged_plan_does_not_hide_the_others(tmp_path: Path, o2obench: Command) -> None:
+    toy_plan(seeds=1).write(tmp_path)
+    (tmp_path / "plans" / "torn.json").write_text('{"suite": ')
+    shown = o2obench("status", tmp_path)
+    assert shown.returncode == 0
+    assert "torn.json: not a plan" in shown.stderr
+    assert "toy" in shown.stdout
+    assert o2obench("status", tmp_path, "--suite", "torn").returncode == 2
