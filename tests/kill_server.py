@@ -34,13 +34,18 @@ from o2obench.run import Run, RunFolder
 
 def kill_at_call(owner: Any, name: str, nth: int) -> Callable[[], None]:
     """Return a set-up that kills this process at the nth call of ``owner.name``."""
+    return at_call(owner, name, nth, lambda: os.kill(os.getpid(), signal.SIGKILL))
+
+
+def at_call(owner: Any, name: str, nth: int, do: Callable[[], None]) -> Callable[[], None]:
+    """Return a set-up that does something just before the nth call of ``owner.name``."""
 
     def set_up() -> None:
         original, calls = getattr(owner, name), itertools.count(1)
 
         def counted(*args: Any, **kwargs: Any) -> Any:
             if next(calls) == nth:
-                os.kill(os.getpid(), signal.SIGKILL)
+                do()
             return original(*args, **kwargs)
 
         setattr(owner, name, counted)
