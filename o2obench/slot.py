@@ -173,13 +173,14 @@ class Slot:
         self.publish(self.save(number, state))
 
     def publish(self, last: Path) -> None:
-        """Write DONE, and keep only the last checkpoint."""
+        """Keep only the last checkpoint, and write DONE."""
         with self.fence():
-            if not self.folder.finish(last.name):
+            published = self.folder.done.exists()
+            for folder in () if published else self.folder.checkpoint.iterdir():
+                if folder != last:
+                    shutil.rmtree(folder, ignore_errors=True)
+            if published or not self.folder.finish(last.name):
                 raise LostLease(f"{self.folder.path}: another process has published this run")
-        for folder in self.folder.checkpoint.iterdir():
-            if folder != last:
-                shutil.rmtree(folder, ignore_errors=True)
 
     def check_start(self) -> None:
         """Assert that a tuning run starts exactly where its pretraining run ended.
