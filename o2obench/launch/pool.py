@@ -40,7 +40,8 @@ class Outcome:
     """Cannot start, because the run that they start from is not to be had."""
     stopped: list[str] = field(default_factory=list)
     """Saved and ended by somebody else's wish; the next launch goes on with them."""
-    interrupted: bool = False
+    interrupted: int = 0
+    """The signal that ended the launch early; 0: none did."""
 
 
 @dataclass(frozen=True)
@@ -168,7 +169,7 @@ class Pool:
 
     def _wind_up(self, interrupts: list[int]) -> None:
         if not self.outcome.interrupted:
-            self.outcome.interrupted, self._asked_at = True, time.monotonic()
+            self.outcome.interrupted, self._asked_at = interrupts[0], time.monotonic()
             for worker in self.workers:
                 worker.ask()
         elif len(interrupts) > 1 or time.monotonic() - self._asked_at > GRACE:
