@@ -120,7 +120,8 @@ class Slot:
     def diverge(self, reason: str) -> None:
         """End this seed's run; the others of its pack go on."""
         self.alive, self.reason = False, reason
-        self.folder.fail(reason, diverged=True)
+        if self.owns():
+            self.folder.fail(reason, diverged=True)
 
     def breathe(self, progress: dict[str, Any]) -> None:
         """Show progress about once a second, and notice when the run was taken over."""
@@ -153,12 +154,23 @@ class Slot:
             raise LostLease(f"{self.folder.path}: {why}")
 
     def save(self, number: int, state: State) -> Path:
-        """Write a checkpoint and return its folder; the journals reach the disk before it does."""
+        """Write a checkpoint and return its folder; the journals reach the disk before it does.
+
+        Who was taken over meanwhile leaves none behind: its successor may have published the run.
+        """
         self.own()
         for journal in (self.scores, self.episodes, self.train):
             journal.sync()
         whole = {**state, "lengths": self.lengths()}
-        return checkpoint.save(self.folder.checkpoint, number, whole, self.owner, self.since)
+        try:
+            written = checkpoint.save(self.folder.checkpoint, number, whole, self.owner, self.since)
+        except Exception:
+            self.own()
+            raise
+        if not self.owns():
+            shutil.rmtree(written, ignore_errors=True)
+        self.own()
+        return written
 
     def holds(self, state: State) -> bool:
         """Tell whether the journals still hold all that a checkpoint knows of them."""
@@ -228,7 +240,8 @@ class Slot:
         for name in ("scores", "episodes", "train", "timings"):
             if hasattr(self, name):
                 getattr(self, name).close()
-        self.folder.progress.unlink(missing_ok=True)
+        if self.owns():
+            self.folder.progress.unlink(missing_ok=True)
         self.lease.release()
 
 
