@@ -30,7 +30,6 @@ SWEEP, SEEDS, EVALUATIONS = 99, 100, 100
 """99 variants and the pretraining that they share, 100 seeds of each."""
 GOALS = {"plan": 5.0, "status": 10.0, "megabytes": 500.0, "durability": 0.02, "scheduling": 0.02}
 PACKAGES = ("torch", "numpy", "pydantic", "filelock", "rich")
-STEPS = 3000
 GRID = {
     "algorithms": [{"toy_tune": {"every": list(range(10, 10 + SWEEP))}}],
     "datasets": ["pointmass-mixed-v0"],
@@ -40,8 +39,9 @@ TUNING = {
     "algorithms": ["naive"],
     "datasets": ["o2o:hopper-medium-replay-v0"],
     "seeds": 1,
-    "offline": {"epochs": 2, "evaluate_every": 1},
-    "online": {"steps": STEPS, "evaluate_every": 1000},
+    "offline": {"epochs": 1, "evaluate_every": 1},
+    "online": {"steps": 2500, "evaluate_every": 1000},
+    "reduced": {"mopo": {"model_passes": 2, "rollout_rows": 5000}},
 }
 
 

@@ -256,17 +256,14 @@ def test_a_superseded_owner_reports_nothing(tmp_path: Path, run: Run) -> None:
 def some(places: dict[str, tuple[str, int]], unmarked: set[str]) -> list[object]:
     """Return parameters: a few places for every test run, the others for many."""
     many = pytest.mark.faults
-    return [
-        pytest.param(*place, id=name, marks=() if name in unmarked else many)
-        for name, place in places.items()
-    ]
+    return [pytest.param(name, marks=() if name in unmarked else many) for name in places]
 
 
-@pytest.mark.parametrize(("place", "nth"), some(OUTSIDE, {"in a checkpoint, before the manifest"}))
+@pytest.mark.parametrize("place", some(OUTSIDE, {"in a checkpoint, before the manifest"}))
 def test_a_paused_owner_that_was_superseded_changes_nothing(
-    server: Server, ground: Path, tmp_path: Path, place: str, nth: int
+    server: Server, ground: Path, tmp_path: Path, place: str
 ) -> None:
-    paused = Paused(server, ground, tmp_path, place, nth)
+    paused = Paused(server, ground, tmp_path, *OUTSIDE[place])
     began = time.monotonic()
     assert paused.successor().wait() == 0
     took = time.monotonic() - began
@@ -277,14 +274,14 @@ def test_a_paused_owner_that_was_superseded_changes_nothing(
     assert "another process has taken this run over" in paused.owner.said()
     assert "Traceback" not in paused.owner.said()
     assert content(paused.folder.path) == published
-    record("CO-3", f"stopped: {place}", injections=1, bad_states=0, identical=share(1, 1), seconds=took)
+    record("CO-3", f"owner paused {place}", injections=1, bad_states=0, identical=share(1, 1), seconds=took)
 
 
-@pytest.mark.parametrize(("place", "nth"), some(INSIDE, set()))
+@pytest.mark.parametrize("place", some(INSIDE, set()))
 def test_nobody_begins_while_a_paused_owner_is_inside_the_fence(
-    server: Server, ground: Path, tmp_path: Path, place: str, nth: int
+    server: Server, ground: Path, tmp_path: Path, place: str
 ) -> None:
-    paused = Paused(server, ground, tmp_path, place, nth)
+    paused = Paused(server, ground, tmp_path, *INSIDE[place])
     successor = paused.successor()
     assert successor.poll(2.5 * server.lease_seconds) is None
     assert owner_of(paused.folder) != paused.owner.pid, "nobody tried to take the run over"
@@ -295,7 +292,7 @@ def test_nobody_begins_while_a_paused_owner_is_inside_the_fence(
     assert paused.events.published() == [paused.folder.id]
     assert paused.events.overlaps() == 0
     assert outcome(paused.folder) == paused.straight
-    record("CO-3", f"stopped: {place}", injections=1, bad_states=0, identical=share(1, 1))
+    record("CO-3", f"owner paused {place}", injections=1, bad_states=0, identical=share(1, 1))
 
 
 # ---- CO-5: one pretraining run that many want -----------------------------------------------------------

@@ -90,7 +90,7 @@ def test_a_run_killed_twelve_times_in_succession(algorithm: str, tmp_path: Path)
 def test_random_instants(algorithm: str, tmp_path: Path) -> None:
     began = time.monotonic()
     found = kill_everywhere(algorithm, tmp_path, "--only", "random", "--number", str(-(-KILLS // 4)))
-    write_down(f"{algorithm}, random instants", found, time.monotonic() - began)
+    write_down(f"{algorithm} killed at random instants", found, time.monotonic() - began)
     assert_nothing_was_lost(found)
     assert sum(result["kills"] for result in found.values()) >= KILLS // 8, found
 
@@ -107,5 +107,5 @@ def test_a_few_instants_of_the_others(algorithm: str, tmp_path: Path) -> None:
 def test_a_method_killed_again_and_again(algorithm: str, tmp_path: Path) -> None:
     began = time.monotonic()
     found = kill_everywhere(algorithm, tmp_path, "--only", "succession", "--number", "12")
-    write_down(f"{algorithm}, one run 12 times", found, time.monotonic() - began)
+    write_down(f"{algorithm}, one run killed again and again", found, time.monotonic() - began)
     assert_nothing_was_lost(found)
