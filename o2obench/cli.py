@@ -213,9 +213,7 @@ def work(
         except Uneven:
             for one in runs:
                 execute([one], results, options)
-    except Busy:
-        raise typer.Exit(BUSY) from None
-    except LostLease as error:
+    except (Busy, LostLease) as error:
         print(error)
         raise typer.Exit(BUSY) from None
     except Interrupted:

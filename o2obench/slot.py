@@ -53,7 +53,7 @@ class Slot:
         try:
             self.lease.acquire()
         except Timeout:
-            raise Busy(self.folder.id) from None
+            raise Busy(f"{self.folder.id}: another process computes this run") from None
         self.owner, self.since = (self.lease.token or "")[:8], 0
 
     @contextmanager
@@ -68,7 +68,10 @@ class Slot:
                 self.own()
                 yield
         except Timeout:
-            raise Busy(self.folder.id) from None
+            raise Busy(
+                f"{self.folder.publishing}: another process begins or publishes this run; "
+                "if its machine is gone, remove this file"
+            ) from None
 
     def open(self, lengths: dict[str, int] | None) -> None:
         """Open the journals, cut back to the lengths that a checkpoint knows."""

@@ -165,6 +165,14 @@ def test_a_silent_owner_elsewhere_is_superseded_after_the_lease(tmp_path: Path, 
     assert slot.LEASE_SECONDS <= taken_after(lease_on(folder), 5) < slot.LEASE_SECONDS + 1
 
 
+def test_a_fence_of_another_machine_is_named_with_what_to_do(tmp_path: Path, run: Run) -> None:
+    one = Slot(run, tmp_path)
+    one.folder.publishing.write_text("4242\nelsewhere\n")
+    with pytest.raises(Busy, match=r"publishing: .*if its machine is gone, remove this file"), one.fence():
+        pass
+    one.close()
+
+
 @pytest.mark.parametrize("hours", [-1, 1])
 def test_a_jump_of_the_clock_keeps_no_dead_owner(tmp_path: Path, run: Run, hours: int) -> None:
     folder = RunFolder(tmp_path, run.id)
