@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -35,6 +36,34 @@ def lease_on(folder: RunFolder) -> SoftFileLease:
     return SoftFileLease(folder.lease, lease_duration=LEASE_SECONDS, timeout=0)
 
 
+UNWRITTEN_SECONDS = 2.0
+"""So old is the empty marker of an owner that was killed before it wrote its name; one is written at once."""
+
+
+def take(lease: SoftFileLease) -> None:
+    """Acquire a lease, or raise filelock's Timeout."""
+    remove_unwritten(Path(lease.lock_file))
+    lease.acquire()
+
+
+def remove_unwritten(marker: Path) -> None:
+    """Remove a marker without a name, which filelock would respect for ever.
+
+    Its age is that of a file made now, in the same folder: the clocks of machines differ. An owner that was
+    only paused and loses its marker so stops like any other that was superseded.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        if marker.read_bytes():
+            return
+        made = marker.stat().st_mtime
+        probe = marker.with_name(f".{marker.name}.{os.getpid()}.now.tmp")
+        probe.touch()
+        now = probe.stat().st_mtime
+        probe.unlink()
+        if now - made > UNWRITTEN_SECONDS and not marker.read_bytes():
+            marker.unlink()
+
+
 class Busy(Exception):
     """Another process computes this run."""
 
@@ -51,7 +80,7 @@ class Slot:
         self.folder.path.mkdir(parents=True, exist_ok=True)
         self.lease = lease_on(self.folder)
         try:
-            self.lease.acquire()
+            take(self.lease)
         except Timeout:
             raise Busy(f"{self.folder.id}: another process computes this run") from None
         self.owner, self.since = (self.lease.token or "")[:8], 0
@@ -63,6 +92,7 @@ class Slot:
         A lease alone lets two owners overlap when the first was paused longer than LEASE_SECONDS. Inside, the
         lease is checked again: either the former owner published before the next began, or it stops here.
         """
+        remove_unwritten(self.folder.publishing)
         try:
             with SoftFileLock(self.folder.publishing, timeout=LEASE_SECONDS):
                 self.own()

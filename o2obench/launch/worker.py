@@ -15,7 +15,7 @@ from filelock import SoftFileLease, Timeout
 
 from ..options import Options
 from ..run import Run, RunFolder
-from ..slot import lease_on
+from ..slot import lease_on, take
 
 DONE, FAILED, BAD_INPUT, BUSY, INTERRUPTED = 0, 1, 2, 3, 130
 """Exit codes of a worker."""
@@ -98,7 +98,7 @@ def is_free(lease: SoftFileLease) -> bool:
     The same object, asked again and again, notices when an owner elsewhere has shown no sign of life.
     """
     with contextlib.suppress(Timeout):
-        lease.acquire()
+        take(lease)
         lease.release()
         return True
     return False
@@ -108,7 +108,7 @@ def record_death(folder: RunFolder, code: int, stalled: bool) -> bool:
     """Write FAILED for a worker that died without a word; return False where another owner has the run."""
     lease = lease_on(folder)
     try:
-        lease.acquire()
+        take(lease)
     except Timeout:
         return False
     try:

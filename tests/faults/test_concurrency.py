@@ -165,6 +165,25 @@ def test_a_silent_owner_elsewhere_is_superseded_after_the_lease(tmp_path: Path, 
     assert slot.LEASE_SECONDS <= taken_after(lease_on(folder), 5) < slot.LEASE_SECONDS + 1
 
 
+@pytest.mark.parametrize("marker", ["lease", "publishing"])
+def test_an_owner_killed_before_it_wrote_its_name_is_superseded(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch, marker: str
+) -> None:
+    monkeypatch.setattr(slot, "UNWRITTEN_SECONDS", 0.3)
+    folder = RunFolder(tmp_path, run.id)
+    folder.path.mkdir(parents=True)
+    empty = folder.path / marker
+    empty.touch()
+    if marker == "lease":
+        with pytest.raises(Busy):
+            Slot(run, tmp_path)
+    time.sleep(0.35)
+    one = Slot(run, tmp_path)
+    with one.fence():
+        assert one.owns()
+    one.close()
+
+
 def test_a_fence_of_another_machine_is_named_with_what_to_do(tmp_path: Path, run: Run) -> None:
     one = Slot(run, tmp_path)
     one.folder.publishing.write_text("4242\nelsewhere\n")
