@@ -12,11 +12,13 @@ TASKS   ?= halfcheetah hopper walker2d
 KINDS   ?= random medium
 REPORTS ?= reports
 ARGS    ?=
+N       ?= 50
+FIGURES := $(CURDIR)/.fault-figures
 
 export PYTHONSAFEPATH := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup suite report data check format test test-faults test-slurm bench bench-data bench-gpu clean
+.PHONY: help setup suite report data check format test test-faults test-slurm bench bench-data bench-launch bench-gpu clean
 
 help: ## Show this help.
 	@grep -E '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -52,8 +54,10 @@ format: $(READY) ## Format the code and mend what ruff can mend.
 test: $(READY) ## The unmarked tests: under 3 minutes on 2 cores, no network.
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal
 
-test-faults: $(READY) ## Many kills at random instants; takes minutes.
-	$(BIN)/python -m pytest -q -n 2 -m faults
+test-faults: $(READY) ## Kills, damage, launchers against each other; N=200 kills, and a table of figures.
+	@rm -rf $(FIGURES)
+	N=$(N) O2O_FAULT_FIGURES=$(FIGURES) $(BIN)/python -m pytest -q -n 2 --dist worksteal -m faults; code=$$?; \
+	PYTHONPATH=. $(BIN)/python -m tests.faults.figures $(FIGURES) && exit $$code
 
 test-slurm: $(READY) ## Bring up a real SLURM, send grids through it, take it down: 3 minutes, as root on Debian.
 	$(BIN)/python -m pytest -q -m slurm tests/slurm
@@ -63,6 +67,9 @@ bench: $(READY) ## The engine against a baseline and Stable-Baselines3, 20 minut
 
 bench-data: $(READY) ## Loading a million transitions, against a copy and Minari; 1 minute.
 	$(BIN)/python benchmarks/data.py $(ARGS)
+
+bench-launch: $(READY) ## A grid of 10,000 runs; what checkpoints and scheduling cost a run; 10 minutes.
+	$(BIN)/python benchmarks/launch.py $(ARGS)
 
 bench-gpu: ## The engine on a GPU, under 8 minutes; needs a Python with torch and numpy, nothing else.
 	$(PYTHON) benchmarks/gpu.py $(ARGS)

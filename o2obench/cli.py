@@ -1,7 +1,7 @@
 """The command line: ``o2obench suite | run | status | report | list | data | doctor | check | new`` and more.
 
-Exit codes: 0 all done, 1 a run failed, 2 bad input, 130 interrupted. Heavy libraries are imported by
-the commands that need them.
+Exit codes: 0 all done, 1 a run failed, 2 bad input, 130 interrupted (143: a suite, by SIGTERM). Heavy
+libraries are imported by the commands that need them.
 """
 
 from __future__ import annotations
@@ -13,11 +13,15 @@ import sys
 import threading
 import traceback
 from pathlib import Path
+from time import sleep
 from typing import Annotated
 
 import typer
 
 from .errors import BadInput, Interrupted, LostLease, RunFailed
+
+ORPHAN_SECONDS = 8.0
+"""So long a worker may take to save and end after its launcher is gone."""
 
 app = typer.Typer(
     name="o2obench",
@@ -134,7 +138,7 @@ def suite(
     print(summary(plan, results, outcome))
     if outcome.interrupted:
         print("Interrupted; the same command goes on from here.")
-        raise typer.Exit(130)
+        raise typer.Exit(128 + outcome.interrupted)
     if not no_report:
         _report(results, out, plan.suite)
     if outcome.failed or outcome.blocked or outcome.stopped:
@@ -209,9 +213,7 @@ def work(
         except Uneven:
             for one in runs:
                 execute([one], results, options)
-    except Busy:
-        raise typer.Exit(BUSY) from None
-    except LostLease as error:
+    except (Busy, LostLease) as error:
         print(error)
         raise typer.Exit(BUSY) from None
     except Interrupted:
@@ -636,6 +638,8 @@ def _stop_on_signal(watch_parent: bool = False) -> _Stop:
             while os.read(0, 1024):
                 pass
             stop.ask()
+            sleep(ORPHAN_SECONDS)
+            os.kill(os.getpid(), signal.SIGKILL)  # it hangs, and its heartbeat would hold the run for ever
 
         threading.Thread(target=wait_for_end_of_input, daemon=True).start()
     return stop

@@ -6,6 +6,7 @@ algorithm does not touch the others.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 from importlib import metadata, resources
@@ -30,14 +31,19 @@ def names() -> list[str]:
             "(and set PYTHONSAFEPATH=1 for `python -m`)"
         ) from None
     ours = [file.name[:-3] for file in files if file.name.endswith(".py") and file.name[0] != "_"]
-    return sorted({*ours, *(entry.name for entry in metadata.entry_points(group=GROUP))})
+    return sorted({*ours, *_others()})
+
+
+@functools.cache
+def _others() -> dict[str, metadata.EntryPoint]:
+    """Return the algorithms of other packages; looking through all that is installed takes a while."""
+    return {entry.name: entry for entry in metadata.entry_points(group=GROUP)}
 
 
 def algorithm(name: str) -> type[Agent[Any]]:
     """Return the agent class of this name; raise BadInput when there is none or it cannot be imported."""
-    for entry in metadata.entry_points(group=GROUP):
-        if entry.name == name:
-            return _checked(name, entry.load())
+    if name in _others():
+        return _checked(name, _others()[name].load())
     if name not in names():
         raise BadInput(f"algorithm {name}: not known; {nearest(name, names())}")
     try:

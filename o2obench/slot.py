@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,29 +37,41 @@ def lease_on(folder: RunFolder) -> SoftFileLease:
     return SoftFileLease(folder.lease, lease_duration=LEASE_SECONDS, timeout=0)
 
 
-def acquire(lease: SoftFileLease) -> bool:
-    """Try to get a lease; return whether it is this process's now."""
-    try:
-        lease.acquire()
-    except Timeout:
-        if not _is_torn(Path(lease.lock_file)):
-            return False
-        Path(lease.lock_file).unlink(missing_ok=True)
-        return acquire(lease)
-    return True
+UNWRITTEN_SECONDS = 2.0
+"""So old is the empty marker of an owner that was killed before it wrote its name; one is written at once."""
 
 
-def _is_torn(marker: Path) -> bool:
-    """Tell whether a marker was never written: filelock leaves what a killed writer made alone for ever."""
+def take(lease: SoftFileLease) -> None:
+    """Acquire a lease, or raise filelock's Timeout."""
+    remove_unwritten(Path(lease.lock_file))
+    lease.acquire()
+
+
+def remove_unwritten(marker: Path) -> None:
+    """Remove a marker without a name, which filelock would respect for ever.
+
+    Its age is that of a file made now, in the same folder: the clocks of machines differ. An owner that was
+    only paused and loses its marker so stops like any other that was superseded.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        if marker.read_bytes():
+            return
+        made = marker.stat().st_mtime
+        probe = marker.with_name(f".{marker.name}.{os.getpid()}.now.tmp")
+        probe.touch()
+        now = probe.stat().st_mtime
+        probe.unlink()
+        if now - made > UNWRITTEN_SECONDS and not marker.read_bytes():
+            marker.unlink()
+
+
+def _from_elsewhere(mark: Path) -> bool:
+    """Tell whether a mark was set on another machine, whose processes cannot be asked whether they live."""
     try:
-        before = marker.stat()
-        if before.st_size:
-            return False
-        time.sleep(2.0)
-        after = marker.stat()
-    except OSError:
+        host = mark.read_text().splitlines()[1]
+    except (OSError, IndexError, UnicodeDecodeError):
         return False
-    return (before.st_ino, before.st_ctime_ns, 0) == (after.st_ino, after.st_ctime_ns, after.st_size)
+    return not host.startswith(socket.gethostname())
 
 
 class Busy(Exception):
@@ -75,8 +89,10 @@ class Slot:
         self.first: tuple[int, float] | None = None
         self.folder.path.mkdir(parents=True, exist_ok=True)
         self.lease = lease_on(self.folder)
-        if not acquire(self.lease):
-            raise Busy(self.folder.id)
+        try:
+            take(self.lease)
+        except Timeout:
+            raise Busy(f"{self.folder.id}: another process computes this run") from None
         self.owner, self.since = (self.lease.token or "")[:8], 0
 
     @contextmanager
@@ -85,13 +101,19 @@ class Slot:
 
         A lease alone lets two owners overlap when the first was paused longer than LEASE_SECONDS. Inside, the
         lease is checked again: either the former owner published before the next began, or it stops here.
-        A mark that the run's owner finds there for LEASE_SECONDS belongs to nobody who lives: it goes.
+        A mark of another machine that its owner finds there for LEASE_SECONDS goes: that process has not
+        refreshed its lease for longer, and checks it before each change. One of this machine is waited for.
         """
+        remove_unwritten(self.folder.publishing)
         mark = SoftFileLock(self.folder.publishing, timeout=LEASE_SECONDS)
         try:
             mark.acquire()
         except Timeout:
             self.own()
+            if not _from_elsewhere(self.folder.publishing):
+                raise Busy(
+                    f"{self.folder.publishing}: another process begins or publishes this run"
+                ) from None
             self.folder.publishing.unlink(missing_ok=True)
             mark.acquire()
         try:
@@ -150,7 +172,8 @@ class Slot:
     def diverge(self, reason: str) -> None:
         """End this seed's run; the others of its pack go on."""
         self.alive, self.reason = False, reason
-        self.folder.fail(reason, diverged=True)
+        if self.owns():
+            self.folder.fail(reason, diverged=True)
 
     def breathe(self, progress: dict[str, Any]) -> None:
         """Show progress about once a second, and notice when the run was taken over."""
@@ -183,12 +206,23 @@ class Slot:
             raise LostLease(f"{self.folder.path}: {why}")
 
     def save(self, number: int, state: State) -> Path:
-        """Write a checkpoint and return its folder; the journals reach the disk before it does."""
+        """Write a checkpoint and return its folder; the journals reach the disk before it does.
+
+        Who was taken over meanwhile leaves none behind: its successor may have published the run.
+        """
         self.own()
         for journal in (self.scores, self.episodes, self.train):
             journal.sync()
         whole = {**state, "lengths": self.lengths()}
-        return checkpoint.save(self.folder.checkpoint, number, whole, self.owner, self.since)
+        try:
+            written = checkpoint.save(self.folder.checkpoint, number, whole, self.owner, self.since)
+        except Exception:
+            self.own()
+            raise
+        if not self.owns():
+            shutil.rmtree(written, ignore_errors=True)
+        self.own()
+        return written
 
     def holds(self, state: State) -> bool:
         """Tell whether the journals still hold all that a checkpoint knows of them."""
@@ -203,13 +237,15 @@ class Slot:
         self.publish(self.save(number, state))
 
     def publish(self, last: Path) -> None:
-        """Write DONE, and keep only the last checkpoint."""
+        """Keep only the last checkpoint, and write DONE."""
         with self.fence():
-            if not self.folder.finish(last.name, self.own):
+            published = self.folder.done.exists()
+            for folder in () if published else self.folder.checkpoint.iterdir():
+                self.own()
+                if folder != last:
+                    shutil.rmtree(folder, ignore_errors=True)
+            if published or not self.folder.finish(last.name, self.own):
                 raise LostLease(f"{self.folder.path}: another process has published this run")
-        for folder in self.folder.checkpoint.iterdir():
-            if folder != last:
-                shutil.rmtree(folder, ignore_errors=True)
 
     def check_start(self) -> None:
         """Assert that a tuning run starts exactly where its pretraining run ended.
@@ -257,7 +293,8 @@ class Slot:
         for name in ("scores", "episodes", "train", "timings"):
             if hasattr(self, name):
                 getattr(self, name).close()
-        self.folder.progress.unlink(missing_ok=True)
+        if self.owns():
+            self.folder.progress.unlink(missing_ok=True)
         self.lease.release()
 
 

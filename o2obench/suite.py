@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import itertools
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -18,7 +19,7 @@ from .agent import Agent, Budget, Config, Stage
 from .config import Located, merge, nearest, parse_scalar, read_yaml, validate
 from .errors import BadInput
 from .plan import USUAL_FIGURES, USUAL_TABLES, Cell, Plan, known_figure, known_table
-from .run import Run
+from .run import Run, digest
 from .scores import COLLECTED, KINDS, twin
 
 EPOCH = 1000
@@ -149,8 +150,7 @@ def expand(source: Located, name: str, narrow: Narrow = Narrow()) -> Plan:
     entries = list(itertools.islice(_entries(suite, cut), MOST_CELLS + 1))
     if len(entries) * len(known) * len(seeds) > MOST_CELLS:
         raise BadInput(f"{source.at(('algorithms',))}: the suite has over {MOST_CELLS:,} cells; cut a sweep")
-    labels = [entry.label for entry in entries]
-    twice = sorted({label for label in labels if labels.count(label) > 1})
+    twice = sorted(label for label, n in Counter(entry.label for entry in entries).items() if n > 1)
     if twice:
         raise BadInput(f"{source.at(('algorithms',))}: algorithms: {twice[0]!r} stands twice; give labels")
     strangers = sorted(suite.overrides.keys() - set(registry.names()))
@@ -263,12 +263,28 @@ def _fill(label: str, options: dict[str, Any], place: str) -> str:
     return text
 
 
+AS_IT_IS = Located({})
+"""No options: how a pretraining run is made."""
+
+
+@dataclass(frozen=True)
+class _Computation:
+    """What all seeds of an algorithm share on a data set."""
+
+    spec: dict[str, Any]
+    place: str
+    """The data set, or the environment where no data are used."""
+    pretrain: str | None
+
+
 class _Builder:
     """Collects runs while cells are built, each run once however many cells show it."""
 
     def __init__(self, suite: SuiteFile, source: Located, defaults: bool) -> None:
         self.suite, self.source, self.defaults = suite, source, defaults
         self.runs: dict[str, Run] = {}
+        self.made: dict[tuple[str, str, int, int], Run] = {}
+        self.computations: dict[tuple[str, str, int], _Computation] = {}
         self.stages: dict[str, Sequence[Stage]] = {}
         self.problems: list[str] = []
         self.lines: dict[str, None] = {}
@@ -283,8 +299,25 @@ class _Builder:
         return Cell(entry.label, entry.algorithm, data, seed, run.id, run.parent)
 
     def run(self, name: str, data: str, seed: int, options: Located) -> Run:
+        """Return the run of a seed; its parent is made first."""
+        known = (name, data, seed, id(options))
+        if known not in self.made:
+            parts = self.computation(name, data, options)
+            parent = self.run(parts.pretrain, data, seed, AS_IT_IS) if parts.pretrain else None
+            run = Run(name, parts.place, seed, parts.spec, parent.id if parent else None)
+            self.made[known] = self.runs.setdefault(run.id, run)
+        return self.made[known]
+
+    def computation(self, name: str, data: str, options: Located) -> _Computation:
+        """Return what all seeds of an algorithm share on a data set."""
+        known = (name, data, id(options))
+        if known not in self.computations:
+            self.computations[known] = self._computation(name, data, options)
+        return self.computations[known]
+
+    def _computation(self, name: str, data: str, options: Located) -> _Computation:
         agent = registry.algorithm(name)
-        parent = self.run(agent.pretrain, data, seed, Located({})) if agent.pretrain else None
+        parent = self.computation(agent.pretrain, data, AS_IT_IS) if agent.pretrain else None
         found = dataset.find(data)
         if agent.needs_terminal and found.env.terminal is None:
             raise BadInput(
@@ -314,12 +347,10 @@ class _Builder:
                 "episodes": EPISODES,
                 "final_episodes": FINAL_EPISODES,
             },
-            "parent": parent.group if parent else None,
+            "parent": digest(parent.spec) if parent else None,
         }
-        run = Run(name, data if spec["data"] else found.env.id, seed, spec, parent.id if parent else None)
-        self.runs.setdefault(run.id, run)
-        self.stages[run.group] = stages
-        return run
+        self.stages[digest(spec)] = stages
+        return _Computation(spec, data if spec["data"] else found.env.id, agent.pretrain)
 
     def _value(self, key: str, value: Any, data: str) -> Any:
         """Return an option's value; an algorithm's name stands for its value on the data set."""

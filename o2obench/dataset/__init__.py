@@ -61,9 +61,7 @@ class Dataset:
     def sha256(self) -> str:
         """Return the SHA-256 of the file (of file and metadata for Minari's, of arrays for the toy data)."""
         if self.file is None:
-            data = mixed_data()
-            arrays = [getattr(data, name) for name in data.__dataclass_fields__]
-            return hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()
+            return _toy_sha256()
         self.require()
         if self.file.name == minari.MAIN:
             both = (_sha256_now(self.file), _sha256_now(self.file.with_name(minari.METADATA)))
@@ -252,6 +250,13 @@ def _scores(name: str, env: EnvSpec, card: dict[str, Any], place: Path) -> Refer
             f"write {' and '.join(keys)} to {place}"
         )
     return replace(found, dataset=name, folder="", file="")
+
+
+@functools.cache
+def _toy_sha256() -> str:
+    data = mixed_data()
+    arrays = [getattr(data, name) for name in data.__dataclass_fields__]
+    return hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()
 
 
 def _sha256_now(file: Path) -> str:

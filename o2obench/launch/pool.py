@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import random
 import shutil
@@ -40,7 +41,8 @@ class Outcome:
     """Cannot start, because the run that they start from is not to be had."""
     stopped: list[str] = field(default_factory=list)
     """Saved and ended by somebody else's wish; the next launch goes on with them."""
-    interrupted: bool = False
+    interrupted: int = 0
+    """The signal that ended the launch early; 0: none did."""
 
 
 @dataclass(frozen=True)
@@ -168,7 +170,7 @@ class Pool:
 
     def _wind_up(self, interrupts: list[int]) -> None:
         if not self.outcome.interrupted:
-            self.outcome.interrupted, self._asked_at = True, time.monotonic()
+            self.outcome.interrupted, self._asked_at = interrupts[0], time.monotonic()
             for worker in self.workers:
                 worker.ask()
         elif len(interrupts) > 1 or time.monotonic() - self._asked_at > GRACE:
@@ -185,6 +187,8 @@ class Pool:
     # ---- the start of a worker ----------------------------------------------------------------------------
 
     def _start_what_is_ready(self) -> None:
+        if not self.free_places:
+            return
         ready = self._ready()
         if self.elsewhere:  # several launchers: do not all reach for the same run
             random.Random(os.getpid()).shuffle(ready)
@@ -203,15 +207,17 @@ class Pool:
         """Return the runs whose parent is done; drop those whose parent cannot be had any more."""
         ready = []
         pending = {run.id for run in self.waiting} | {run.id for w in self.workers for run in w.runs}
+        done = functools.cache(lambda run_id: RunFolder(self.results, run_id).done.exists())
         for run in list(self.waiting):
-            if RunFolder(self.results, run.id).done.exists():  # another launcher finished it
+            if run.parent is not None and not done(run.parent):
+                if run.parent not in pending:
+                    self.waiting.remove(run)
+                    self.outcome.blocked.append(run.id)
+            elif done(run.id):  # another launcher finished it
                 self.waiting.remove(run)
                 self.outcome.finished.append(run.id)
-            elif run.parent is None or RunFolder(self.results, run.parent).done.exists():
+            else:
                 ready.append(run)
-            elif run.parent not in pending:
-                self.waiting.remove(run)
-                self.outcome.blocked.append(run.id)
         return ready
 
     def _is_free(self, run: Run) -> bool:

@@ -25,6 +25,8 @@ from .pool import Outcome
 
 PLAIN_EVERY, WATCH_EVERY = 15.0, 3.0
 """Seconds between two lines of a launch, and two pictures of a watched folder."""
+SHARE = 0.05
+"""Of a launcher's time, for reading where the runs stand."""
 MOST_LINES = 200
 """Runs of a suite that are listed where nobody can scroll back."""
 
@@ -194,12 +196,15 @@ def where_time_went(run: Run, results: Path) -> Table:
 
 
 def _at_most_every(seconds: float, call: Callable[[], None]) -> Callable[[], None]:
-    last = time.monotonic()
+    """Return what calls at most so often, and in large grids seldom enough to take only SHARE of the time."""
+    due = time.monotonic() + seconds
 
     def maybe() -> None:
-        nonlocal last
-        if time.monotonic() - last >= seconds:
-            last = time.monotonic()
+        nonlocal due
+        began = time.monotonic()
+        if began >= due:
             call()
+            now = time.monotonic()
+            due = now + max(seconds, (now - began) / SHARE)
 
     return maybe

@@ -11,11 +11,11 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from filelock import SoftFileLease
+from filelock import SoftFileLease, Timeout
 
 from ..options import Options
 from ..run import Run, RunFolder
-from ..slot import acquire, lease_on
+from ..slot import lease_on, take
 
 DONE, FAILED, BAD_INPUT, BUSY, INTERRUPTED = 0, 1, 2, 3, 130
 """Exit codes of a worker."""
@@ -117,16 +117,19 @@ def is_free(lease: SoftFileLease) -> bool:
 
     The same object, asked again and again, notices when an owner elsewhere has shown no sign of life.
     """
-    free = acquire(lease)
-    if free:
+    with contextlib.suppress(Timeout):
+        take(lease)
         lease.release()
-    return free
+        return True
+    return False
 
 
 def record_death(folder: RunFolder, code: int, stalled: bool) -> bool:
     """Write FAILED for a worker that died without a word; return False where another owner has the run."""
     lease = lease_on(folder)
-    if not acquire(lease):
+    try:
+        take(lease)
+    except Timeout:
         return False
     try:
         if not folder.failed.exists() and not folder.done.exists():

@@ -7,8 +7,12 @@ inner loop has many yields, like a model fit.
 from __future__ import annotations
 
 import os
+import resource
+import signal
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -24,6 +28,10 @@ class ToyConfig(Config):
     rate: float = 0.05
     inner: int = count(12, gt=0)
     every: int = count(10, gt=0)
+    how: Literal["", "hang", "segfault", "exit 139", "memory"] = ""
+    """How tuning misbehaves at environment step 30."""
+    once: str = ""
+    """A file made the first time, after which all is well; empty: it happens again and again."""
 
 
 class Toy(Agent[ToyConfig]):
@@ -107,6 +115,20 @@ class ToyTune(Toy):
     def stages(cls, config: ToyConfig, budget: Budget) -> tuple[Stage, ...]:
         return (Stage("tune", budget.online_steps, config.inner * budget.online_steps // config.every),)
 
+    def observe(self, step: Transitions) -> None:
+        super().observe(step)
+        if self.config.how and self.seen.shape[1] == 30 and self._again():
+            misbehave(self.config.how)
+
+    def _again(self) -> bool:
+        if not self.config.once:
+            return True
+        try:
+            Path(self.config.once).touch(exist_ok=False)
+        except FileExistsError:
+            return False
+        return True
+
     def work(self, stage: str) -> Iterator[Metrics]:
         while self.due:
             step = np.stack([g.normal(size=self.weights.shape[1:]) for g in self.rows])
@@ -132,6 +154,20 @@ class ToyDiverges(ToyTune):
         for metrics in super().work(stage):
             bad = (np.array(self.task.seeds) == 1) & (self.seen.shape[1] >= 30)
             yield {"norm": np.where(bad, np.nan, metrics["norm"])}
+
+
+def misbehave(how: str) -> None:
+    """Do what no algorithm should."""
+    if how == "hang":
+        time.sleep(3600)
+    elif how == "segfault":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    elif how == "exit 139":
+        os._exit(139)
+    elif how == "memory":
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+        resource.setrlimit(resource.RLIMIT_AS, (used + 2**26, used + 2**26))
+        np.ones(2**30)
 
 
 def _position(stream: np.random.Generator) -> Array:

@@ -1,0 +1,22 @@
+"""A command server for the fault tests; leases expire after seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from .processes import Server
+
+
+@pytest.fixture(scope="session")
+def _one_server() -> Iterator[Server]:
+    one = Server(lease_seconds=2.0)
+    yield one
+    one.close()
+
+
+@pytest.fixture
+def server(_one_server: Server) -> Iterator[Server]:
+    yield _one_server
+    _one_server.clean()

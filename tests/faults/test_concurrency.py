@@ -1,0 +1,407 @@
+"""Several launchers and owners on one results folder: every run is published exactly once."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from filelock import SoftFileLease
+
+from o2obench import slot
+from o2obench.plan import Plan
+from o2obench.results import table
+from o2obench.run import Run, RunFolder
+from o2obench.slot import Busy, Slot, lease_on
+from o2obench.status import status, summarise
+
+from ..suites_for_tests import toy_plan
+from .figures import record, share
+from .processes import (
+    Events,
+    Process,
+    Server,
+    at,
+    content,
+    folders,
+    outcome,
+    owner_of,
+    owners,
+    plan_of,
+    suite_file,
+    wait_for,
+)
+
+# ---- CO-1, F6: many launchers ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("launchers", "seeds", "killed"),
+    [(3, 3, 1), pytest.param(8, 20, 2, marks=pytest.mark.faults)],
+)
+def test_many_launchers_publish_every_run_once(
+    server: Server, tmp_path: Path, launchers: int, seeds: int, killed: int
+) -> None:
+    began = time.monotonic()
+    suite = suite_file(tmp_path, "toy_tune", {"toy_tune": {"rate": 0.1, "label": "b"}}, seeds=seeds, epochs=3)
+    events, results = Events(tmp_path), tmp_path / "results"
+    command = ("suite", suite, "--results", "results", "--no-report", "--jobs", "1")
+    running = [server.start(*command, **events.env) for _ in range(launchers)]
+    victims, dead, killed_at = running[:killed], list[int](), time.monotonic()
+    for victim in victims:
+        worker = wait_for_worker(results, victim)
+        killed_at = time.monotonic()
+        victim.signal(signal.SIGKILL)
+        os.kill(worker, signal.SIGKILL)
+        dead.append(worker)
+    assert [one.wait(600) for one in running[killed:]] == [0] * (launchers - killed)
+    everyone = sorted(folder.id for folder in folders(results))
+    assert len(everyone) == 3 * seeds
+    assert events.published() == everyone
+    assert events.overlaps() == 0
+    again = {run: spans for run, spans in events.starts().items() if len(spans) > 1}
+    assert all(spans[0].pid in dead for spans in again.values()), "started twice, its owner alive"
+    takeover = max([spans[1].begin - killed_at for spans in again.values()], default=0.0)
+    record(
+        "F6",
+        f"{launchers} launchers, {len(everyone)} runs",
+        injections=killed,
+        runs_lost=0,
+        bad_states=events.overlaps(),
+        published_once=share(len(set(events.published())), len(everyone)),
+        started_twice=len(again),
+        last_takeover_seconds=takeover,
+        seconds=time.monotonic() - began,
+    )
+
+
+def wait_for_worker(results: Path, launcher: Process) -> int:
+    """Return a worker of a launcher that holds a run just now."""
+    found: list[int] = []
+
+    def held() -> bool:
+        if list(results.glob("plans/*.json")):
+            found[:] = [pid for pid in owners(results) if parent_of(pid) == launcher.pid]
+        return bool(found)
+
+    wait_for(held, what="a worker that holds a run")
+    return found[0]
+
+
+def parent_of(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+    except OSError:
+        return 0
+
+
+# ---- CO-2, CO-4: whose lease counts ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.setattr(slot, "LEASE_SECONDS", 0.6)
+    return toy_plan(seeds=1).runs[0]
+
+
+def forge(folder: RunFolder, pid: int, host: str, start: int | None = None) -> None:
+    """Write the lease of an owner that is not there."""
+    folder.path.mkdir(parents=True, exist_ok=True)
+    lines = ["filelock/2", f"pid={pid}", f"host={host}", "mode=lease", f"token={'0' * 32}"]
+    lines += [f"duration={slot.LEASE_SECONDS!r}"] + ([f"start={start}"] if start else [])
+    folder.lease.write_text("".join(f"{line}\n" for line in lines))
+
+
+def this_host(folder: RunFolder) -> str:
+    """Return this machine's name as a lease has it."""
+    with SoftFileLease(folder.path.with_suffix(".probe")) as lease:
+        assert lease.owner
+        return lease.owner.hostname
+
+
+def taken_after(lease: SoftFileLease, seconds: float, meanwhile: Callable[[], None] = lambda: None) -> float:
+    """Ask for a lease again and again, with the same object; return how long that took."""
+
+    def taken() -> bool:
+        meanwhile()
+        try:
+            lease.acquire()
+        except TimeoutError:
+            return False
+        lease.release()
+        return True
+
+    return wait_for(taken, seconds, "a lease")
+
+
+def test_a_dead_owner_of_this_machine_is_superseded_at_once(tmp_path: Path, run: Run) -> None:
+    folder = RunFolder(tmp_path, run.id)
+    folder.path.mkdir(parents=True)
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+    forge(folder, child, this_host(folder))
+    Slot(run, tmp_path).close()
+
+
+def test_a_process_number_used_again_is_not_the_owner(tmp_path: Path, run: Run) -> None:
+    folder = RunFolder(tmp_path, run.id)
+    folder.path.mkdir(parents=True)
+    forge(folder, os.getpid(), this_host(folder), start=12345)
+    Slot(run, tmp_path).close()
+
+
+def test_a_silent_owner_elsewhere_is_superseded_after_the_lease(tmp_path: Path, run: Run) -> None:
+    folder = RunFolder(tmp_path, run.id)
+    forge(folder, 4242, "elsewhere")
+    with pytest.raises(Busy):
+        Slot(run, tmp_path)
+    assert slot.LEASE_SECONDS <= taken_after(lease_on(folder), 5) < slot.LEASE_SECONDS + 1
+
+
+@pytest.mark.parametrize("marker", ["lease", "publishing"])
+def test_an_owner_killed_before_it_wrote_its_name_is_superseded(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch, marker: str
+) -> None:
+    monkeypatch.setattr(slot, "UNWRITTEN_SECONDS", 0.3)
+    folder = RunFolder(tmp_path, run.id)
+    folder.path.mkdir(parents=True)
+    empty = folder.path / marker
+    empty.touch()
+    if marker == "lease":
+        with pytest.raises(Busy):
+            Slot(run, tmp_path)
+    time.sleep(0.35)
+    one = Slot(run, tmp_path)
+    with one.fence():
+        assert one.owns()
+    one.close()
+
+
+def test_a_fence_of_another_machine_is_named_with_what_to_do(tmp_path: Path, run: Run) -> None:
+    one = Slot(run, tmp_path)
+    one.folder.publishing.write_text("4242\nelsewhere\n")
+    with pytest.raises(Busy, match=r"publishing: .*if its machine is gone, remove this file"), one.fence():
+        pass
+    one.close()
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_jump_of_the_clock_keeps_no_dead_owner(tmp_path: Path, run: Run, hours: int) -> None:
+    folder = RunFolder(tmp_path, run.id)
+    forge(folder, 4242, "elsewhere")
+    then = time.time() + 3600 * hours
+    os.utime(folder.lease, (then, then))
+    assert slot.LEASE_SECONDS <= taken_after(lease_on(folder), 5) < slot.LEASE_SECONDS + 1
+
+
+def test_a_jump_of_the_clock_expires_no_living_owner(tmp_path: Path, run: Run) -> None:
+    owner, hours = Slot(run, tmp_path), itertools.cycle((-1, 1))
+
+    def jump() -> None:
+        then = time.time() + 3600 * next(hours)
+        os.utime(owner.folder.lease, (then, then))
+
+    with pytest.raises(AssertionError, match="waited in vain"):
+        taken_after(lease_on(owner.folder), 2 * slot.LEASE_SECONDS, jump)
+    assert owner.owns()
+    owner.close()
+
+
+# ---- CO-3: an owner that was stopped, taken over, and wakes up -------------------------------------------
+
+OUTSIDE = {
+    "between two steps": ("o2obench.train:Training.step", 10),
+    "before a checkpoint": ("o2obench.checkpoint:save", 2),
+    "in a checkpoint, before the arrays": ("o2obench.checkpoint:write_arrays", 2),
+    "in a checkpoint, before the manifest": ("o2obench.checkpoint:write_manifest", 2),
+    "in a checkpoint, before the old ones go": ("o2obench.checkpoint:numbered", 3),
+    "before the last state": ("o2obench.slot:Slot.finish", 1),
+    "before the fence": ("o2obench.slot:Slot.publish", 1),
+    "before the fence of the beginning": ("o2obench.slot:Slot.fence", 1),
+}
+INSIDE = {
+    "in the fence of the beginning": ("o2obench.slot:Slot.open", 1),
+    "in the fence": ("o2obench.run:RunFolder.finish", 1),
+    "in the fence, DONE about to appear": ("o2obench.run:write_once", 1),
+}
+
+
+@pytest.fixture(scope="module")
+def ground(_one_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a pretraining run, done (results), and how its tuning run ends (straight)."""
+    folder = tmp_path_factory.mktemp("ground")
+    first = ("suite", suite_file(folder, "toy_offline"), "--results", folder / "results", "--no-report")
+    assert _one_server.run(*first).code == 0
+    shutil.copytree(folder / "results", folder / "straight")
+    then = ("suite", suite_file(folder, steps=40), "--results", folder / "straight", "--no-report")
+    assert _one_server.run(*then).code == 0
+    return folder
+
+
+class Paused:
+    """An owner of the tuning run, stopped at a place."""
+
+    def __init__(self, server: Server, ground: Path, folder: Path, place: str, nth: int) -> None:
+        self.server, self.suite, self.events = server, ground / "toys.yaml", Events(folder)
+        [straight] = folders(ground / "straight", "toy_tune")
+        self.straight = outcome(straight)
+        shutil.copytree(ground / "results", folder / "results")
+        self.folder = RunFolder(folder / "results", straight.id)
+        plan_file = ground / "straight" / "plans" / "toys.json"
+        self.owner = server.start(
+            *("work", plan_file, straight.id, "--results", "results", "--checkpoint-seconds", "0"),
+            **at(place, signal.SIGSTOP, folder / "claimed", nth),
+            **self.events.env,
+        )
+        wait_for(self.owner.stopped, what=f"the owner at {place}")
+
+    def successor(self) -> Process:
+        command = ("suite", self.suite, "--results", "results", "--no-report", "--jobs", "1")
+        return self.server.start(*command, **self.events.env)
+
+
+def test_a_superseded_owner_reports_nothing(tmp_path: Path, run: Run) -> None:
+    old = Slot(run, tmp_path)
+    old.lease.break_lock()
+    new = Slot(run, tmp_path)
+    new.folder.progress.write_text("{}")
+    old.diverge("not finite")
+    old.close()
+    assert not new.folder.failed.exists()
+    assert new.folder.progress.exists()
+    assert new.owns()
+    new.close()
+
+
+def some(places: dict[str, tuple[str, int]], unmarked: set[str]) -> list[object]:
+    """Return parameters: a few places for every test run, the others for many."""
+    many = pytest.mark.faults
+    return [pytest.param(name, marks=() if name in unmarked else many) for name in places]
+
+
+@pytest.mark.parametrize("place", some(OUTSIDE, {"in a checkpoint, before the manifest"}))
+def test_a_paused_owner_that_was_superseded_changes_nothing(
+    server: Server, ground: Path, tmp_path: Path, place: str
+) -> None:
+    paused = Paused(server, ground, tmp_path, *OUTSIDE[place])
+    began = time.monotonic()
+    assert paused.successor().wait() == 0
+    took = time.monotonic() - began
+    assert outcome(paused.folder) == paused.straight
+    published = content(paused.folder.path)
+    paused.owner.signal(signal.SIGCONT)
+    assert paused.owner.wait(10) == 3
+    assert "another process has taken this run over" in paused.owner.said()
+    assert "Traceback" not in paused.owner.said()
+    assert content(paused.folder.path) == published
+    record("CO-3", f"owner paused {place}", injections=1, bad_states=0, identical=share(1, 1), seconds=took)
+
+
+@pytest.mark.parametrize("place", some(INSIDE, set()))
+def test_nobody_begins_while_a_paused_owner_is_inside_the_fence(
+    server: Server, ground: Path, tmp_path: Path, place: str
+) -> None:
+    paused = Paused(server, ground, tmp_path, *INSIDE[place])
+    successor = paused.successor()
+    assert successor.poll(2.5 * server.lease_seconds) is None
+    assert owner_of(paused.folder) != paused.owner.pid, "nobody tried to take the run over"
+    assert not paused.folder.done.exists()
+    paused.owner.signal(signal.SIGCONT)
+    assert successor.wait() == 0
+    assert paused.owner.wait() in (0, 3)
+    assert paused.events.published() == [paused.folder.id]
+    assert paused.events.overlaps() == 0
+    assert outcome(paused.folder) == paused.straight
+    record("CO-3", f"owner paused {place}", injections=1, bad_states=0, identical=share(1, 1))
+
+
+# ---- CO-5: one pretraining run that many want -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("kill", [True, pytest.param(False, marks=pytest.mark.faults)])
+def test_a_pretraining_run_that_eight_algorithms_want_is_trained_once(
+    server: Server, tmp_path: Path, kill: bool
+) -> None:
+    wanted = {"toy_tune": {"every": list(range(10, 18))}}
+    suite = suite_file(tmp_path, wanted, epochs=20 if kill else 1, steps=10)
+    events, results = Events(tmp_path), tmp_path / "results"
+    launcher = server.start("suite", suite, "--no-report", "--jobs", "4", **events.env)
+    if kill:
+        wait_for(events.starts, what="the pretraining to begin")
+        os.kill(wait_for_worker(results, launcher), signal.SIGKILL)
+    assert launcher.wait() == 0
+    [pretraining] = folders(results, "toy_offline")
+    assert len(events.starts()[pretraining.id]) == 1 + kill
+    assert events.published() == sorted(folder.id for folder in folders(results))
+    record(
+        "F7",
+        f"one pretraining run for 8, {'its process killed' if kill else 'undisturbed'}",
+        injections=int(kill),
+        trained=len(events.starts()[pretraining.id]),
+    )
+
+
+def test_a_damaged_handover_is_refused_by_name(server: Server, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    assert server.run("suite", suite_file(tmp_path, "toy_offline"), "--no-report").code == 0
+    [pretraining] = folders(results, "toy_offline")
+    handover = pretraining.handover()
+    assert handover
+    arrays = handover / "state.safetensors"
+    damaged = bytearray(arrays.read_bytes())
+    damaged[-3] ^= 1
+    arrays.write_bytes(damaged)
+    wanted = {"toy_tune": {"every": [10, 11]}}
+    launcher = server.run("suite", suite_file(tmp_path, wanted), "--no-report")
+    assert launcher.code == 1
+    assert f"{pretraining.id} is missing or damaged; remove that folder" in launcher.said()
+    assert [folder.state() for folder in folders(results, "toy_tune")] == ["failed", "failed"]
+    record("F7", "its last state damaged", injections=1, bad_states=0)
+
+
+# ---- CO-6: readers beside writers -----------------------------------------------------------------------
+
+
+def test_status_and_tables_are_read_while_runs_write(server: Server, tmp_path: Path) -> None:
+    suite, results = suite_file(tmp_path, seeds=4, epochs=2), tmp_path / "results"
+    launcher = server.start("suite", suite, "--no-report", "--jobs", "2")
+    wait_for(lambda: list(results.glob("plans/*.json")), what="the plan")
+    looks = 0
+    while launcher.poll() is None:
+        look(plan_of(results), results)
+        looks += 1
+    assert launcher.wait() == 0
+    assert looks > 5
+    record("CO-6", "status and tables beside writers", injections=looks, bad_states=0)
+
+
+def look(plan: Plan, results: Path) -> None:
+    runs = status(plan, results)
+    assert len(runs) == len(plan.runs)
+    assert summarise(plan, runs, results).error == ""
+    rows, problems = table(plan, results)
+    cells = {(row.label, row.seed) for row in rows.itertuples()}
+    assert len(cells) + len({(one.label, one.seed) for one in problems}) == len(plan.cells)
+
+
+@pytest.mark.faults
+def test_reports_are_written_while_runs_write(server: Server, tmp_path: Path) -> None:
+    suite, results = suite_file(tmp_path, seeds=12, epochs=10), tmp_path / "results"
+    launcher = server.start("suite", suite, "--no-report", "--jobs", "2")
+    wait_for(lambda: list(results.glob("plans/*.json")), what="the plan")
+    reports = 0
+    while launcher.poll() is None:
+        both = [server.start("report", "results", "--out", "reports") for _ in range(2)]
+        both.append(server.start("status", "results"))
+        assert [one.wait(120) for one in both] == [0, 0, 0], [one.said() for one in both]
+        assert "</html>" in (tmp_path / "reports" / "toys" / "index.html").read_text()
+        reports += 2
+    assert launcher.wait() == 0
+    record("CO-6", "reports beside writers, two at a time", injections=reports, bad_states=0)
