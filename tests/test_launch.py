@@ -324,7 +324,7 @@ def test_cancel_lets_a_launcher_save_and_end(tmp_path: Path, o2obench: Command) 
     said = o2obench("cancel", "results")
     assert f"launcher {launcher.pid}: asked to save and end" in said.stdout
     out, _ = launcher.communicate(timeout=60)
-    assert launcher.returncode == 130, out
+    assert launcher.returncode == 143, out
     assert not list((tmp_path / "results" / "launches").iterdir())
     assert o2obench("cancel", "results").stdout == ""
 

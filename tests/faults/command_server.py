@@ -129,7 +129,8 @@ class Forked:
         assert command[1:3] == ["-m", "o2obench"]
         assert start_new_session
         assert stdout is stderr
-        theirs, self.input = os.pipe()
+        theirs, ours = os.pipe()
+        self.stdin = os.fdopen(ours, "wb")
         self.pid = fork(command[3:], env, theirs, stdout)
         os.close(theirs)
         self.returncode: int | None = None
@@ -139,7 +140,7 @@ class Forked:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             if pid:
                 self.returncode = os.waitstatus_to_exitcode(status)
-                os.close(self.input)
+                self.stdin.close()
         return self.returncode
 
     def wait(self, seconds: float = 3600.0) -> int:

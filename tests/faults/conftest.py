@@ -10,8 +10,8 @@ from .processes import Server
 
 
 @pytest.fixture(scope="session")
-def _one_server() -> Iterator[Server]:
-    one = Server(lease_seconds=2.0)
+def _one_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    one = Server(lease_seconds=2.0, folder=tmp_path_factory.mktemp("outputs"))
     yield one
     one.close()
 

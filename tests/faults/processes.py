@@ -28,7 +28,8 @@ ROOT = Path(__file__).parents[2]
 class Server:
     """The command server, and what it was told to start."""
 
-    def __init__(self, lease_seconds: float) -> None:
+    def __init__(self, lease_seconds: float, folder: Path) -> None:
+        self.folder = folder
         path = f"{PLUGIN}{os.pathsep}{ROOT}"
         self.lease_seconds = lease_seconds
         self.env = environment(PYTHONPATH=path, O2OBENCH_LEASE_SECONDS=str(lease_seconds))
@@ -46,7 +47,7 @@ class Server:
 
     def start(self, *arguments: str | Path, **env: str) -> Process:
         """Start a command in the current folder."""
-        out = Path.cwd() / f"out-{len(self.started)}.txt"
+        out = self.folder / f"out-{len(self.started)}.txt"
         told = {
             "arguments": [str(argument) for argument in arguments],
             "env": {**self.env, **{k: v for k, v in os.environ.items() if k.startswith("O2O")}, **env},
