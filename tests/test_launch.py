@@ -179,6 +179,18 @@ def test_a_worker_stopped_from_outside_is_not_started_again(tmp_path: Path) -> N
     assert RunFolder(tmp_path, plan.runs[0].id).state() == "interrupted"
 
 
+def test_a_run_that_failed_with_another_launcher_is_not_tried_again(tmp_path: Path) -> None:
+    plan = toy_plan("toy_breaks", seeds=1, steps=60)
+    one, two = (make_pool(plan, tmp_path, Crew(1)) for _ in range(2))
+    broken = plan.runs[-1].id
+    assert one.launch().failed == [broken]
+    size = RunFolder(tmp_path, broken).log.stat().st_size
+    assert two.launch().failed == [broken]
+    assert RunFolder(tmp_path, broken).log.stat().st_size == size, "nobody started it again"
+    assert make_pool(plan, tmp_path, Crew(1)).launch().failed == [broken]
+    assert RunFolder(tmp_path, broken).log.stat().st_size > size, "a later launch does"
+
+
 # ---- arrays for a cluster ---------------------------------------------------------------------------------
 
 

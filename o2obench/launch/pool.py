@@ -110,6 +110,7 @@ class Pool:
                 self.outcome.failed.append(run.id)
             else:
                 self.waiting.append(run)
+        self.old_failures = {run.id: self._failure_of(run) for run in self.waiting}
 
     def launch(self, show: Callable[[], None] = lambda: None) -> Outcome:
         """Compute every run that is not done, and return what happened; ``show`` is called twice a second.
@@ -197,6 +198,8 @@ class Pool:
                 return
             if not all(self._is_free(run) for run in runs):
                 continue
+            if any(self._failed_elsewhere(run) for run in runs):
+                continue
             for run in runs:
                 self.waiting.remove(run)
                 RunFolder(self.results, run.id).failed.unlink(missing_ok=True)
@@ -219,6 +222,21 @@ class Pool:
             else:
                 ready.append(run)
         return ready
+
+    def _failed_elsewhere(self, run: Run) -> bool:
+        """Tell whether a run failed with another launcher since this one began: so it failed here, too."""
+        if self._failure_of(run) in (0, self.old_failures[run.id]):
+            return False
+        self.waiting.remove(run)
+        self.outcome.failed.append(run.id)
+        return True
+
+    def _failure_of(self, run: Run) -> int:
+        """Return when a run's FAILED was written; 0 where there is none."""
+        try:
+            return RunFolder(self.results, run.id).failed.stat().st_mtime_ns
+        except OSError:
+            return 0
 
     def _is_free(self, run: Run) -> bool:
         """Tell whether nobody else computes a run, without waiting for an answer."""
