@@ -16,7 +16,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from .agent import Array, State
-from .files import read_json, sync_folder, write_atomically
+from .files import naming, sha256, sync_folder, write_atomically
 
 KEEP = 2
 FORMAT = 2
@@ -39,7 +39,8 @@ def save(folder: Path, number: int, state: State, owner: str = "", since: int = 
     """
     target = folder / (f"{number:08d}-{owner}" if owner else f"{number:08d}")
     shutil.rmtree(target, ignore_errors=True)
-    target.mkdir(parents=True)
+    with naming(target):
+        target.mkdir(parents=True)
     arrays: dict[str, Array] = {}
     values = _take_out_arrays(state, "", arrays)
     write_arrays(target / "state.safetensors", arrays)
@@ -52,9 +53,24 @@ def save(folder: Path, number: int, state: State, owner: str = "", since: int = 
 
 def write_arrays(path: Path, arrays: dict[str, Array]) -> None:
     """Write the arrays and force them to the disk."""
-    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())
+    whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    with naming(path, sum(array.nbytes for array in whole.values())):
+        with _system_errors():
+            save_file(whole, path)
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def _system_errors() -> Iterator[None]:
+    """Turn back into OSError what safetensors puts into words: ``... (os error 28)``."""
+    try:
+        yield
+    except SafetensorError as error:
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
 
 
 def write_manifest(target: Path, values: Any) -> None:
@@ -94,9 +110,14 @@ def load(
 
 
 def read(target: Path) -> State | None:
-    """Return the state in a checkpoint's folder, or None when it is damaged."""
-    manifest, file = read_json(target / "manifest.json"), target / "state.safetensors"
-    with contextlib.suppress(OSError, SafetensorError, KeyError, TypeError, ValueError):
+    """Return the state in a checkpoint's folder, or None when its bytes are not those that were written.
+
+    Raises OSError when they cannot be read at all: a disk that is out of reach is no damage.
+    """
+    file = target / "state.safetensors"
+    broken = (FileNotFoundError, SafetensorError, KeyError, TypeError, ValueError, RecursionError)
+    with contextlib.suppress(*broken), naming(target), _system_errors():
+        manifest = json.loads((target / "manifest.json").read_bytes())
         old = manifest["format"] == 1 and "values_sha256" not in manifest
         values = old or (
             manifest["format"] == FORMAT and manifest["values_sha256"] == _digest(manifest["values"])
@@ -105,6 +126,13 @@ def read(target: Path) -> State | None:
             state: State = _put_back_arrays(manifest["values"], load_file(file))
             return state
     return None
+
+
+def drop_after(folder: Path, number: int) -> None:
+    """Remove checkpoints beyond ``number``: unfinished ones, and those that a resume could not use."""
+    for target in numbered(folder):
+        if number_of(target) > number:
+            shutil.rmtree(target, ignore_errors=True)
 
 
 def damaged(folder: Path) -> list[str]:
@@ -122,12 +150,6 @@ def numbered(folder: Path) -> list[Path]:
 def number_of(target: Path) -> int:
     """Return the number of a checkpoint's folder."""
     return int(target.name[:8])
-
-
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file's content."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _digest(values: Any) -> str:

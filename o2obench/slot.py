@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -17,10 +18,12 @@ from . import checkpoint
 from .agent import Array, State
 from .env import Episode
 from .errors import LostLease, RunFailed
-from .files import read_json, write_atomically
-from .journal import Journal, read_journal
+from .files import naming, read_json, sweep, write_atomically
+from .journal import Journal, Mark, read_journal, sealed, sound
 from .run import Run, RunFolder
 
+CUT = ("scores", "episodes", "train")
+"""The journals that are cut back to a checkpoint's marks; timings are not: what was lost cost time too."""
 LEASE_SECONDS = float(os.environ.get("O2OBENCH_LEASE_SECONDS", "60"))
 """After so many seconds without a sign of life another process may take a run over; equal for all that share
 a results folder."""
@@ -48,10 +51,15 @@ class Slot:
         self.alive, self.reason = True, ""
         self.shown_at, self.began_at = 0.0, time.monotonic()
         self.first: tuple[int, float] | None = None
+        self.record: dict[str, Any] = {}
+        """What run.json says; every checkpoint holds a copy."""
+        self.damage: list[str] = []
+        """What was found damaged on the way to a usable state."""
         self.folder.path.mkdir(parents=True, exist_ok=True)
         self.lease = lease_on(self.folder)
         try:
-            self.lease.acquire()
+            with naming(self.folder.lease):
+                self.lease.acquire()
         except Timeout:
             raise Busy(self.folder.id) from None
         self.owner, self.since = (self.lease.token or "")[:8], 0
@@ -70,18 +78,32 @@ class Slot:
         except Timeout:
             raise Busy(self.folder.id) from None
 
-    def open(self, lengths: dict[str, int] | None) -> None:
-        """Open the journals, cut back to the lengths that a checkpoint knows."""
-        lengths = lengths or {}
-        folder = self.folder
-        self.scores = Journal(folder.scores, lengths.get("scores", 0))
-        self.episodes = Journal(folder.episodes, lengths.get("episodes", 0))
-        self.train = Journal(folder.train, lengths.get("train", 0))
-        self.timings = Journal(folder.timings, _whole_lines(folder.timings))  # what was lost cost time too
+    def begin(self, saved: State | None) -> None:
+        """Go on from a checkpoint, or from nothing; belongs inside the fence.
 
-    def lengths(self) -> dict[str, int]:
-        """Return the journals' lengths in bytes, which a checkpoint stores."""
-        return {name: getattr(self, name).length for name in ("scores", "episodes", "train")}
+        Forgets what came after it, cuts the journals, writes run.json.
+        """
+        folder = self.folder
+        sweep(folder.path)
+        folder.failed.unlink(missing_ok=True)
+        self.since = saved["number"] if saved else 0
+        checkpoint.drop_after(folder.checkpoint, self.since)
+        marks = _marks(saved) if saved else {}
+        kept = {name: marks.get(name, Mark()).cut(self._file(name)) or b"" for name in CUT}
+        timings, whole = b"".join(line for line, _ in sound(folder.timings)), _whole_lines(folder.timings)
+        if len(timings) < whole:
+            self.record["damage"].append("timings.jsonl was damaged: what could be read was kept")
+        self.write_record()
+        self.scores, self.episodes, self.train = (Journal(self._file(name), kept[name]) for name in CUT)
+        self.timings = Journal(folder.timings, timings)
+
+    def write_record(self) -> None:
+        """Write run.json."""
+        write_atomically(self.folder.record, json.dumps(self.record, indent=1) + "\n")
+
+    def marks(self) -> dict[str, Any]:
+        """Return what a checkpoint has to know of the journals."""
+        return {name: vars(getattr(self, name).mark()) for name in CUT}
 
     def evaluation(
         self, stage: str, env_steps: int, updates: int, returns: Array, seconds: dict[str, float]
@@ -98,7 +120,7 @@ class Slot:
         except ValueError:
             self.diverge(f"an evaluation after {updates} updates and {env_steps} steps is not finite")
         now = time.monotonic()
-        self.timings.append({**clock, "seconds": round(now - self.began_at, 3), "parts": seconds})
+        self.timings.append(sealed({**clock, "seconds": round(now - self.began_at, 3), "parts": seconds}))
         self.began_at = now
 
     def episode(self, stage: str, env_steps: int, episode: Episode) -> None:
@@ -155,31 +177,49 @@ class Slot:
     def save(self, number: int, state: State) -> Path:
         """Write a checkpoint and return its folder; the journals reach the disk before it does."""
         self.own()
-        for journal in (self.scores, self.episodes, self.train):
-            journal.sync()
-        whole = {**state, "lengths": self.lengths()}
+        for name in CUT:
+            getattr(self, name).sync()
+        whole = {**state, "journals": self.marks(), "record": self.record}
         return checkpoint.save(self.folder.checkpoint, number, whole, self.owner, self.since)
 
     def holds(self, state: State) -> bool:
-        """Tell whether the journals still hold all that a checkpoint knows of them."""
-        return all(
-            length <= (file.stat().st_size if file.exists() else 0)
-            for name, length in state["lengths"].items()
-            for file in [getattr(self.folder, name)]
-        )
+        """Tell whether the journals still hold what a checkpoint knows of them; note those that do not."""
+        lost = [name for name, mark in _marks(state).items() if mark.cut(self._file(name)) is None]
+        said = [f"{name}.jsonl was damaged" for name in lost]
+        self.damage = [*dict.fromkeys([*self.damage, *said])]
+        return not lost
 
     def finish(self, number: int, state: State) -> None:
         """Write the last state and publish the run."""
         self.publish(self.save(number, state))
 
     def publish(self, last: Path) -> None:
-        """Write DONE, and keep only the last checkpoint."""
+        """Write DONE, and keep only the last checkpoint.
+
+        What DONE will vouch for is read once more: it must be what this process has written.
+        """
         with self.fence():
+            changed = [name for name in CUT if getattr(self, name).mark().cut(self._file(name)) is None]
+            if changed:
+                raise RunFailed(
+                    f"{self._file(changed[0])} was changed by somebody else while the run wrote it"
+                )
+            self.write_record()
             if not self.folder.finish(last.name):
                 raise LostLease(f"{self.folder.path}: another process has published this run")
         for folder in self.folder.checkpoint.iterdir():
             if folder != last:
                 shutil.rmtree(folder, ignore_errors=True)
+
+    def fail(self, error: BaseException, diverged: bool) -> None:
+        """Say in FAILED what stopped the run, where it is this process's and there is room to say it."""
+        with contextlib.suppress(OSError):
+            if self.alive and self.owns() and not self.folder.done.exists():
+                self.folder.fail(f"{type(error).__name__}: {error}", diverged)
+
+    def _file(self, name: str) -> Path:
+        file: Path = getattr(self.folder, name)
+        return file
 
     def check_start(self) -> None:
         """Assert that a tuning run starts exactly where its pretraining run ended.
@@ -212,11 +252,12 @@ class Slot:
         assert self.parent is not None
         if not self.parent.done.exists():
             raise RunFailed(f"the pretraining run {self.parent.id} is not finished")
+        damage = self.parent.damage()
         last = self.parent.handover()
-        state = checkpoint.read(last) if last else None
-        if state is None:
+        state = checkpoint.read(last) if last and not damage else None
+        if state is None or not state.get("final"):
             raise RunFailed(
-                f"the last state of the pretraining run {self.parent.path} is missing or damaged; "
+                f"the pretraining run {self.parent.path}: {damage or 'its state is missing or damaged'}; "
                 "remove that folder, and the suite computes it again"
             )
         agent: State = state["agent"]
@@ -224,11 +265,20 @@ class Slot:
 
     def close(self) -> None:
         """Give the run back."""
-        for name in ("scores", "episodes", "train", "timings"):
-            if hasattr(self, name):
-                getattr(self, name).close()
-        self.folder.progress.unlink(missing_ok=True)
-        self.lease.release()
+        try:
+            for name in (*CUT, "timings"):
+                if hasattr(self, name):
+                    getattr(self, name).close()
+            self.folder.progress.unlink(missing_ok=True)
+        finally:
+            self.lease.release()
+
+
+def _marks(state: State) -> dict[str, Mark]:
+    """Return what a checkpoint knows of the journals; older versions noted their lengths only."""
+    if "journals" in state:
+        return {name: Mark(**mark) for name, mark in state["journals"].items()}
+    return {name: Mark(length) for name, length in state["lengths"].items()}
 
 
 def _whole_lines(path: Path) -> int:

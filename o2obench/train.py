@@ -231,7 +231,7 @@ class Training:
         if self.evaluator:
             self.evaluator.load_state_dict(saved["pending"])
         for slot, life in zip(self.slots, self.lives, strict=bool(self.lives)):
-            life.load_state_dict(saved["life"][slot.run.id])
+            life.load_state_dict(saved["seeds"][slot.run.id]["life"])
 
     def finish(self) -> None:
         """Publish every run that is alive; what remains of its state is what a child run needs."""

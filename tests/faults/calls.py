@@ -1,4 +1,4 @@
-"""The portable twin of ``syscalls``: Python's functions that write fail at the k-th call, or kill the caller."""
+"""The portable twin of ``syscalls``: Python's functions that write fail at the k-th call, or kill."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from typing import Any
 from unittest import mock
 
 from safetensors import SafetensorError
-
-from o2obench import checkpoint
+from safetensors.numpy import save_file
 
 FAULTS: dict[str, int | None] = {"KILL": None, "ENOSPC": errno.ENOSPC, "EIO": errno.EIO}
 """None: the caller is killed."""
@@ -23,7 +22,7 @@ IN_OS = ("replace", "rename", "link", "fsync", "mkdir", "unlink", "rmdir")
 
 def count(work: Callable[..., Any], *arguments: Any) -> int:
     """Return at how many places ``work`` can be hit."""
-    with _counted(lambda k: None) as calls:
+    with _counted(lambda k, *path: None) as calls:
         work(*arguments)
         return next(calls) - 1
 
@@ -31,24 +30,24 @@ def count(work: Callable[..., Any], *arguments: Any) -> int:
 def with_fault(fault: int | None, k: int, work: Callable[..., Any], *arguments: Any) -> None:
     """Do ``work``; its k-th writing call meets ``fault``."""
 
-    def strike(number: int) -> None:
-        if number == k:
-            if fault is None:
-                os.kill(os.getpid(), signal.SIGKILL)
-            raise OSError(fault, os.strerror(fault))
+    def strike(number: int, *path: str) -> None:
+        if number == k and fault is None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif number == k and fault is not None:
+            raise OSError(fault, os.strerror(fault), *path)
 
     with _counted(strike):
         work(*arguments)
 
 
 @contextmanager
-def _counted(strike: Callable[[int], None]) -> Iterator[Iterator[int]]:
-    """Call ``strike`` with a running number at every writing call, and once more after each whole array file."""
+def _counted(strike: Callable[..., None]) -> Iterator[Iterator[int]]:
+    """Call ``strike`` with a running number at every writing call, and after each file of arrays."""
     calls = itertools.count(1)
 
     def struck(function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any, **named: Any) -> Any:
-            strike(next(calls))
+            strike(next(calls), *[str(path) for path in arguments[:1] if not isinstance(path, int)])
             return function(*arguments, **named)
 
         return call
@@ -63,14 +62,14 @@ def _counted(strike: Callable[[int], None]) -> Iterator[Iterator[int]]:
             save_file(arrays, path)
             strike(next(calls))
         except OSError as error:  # as the library puts it
-            raise SafetensorError(f"I/O error: {error.strerror} (os error {error.errno})") from None
+            raise SafetensorError(f"I/O error: (os error {error.errno})") from None
 
-    open_, save_file = builtins.open, checkpoint.save_file
+    open_ = builtins.open
     with ExitStack() as patches:
         for name in IN_OS:
             patches.enter_context(mock.patch.object(os, name, struck(getattr(os, name))))
         patches.enter_context(mock.patch.object(builtins, "open", opened))
-        patches.enter_context(mock.patch.object(checkpoint, "save_file", saved))
+        patches.enter_context(mock.patch("o2obench.checkpoint.save_file", saved))
         yield calls
 
 

@@ -26,19 +26,30 @@ PR_SET_PTRACER = 0x59616D61
 
 def available() -> bool:
     """Tell whether strace is here and may watch our own children."""
-    return shutil.which("strace") is not None and bool(counts(lambda: os.write(os.open("/dev/null", 1), b"1")))
+    return shutil.which("strace") is not None and bool(places(Path("/dev/null"), _write_nothing))
 
 
-def counts(work: Callable[..., Any], *arguments: Any) -> Counter[str]:
-    """Return how often ``work`` makes each of the writing calls, in its main thread."""
-    lines, _ = _traced([f"-e trace={','.join(WRITING)}"], work, *arguments)
-    return Counter(found[1] for line in lines if (found := re.match(r"(\w+)\(", line)))
+def _write_nothing() -> None:
+    with open(os.devnull, "wb", buffering=0) as file:
+        file.write(b"1")
+
+
+def places(below: Path, work: Callable[..., Any], *arguments: Any) -> list[tuple[str, int]]:
+    """Return the writing calls of ``work`` on paths below a folder: which call, and the how manieth."""
+    lines, _ = _traced(["-y", "-e", f"trace={','.join(WRITING)}"], work, *arguments)
+    seen, found = Counter[str](), []
+    for line in lines:
+        call = line.partition("(")[0]
+        seen[call] += call in WRITING
+        if call in WRITING and str(below) in line:
+            found.append((call, seen[call]))
+    return found
 
 
 def with_fault(fault: str, call: str, k: int, work: Callable[..., Any], *arguments: Any, said: Path) -> int:
     """Run ``work`` in a child whose k-th ``call`` meets ``fault``; return its exit status."""
-    inject = f"-e inject={call}:{fault}:when={k}"
-    return _traced([f"-e trace={call}", inject], work, *arguments, said=said)[1]
+    inject = f"inject={call}:{fault}:when={k}"
+    return _traced(["-e", f"trace={call}", "-e", inject], work, *arguments, said=said)[1]
 
 
 def _traced(
@@ -46,9 +57,8 @@ def _traced(
 ) -> tuple[list[str], int]:
     """Run ``work`` in a child under strace; return the main thread's lines and the exit status."""
     child = start_child(_when_watched, work, *arguments, said=said)
-    words = [word for option in options for word in option.split(" ", 1)]
     watcher = subprocess.run(
-        ["strace", "-p", str(child), "-qq", "-s", "0", *words],
+        ["strace", "-p", str(child), "-qq", "-s", "0", *options],
         capture_output=True,
         text=True,
         timeout=60,

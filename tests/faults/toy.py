@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from o2obench import dataset, provenance, registry, train
+from o2obench import dataset, provenance, train
 from o2obench.contract import small_plan
 from o2obench.execute import Busy, execute
 from o2obench.options import Options
 from o2obench.plan import Plan
+from o2obench.pointmass import mixed_data
 from o2obench.run import Run, RunFolder
 
 SAVE_EVERY = 8
@@ -37,7 +38,7 @@ def plan() -> Plan:
 
 
 def settle() -> None:
-    """Save by units of work instead of seconds; do not measure the machine or make the data for each child."""
+    """Save by units of work instead of seconds; measure the machine and make the data only once."""
     breathe, breaths = train.Training.breathe, itertools.count(1)
 
     def saving(self: Any, stage: Any) -> None:
@@ -48,10 +49,10 @@ def settle() -> None:
     machine = {"device": "cpu", "threads": 1, "matmul": "highest", "compiled": False, "evaluation": "here"}
     machine |= {"processor": "any", "versions": {"numpy": "any"}}
     code = {"version": "any", "commit": None, "dirty": None}
-    mock.patch.object(provenance, "compute", lambda *_: machine).start()
-    mock.patch.object(provenance, "code", lambda: code).start()
-    mock.patch.object(dataset, "mixed_data", functools.cache(dataset.mixed_data)).start()
-    mock.patch.object(registry.metadata, "entry_points", functools.cache(metadata.entry_points)).start()
+    mock.patch.object(provenance, "compute", return_value=machine).start()
+    mock.patch.object(provenance, "code", return_value=code).start()
+    mock.patch("o2obench.dataset.mixed_data", functools.cache(mixed_data)).start()
+    mock.patch("importlib.metadata.entry_points", functools.cache(metadata.entry_points)).start()
     for run in plan().runs:
         dataset.find(run.dataset).load()
 
@@ -63,7 +64,7 @@ def compute(results: Path) -> None:
 
 
 def compute_patiently(results: Path) -> None:
-    """Compute what is left as a launcher does: a run that another process seems to hold is asked for again."""
+    """Compute what is left as a launcher does: a run that seems to be held is asked for again."""
     for _ in range(40):
         try:
             return compute(results)
@@ -85,7 +86,7 @@ def start_child(work: Callable[..., None], *arguments: Any, said: Path | None = 
         try:
             work(*arguments)
             code = 0
-        except BaseException:
+        except BaseException:  # noqa: BLE001  (whatever a fault led to is the finding)
             if said:
                 said.write_text(traceback.format_exc())
         finally:
