@@ -34,15 +34,16 @@ def _write_nothing() -> None:
         file.write(b"1")
 
 
-def places(below: Path, work: Callable[..., Any], *arguments: Any) -> list[tuple[str, int]]:
-    """Return the writing calls of ``work`` on paths below a folder: which call, and the how manieth."""
+def places(below: Path, work: Callable[..., Any], *arguments: Any) -> list[tuple[str, int, bool]]:
+    """Return the calls of ``work`` on paths below a folder: which call, the how manieth, whether it writes."""
     lines, _ = _traced(["-y", "-e", f"trace={','.join(WRITING)}"], work, *arguments)
     seen, found = Counter[str](), []
     for line in lines:
         call = line.partition("(")[0]
         seen[call] += call in WRITING
         if call in WRITING and str(below) in line:
-            found.append((call, seen[call]))
+            reads = call == "openat" and "O_RDONLY" in line
+            found.append((call, seen[call], not reads))
     return found
 
 

@@ -6,6 +6,7 @@ own (see ``sweep.py``): pytest's has threads, which a fork does not survive.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import math
@@ -13,7 +14,9 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -21,6 +24,7 @@ from unittest import mock
 
 from o2obench import dataset, provenance, train
 from o2obench.contract import small_plan
+from o2obench.errors import Interrupted
 from o2obench.execute import Busy, execute
 from o2obench.options import Options
 from o2obench.plan import Plan
@@ -33,11 +37,16 @@ SAVE_EVERY = 8
 
 @functools.cache
 def plan() -> Plan:
-    """Return the small plan: toy_offline, then toy_tune."""
-    return small_plan("toy_tune")
+    """Return the small plan, toy_offline, then toy_tune, with cells that fit its shortened runs."""
+    small = small_plan("toy_tune")
+    offline, tune = small.runs
+    cells = [replace(cell, run=tune.id, parent=offline.id) for cell in small.cells]
+    stages = dict(zip((offline.group, tune.group), small.stages.values(), strict=True))
+    return replace(small, cells=tuple(cells), stages=stages)
 
 
-def settle() -> None:
+@contextmanager
+def settled() -> Iterator[None]:
     """Save by units of work instead of seconds; measure the machine and make the data only once."""
     breathe, breaths = train.Training.breathe, itertools.count(1)
 
@@ -45,22 +54,36 @@ def settle() -> None:
         self.saved_at, self.save_cost = (0.0 if next(breaths) % SAVE_EVERY == 0 else math.inf), 0.0
         breathe(self, stage)
 
-    mock.patch.object(train.Training, "breathe", saving).start()
     machine = {"device": "cpu", "threads": 1, "matmul": "highest", "compiled": False, "evaluation": "here"}
     machine |= {"processor": "any", "versions": {"numpy": "any"}}
     code = {"version": "any", "commit": None, "dirty": None}
-    mock.patch.object(provenance, "compute", return_value=machine).start()
-    mock.patch.object(provenance, "code", return_value=code).start()
-    mock.patch("o2obench.dataset.mixed_data", functools.cache(mixed_data)).start()
-    mock.patch("importlib.metadata.entry_points", functools.cache(metadata.entry_points)).start()
-    for run in plan().runs:
-        dataset.find(run.dataset).load()
+    with ExitStack() as patches:
+        for patch in (
+            mock.patch.object(train.Training, "breathe", saving),
+            mock.patch.object(provenance, "compute", return_value=machine),
+            mock.patch.object(provenance, "code", return_value=code),
+            mock.patch("o2obench.dataset.mixed_data", functools.cache(mixed_data)),
+            mock.patch("importlib.metadata.entry_points", functools.cache(metadata.entry_points)),
+        ):
+            patches.enter_context(patch)
+        for run in plan().runs:
+            dataset.find(run.dataset).load()
+        yield
 
 
 def compute(results: Path) -> None:
     """Compute the chain, or what is left of it."""
     for run in plan().runs:
         execute([run], results, Options())
+
+
+def compute_in_part(results: Path, breaths: int) -> None:
+    """Compute the chain until the tuning run has done so much; it is asked to stop and saves."""
+    offline, tune = plan().runs
+    execute([offline], results, Options())
+    calls = itertools.count(1)
+    with contextlib.suppress(Interrupted):
+        execute([tune], results, Options(stop=lambda: next(calls) == breaths))
 
 
 def compute_patiently(results: Path) -> None:
