@@ -71,12 +71,17 @@ class Slot:
         A lease alone lets two owners overlap when the first was paused longer than LEASE_SECONDS. Inside, the
         lease is checked again: either the former owner published before the next began, or it stops here.
         """
+        lock = SoftFileLock(self.folder.publishing, timeout=LEASE_SECONDS)
         try:
-            with SoftFileLock(self.folder.publishing, timeout=LEASE_SECONDS):
-                self.own()
-                yield
+            with naming(self.folder.publishing):
+                lock.acquire()
         except Timeout:
             raise Busy(self.folder.id) from None
+        try:
+            self.own()
+            yield
+        finally:
+            lock.release()
 
     def begin(self, saved: State | None) -> None:
         """Go on from a checkpoint, or from nothing; belongs inside the fence.
@@ -90,8 +95,8 @@ class Slot:
         checkpoint.drop_after(folder.checkpoint, self.since)
         marks = _marks(saved) if saved else {}
         kept = {name: marks.get(name, Mark()).cut(self._file(name)) or b"" for name in CUT}
-        timings, whole = b"".join(line for line, _ in sound(folder.timings)), _whole_lines(folder.timings)
-        if len(timings) < whole:
+        timings = b"".join(line for line, _ in sound(folder.timings))
+        if folder.timings.exists() and folder.timings.stat().st_size > len(timings):
             self.record["damage"].append("timings.jsonl was damaged: what could be read was kept")
         self.write_record()
         self.scores, self.episodes, self.train = (Journal(self._file(name), kept[name]) for name in CUT)
@@ -170,6 +175,8 @@ class Slot:
     def own(self) -> None:
         """Raise LostLease when another process has taken the run over, or its folder is gone."""
         if not self.owns():
+            with contextlib.suppress(FileNotFoundError):
+                self.folder.lease.read_bytes()  # what cannot be read is not lost: its OSError says more
             gone = not self.folder.path.is_dir()
             why = "its folder is gone" if gone else "another process has taken this run over"
             raise LostLease(f"{self.folder.path}: {why}")
@@ -279,10 +286,3 @@ def _marks(state: State) -> dict[str, Mark]:
     if "journals" in state:
         return {name: Mark(**mark) for name, mark in state["journals"].items()}
     return {name: Mark(length) for name, length in state["lengths"].items()}
-
-
-def _whole_lines(path: Path) -> int:
-    try:
-        return path.read_bytes().rfind(b"\n") + 1
-    except FileNotFoundError:
-        return 0

@@ -1,4 +1,4 @@
-"""One flipped bit somewhere in a results folder: it is noticed and named, or it changes nothing that is used."""
+"""One flipped bit somewhere in a results folder: it is named, or it changes nothing that is used."""
 
 from __future__ import annotations
 

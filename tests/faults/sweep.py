@@ -1,6 +1,6 @@
 """Sweeps of faults over the toy chain; one process that forks a child for each fault.
 
-    python -m tests.faults.sweep syscalls|calls|full-disk FOLDER [--points N] [--seed N]
+    python -m tests.faults.sweep syscalls|calls|full-disk|few-handles FOLDER [--points N] [--seed N]
 
 prints a JSON object: what was injected, and a line for each point after which something was wrong.
 """
@@ -11,6 +11,7 @@ import argparse
 import json
 import random
 import re
+import resource
 import shutil
 import time
 from collections.abc import Callable
@@ -26,6 +27,8 @@ FAULTS = {
     "KILL": {"syscall": "signal=KILL", "killed": True},
     "ENOSPC": {"syscall": "error=ENOSPC", "killed": False},
     "EIO": {"syscall": "error=EIO", "killed": False},
+    "ESTALE": {"syscall": "error=ESTALE", "killed": False},
+    "EINTR": {"syscall": "error=EINTR", "killed": False},
 }
 
 
@@ -84,18 +87,25 @@ class Judge:
             self.found.wrong.append(f"{where}: says only: {line}")
 
 
-def sweep_syscalls(folder: Path, points: int, chance: random.Random) -> Found:
+def sweep_syscalls(
+    folder: Path, points: int, chance: random.Random, faults: tuple[str, ...] = ("KILL", "ENOSPC", "EIO")
+) -> Found:
     """Let every writing system call of the chain (or ``points`` of them) meet each fault."""
     judge, said = Judge(folder), folder / "said"
     counted = folder / "counted"
     calls = syscalls.places(counted, toy.compute, counted)
-    places = [(name, call, k) for call, k, writes in calls for name in FAULTS if writes or name == "EIO"]
+    places = [(name, call, k) for call, k, writes in calls for name in faults if writes or name == "EIO"]
     for name, call, k in _some(places, points, chance):
         results, fault = folder / f"{name}-{call}-{k}", FAULTS[name]
         said.write_text("")
         code = syscalls.with_fault(str(fault["syscall"]), call, k, toy.compute, results, said=said)
         judge.judge(f"{name} at {call} {k}", results, code, said.read_text(), bool(fault["killed"]))
     return judge.found
+
+
+def sweep_interruptions(folder: Path, points: int, chance: random.Random) -> Found:
+    """Let system calls end as on a network file system: interrupted, or with a stale handle."""
+    return sweep_syscalls(folder, points, chance, ("ESTALE", "EINTR"))
 
 
 def sweep_calls(folder: Path, points: int, chance: random.Random) -> Found:
@@ -111,6 +121,48 @@ def sweep_calls(folder: Path, points: int, chance: random.Random) -> Found:
     return judge.found
 
 
+def sweep_full_disk(folder: Path, points: int, chance: random.Random) -> Found:
+    """Fill the (small) disk on which ``folder`` lies to ``points`` levels before the chain starts."""
+    judge, said, filler = Judge(folder), folder / "said", folder / "filler"
+    before = shutil.disk_usage(folder).free
+    toy.in_child(toy.compute, folder / "measured")
+    needed = before - shutil.disk_usage(folder).free
+    shutil.rmtree(folder / "measured")
+    for k in range(points):
+        results, free = folder / f"{k}", needed * k // points
+        said.write_text(" " * 8192)  # has its room before the disk is full
+        with open(filler, "wb") as file:
+            file.write(bytes(shutil.disk_usage(folder).free - free))
+        code = toy.in_child(toy.compute, results, said=said)
+        filler.unlink()
+        judge.judge(f"{free} bytes free", results, code, said.read_text().rstrip(), killed=False)
+    return judge.found
+
+
+def sweep_few_handles(folder: Path, points: int, chance: random.Random) -> Found:
+    """Let the chain open only a few file handles at once: 0 to ``points`` - 1."""
+    judge, said = Judge(folder), folder / "said"
+    for k in range(points):
+        results = folder / f"{k}"
+        said.write_text("")
+        code = toy.in_child(_with_handles, k, results, said=said)
+        judge.judge(f"{k} handles", results, code, said.read_text(), killed=False)
+    return judge.found
+
+
+def _with_handles(more: int, results: Path) -> None:
+    """Compute the chain where only ``more`` handles can be opened."""
+    handles = Path("/proc/self/fd")
+    taken = {int(handle.name) for handle in list(handles.iterdir()) if handle.exists()}
+    free = [number for number in range(len(taken) + more + 1) if number not in taken]
+    least, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free[more], most))
+    try:
+        toy.compute(results)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (least, most))
+
+
 def _some(places: list[T], points: int, chance: random.Random) -> list[T]:
     """Return all places in order, or ``points`` of them by chance."""
     if not points or points >= len(places):
@@ -120,7 +172,10 @@ def _some(places: list[T], points: int, chance: random.Random) -> list[T]:
 
 SWEEPS: dict[str, Callable[[Path, int, random.Random], Found]] = {
     "syscalls": sweep_syscalls,
+    "interruptions": sweep_interruptions,
     "calls": sweep_calls,
+    "full-disk": sweep_full_disk,
+    "few-handles": sweep_few_handles,
 }
 
 

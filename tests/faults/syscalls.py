@@ -35,7 +35,7 @@ def _write_nothing() -> None:
 
 
 def places(below: Path, work: Callable[..., Any], *arguments: Any) -> list[tuple[str, int, bool]]:
-    """Return the calls of ``work`` on paths below a folder: which call, the how manieth, whether it writes."""
+    """Return the calls of ``work`` on paths below a folder: which, the how manieth, whether it writes."""
     lines, _ = _traced(["-y", "-e", f"trace={','.join(WRITING)}"], work, *arguments)
     seen, found = Counter[str](), []
     for line in lines:
