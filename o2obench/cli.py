@@ -495,7 +495,7 @@ def _usable(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise BadInput(f"{folder}: cannot be written to: {error.strerror}; name another folder") from None
+        raise BadInput(f"{folder}: cannot be used as a folder: {error.strerror}; name another") from None
 
 
 def _report(results: Path, out: Path, suite: str) -> None:

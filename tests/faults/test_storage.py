@@ -418,10 +418,10 @@ def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path: Path) -> None:
     )
     command = [*on_a_disk(tmp_path, "ro"), sys.executable, "-c", code, str(tmp_path)]
     refused = subprocess.run(command, capture_output=True, text=True, env=environment(), check=False)
-    assert f"BadInput: {tmp_path}: cannot be written to: Read-only file system" in refused.stderr
+    assert f"BadInput: {tmp_path}: cannot be used as a folder: Read-only file system" in refused.stderr
 
 
 def test_a_folder_below_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(BadInput, match="cannot be written to: Not a directory"):
+    with pytest.raises(BadInput, match="cannot be used as a folder: Not a directory"):
         cli._usable(tmp_path / "file" / "results")
