@@ -33,7 +33,7 @@ from o2obench.slot import Slot
 from ..conftest import PLUGIN, environment
 from . import toy
 from .figures import record
-from .flips import as_numbers, flip_everywhere
+from .flips import as_numbers, flip_everywhere, in_new_data
 
 ROOT = Path(__file__).parents[2]
 MOUNT = 'mount -t tmpfs -o "$0" tmpfs "$1" && shift && exec "$@"'
@@ -157,6 +157,13 @@ def test_60_flipped_bits_are_named_or_without_effect(tmp_path: Path) -> None:
 def test_1000_flipped_bits_are_named_or_without_effect(tmp_path: Path) -> None:
     found = flip_everywhere(tmp_path, 1000, seed=1)
     record("F4", "flipped bits in all that is read back", **as_numbers(found))
+    assert found.silent == []
+
+
+@pytest.mark.faults
+def test_flipped_bits_in_data_that_nobody_knows(tmp_path: Path) -> None:
+    found = in_new_data(tmp_path, 20)
+    record("F4", "flipped bits in a data set of unknown hash", **as_numbers(found))
     assert found.silent == []
 
 
