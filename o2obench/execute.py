@@ -58,9 +58,8 @@ def execute(runs: Sequence[Run], results: Path, options: Options) -> None:
                     slot.begin(saved["seeds"][slot.run.id] if saved else None)
             if saved and "final" in saved:  # killed between the last checkpoint and DONE
                 for slot in slots:
-                    slot.finish(
-                        saved["number"] + 1, {"agent": saved["seeds"][slot.run.id]["agent"], "final": True}
-                    )
+                    final = {"agent": saved["seeds"][slot.run.id]["agent"], "final": True}
+                    slot.finish(saved["number"] + 1, final)
                 return
             stopwatch.take()  # what a run before this one left
             training = Training(slots, build(runs, options.device), options)
@@ -109,6 +108,8 @@ def _settle_machine(slot: Slot, options: Options, saved: State | None) -> dict[s
         now = provenance.compute(options.device, options.threads, route, compiled, options.evaluation)
         record = {"run": slot.run.to_json(), "identity": slot.run.identity, "compute": now}
         record |= {"code": provenance.code(), "drift": [], "damage": []}
+        if saved:
+            record["damage"] = ["run.json was damaged: its settings were chosen anew"]
     else:
         then = record["compute"]
         settings = [then[name] for name in ("threads", "matmul", "compiled", "evaluation")]
@@ -120,14 +121,11 @@ def _settle_machine(slot: Slot, options: Options, saved: State | None) -> dict[s
                 "restore it, or go on with --allow-drift, which marks the run"
             )
         record["drift"] = [*dict.fromkeys([*record["drift"], *changes])]
-    lost = [f"checkpoint/{name} was set aside" for name in checkpoint.damaged(slot.folder.checkpoint)]
-    known, again = (
-        "; ".join(record["damage"]),
-        "an older state was used" if saved else "began again from zero",
-    )
-    record["damage"] = record["damage"] + [
-        f"{what}: {again}" for what in [*lost, *slot.damage] if what not in known
-    ]
+    aside = [f"checkpoint/{name} was set aside" for name in checkpoint.damaged(slot.folder.checkpoint)]
+    known = "; ".join(record["damage"])
+    then_used = "an older state was used" if saved else "began again from zero"
+    new = [f"{what}: {then_used}" for what in [*aside, *slot.damage] if what not in known]
+    record["damage"] = [*record["damage"], *new]
     provenance.apply(now, options.profile)
     return record
 

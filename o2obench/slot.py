@@ -235,7 +235,7 @@ class Slot:
         """
         if not (self.alive and self.parent):
             return
-        mine, theirs = read_json(self.folder.record), read_json(self.parent.record)
+        mine, theirs = self.record, read_json(self.parent.record)
         if not theirs:
             return
         ours, parents = (dict(record["compute"], compiled=None) for record in (mine, theirs))

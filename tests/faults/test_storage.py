@@ -314,6 +314,28 @@ def test_run_json_of_an_unfinished_run_has_a_copy_in_the_checkpoint(part: RunFol
     assert read_json(part.record)["compute"]["threads"] == 1
 
 
+def as_before(part: RunFolder) -> None:
+    """Rewrite the newest checkpoint as the version before wrote it: journals' lengths only, no run.json."""
+    newest = checkpoint.numbered(part.checkpoint)[-1]
+    state = checkpoint.read(newest)
+    assert state is not None
+    lengths = {name: mark["length"] for name, mark in state.pop("journals").items()}
+    del state["record"]
+    number, _, owner = newest.name.partition("-")
+    checkpoint.save(part.checkpoint, int(number), {**state, "lengths": lengths}, owner)
+
+
+def test_a_checkpoint_of_the_version_before_is_resumed(part: RunFolder, grounds: Path) -> None:
+    as_before(part)
+    assert resume(part, grounds) == []
+
+
+def test_settings_that_nobody_knows_any_more_are_named(part: RunFolder, grounds: Path) -> None:
+    as_before(part)
+    part.record.write_text("{")
+    assert resume(part, grounds) == ["run.json was damaged: its settings were chosen anew"]
+
+
 def test_a_second_writer_is_noticed_before_a_run_is_published(part: RunFolder, grounds: Path) -> None:
     begin = Slot.begin
 
