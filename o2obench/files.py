@@ -98,7 +98,7 @@ def sweep(folder: Path) -> None:
 
 def sha256(file: Path) -> str:
     """Return the SHA-256 of a file's content."""
-    with open(file, "rb") as stream:
+    with naming(file), open(file, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 

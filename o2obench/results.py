@@ -119,7 +119,10 @@ def _require_whole(folder: RunFolder, run: Run) -> None:
     if state != "done":
         error = folder.failure()
         raise _Unusable(f"{run.algorithm}: {state}{': ' + error if error else ''}")
-    damage = folder.damage()
+    try:
+        damage = folder.damage()
+    except OSError as error:
+        damage = str(error)
     if damage:
         raise _Unusable(f"{run.algorithm}: {damage}")
     record = read_json(folder.record)

@@ -134,15 +134,18 @@ class RunFolder:
         )
 
     def damage(self) -> str:
-        """Return what is wrong with the files of a finished run; empty: they are as they were published."""
+        """Return what is wrong with the files of a finished run; empty: they are as they were published.
+
+        Raises OSError when they cannot be read: a disk that is out of reach is no damage.
+        """
         try:
             hashes = json.loads(self.done.read_bytes())["sha256"]
             names = [file for file in self.vouched if file.name in hashes]
             if not {"run.json", "scores.jsonl"} <= hashes.keys() or len(names) < len(hashes):
                 raise ValueError
             changed = [file.name for file in names if hashes[file.name] != sha256(file)]
-        except OSError as error:
-            return f"{Path(error.filename or self.path).name}: {error.strerror}"
+        except FileNotFoundError as error:
+            return f"{Path(error.filename).name} is missing"
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return "DONE is damaged"
         if changed:

@@ -382,6 +382,26 @@ def test_nothing_of_a_damaged_run_is_shown(done: Path) -> None:
     assert parts(plan.runs, done)  # does not fall over
 
 
+def test_a_parent_that_cannot_be_read_is_not_damaged(done: Path) -> None:
+    plan = toy.plan()
+    shutil.rmtree(done / plan.runs[1].id)
+    out_of_reach = mock.patch(
+        "o2obench.run.sha256", side_effect=OSError(116, "Stale file handle", "run.json")
+    )
+    with out_of_reach, pytest.raises(OSError, match=r"\[Errno 116\] Stale file handle: 'run.json'"):
+        execute([plan.runs[1]], done, Options())
+    execute([plan.runs[1]], done, Options())
+    with out_of_reach:
+        _, [problem] = table(plan, done)
+    assert problem.what == "toy_offline: [Errno 116] Stale file handle: 'run.json'"
+
+
+def test_a_finished_run_without_a_file_is_named(done: Path) -> None:
+    RunFolder(done, toy.plan().runs[1].id).train.unlink()
+    _, [problem] = table(toy.plan(), done)
+    assert problem.what == "toy_tune: train.jsonl is missing"
+
+
 def test_a_renamed_checkpoint_is_not_handed_over(done: Path) -> None:
     folder = RunFolder(done, toy.plan().runs[0].id)
     last = folder.handover()
