@@ -66,7 +66,7 @@ def execute(runs: Sequence[Run], results: Path, options: Options) -> None:
             leases.callback(training.close)
             training.run(saved, [] if saved else [slot.handover() for slot in slots if slot.parent])
             training.finish()
-        except (Interrupted, LostLease, BadInput, Uneven):
+        except (Interrupted, LostLease, BadInput, Busy, Uneven):
             raise
         except Exception as error:
             for slot in slots:

@@ -6,13 +6,14 @@ import contextlib
 import json
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import SoftFileLease, SoftFileLock, Timeout
+from filelock import AcquireReturnProxy, SoftFileLease, SoftFileLock, Timeout
 
 from . import checkpoint
 from .agent import Array, State
@@ -29,13 +30,40 @@ LEASE_SECONDS = float(os.environ.get("O2OBENCH_LEASE_SECONDS", "60"))
 a results folder."""
 
 
+UNSIGNED_SECONDS = 2.0
+"""A lock that is still empty after so long was left by a maker that did not live to sign it."""
+
+
+class RunLease(SoftFileLease):
+    """A lease that is not held up for ever by an unsigned one."""
+
+    def acquire(self, *arguments: Any, **named: Any) -> AcquireReturnProxy[Any]:
+        """Acquire the lease."""
+        drop_unsigned(Path(self.lock_file))
+        return super().acquire(*arguments, **named)
+
+
 def lease_on(folder: RunFolder) -> SoftFileLease:
     """Return the lease of a run, not yet acquired. Who cannot have it at once gets filelock's Timeout.
 
     An owner that died on this machine is superseded at once, any other after the same object has seen no sign
     of life for LEASE_SECONDS.
     """
-    return SoftFileLease(folder.lease, lease_duration=LEASE_SECONDS, timeout=0)
+    return RunLease(folder.lease, lease_duration=LEASE_SECONDS, timeout=0)
+
+
+def drop_unsigned(lock: Path) -> None:
+    """Remove an empty lock, whose maker was killed between making and signing it.
+
+    filelock waits for its end for ever. Should its maker live after all, it finds out when it asks whether it
+    owns the run. The file system's own clock tells the age.
+    """
+    with contextlib.suppress(OSError):
+        if lock.stat().st_size == 0:
+            with tempfile.NamedTemporaryFile(dir=lock.parent) as now:
+                age = os.fstat(now.fileno()).st_ctime - lock.stat().st_ctime
+            if age > UNSIGNED_SECONDS and lock.stat().st_size == 0:
+                lock.unlink()
 
 
 class Busy(Exception):
@@ -73,7 +101,10 @@ class Slot:
         """
         lock = SoftFileLock(self.folder.publishing, timeout=LEASE_SECONDS)
         try:
-            with naming(self.folder.publishing):
+            with naming(self.folder.publishing), contextlib.suppress(Timeout):
+                lock.acquire(timeout=2 * UNSIGNED_SECONDS)
+            if not lock.is_locked:
+                drop_unsigned(self.folder.publishing)
                 lock.acquire()
         except Timeout:
             raise Busy(self.folder.id) from None

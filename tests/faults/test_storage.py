@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from o2obench.journal import Journal, Mark, sealed, sound
 from o2obench.options import Options
 from o2obench.results import logged, parts, table
 from o2obench.run import RunFolder
-from o2obench.slot import Slot
+from o2obench.slot import Busy, Slot
 
 from ..conftest import PLUGIN, environment
 from . import toy
@@ -436,6 +437,18 @@ def seen_late(name: str, times: int) -> Any:
         return exists(self, *arguments, **named)
 
     return mock.patch.object(Path, "exists", late)
+
+
+@pytest.mark.parametrize("name", ["lease", "publishing"])
+def test_a_lock_that_nobody_lived_to_sign_holds_nothing_up(part: RunFolder, grounds: Path, name: str) -> None:
+    lock: Path = getattr(part, name)
+    lock.write_bytes(b"")
+    with mock.patch("o2obench.slot.UNSIGNED_SECONDS", 0.2):
+        if name == "lease":
+            with pytest.raises(Busy):  # its maker may be about to sign it
+                execute([toy.plan().runs[1]], part.path.parents[3], Options())
+            time.sleep(0.3)
+        assert resume(part, grounds) == []
 
 
 # ---- ST-5: folders that move, vanish or cannot be written to -----------------------------------------------
