@@ -135,7 +135,7 @@ def _record_of_start(slot: Slot, saved: State) -> dict[str, Any] | None:
 
     Checkpoints of older versions hold no copy; then the file is all there is.
     """
-    shown = read_json(slot.folder.record)
+    shown = read_json(slot.folder.record, strict=True)
     record: dict[str, Any] | None = saved["seeds"][slot.run.id].get("record")
     if record is None:
         return shown if isinstance(shown, dict) else None

@@ -107,9 +107,17 @@ def is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
 
 
-def read_json(path: Path) -> Any:
-    """Return the JSON value of a file, or None when it is absent or damaged."""
+def read_json(path: Path, strict: bool = False) -> Any:
+    """Return the JSON value of a file, or None when it is absent or damaged.
+
+    Also None when it cannot be read, unless ``strict``: then what hinders it is raised as OSError.
+    """
     try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        with naming(path):
+            return json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
+        return None
+    except OSError:
+        if strict:
+            raise
         return None

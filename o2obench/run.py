@@ -150,12 +150,12 @@ class RunFolder:
             return "DONE is damaged"
         if changed:
             return f"{changed[0]} was changed after the run was finished"
-        record = read_json(self.record)
+        record = read_json(self.record, strict=True)
         return "" if record and record["run"]["id"] == self.id else "run.json belongs to another run"
 
     def handover(self) -> Path | None:
         """Return the checkpoint that a finished run vouches for; None where there is none."""
-        done = read_json(self.done)
+        done = read_json(self.done, strict=True)
         named = done.get("checkpoint") if isinstance(done, dict) else None
         if named and re.fullmatch(r"[0-9]{8}(-[0-9a-f]+)?", str(named)):
             return self.checkpoint / str(named)

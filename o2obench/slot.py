@@ -266,7 +266,7 @@ class Slot:
         """
         if not (self.alive and self.parent):
             return
-        mine, theirs = self.record, read_json(self.parent.record)
+        mine, theirs = self.record, read_json(self.parent.record, strict=True)
         if not theirs:
             return
         ours, parents = (dict(record["compute"], compiled=None) for record in (mine, theirs))
@@ -280,7 +280,7 @@ class Slot:
 
     def route_of_parent(self, device: str) -> str | None:
         """Return the parent's matmul route on the same device: a measurement must not split a family."""
-        theirs = read_json(self.parent.record) if self.parent else None
+        theirs = read_json(self.parent.record, strict=True) if self.parent else None
         if not theirs or theirs["compute"]["device"] != device:
             return None
         return str(theirs["compute"]["matmul"])

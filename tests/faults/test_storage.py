@@ -397,6 +397,22 @@ def test_a_parent_that_cannot_be_read_is_not_damaged(done: Path) -> None:
     assert problem.what == "toy_offline: [Errno 116] Stale file handle: 'run.json'"
 
 
+@pytest.mark.parametrize("name", ["DONE", "run.json"])
+def test_an_error_while_reading_a_parent_is_named(done: Path, name: str) -> None:
+    offline, tune = toy.plan().runs
+    shutil.rmtree(done / tune.id)
+    bad, read = RunFolder(done, offline.id).path / name, Path.read_bytes
+
+    def failing(self: Path) -> bytes:
+        if self == bad:
+            raise OSError(5, "Input/output error")
+        return read(self)
+
+    with mock.patch.object(Path, "read_bytes", failing), pytest.raises(OSError, match=r"\[Errno 5\]"):
+        execute([tune], done, Options())
+    assert "[Errno 5] Input/output error" in RunFolder(done, tune.id).failure()
+
+
 def test_a_finished_run_without_a_file_is_named(done: Path) -> None:
     RunFolder(done, toy.plan().runs[1].id).train.unlink()
     _, [problem] = table(toy.plan(), done)
