@@ -11,6 +11,7 @@ its successor's state. Nothing is ever unpickled.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -63,9 +64,16 @@ def write_arrays(path: Path, arrays: dict[str, Array]) -> None:
 
 @contextlib.contextmanager
 def _system_errors() -> Iterator[None]:
-    """Turn back into OSError what safetensors puts into words: ``... (os error 28)``."""
+    """Turn back into OSError what safetensors puts into words: ``... (os error 28)``.
+
+    Whatever keeps it from opening a file it calls absent, without a number; ours was there a moment ago.
+    """
     try:
         yield
+    except FileNotFoundError as error:
+        if error.errno is not None:
+            raise
+        raise OSError(errno.EIO, os.strerror(errno.EIO)) from error
     except SafetensorError as error:
         number = re.search(r"os error (\d+)", str(error))
         if number is None:

@@ -255,6 +255,14 @@ def test_a_checkpoint_that_cannot_be_read_is_not_damaged(part: RunFolder, ground
     assert resume(part, grounds) == []
 
 
+def test_arrays_that_safetensors_cannot_open_are_not_absent(part: RunFolder, grounds: Path) -> None:
+    newest = checkpoint.numbered(part.checkpoint)[-1]
+    unopened = mock.patch("o2obench.checkpoint.load_file", side_effect=FileNotFoundError("No such file: x"))
+    with unopened, pytest.raises(OSError, match=rf"\[Errno 5\].*{newest}"):
+        checkpoint.read(newest)
+    assert resume(part, grounds) == []
+
+
 @pytest.mark.parametrize("name", ["scores", "train"])
 def test_a_journal_changed_before_its_mark_is_named_and_written_again(
     part: RunFolder, grounds: Path, name: str
