@@ -11,12 +11,13 @@ its successor's state. Nothing is ever unpickled.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from .agent import Array, State
-from .files import read_json, sync_folder, write_atomically
+from .files import naming, read_json, sha256, sync_folder, write_atomically
 
 KEEP = 2
 FORMAT = 2
@@ -39,7 +40,8 @@ def save(folder: Path, number: int, state: State, owner: str = "", since: int = 
     """
     target = folder / (f"{number:08d}-{owner}" if owner else f"{number:08d}")
     shutil.rmtree(target, ignore_errors=True)
-    target.mkdir(parents=True)
+    with naming(target):
+        target.mkdir(parents=True)
     arrays: dict[str, Array] = {}
     values = _take_out_arrays(state, "", arrays)
     write_arrays(target / "state.safetensors", arrays)
@@ -52,9 +54,31 @@ def save(folder: Path, number: int, state: State, owner: str = "", since: int = 
 
 def write_arrays(path: Path, arrays: dict[str, Array]) -> None:
     """Write the arrays and force them to the disk."""
-    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())
+    whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    with naming(path, sum(array.nbytes for array in whole.values())):
+        with _system_errors():
+            save_file(whole, path)
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def _system_errors() -> Iterator[None]:
+    """Turn back into OSError what safetensors puts into words: ``... (os error 28)``.
+
+    Whatever keeps it from opening a file it calls absent, without a number; ours was there a moment ago.
+    """
+    try:
+        yield
+    except FileNotFoundError as error:
+        if error.errno is not None:
+            raise
+        raise OSError(errno.EIO, os.strerror(errno.EIO)) from error
+    except SafetensorError as error:
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
 
 
 def write_manifest(target: Path, values: Any) -> None:
@@ -94,36 +118,52 @@ def load(
 
 
 def read(target: Path) -> State | None:
-    """Return the state in a checkpoint's folder, or None when it is damaged."""
-    if fault(target):
-        return None
-    with contextlib.suppress(OSError, SafetensorError, KeyError, TypeError, ValueError):
-        values = read_json(target / "manifest.json")["values"]
-        state: State = _put_back_arrays(values, load_file(target / "state.safetensors"))
-        return state
+    """Return the state in a checkpoint's folder, or None when its bytes are not those that were written.
+
+    Raises OSError when they cannot be read at all: a disk that is out of reach is no damage.
+    """
+    broken = (FileNotFoundError, SafetensorError, KeyError, TypeError, ValueError, RecursionError)
+    with contextlib.suppress(*broken), naming(target), _system_errors():
+        found, file = _load_manifest(target), target / "state.safetensors"
+        if not _fault_in(found, file):
+            state: State = _put_back_arrays(found["values"], load_file(file))
+            return state
     return None
 
 
 def fault(target: Path) -> str:
     """Return what is wrong with a checkpoint's folder, or an empty string; its arrays are only hashed."""
-    manifest, file = read_json(target / "manifest.json"), target / "state.safetensors"
-    with contextlib.suppress(OSError, KeyError, TypeError, ValueError):
-        old = manifest["format"] == 1 and "values_sha256" not in manifest
-        values = old or (
-            manifest["format"] == FORMAT and manifest["values_sha256"] == _digest(manifest["values"])
-        )
-        if not values:
-            return "manifest.json is not what was written"
-        if manifest["bytes"] != file.stat().st_size or manifest["sha256"] != sha256(file):
-            return "state.safetensors is not what was written"
-        return ""
-    return "manifest.json or state.safetensors is missing or unreadable"
+    try:
+        return _fault_in(_load_manifest(target), target / "state.safetensors")
+    except (OSError, KeyError, TypeError, ValueError, RecursionError):
+        return "manifest.json or state.safetensors is missing or unreadable"
+
+
+def _load_manifest(target: Path) -> Any:
+    return json.loads((target / "manifest.json").read_bytes())
+
+
+def _fault_in(manifest: Any, file: Path) -> str:
+    """Compare a checkpoint's parts with the hashes in its manifest."""
+    old = manifest["format"] == 1 and "values_sha256" not in manifest
+    if not old and (manifest["format"], manifest["values_sha256"]) != (FORMAT, _digest(manifest["values"])):
+        return "manifest.json is not what was written"
+    if manifest["bytes"] != file.stat().st_size or manifest["sha256"] != sha256(file):
+        return "state.safetensors is not what was written"
+    return ""
 
 
 def manifest(target: Path | None) -> dict[str, Any]:
     """Return the manifest in a checkpoint's folder, unchecked; {} if there is none."""
     found = read_json(target / "manifest.json") if target else None
     return found if isinstance(found, dict) else {}
+
+
+def drop_after(folder: Path, number: int) -> None:
+    """Remove checkpoints beyond ``number``: unfinished ones, and those that a resume could not use."""
+    for target in numbered(folder):
+        if number_of(target) > number:
+            shutil.rmtree(target, ignore_errors=True)
 
 
 def damaged(folder: Path) -> list[str]:
@@ -141,12 +181,6 @@ def numbered(folder: Path) -> list[Path]:
 def number_of(target: Path) -> int:
     """Return the number of a checkpoint's folder."""
     return int(target.name[:8])
-
-
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file's content."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _digest(values: Any) -> str:

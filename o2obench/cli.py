@@ -555,9 +555,13 @@ def _fail(problem: object, code: int) -> None:
 
 
 def _usable(folder: Path) -> None:
-    """Make a folder; raise BadInput where that cannot be."""
+    """Make a folder that can be written to; raise BadInput where that cannot be."""
+    import tempfile
+
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
     except OSError as error:
         raise BadInput(f"{folder}: cannot be used as a folder: {error.strerror}; name another") from None
 

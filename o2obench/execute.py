@@ -14,11 +14,14 @@ from . import checkpoint, dataset, provenance, registry, stopwatch
 from .agent import Agent, Budget, State, Task, Transitions, stack_seeds
 from .env import EnvSpec, find_env
 from .errors import BadInput, Diverged, Interrupted, LostLease
-from .files import read_json, write_atomically
+from .files import read_json
 from .options import Options
 from .run import Run
 from .slot import Busy, Slot
 from .train import Training
+
+SETTLED = ("run", "identity", "compute", "code")
+"""What a resume never changes in run.json."""
 
 __all__ = ["Busy", "Options", "Uneven", "execute"]
 
@@ -44,32 +47,30 @@ def execute(runs: Sequence[Run], results: Path, options: Options) -> None:
         try:
             saved = _saved_state(slots)
             _agent_class(runs[0])
-            records = [_settle_machine(slot, options, fresh=saved is None) for slot in slots]
-            for slot, record in zip(slots, records, strict=True):
+            for slot in slots:
+                slot.record = _settle_machine(slot, options, saved)
+            for slot in slots:
                 with slot.fence():
                     if slot.folder.done.exists():  # by an owner that was thought dead
                         if len(slots) == 1:
                             return
                         raise Uneven
-                    slot.folder.failed.unlink(missing_ok=True)
-                    write_atomically(slot.folder.record, json.dumps(record, indent=1) + "\n")
-                    slot.open(saved["lengths"][slot.run.id] if saved else None)
-                    slot.since = saved["number"] if saved else 0
+                    slot.begin(saved["seeds"][slot.run.id] if saved else None)
             if saved and "final" in saved:  # killed between the last checkpoint and DONE
                 for slot in slots:
-                    slot.finish(saved["number"] + 1, {"agent": saved["agents"][slot.run.id], "final": True})
+                    final = {"agent": saved["seeds"][slot.run.id]["agent"], "final": True}
+                    slot.finish(saved["number"] + 1, final)
                 return
             stopwatch.take()  # what a run before this one left
             training = Training(slots, build(runs, options.device), options)
             leases.callback(training.close)
             training.run(saved, [] if saved else [slot.handover() for slot in slots if slot.parent])
             training.finish()
-        except (Interrupted, LostLease, BadInput, Uneven):
+        except (Interrupted, LostLease, BadInput, Busy, Uneven):
             raise
         except Exception as error:
             for slot in slots:
-                if slot.alive and slot.owns():
-                    slot.folder.fail(f"{type(error).__name__}: {error}", isinstance(error, Diverged))
+                slot.fail(error, isinstance(error, Diverged))
             raise
     lost = [f"{slot.run.id}: {slot.reason}" for slot in slots if not slot.alive]
     if lost:
@@ -91,22 +92,24 @@ def _saved_state(slots: Sequence[Slot]) -> State | None:
     saved = {**states[0], "number": whole[0][0]}
     for key in ("agent", "pending"):
         saved[key] = stack_seeds([state.get(key, {}) for state in states])
-    for key in ("life", "lengths"):
-        saved[key] = {slot.run.id: state.get(key) for slot, state in zip(slots, states, strict=True)}
-    saved["agents"] = {slot.run.id: state["agent"] for slot, state in zip(slots, states, strict=True)}
+    saved["seeds"] = {
+        slot.run.id: {**state, "number": saved["number"]} for slot, state in zip(slots, states, strict=True)
+    }
     return saved
 
 
-def _settle_machine(slot: Slot, options: Options, fresh: bool) -> dict[str, Any]:
+def _settle_machine(slot: Slot, options: Options, saved: State | None) -> dict[str, Any]:
     """Make this process compute as the run's start did, and return what run.json has to say."""
-    record: dict[str, Any] | None = read_json(slot.folder.record)
-    provenance.prepare(record["compute"]["threads"] if record and not fresh else options.threads)
-    if fresh or record is None:
+    record = _record_of_start(slot, saved) if saved else None
+    provenance.prepare(record["compute"]["threads"] if record else options.threads)
+    if record is None:
         route = "high" if options.tf32 else slot.route_of_parent(options.device)
         compiled = not options.eager and _updates(slot.run) >= provenance.COMPILE_FROM
         now = provenance.compute(options.device, options.threads, route, compiled, options.evaluation)
         record = {"run": slot.run.to_json(), "identity": slot.run.identity, "compute": now}
         record |= {"code": provenance.code(), "drift": [], "damage": []}
+        if saved:
+            record["damage"] = ["run.json was damaged: its settings were chosen anew"]
     else:
         then = record["compute"]
         settings = [then[name] for name in ("threads", "matmul", "compiled", "evaluation")]
@@ -117,12 +120,27 @@ def _settle_machine(slot: Slot, options: Options, fresh: bool) -> dict[str, Any]
                 f"{slot.folder.path}: cannot be resumed exactly: {'; '.join(changes)}; "
                 "restore it, or go on with --allow-drift, which marks the run"
             )
-        record["drift"] += [change for change in changes if change not in record["drift"]]
-    lost = checkpoint.damaged(slot.folder.checkpoint)
-    if lost:
-        again = "the run began again from zero" if fresh else "an older one was used"
-        record["damage"] = [f"damaged checkpoints were set aside ({', '.join(lost)}); {again}"]
+        record["drift"] = [*dict.fromkeys([*record["drift"], *changes])]
+    aside = [f"checkpoint/{name} was set aside" for name in checkpoint.damaged(slot.folder.checkpoint)]
+    known = "; ".join(record["damage"])
+    then_used = "an older state was used" if saved else "began again from zero"
+    new = [f"{what}: {then_used}" for what in [*aside, *slot.damage] if what not in known]
+    record["damage"] = [*record["damage"], *new]
     provenance.apply(now, options.profile)
+    return record
+
+
+def _record_of_start(slot: Slot, saved: State) -> dict[str, Any] | None:
+    """Return what run.json said when the checkpoint was written; the file itself may have been damaged since.
+
+    Checkpoints of older versions hold no copy; then the file is all there is.
+    """
+    shown = read_json(slot.folder.record, strict=True)
+    record: dict[str, Any] | None = saved["seeds"][slot.run.id].get("record")
+    if record is None:
+        return shown if isinstance(shown, dict) else None
+    if not isinstance(shown, dict) or any(shown.get(key) != record[key] for key in SETTLED):
+        record = {**record, "damage": [*record["damage"], "run.json was damaged: the checkpoint had a copy"]}
     return record
 
 

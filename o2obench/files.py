@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import hashlib
 import json
 import os
 import secrets
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeGuard
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def write_atomically(path: Path, content: str | bytes, durable: bool = True) -> None:
@@ -18,12 +24,13 @@ def write_atomically(path: Path, content: str | bytes, durable: bool = True) -> 
     data = content.encode() if isinstance(content, str) else content
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
-        with open(temporary, "xb") as file:
-            file.write(data)
-            file.flush()
-            if durable:
-                os.fsync(file.fileno())
-        os.replace(temporary, path)
+        with naming(path, len(data)):
+            with open(temporary, "xb") as file:
+                file.write(data)
+                file.flush()
+                if durable:
+                    os.fsync(file.fileno())
+            os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink()
@@ -40,22 +47,59 @@ def write_once(path: Path, content: str) -> bool:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     write_atomically(temporary, content)
     try:
-        os.link(temporary, path)
+        with naming(path, len(content)):
+            os.link(temporary, path)
     except FileExistsError:
         return False
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
     sync_folder(path.parent)
     return True
 
 
 def sync_folder(folder: Path) -> None:
     """Make renames inside ``folder`` durable."""
-    handle = os.open(folder, os.O_RDONLY)
+    with naming(folder):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+@contextlib.contextmanager
+def naming(path: Path, needed: int = 0) -> Iterator[None]:
+    """Let a system error inside say that it befell ``path``; of a full disk also what was needed and free."""
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        what = os.strerror(error.errno)
+        if error.errno in FULL:
+            what = f"{what} ({needed:,} bytes to write, {_free(path.parent)})"
+        raise OSError(error.errno, what, str(path)) from error
+
+
+def _free(folder: Path) -> str:
+    try:
+        return f"{shutil.disk_usage(folder).free:,} free"
+    except OSError:
+        return "free space unknown"
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed processes left of unfinished writes; only the owner of ``folder`` may."""
+    for temporary in folder.glob(".*.tmp"):
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def sha256(file: Path) -> str:
+    """Return the SHA-256 of a file's content."""
+    with naming(file), open(file, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def is_number(value: Any) -> TypeGuard[float]:
@@ -63,9 +107,17 @@ def is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
 
 
-def read_json(path: Path) -> Any:
-    """Return the JSON value of a file, or None when it is absent or damaged."""
+def read_json(path: Path, strict: bool = False) -> Any:
+    """Return the JSON value of a file, or None when it is absent or damaged.
+
+    Also None when it cannot be read, unless ``strict``: then what hinders it is raised as OSError.
+    """
     try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        with naming(path):
+            return json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
+        return None
+    except OSError:
+        if strict:
+            raise
         return None

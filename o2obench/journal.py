@@ -1,45 +1,97 @@
-"""Append-only JSON lines: one writer, one line per record, cut back to a known length on resume."""
+"""Append-only JSON lines: one writer, one line per record, cut back to a known content on resume."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .files import write_atomically
+from .files import naming, write_atomically
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What a checkpoint knows of a journal: how long it was and the SHA-256 of its content."""
+
+    length: int = 0
+    sha256: str = ""
+    """Empty: not known; checkpoints of older versions held lengths only."""
+
+    def cut(self, path: Path) -> bytes | None:
+        """Return what a file held at this mark, or None when it does not hold it any more."""
+        kept = path.read_bytes()[: self.length] if self.length and path.exists() else b""
+        same = self.sha256 in ("", hashlib.sha256(kept).hexdigest())
+        return kept if len(kept) == self.length and same else None
 
 
 class Journal:
     """A file of JSON records.
 
-    Opening keeps the first ``keep`` bytes and drops the rest. The kept bytes move to a new file
-    first: a former owner that still holds the old one open writes where nobody reads.
+    Opening replaces the file by one that holds ``kept``: a former owner that still has the old one open
+    writes where nobody reads. Records are written without a buffer: what could not be written is never
+    tried again when the file is closed.
     """
 
-    def __init__(self, path: Path, keep: int = 0) -> None:
-        kept = path.read_bytes()[:keep] if keep else b""
-        if len(kept) != keep:
-            raise ValueError(f"{path}: {len(kept)} bytes where the checkpoint knows {keep}; the file was cut")
+    def __init__(self, path: Path, kept: bytes = b"") -> None:
         write_atomically(path, kept)
-        self.file = open(path, "ab")  # noqa: SIM115  (open as long as the run)
-        self.length = keep
+        self.path = path
+        self.file = open(path, "ab", buffering=0)  # noqa: SIM115  (open as long as the run)
+        self.length, self.hash = len(kept), hashlib.sha256(kept)
 
     def append(self, record: dict[str, Any]) -> None:
         """Write one record as one line; NaN and infinity are refused by ValueError."""
         line = json.dumps(record, allow_nan=False).encode() + b"\n"
-        self.file.write(line)
-        self.file.flush()
+        with naming(self.path, len(line)):
+            written = self.file.write(line)
+            while written < len(line):  # the rest either fits or says why not
+                written += self.file.write(line[written:])
         self.length += len(line)
+        self.hash.update(line)
+
+    def mark(self) -> Mark:
+        """Return what the file holds now."""
+        return Mark(self.length, self.hash.hexdigest())
 
     def sync(self) -> None:
         """Force what was appended to the disk."""
-        os.fsync(self.file.fileno())
+        with naming(self.path):
+            os.fsync(self.file.fileno())
 
     def close(self) -> None:
         """Close the file; no append may follow."""
         self.file.close()
+
+
+def sealed(record: dict[str, Any]) -> dict[str, Any]:
+    """Return a record that carries a hash of itself, for a journal that is not cut back to a mark."""
+    return {**record, "seal": _seal(record)}
+
+
+def sound(path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
+    """Yield the lines of a journal of sealed records, and the records: those that are as they were written.
+
+    Older versions wrote no seals; their records are believed.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return
+    for line in content.split(b"\n")[:-1]:
+        try:
+            record = dict(json.loads(line))
+        except (ValueError, TypeError):
+            continue
+        seal = record.pop("seal", None)
+        if seal in (None, _seal(record)):
+            yield line + b"\n", record
+
+
+def _seal(record: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def read_journal(path: Path) -> Iterator[dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from . import checkpoint
 from .errors import BadInput
 from .files import read_json
-from .journal import read_journal
+from .journal import read_journal, sound
 from .plan import Cell, Plan, read_plan
 from .run import Run, RunFolder
 from .stopwatch import PARTS
@@ -92,7 +91,7 @@ def episodes(plan: Plan, results: Path) -> pd.DataFrame:
     rows = []
     for cell in plan.cells:
         folder = RunFolder(results, cell.run)
-        if cell.parent and folder.state() == "done" and _vouched(folder, "episodes.jsonl"):
+        if cell.parent and is_whole(plan, cell.run, results):
             for row in read_journal(folder.episodes):
                 score = float(plan.scores[cell.dataset].score(row["return"]))
                 clock = (row["stage"], row["env_steps"], row["return"], row["length"])
@@ -138,7 +137,7 @@ def logged(plan: Plan, results: Path, names: Collection[str]) -> pd.DataFrame:
     rows = []
     for cell in plan.cells:
         folder = RunFolder(results, cell.run)
-        if not cell.parent or folder.state() != "done" or not folder.train.exists():
+        if not cell.parent or not is_whole(plan, cell.run, results):
             continue
         for row in read_journal(folder.train):
             clock = (cell.label, cell.dataset, cell.seed, row["env_steps"])
@@ -187,39 +186,36 @@ def _require_whole(folder: RunFolder, run: Run) -> None:
     if state != "done":
         error = folder.failure()
         raise _Unusable(f"{run.algorithm}: {state}{': ' + error if error else ''}")
-    done = read_json(folder.done)
-    hashes = done.get("sha256", {}) if isinstance(done, dict) else {}
-    for name in ("run.json", "scores.jsonl", *sorted(hashes.keys() - {"run.json", "scores.jsonl"})):
-        if not (folder.path / name).exists():
-            raise _Unusable(f"{run.algorithm}: {name} is missing")
-        if not _vouched(folder, name):
-            raise _Unusable(f"{run.algorithm}: {name} was changed after the run was finished")
+    try:
+        damage = folder.damage()
+    except OSError as error:
+        damage = str(error)
+    if damage:
+        raise _Unusable(f"{run.algorithm}: {damage}")
     record = read_json(folder.record)
     if not isinstance(record, dict) or record.get("identity") != run.identity:
         raise _Unusable(f"{run.algorithm}: run.json belongs to another run")
 
 
-def _vouched(folder: RunFolder, name: str) -> bool:
-    """Tell whether a file is what the run was published with."""
-    done = read_json(folder.done)
-    hashes = done.get("sha256", {}) if isinstance(done, dict) else {}
+def is_whole(plan: Plan, run_id: str, results: Path) -> bool:
+    """Tell whether a run is finished and its files are those that it was published with."""
     try:
-        found = hashlib.sha256((folder.path / name).read_bytes()).hexdigest()
-    except OSError:
+        _require_whole(RunFolder(results, run_id), plan.run(run_id))
+    except _Unusable:
         return False
-    return bool(hashes.get(name) == found)
+    return True
 
 
 def seconds(run: Run, results: Path) -> float:
     """Return how long a run took, lost work included."""
-    return float(sum(row["seconds"] for row in read_journal(RunFolder(results, run.id).timings)))
+    return float(sum(row["seconds"] for _, row in sound(RunFolder(results, run.id).timings)))
 
 
 def parts(runs: Iterable[Run], results: Path) -> dict[str, float]:
     """Return where the time of runs went, seconds by kind of work; "other" is what nobody claimed."""
     spent: dict[str, float] = defaultdict(float)
     for run in runs:
-        for row in read_journal(RunFolder(results, run.id).timings):
+        for _, row in sound(RunFolder(results, run.id).timings):
             for part, used in row["parts"].items():
                 spent[part] += used
             spent["other"] += max(0.0, row["seconds"] - sum(row["parts"].values()))

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .files import read_json, write_atomically, write_once
+from .files import read_json, sha256, write_atomically, write_once
 
 
 def digest(value: Any) -> str:
@@ -102,6 +102,7 @@ class RunFolder:
         self.publishing = self.path / "publishing"
         self.done = self.path / "DONE"
         self.failed = self.path / "FAILED"
+        self.vouched = (self.record, self.scores, self.episodes, self.train, self.timings)
 
     def state(self) -> str:
         """Return done, failed, diverged, running, stale, interrupted or waiting.
@@ -128,17 +129,36 @@ class RunFolder:
         DONE holds the SHA-256 of the files that it vouches for, and the name of the last checkpoint.
         ``check`` is called at the last instant, and raises where the run is somebody else's by now.
         """
-        files = (self.record, self.scores, self.episodes, self.train, self.timings)
-        hashes = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files if file.exists()}
+        hashes = {file.name: sha256(file) for file in self.vouched if file.exists()}
         self.failed.unlink(missing_ok=True)
         check()
         return write_once(
             self.done, json.dumps({"sha256": hashes, "checkpoint": checkpoint}, indent=1) + "\n"
         )
 
+    def damage(self) -> str:
+        """Return what is wrong with the files of a finished run; empty: they are as they were published.
+
+        Raises OSError when they cannot be read: a disk that is out of reach is no damage.
+        """
+        try:
+            hashes = json.loads(self.done.read_bytes())["sha256"]
+            names = [file for file in self.vouched if file.name in hashes]
+            if not {"run.json", "scores.jsonl"} <= hashes.keys() or len(names) < len(hashes):
+                raise ValueError
+            changed = [file.name for file in names if hashes[file.name] != sha256(file)]
+        except FileNotFoundError as error:
+            return f"{Path(error.filename).name} is missing"
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            return "DONE is damaged"
+        if changed:
+            return f"{changed[0]} was changed after the run was finished"
+        record = read_json(self.record, strict=True)
+        return "" if record and record["run"]["id"] == self.id else "run.json belongs to another run"
+
     def handover(self) -> Path | None:
         """Return the checkpoint that a finished run vouches for; None where there is none."""
-        done = read_json(self.done)
+        done = read_json(self.done, strict=True)
         named = done.get("checkpoint") if isinstance(done, dict) else None
         if named and re.fullmatch(r"[0-9]{8}(-[0-9a-f]+)?", str(named)):
             return self.checkpoint / str(named)

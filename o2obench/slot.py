@@ -7,25 +7,41 @@ import json
 import os
 import shutil
 import socket
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import SoftFileLease, SoftFileLock, Timeout
+from filelock import AcquireReturnProxy, SoftFileLease, SoftFileLock, Timeout
 
 from . import checkpoint
 from .agent import Array, State
 from .env import Episode
 from .errors import LostLease, RunFailed
-from .files import read_json, write_atomically
-from .journal import Journal, read_journal
+from .files import naming, read_json, sweep, write_atomically
+from .journal import Journal, Mark, read_journal, sealed, sound
 from .run import Run, RunFolder
 
+CUT = ("scores", "episodes", "train")
+"""The journals that are cut back to a checkpoint's marks; timings are not: what was lost cost time too."""
 LEASE_SECONDS = float(os.environ.get("O2OBENCH_LEASE_SECONDS", "60"))
 """After so many seconds without a sign of life another process may take a run over; equal for all that share
 a results folder."""
+
+
+UNSIGNED_SECONDS = 2.0
+"""A lock that is still empty after so long was left by a maker that did not live to sign it."""
+
+
+class RunLease(SoftFileLease):
+    """A lease that is not held up for ever by an unsigned one."""
+
+    def acquire(self, *arguments: Any, **named: Any) -> AcquireReturnProxy[Any]:
+        """Acquire the lease."""
+        drop_unsigned(Path(self.lock_file))
+        return super().acquire(*arguments, **named)
 
 
 def lease_on(folder: RunFolder) -> SoftFileLease:
@@ -34,35 +50,21 @@ def lease_on(folder: RunFolder) -> SoftFileLease:
     An owner that died on this machine is superseded at once, any other after the same object has seen no sign
     of life for LEASE_SECONDS.
     """
-    return SoftFileLease(folder.lease, lease_duration=LEASE_SECONDS, timeout=0)
+    return RunLease(folder.lease, lease_duration=LEASE_SECONDS, timeout=0)
 
 
-UNWRITTEN_SECONDS = 2.0
-"""So old is the empty marker of an owner that was killed before it wrote its name; one is written at once."""
+def drop_unsigned(lock: Path) -> None:
+    """Remove an empty lock, whose maker was killed between making and signing it.
 
-
-def take(lease: SoftFileLease) -> None:
-    """Acquire a lease, or raise filelock's Timeout."""
-    remove_unwritten(Path(lease.lock_file))
-    lease.acquire()
-
-
-def remove_unwritten(marker: Path) -> None:
-    """Remove a marker without a name, which filelock would respect for ever.
-
-    Its age is that of a file made now, in the same folder: the clocks of machines differ. An owner that was
-    only paused and loses its marker so stops like any other that was superseded.
+    filelock waits for its end for ever. Should its maker live after all, it finds out when it asks whether it
+    owns the run. The file system's own clock tells the age.
     """
-    with contextlib.suppress(FileNotFoundError):
-        if marker.read_bytes():
-            return
-        made = marker.stat().st_mtime
-        probe = marker.with_name(f".{marker.name}.{os.getpid()}.now.tmp")
-        probe.touch()
-        now = probe.stat().st_mtime
-        probe.unlink()
-        if now - made > UNWRITTEN_SECONDS and not marker.read_bytes():
-            marker.unlink()
+    with contextlib.suppress(OSError):
+        if lock.stat().st_size == 0:
+            with tempfile.NamedTemporaryFile(dir=lock.parent) as now:
+                age = os.fstat(now.fileno()).st_ctime - lock.stat().st_ctime
+            if age > UNSIGNED_SECONDS and lock.stat().st_size == 0:
+                lock.unlink()
 
 
 def _from_elsewhere(mark: Path) -> bool:
@@ -87,10 +89,15 @@ class Slot:
         self.alive, self.reason = True, ""
         self.shown_at, self.began_at = 0.0, time.monotonic()
         self.first: tuple[int, float] | None = None
+        self.record: dict[str, Any] = {}
+        """What run.json says; every checkpoint holds a copy."""
+        self.damage: list[str] = []
+        """What was found damaged on the way to a usable state."""
         self.folder.path.mkdir(parents=True, exist_ok=True)
         self.lease = lease_on(self.folder)
         try:
-            take(self.lease)
+            with naming(self.folder.lease):
+                self.lease.acquire()
         except Timeout:
             raise Busy(f"{self.folder.id}: another process computes this run") from None
         self.owner, self.since = (self.lease.token or "")[:8], 0
@@ -104,10 +111,13 @@ class Slot:
         A mark of another machine that its owner finds there for LEASE_SECONDS goes: that process has not
         refreshed its lease for longer, and checks it before each change. One of this machine is waited for.
         """
-        remove_unwritten(self.folder.publishing)
         mark = SoftFileLock(self.folder.publishing, timeout=LEASE_SECONDS)
         try:
-            mark.acquire()
+            with naming(self.folder.publishing), contextlib.suppress(Timeout):
+                mark.acquire(timeout=2 * UNSIGNED_SECONDS)
+            if not mark.is_locked:
+                drop_unsigned(self.folder.publishing)
+                mark.acquire()
         except Timeout:
             self.own()
             if not _from_elsewhere(self.folder.publishing):
@@ -122,18 +132,32 @@ class Slot:
         finally:
             mark.release()
 
-    def open(self, lengths: dict[str, int] | None) -> None:
-        """Open the journals, cut back to the lengths that a checkpoint knows."""
-        lengths = lengths or {}
-        folder = self.folder
-        self.scores = Journal(folder.scores, lengths.get("scores", 0))
-        self.episodes = Journal(folder.episodes, lengths.get("episodes", 0))
-        self.train = Journal(folder.train, lengths.get("train", 0))
-        self.timings = Journal(folder.timings, _whole_lines(folder.timings))  # what was lost cost time too
+    def begin(self, saved: State | None) -> None:
+        """Go on from a checkpoint, or from nothing; belongs inside the fence.
 
-    def lengths(self) -> dict[str, int]:
-        """Return the journals' lengths in bytes, which a checkpoint stores."""
-        return {name: getattr(self, name).length for name in ("scores", "episodes", "train")}
+        Forgets what came after it, cuts the journals, writes run.json.
+        """
+        folder = self.folder
+        sweep(folder.path)
+        folder.failed.unlink(missing_ok=True)
+        self.since = saved["number"] if saved else 0
+        checkpoint.drop_after(folder.checkpoint, self.since)
+        marks = marks_in(saved) if saved else {}
+        kept = {name: marks.get(name, Mark()).cut(self._file(name)) or b"" for name in CUT}
+        timings = b"".join(line for line, _ in sound(folder.timings))
+        if folder.timings.exists() and folder.timings.stat().st_size > len(timings):
+            self.record["damage"].append("timings.jsonl was damaged: what could be read was kept")
+        self.write_record()
+        self.scores, self.episodes, self.train = (Journal(self._file(name), kept[name]) for name in CUT)
+        self.timings = Journal(folder.timings, timings)
+
+    def write_record(self) -> None:
+        """Write run.json."""
+        write_atomically(self.folder.record, json.dumps(self.record, indent=1) + "\n")
+
+    def marks(self) -> dict[str, Any]:
+        """Return what a checkpoint has to know of the journals."""
+        return {name: vars(getattr(self, name).mark()) for name in CUT}
 
     def evaluation(
         self, stage: str, env_steps: int, updates: int, returns: Array, seconds: dict[str, float]
@@ -150,7 +174,7 @@ class Slot:
         except ValueError:
             self.diverge(f"an evaluation after {updates} updates and {env_steps} steps is not finite")
         now = time.monotonic()
-        self.timings.append({**clock, "seconds": round(now - self.began_at, 3), "parts": seconds})
+        self.timings.append(sealed({**clock, "seconds": round(now - self.began_at, 3), "parts": seconds}))
         self.began_at = now
 
     def episode(self, stage: str, env_steps: int, episode: Episode) -> None:
@@ -201,6 +225,8 @@ class Slot:
     def own(self) -> None:
         """Raise LostLease when another process has taken the run over, or its folder is gone."""
         if not self.owns():
+            with contextlib.suppress(FileNotFoundError):
+                self.folder.lease.read_bytes()  # what cannot be read is not lost: its OSError says more
             gone = not self.folder.path.is_dir()
             why = "its folder is gone" if gone else "another process has taken this run over"
             raise LostLease(f"{self.folder.path}: {why}")
@@ -211,9 +237,9 @@ class Slot:
         Who was taken over meanwhile leaves none behind: its successor may have published the run.
         """
         self.own()
-        for journal in (self.scores, self.episodes, self.train):
-            journal.sync()
-        whole = {**state, "lengths": self.lengths()}
+        for name in CUT:
+            getattr(self, name).sync()
+        whole = {**state, "journals": self.marks(), "record": self.record}
         try:
             written = checkpoint.save(self.folder.checkpoint, number, whole, self.owner, self.since)
         except Exception:
@@ -225,27 +251,46 @@ class Slot:
         return written
 
     def holds(self, state: State) -> bool:
-        """Tell whether the journals still hold all that a checkpoint knows of them."""
-        return all(
-            length <= (file.stat().st_size if file.exists() else 0)
-            for name, length in state["lengths"].items()
-            for file in [getattr(self.folder, name)]
-        )
+        """Tell whether the journals still hold what a checkpoint knows of them; note those that do not."""
+        lost = [name for name, mark in marks_in(state).items() if mark.cut(self._file(name)) is None]
+        said = [f"{name}.jsonl was damaged" for name in lost]
+        self.damage = [*dict.fromkeys([*self.damage, *said])]
+        return not lost
 
     def finish(self, number: int, state: State) -> None:
         """Write the last state and publish the run."""
         self.publish(self.save(number, state))
 
     def publish(self, last: Path) -> None:
-        """Keep only the last checkpoint, and write DONE."""
+        """Keep only the last checkpoint, and write DONE.
+
+        What DONE will vouch for is read once more: it must be what this process has written.
+        """
         with self.fence():
             published = self.folder.done.exists()
+            changed = [name for name in CUT if getattr(self, name).mark().cut(self._file(name)) is None]
+            if changed and not published:
+                raise RunFailed(
+                    f"{self._file(changed[0])} was changed by somebody else while the run wrote it"
+                )
             for folder in () if published else self.folder.checkpoint.iterdir():
                 self.own()
                 if folder != last:
                     shutil.rmtree(folder, ignore_errors=True)
+            if not published:
+                self.write_record()
             if published or not self.folder.finish(last.name, self.own):
                 raise LostLease(f"{self.folder.path}: another process has published this run")
+
+    def fail(self, error: BaseException, diverged: bool) -> None:
+        """Say in FAILED what stopped the run, where it is this process's and there is room to say it."""
+        with contextlib.suppress(OSError):
+            if self.alive and self.owns() and not self.folder.done.exists():
+                self.folder.fail(f"{type(error).__name__}: {error}", diverged)
+
+    def _file(self, name: str) -> Path:
+        file: Path = getattr(self.folder, name)
+        return file
 
     def check_start(self) -> None:
         """Assert that a tuning run starts exactly where its pretraining run ended.
@@ -254,7 +299,7 @@ class Slot:
         """
         if not (self.alive and self.parent):
             return
-        mine, theirs = read_json(self.folder.record), read_json(self.parent.record)
+        mine, theirs = self.record, read_json(self.parent.record, strict=True)
         if not theirs:
             return
         ours, parents = (dict(record["compute"], compiled=None) for record in (mine, theirs))
@@ -268,7 +313,7 @@ class Slot:
 
     def route_of_parent(self, device: str) -> str | None:
         """Return the parent's matmul route on the same device: a measurement must not split a family."""
-        theirs = read_json(self.parent.record) if self.parent else None
+        theirs = read_json(self.parent.record, strict=True) if self.parent else None
         if not theirs or theirs["compute"]["device"] != device:
             return None
         return str(theirs["compute"]["matmul"])
@@ -278,11 +323,12 @@ class Slot:
         assert self.parent is not None
         if not self.parent.done.exists():
             raise RunFailed(f"the pretraining run {self.parent.id} is not finished")
+        damage = self.parent.damage()
         last = self.parent.handover()
-        state = checkpoint.read(last) if last else None
-        if state is None:
+        state = checkpoint.read(last) if last and not damage else None
+        if state is None or not state.get("final"):
             raise RunFailed(
-                f"the last state of the pretraining run {self.parent.path} is missing or damaged; "
+                f"the pretraining run {self.parent.path}: {damage or 'its state is missing or damaged'}; "
                 "remove that folder, and the suite computes it again"
             )
         agent: State = state["agent"]
@@ -290,16 +336,18 @@ class Slot:
 
     def close(self) -> None:
         """Give the run back."""
-        for name in ("scores", "episodes", "train", "timings"):
-            if hasattr(self, name):
-                getattr(self, name).close()
-        if self.owns():
-            self.folder.progress.unlink(missing_ok=True)
-        self.lease.release()
+        try:
+            for name in (*CUT, "timings"):
+                if hasattr(self, name):
+                    getattr(self, name).close()
+            if self.owns():
+                self.folder.progress.unlink(missing_ok=True)
+        finally:
+            self.lease.release()
 
 
-def _whole_lines(path: Path) -> int:
-    try:
-        return path.read_bytes().rfind(b"\n") + 1
-    except FileNotFoundError:
-        return 0
+def marks_in(state: State) -> dict[str, Mark]:
+    """Return what a checkpoint knows of the journals; older versions noted their lengths only."""
+    if "journals" in state:
+        return {name: Mark(**mark) for name, mark in state["journals"].items()}
+    return {name: Mark(length) for name, length in state["lengths"].items()}

@@ -20,7 +20,6 @@ from .env import Interaction, find_env, nothing
 from .errors import Diverged, Interrupted
 from .evaluate import Arena
 from .evaluator import Evaluator, Snapshot
-from .files import read_json
 from .options import Options
 from .slot import Slot
 from .stopwatch import timed
@@ -61,7 +60,7 @@ class Training:
         self.slots, self.agent, self.options = slots, agent, options
         self.protocol = Protocol(**slots[0].run.spec["protocol"])
         self.stages = type(agent).stages(agent.config, agent.task.budget)
-        apart = read_json(slots[0].folder.record)["compute"]["evaluation"] == "apart"
+        apart = slots[0].record["compute"]["evaluation"] == "apart"
         self.evaluator = Evaluator([s.run for s in slots]) if apart and agent.policy() else None
         self.arena = None if self.evaluator else Arena(spec, agent.task.seeds)
         interactive = any(stage.env_steps for stage in self.stages)
@@ -231,7 +230,7 @@ class Training:
         if self.evaluator:
             self.evaluator.load_state_dict(saved["pending"])
         for slot, life in zip(self.slots, self.lives, strict=bool(self.lives)):
-            life.load_state_dict(saved["life"][slot.run.id])
+            life.load_state_dict(saved["seeds"][slot.run.id]["life"])
 
     def finish(self) -> None:
         """Publish every run that is alive; what remains of its state is what a child run needs."""

@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -56,20 +57,25 @@ def admit(file: Path, env: EnvSpec, sha256: str) -> list[str]:
     """
     rules = [gate.VERSION, env.id, env.obs_dim, env.act_dim, env.horizon]
     rules += [np.broadcast_to(bound, env.act_dim).tolist() for bound in (env.low, env.high)]
-    key = hashlib.sha256(json.dumps([sha256, rules]).encode()).hexdigest()
+    key = _digest([sha256, rules])
     verdict = cache_folder() / f"{key[:32]}.json"
     known = read_json(verdict)
     if isinstance(known, dict) and known.get("sha256") == sha256:
-        return [str(note) for note in known.get("notes", [])]
+        noted = known.get("notes", [])
+        if known.get("notes_sha256") == _digest(noted):  # notes decide how the data are read
+            return [str(note) for note in noted]
     notes = apart(file, env)
     try:
         verdict.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(
-            verdict, json.dumps({"sha256": sha256, "environment": env.id, "notes": notes}) + "\n"
-        )
+        judged = {"sha256": sha256, "environment": env.id, "notes": notes, "notes_sha256": _digest(notes)}
+        write_atomically(verdict, json.dumps(judged) + "\n")
     except OSError:
         pass  # a folder that cannot be written to: looked at again next time
     return notes
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()
 
 
 def apart(file: Path, env: EnvSpec) -> list[str]:

@@ -15,7 +15,7 @@ from filelock import SoftFileLease, Timeout
 
 from ..options import Options
 from ..run import Run, RunFolder
-from ..slot import lease_on, take
+from ..slot import lease_on
 
 DONE, FAILED, BAD_INPUT, BUSY, INTERRUPTED = 0, 1, 2, 3, 130
 """Exit codes of a worker."""
@@ -118,7 +118,7 @@ def is_free(lease: SoftFileLease) -> bool:
     The same object, asked again and again, notices when an owner elsewhere has shown no sign of life.
     """
     with contextlib.suppress(Timeout):
-        take(lease)
+        lease.acquire()
         lease.release()
         return True
     return False
@@ -128,7 +128,7 @@ def record_death(folder: RunFolder, code: int, stalled: bool) -> bool:
     """Write FAILED for a worker that died without a word; return False where another owner has the run."""
     lease = lease_on(folder)
     try:
-        take(lease)
+        lease.acquire()
     except Timeout:
         return False
     try:

@@ -15,7 +15,7 @@ import pandas as pd
 
 from ..files import read_json, write_atomically
 from ..plan import Plan
-from ..results import Problem, parts, table
+from ..results import Problem, is_whole, parts, table
 from ..run import RunFolder, folder_name
 from . import figures
 from .exhibits import Exhibit, Source, exhibits
@@ -126,9 +126,9 @@ def facts(plan: Plan, results: Path) -> list[tuple[str, str]]:
     """Return what the runs were computed with, each fact once with the number of runs it holds for."""
     counts: dict[str, Counter[str]] = {}
     for run in plan.runs:
-        record = read_json(RunFolder(results, run.id).record)
-        if not isinstance(record, dict):
+        if not is_whole(plan, run.id, results):
             continue
+        record = read_json(RunFolder(results, run.id).record)
         compute, code = record["compute"], record["code"]
         versions = ", ".join(f"{name} {version}" for name, version in compute["versions"].items())
         commit = (

@@ -10,9 +10,8 @@ from pathlib import Path
 
 from filelock import LeaseSettingsMismatch, Timeout
 
-from ..checkpoint import sha256
 from ..errors import BadInput
-from ..files import sync_folder
+from ..files import sha256, sync_folder
 from ..plan import Plan
 from ..run import RunFolder
 from ..slot import lease_on

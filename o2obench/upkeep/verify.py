@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from .. import checkpoint
-from ..files import read_json
+from ..files import read_json, sha256
+from ..journal import Mark
 from ..run import Run, RunFolder
+from ..slot import marks_in
 from .inventory import JOURNALS, REMOVED, is_file, is_folder, shown
 
 AGAIN = "remove the run's folder and start its suite again, or merge it from where it is whole"
@@ -50,7 +52,7 @@ def published(folder: RunFolder, run_id: str) -> Iterator[Finding]:
                 yield Finding(file, "DONE does not vouch for this file", AGAIN)
         elif not is_file(file):
             yield Finding(file, "is missing, or not a plain file", AGAIN)
-        elif checkpoint.sha256(file) != hashes[name]:
+        elif sha256(file) != hashes[name]:
             yield Finding(file, "was changed after the run was finished", AGAIN)
         elif name.endswith(".jsonl"):
             yield from _lines(file, AGAIN)
@@ -120,26 +122,23 @@ def unfinished(folder: RunFolder, run_id: str) -> Iterator[Finding]:
     if not saved and not folder.record.exists():
         return  # it has not begun
     yield from identity(folder, run_id)
-    kept: dict[str, int] = {}
+    kept: dict[str, Mark] = {}
     if saved:
         faults = list(_checkpoint(saved[-1], RESUMES))
         yield from faults
-        kept = {} if faults else _lengths(saved[-1])
+        kept = {} if faults else marks_in(read_json(saved[-1] / "manifest.json")["values"])
     for name in JOURNALS:
-        file, known = folder.path / name, kept.get(Path(name).stem, 0)
+        file, mark = folder.path / name, kept.get(Path(name).stem, Mark())
         if (file.exists() or file.is_symlink()) and not is_file(file):
             yield Finding(file, "is not a plain file", AGAIN)
             continue
         size = file.stat().st_size if file.exists() else 0
-        if size < known:
-            yield Finding(file, f"has {size} bytes where the newest checkpoint knows {known}", RESUMES)
-        yield from _lines(file, RESUMES, known)
-
-
-def _lengths(target: Path) -> dict[str, int]:
-    """Return the lengths of the journals that a checkpoint knows."""
-    found = read_json(target / "manifest.json")["values"].get("lengths", {})
-    return found if isinstance(found, dict) else {}
+        if size < mark.length:
+            yield Finding(file, f"has {size} bytes where the newest checkpoint knows {mark.length}", RESUMES)
+        elif mark.cut(file) is None:
+            yield Finding(file, "is not what the newest checkpoint knows of it", RESUMES)
+        else:
+            yield from _lines(file, RESUMES, mark.length)
 
 
 def _lines(file: Path, do: str, known: int = 0) -> Iterator[Finding]:

@@ -162,7 +162,7 @@ class Forked:
 def prepare_worker() -> None:
     """Make this worker write down what it does, and send itself a signal where it is told to."""
     if events := os.environ.get("O2O_TEST_EVENTS"):
-        noted(slot.Slot, "open", "begin", lambda one: one.run.id, events)
+        noted(slot.Slot, "begin", "begin", lambda one: one.run.id, events)
         noted(run.RunFolder, "finish", "publish", lambda folder: folder.id, events)
     if told := os.environ.get("O2O_TEST_AT"):
         asked = json.loads(told)

@@ -169,7 +169,7 @@ def test_a_silent_owner_elsewhere_is_superseded_after_the_lease(tmp_path: Path, 
 def test_an_owner_killed_before_it_wrote_its_name_is_superseded(
     tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch, marker: str
 ) -> None:
-    monkeypatch.setattr(slot, "UNWRITTEN_SECONDS", 0.3)
+    monkeypatch.setattr(slot, "UNSIGNED_SECONDS", 0.3)
     folder = RunFolder(tmp_path, run.id)
     folder.path.mkdir(parents=True)
     empty = folder.path / marker
@@ -361,7 +361,7 @@ def test_a_damaged_handover_is_refused_by_name(server: Server, tmp_path: Path) -
     wanted = {"toy_tune": {"every": [10, 11]}}
     launcher = server.run("suite", suite_file(tmp_path, wanted), "--no-report")
     assert launcher.code == 1
-    assert f"{pretraining.id} is missing or damaged; remove that folder" in launcher.said()
+    assert f"{pretraining.id}: its state is missing or damaged; remove that folder" in launcher.said()
     assert [folder.state() for folder in folders(results, "toy_tune")] == ["failed", "failed"]
     record("F7", "its last state damaged", injections=1, bad_states=0)
 

@@ -1,0 +1,226 @@
+"""One flipped bit somewhere in a results folder: it is named, or it changes nothing that is used."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from o2obench import dataset
+from o2obench.errors import BadInput, RunFailed
+from o2obench.execute import execute
+from o2obench.files import read_json
+from o2obench.journal import sound
+from o2obench.options import Options
+from o2obench.plan import Plan, read_plan
+from o2obench.results import logged, parts, table
+from o2obench.run import RunFolder
+from o2obench.slot import Slot
+
+from . import toy
+
+IN_FOLDER = ("run.json", "scores.jsonl", "episodes.jsonl", "train.jsonl", "timings.jsonl")
+
+
+@dataclass
+class Flips:
+    """How flipped bits fared. ``silent`` names those that were used without a word."""
+
+    flips: int = 0
+    named: int = 0
+    without_effect: int = 0
+    silent: list[str] = field(default_factory=list)
+    kinds: Counter[str] = field(default_factory=Counter)
+
+    def note(self, kind: str, where: str, named: bool, equal: bool) -> None:
+        """Note one flip: it was named, or what was used is equal, or it is a silent error."""
+        self.flips += 1
+        self.kinds[kind] += 1
+        self.named += named
+        self.without_effect += equal and not named
+        if not (named or equal):
+            self.silent.append(f"{kind}: {where}")
+
+
+@contextmanager
+def flipped(file: Path, chance: random.Random) -> Iterator[str]:
+    """Flip one bit of a file for a while; yield where."""
+    content = bytearray(file.read_bytes())
+    place, bit = chance.randrange(len(content)), chance.randrange(8)
+    content[place] ^= 1 << bit
+    whole = file.read_bytes()
+    file.write_bytes(content)
+    try:
+        yield f"{file.name} byte {place} bit {bit}"
+    finally:
+        file.write_bytes(whole)
+
+
+class Grounds:
+    """What bits are flipped in: a finished chain with its plan, and one whose tuning run is unfinished."""
+
+    def __init__(self, folder: Path) -> None:
+        self.done, self.part, self.again = folder / "done", folder / "part", folder / "again"
+        toy.compute(self.done)
+        self.plan_file = toy.plan().write(self.done)
+        self.plan = read_plan(self.plan_file)
+        toy.compute_in_part(self.part, breaths=29)
+        self.wanted, self.shown = toy.final_bytes(self.done), used_by_reports(self.plan, self.done)
+        self.handed = self.handover()
+        self.rows = [row for _, row in sound(RunFolder(self.part, self.tune.id).timings)]
+        self.record = read_json(RunFolder(self.part, self.tune.id).record)
+
+    @property
+    def tune(self) -> Any:
+        """The tuning run."""
+        return toy.plan().runs[1]
+
+    def handover(self) -> dict[str, Any]:
+        """Return what the finished pretraining run hands over."""
+        fresh = self.again.with_name("fresh")
+        shutil.rmtree(fresh, ignore_errors=True)
+        offline = toy.plan().runs[0]
+        (fresh / offline.id).parent.mkdir(parents=True)
+        (fresh / offline.id).symlink_to(self.done / offline.id)
+        slot = Slot(self.tune, fresh)
+        try:
+            return {key: np.array(value).tolist() for key, value in slot.handover().items()}
+        finally:
+            slot.close()
+
+
+def used_by_reports(plan: Plan, results: Path) -> tuple[Any, ...]:
+    """Return all that a report takes from run folders."""
+    rows, problems = table(plan, results)
+    assert not problems, problems
+    return rows.to_json(), logged(plan, results, ["norm"]).to_json(), parts(plan.runs, results)
+
+
+def in_finished(grounds: Grounds, chance: random.Random, found: Flips) -> None:
+    """Flip a bit in what the report reads: the cell is listed as unusable, and why."""
+    folder = RunFolder(grounds.done, chance.choice(grounds.plan.runs).id)
+    file = folder.path / chance.choice([*IN_FOLDER, "DONE"])
+    if not file.stat().st_size:
+        file = folder.scores
+    with flipped(file, chance) as where:
+        _, problems = table(grounds.plan, grounds.done)
+        named = any(name in problem.what for problem in problems for name in (*IN_FOLDER, "DONE"))
+        equal = not problems and used_by_reports(grounds.plan, grounds.done) == grounds.shown
+    found.note("finished runs", where, named, equal)
+
+
+def in_parent(grounds: Grounds, chance: random.Random, found: Flips) -> None:
+    """Flip a bit in a finished pretraining run: nothing starts from it."""
+    folder = RunFolder(grounds.done, toy.plan().runs[0].id)
+    last = folder.handover()
+    assert last is not None
+    files = [last / "manifest.json", last / "state.safetensors"] * 2
+    files += [folder.done, folder.record, folder.scores]
+    with flipped(chance.choice(files), chance) as where:
+        try:
+            named, equal = False, grounds.handover() == grounds.handed
+        except RunFailed as error:
+            named, equal = str(folder.path.name) in str(error) and "damaged" in str(error), False
+            named = named or "was changed after" in str(error)
+    found.note("handovers", where, named, equal)
+
+
+def in_unfinished(grounds: Grounds, chance: random.Random, found: Flips) -> None:
+    """Flip a bit in what a resume reads: it ends with the same bytes, and run.json says what was damaged."""
+    shutil.rmtree(grounds.again, ignore_errors=True)
+    shutil.copytree(grounds.part, grounds.again, symlinks=True)
+    folder = RunFolder(grounds.again, grounds.tune.id)
+    files = [folder.path / name for name in IN_FOLDER] + list(folder.checkpoint.glob("*/*")) * 2
+    file = chance.choice([file for file in files if file.stat().st_size])
+    content = bytearray(file.read_bytes())
+    place, bit = chance.randrange(len(content)), chance.randrange(8)
+    content[place] ^= 1 << bit
+    file.write_bytes(content)
+    execute([grounds.tune], grounds.again, Options())
+    record = read_json(folder.record)
+    rows = [row for _, row in sound(folder.timings)][: len(grounds.rows)]
+    settled = all(record[key] == grounds.record[key] for key in ("run", "identity", "compute", "code"))
+    right = toy.final_bytes(grounds.again) == grounds.wanted and settled and not folder.damage()
+    lost = [row for row in grounds.rows if row not in rows]
+    named = right and bool(record["damage"])
+    found.note("unfinished runs", f"{file.name} byte {place} bit {bit}", named, right and not lost)
+
+
+def in_plan(grounds: Grounds, chance: random.Random, found: Flips) -> None:
+    """Flip a bit in a plan: it is refused by name."""
+    with flipped(grounds.plan_file, chance) as where:
+        try:
+            named, equal = False, read_plan(grounds.plan_file) == grounds.plan
+        except BadInput as error:
+            named, equal = str(grounds.plan_file) in str(error), False
+    found.note("plans", where, named, equal)
+
+
+def in_data(folder: Path) -> Callable[[Grounds, random.Random, Flips], None]:
+    """Return the flip of a bit in a data set that runs were planned on: it is refused by name."""
+    name = "invertedpendulum-replay-v0"
+    source = dataset.find(name)
+    assert source.file is not None
+    copy = folder / source.file.name
+    shutil.copy(source.file, copy)
+    planned = source.sha256()
+
+    def flip(grounds: Grounds, chance: random.Random, found: Flips) -> None:
+        dataset._sha256.cache_clear()  # another process reads it anew
+        with flipped(copy, chance) as where:
+            try:
+                dataset.Dataset(name, source.env, source.scores, copy).load(planned)
+                named = False
+            except BadInput as error:
+                named = str(copy) in str(error)
+        found.note("data sets", where, named, equal=False)
+
+    return flip
+
+
+def in_new_data(folder: Path, flips: int, seed: int = 0) -> Flips:
+    """Flip bits in a data set whose hash nobody has noted yet: the gate refuses it, or its rows are equal."""
+    source = dataset.find("invertedpendulum-replay-v0")
+    assert source.file is not None
+    copy, chance, found = folder / source.file.name, random.Random(seed), Flips()
+    shutil.copy(source.file, copy)
+    wanted, changed = vars(source.load()), replace(source, file=copy)
+    for _ in range(flips):
+        dataset._sha256.cache_clear()
+        with flipped(copy, chance) as where:
+            try:
+                rows = vars(changed.load())
+                named, equal = False, all(np.array_equal(rows[name], wanted[name]) for name in wanted)
+            except BadInput as error:
+                named, equal = str(copy) in str(error), False
+        found.note("new data sets", where, named, equal)
+    return found
+
+
+def flip_everywhere(folder: Path, flips: int, seed: int = 0) -> Flips:
+    """Flip ``flips`` bits, spread over all that is ever read back."""
+    with toy.settled():
+        grounds, chance, found = Grounds(folder), random.Random(seed), Flips()
+        ways = [in_finished, in_finished, in_parent, in_unfinished, in_plan, in_data(folder)]
+        for k in range(flips):
+            ways[k % len(ways)](grounds, chance, found)
+    return found
+
+
+def as_numbers(found: Flips) -> dict[str, int | float | str]:
+    """Return the figures of flipped bits."""
+    return {
+        "injections": found.flips,
+        "bad_states_used": len(found.silent),
+        "named": found.named,
+        "without_effect": found.without_effect,
+        "kinds": json.dumps(found.kinds, sort_keys=True),
+    }
