@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +20,7 @@ from o2obench.plan import Plan, read_plan
 from o2obench.report.compare import ALL, Choice, Comparison, Row, compare, verdict
 from o2obench.run import RunFolder
 
-from .conftest import Command
+from .conftest import Command, environment
 from .folders_for_tests import finish, paper_plan
 from .suites_for_tests import toy_plan
 
@@ -225,6 +227,12 @@ def test_the_command(two: tuple[Path, Path], o2obench: Command) -> None:
     bad = o2obench("compare", two[0])
     assert bad.returncode == 2
     assert len(bad.stderr.strip().splitlines()) == 1
+
+
+def test_tables_and_comparisons_come_without_torch() -> None:
+    modules = "o2obench.cli, o2obench.export, o2obench.difference, o2obench.report.compare"
+    code = f"import sys, {modules}; sys.exit(bool({{'torch', 'gymnasium'}} & sys.modules.keys()))"
+    assert subprocess.run([sys.executable, "-c", code], env=environment(), timeout=60).returncode == 0
 
 
 # two runs
