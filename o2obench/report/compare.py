@@ -459,7 +459,12 @@ def shown(pair: Pair) -> Table:
         colour = {"worse": "red", "better": "green", "": "default"}[row.verdict]
         verdict = f"[{colour}]{row.verdict}[/]" if row.verdict else ""
         table.add_row(
-            name, row.dataset, *numbers, _interval(row.difference) + small, f"{row.difference.n}", verdict
+            name,
+            escape(row.dataset),
+            *numbers,
+            _interval(row.difference) + small,
+            f"{row.difference.n}",
+            verdict,
         )
     return table
 
