@@ -17,7 +17,7 @@ from o2obench.kit.modelbased import KIT_VERSION, Rate, Share, Size
 from o2obench.kit.nets import to_array
 from o2obench.kit.replay import Replay
 from o2obench.kit.sac import Sac as Learner
-from o2obench.kit.sac import SacOptions
+from o2obench.kit.sac import SacOptions, SacPolicy
 from o2obench.kit.streams import Streams
 from o2obench.stopwatch import timed
 
@@ -36,7 +36,7 @@ class SacConfig(Config):
     updates_per_step: Size = count(1)
 
 
-class Sac(Agent[SacConfig]):
+class Sac(SacPolicy, Agent[SacConfig]):
     """Act, store, update."""
 
     Config = SacConfig
@@ -48,7 +48,7 @@ class Sac(Agent[SacConfig]):
         seeds, dims = task.seeds, (task.obs_dim, task.act_dim)
         self.streams = Streams(seeds, task.device)
         options = SacOptions(config.hidden, config.gamma, config.tau, -float(task.act_dim))
-        self.sac = Learner(seeds, *dims, options, task.device)
+        self.sac = self.judged = Learner(seeds, *dims, options, task.device)
         self.replay = Replay(data, len(seeds), dims, task.budget.online_steps, 0, task.device)
         self.due = 0
 
@@ -74,14 +74,6 @@ class Sac(Agent[SacConfig]):
 
     def _tensor(self, obs: Array) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(obs, np.float32)).to(self.task.device)
-
-    def policy(self) -> State:
-        """Return the actor."""
-        return {"actor": self.sac.actor.state_dict()}
-
-    def load_policy(self, policy: State) -> None:
-        """Take an actor over."""
-        self.sac.actor.load_state_dict(policy["actor"])
 
     def observe(self, step: Transitions) -> None:
         """Store the step."""

@@ -101,6 +101,19 @@ class Task:
 
 
 @dataclass(frozen=True)
+class Network:
+    """A policy to judge as plain arrays: ``squash(.. activation(obs @ weight + bias) .. @ weight + bias)``.
+
+    ``layers`` holds weight (seeds, inputs, outputs) and bias (seeds, outputs) of each layer. The activation
+    (relu) stands between layers, the squash (tanh or none) after the last; observations are raw.
+    """
+
+    layers: Sequence[tuple[Array, Array]]
+    activation: str = "relu"
+    squash: str = "tanh"
+
+
+@dataclass(frozen=True)
 class Stage:
     """One part of an algorithm's life: ``env_steps`` with the environment, or none.
 
@@ -178,6 +191,10 @@ class Agent(ABC, Generic[C]):
 
         None: the policy is judged in the process that trains it.
         """
+        return None
+
+    def network(self) -> Network | None:
+        """Return the policy that is judged as plain arrays; None where it is not such a network."""
         return None
 
     def load_policy(self, policy: State) -> None:

@@ -6,6 +6,7 @@ libraries are imported by the commands that need them.
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import signal
@@ -51,6 +52,7 @@ Suite = Annotated[str, typer.Option(help="Only this suite.")]
 Gpus = Annotated[str, typer.Option(help="GPUs to use with --device cuda: all, or 0,1,3.")]
 Pack = Annotated[str, typer.Option(help="Seeds trained side by side in a process: auto, or a number.")]
 Sbatch = Annotated[list[str] | None, typer.Option(help="SLURM: one more sbatch option, key=value.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print everything as JSON.")]
 Defaults = Annotated[bool, typer.Option("--defaults", help="Accept data sets without a row of options.")]
 
 
@@ -428,8 +430,6 @@ def diagnose(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the numbers here too.")] = None,
 ) -> None:
     """Compare the models of finished runs with the simulator, and keep the numbers in their folders."""
-    import json
-
     from .diagnose import diagnose, keep, table
     from .files import write_atomically
     from .launch.screen import console
@@ -452,8 +452,6 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print all of it as one JSON value.")] = False,
 ) -> None:
     """Verify a results folder: runs, plans, leases, leftovers, and what its file system can do."""
-    import json
-
     from .upkeep.doctor import examine
 
     found = examine(folder)
@@ -506,6 +504,92 @@ def mirror(
     from .mirror import mirror as mirror_folder
 
     mirror_folder(folder, to, out, suite, _stop_on_signal() if watch else lambda: True)
+
+
+@app.command()
+def compare(
+    a: Annotated[Path, typer.Argument(help="The results folder that is the baseline.")],
+    b: Annotated[
+        Path | None, typer.Argument(help="The one that is judged; left out: two labels of A.")
+    ] = None,
+    suite: Suite = "",
+    algorithms: Annotated[str, typer.Option(help="Only these algorithms or labels, with commas.")] = "",
+    measures: Annotated[str, typer.Option(help="Only these measures, with commas.")] = "",
+    of: Annotated[str, typer.Option(help="The label that is judged.")] = "",
+    against: Annotated[str, typer.Option(help="The label that is the baseline.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Hold B against A, or a label against another, run by run; exit code 1 where B is clearly worse."""
+    from .launch.screen import console
+    from .report import compare as comparison
+
+    names = (_names(algorithms) or (), _names(measures) or ())
+    found = comparison.compare(a, b, comparison.Choice(suite, *names, of, against))
+    if as_json:
+        print(json.dumps(found.to_json(), indent=1))
+    else:
+        for pair in found.pairs:
+            console().print(comparison.shown(pair))
+        print("\n".join(comparison.verdict(found)))
+    if found.regressions:
+        raise typer.Exit(1)
+
+
+@app.command()
+def diff(
+    a: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")],
+    b: Annotated[Path, typer.Argument(metavar="RUN", help="Another.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show what differs between two runs: options, budget, data, versions, and where their scores part."""
+    from .difference import difference, shown
+    from .launch.screen import console
+
+    found = difference(a, b)
+    if as_json:
+        print(json.dumps(found.to_json(), indent=1))
+    else:
+        console().print(shown(found))
+
+
+@app.command()
+def export(
+    results: Folder,
+    out: Annotated[Path, typer.Option(help="The folder that takes the tables.")],
+    suite: Suite = "",
+    format: Annotated[str, typer.Option(help="csv, parquet or both, with a comma.")] = "csv",
+) -> None:
+    """Write runs, evaluations, episodes and metrics as tidy tables, and what could not be used."""
+    from .export import export as export_tables
+
+    for line in export_tables(results, out, suite, _names(format) or ()):
+        print(line)
+
+
+@app.command()
+def render(
+    run: Annotated[Path, typer.Argument(help="A finished run's folder.")],
+    episodes: Annotated[int, typer.Option(min=1, help="How many are shown.")] = 1,
+    out: Annotated[Path | None, typer.Option(help="The GIF; default: named after the run.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Start states; default: the run's own.")] = None,
+) -> None:
+    """Draw a finished run's policy in its environment, from the start states of the switch, as a GIF."""
+    from .render import render as draw
+
+    for line in draw(run, episodes, out, seed):
+        print(line)
+
+
+@app.command()
+def policy(
+    run: Annotated[Path, typer.Argument(help="A finished run's folder.")],
+    out: Annotated[Path, typer.Option(help="FILE.npz, or a folder.")],
+) -> None:
+    """Write a finished run's policy as plain arrays and a JSON file that says how to use them."""
+    from .judged import write_policy
+
+    for line in write_policy(run, out):
+        print(line)
 
 
 @app.command()

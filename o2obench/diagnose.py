@@ -24,8 +24,8 @@ from .agent import Agent, Array, State, Transitions
 from .dataset.hdf5 import read_simulator
 from .env import find_env
 from .errors import BadInput
-from .execute import build
 from .files import read_json, write_atomically
+from .judged import load
 from .oracle import Truth, truth
 from .run import Run, RunFolder
 from .seeds import generator
@@ -125,21 +125,9 @@ def _results(folder: Path, run: Run) -> Path:
 
 def _load(folder: Path) -> tuple[Run, Agent[Any], State]:
     """Return a finished run, its agent with what it handed over, and that state."""
-    record = read_json(folder / "run.json")
-    if not isinstance(record, dict) or "run" not in record:
-        raise BadInput(f"{folder}: is not a run's folder; give results/DATASET/ALGORITHM/HASH/seed-N")
-    run = Run.from_json(record["run"])
-    run_folder = RunFolder(folder.parent, folder.name)
-    last = run_folder.handover()
-    whole = checkpoint.read(last) if last else None
-    if whole is None:
-        raise BadInput(
-            f"{folder}: is not finished, or its checkpoint was removed or damaged; start its suite again"
-        )
-    agent, state = build([run], "cpu", with_data=False), whole["agent"]
+    run, agent, state = load(folder)
     if "model" not in state:
         raise BadInput(f"{folder}: {run.algorithm} has no model to diagnose")
-    agent.warm_start([state])
     return run, agent, state
 
 

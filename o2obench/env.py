@@ -10,6 +10,9 @@ A package adds its own through the entry point group ``o2obench.environments``, 
 from __future__ import annotations
 
 import functools
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
@@ -122,14 +125,14 @@ def double_pendulum_terminal(obs: Any, action: Any, next_obs: Any) -> Any:
     return ~((tip > 1.0) & ((next_obs < INFINITY) & (next_obs > -INFINITY)).all(-1))
 
 
-def _gymnasium(name: str) -> Callable[[], Any]:
+def _gymnasium(name: str, **options: Any) -> Callable[[], Any]:
     def make() -> Any:
         import gymnasium
         import mujoco
 
         gymnasium.logger.min_level = gymnasium.logger.ERROR  # "Hopper-v4 is out of date": we know
         mujoco.set_mju_user_warning(lambda message: None)  # else MUJOCO_LOG.TXT in the working folder
-        return gymnasium.make(name, disable_env_checker=True)
+        return gymnasium.make(name, disable_env_checker=True, **options)
 
     return make
 
@@ -218,6 +221,54 @@ def _registered(env_id: str) -> EnvSpec:
         *(env_id, obs.shape[0], action.shape[0], spec.max_episode_steps, make),
         low=action.low.astype(np.float32),
         high=action.high.astype(np.float32),
+    )
+
+
+def with_pictures(spec: EnvSpec) -> Any:
+    """Make an environment whose ``render()`` returns a picture (height, width, 3), uint8, without a screen.
+
+    Raises BadInput when it cannot be drawn on this machine; the line says what to install.
+    """
+    import gymnasium
+
+    known = gymnasium.registry.get(spec.id)
+    if known is not None and "mujoco" in str(known.entry_point):
+        os.environ["MUJOCO_GL"] = _graphics(spec.id)
+    try:
+        env = spec.make() if known is None else _gymnasium(spec.id, render_mode="rgb_array")()
+        env.reset(seed=0)
+        if np.ndim(env.render()) != 3:
+            raise ValueError("its render() returns no picture (height, width, 3)")
+    except Exception as error:  # noqa: BLE001  (whatever keeps an environment from being drawn)
+        why = str(error).splitlines() or [type(error).__name__]
+        raise BadInput(f"environment {spec.id}: cannot be drawn here: {why[0]}") from None
+    return env
+
+
+GRAPHICS = ("egl", "osmesa")
+"""MuJoCo's ways to draw without a screen, the faster first."""
+
+
+def _graphics(env_id: str) -> str:
+    """Return the way that works here, tried in a process of its own: a failed try spoils what comes after."""
+    wanted = os.environ.get("MUJOCO_GL")
+    for way in (wanted,) if wanted else GRAPHICS:
+        code = f"from mujoco.{way} import GLContext; GLContext(16, 16).make_current()"
+        try:
+            tried = subprocess.run(
+                [sys.executable, "-c", code],
+                env={**os.environ, "MUJOCO_GL": way},
+                capture_output=True,
+                timeout=60,
+            )
+        except (OSError, subprocess.SubprocessError):
+            continue
+        if tried.returncode == 0:
+            return way
+    tried_ways = f"MUJOCO_GL={wanted}" if wanted else "neither EGL nor OSMesa"
+    raise BadInput(
+        f"environment {env_id}: cannot be drawn here, {tried_ways} works; install one, on Debian: "
+        "apt install libegl1 or libosmesa6"
     )
 
 

@@ -15,6 +15,8 @@ from .agent import Array, Transitions
 from .seeds import generator
 
 FIELD = 1.5
+PIXELS = 160
+GROUND, GLOW, MASS = (255, 255, 255), (0, 114, 178), (213, 94, 0)
 
 
 def left_the_field(obs: Any, action: Any, next_obs: Any) -> Any:
@@ -27,6 +29,7 @@ class PointMass:
     """Gymnasium's ``reset`` and ``step`` over obs (x, y, vx, vy) and a force in [-1, 1]^2."""
 
     horizon: ClassVar[int] = 50
+    metadata: ClassVar[dict[str, Any]] = {"render_fps": 20}
 
     def reset(self, *, seed: int | None = None) -> tuple[Array, dict[str, Any]]:
         """Start at rest, anywhere in the middle two thirds of the field."""
@@ -49,6 +52,15 @@ class PointMass:
         truncated = self.steps >= self.horizon and not terminated
         reward = float(np.exp(-2.0 * np.square(position).sum()))
         return self.state.astype(np.float32), reward, terminated, truncated, {}
+
+    def render(self) -> Array:
+        """Return a picture (160, 160, 3), uint8: the mass on ground that is the bluer the more it pays."""
+        axis = np.linspace(-FIELD, FIELD, PIXELS)
+        glow = np.exp(-2.0 * (axis[None] ** 2 + axis[:, None] ** 2))[..., None]
+        picture = np.array(GROUND) * (1.0 - 0.5 * glow) + np.array(GLOW) * 0.5 * glow
+        across, up = axis[None] - self.state[0], -axis[:, None] - self.state[1]
+        picture[across**2 + up**2 < 0.07**2] = MASS
+        return picture.round().astype(np.uint8)
 
 
 def good_action(obs: Array) -> Array:

@@ -145,6 +145,15 @@ def logged(plan: Plan, results: Path, names: Collection[str]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["label", "dataset", "seed", "env_steps", "name", "value"])
 
 
+def fault(run: Run, results: Path) -> str:
+    """Return why a run cannot be used, an empty string where it is done and its files are as published."""
+    try:
+        _require_whole(RunFolder(results, run.id), run)
+    except _Unusable as error:
+        return str(error)
+    return ""
+
+
 class _Unusable(Exception):
     """Why a cell is left out."""
 

@@ -41,7 +41,7 @@ from .ensemble import Ensemble, EnsembleOptions, Fit, FitData, Prediction, nll, 
 from .movement import movement, spread
 from .nets import to_array
 from .replay import Replay
-from .sac import Rates, Sac, SacOptions
+from .sac import Rates, Sac, SacOptions, SacPolicy
 from .streams import Streams
 
 KIT_VERSION = 2
@@ -125,7 +125,7 @@ class OnlineConfig(ModelBasedConfig):
 C = TypeVar("C", bound=ModelBasedConfig)
 
 
-class ModelBased(Agent[C], Generic[C]):
+class ModelBased(SacPolicy, Agent[C], Generic[C]):
     """State and work of the family; see the module's first lines for what an algorithm may change."""
 
     kit_version: ClassVar[int] = KIT_VERSION
@@ -232,14 +232,6 @@ class ModelBased(Agent[C], Generic[C]):
         """Return model, policy and collected rows, without optimisers, offline rows or streams."""
         state = {"model": self.model.learned(), "sac": self.judged.networks(), "updates": self.updates}
         return {**state, "online": self.replay.online_rows()} if self.replay.online else state
-
-    def policy(self) -> State:
-        """Return the actor."""
-        return {"actor": self.judged.actor.state_dict()}
-
-    def load_policy(self, policy: State) -> None:
-        """Take an actor over."""
-        self.judged.actor.load_state_dict(policy["actor"])
 
     def observe(self, step: Transitions) -> None:
         """Store the step, and note what has become due; without online options nothing learns meanwhile."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..agent import Metrics, State
+from ..agent import Metrics, Network, State, stack_seeds
 from .engine import Repeat, compiled
 from .nets import Adam, Mlp, gradients, to_array
 from .replay import Batch, Replay
@@ -147,6 +147,12 @@ class Sac:
         for adam in (self.actor_adam, self.critic_adam, self.alpha_adam):
             adam.forget()
 
+    def network(self) -> Network:
+        """Return the mean action as plain arrays: the actor without the outputs for deviations."""
+        *hidden, (weight, bias) = self.actor.layers()
+        layers = [*hidden, (weight[..., : self.act_dim], bias[..., : self.act_dim])]
+        return Network([(to_array(weight), to_array(bias)) for weight, bias in layers])
+
     def networks(self) -> State:
         """Return what a hand-over carries: networks and temperature, without moments."""
         return {
@@ -180,3 +186,25 @@ class Sac:
         self.actor_adam.load_state_dict(state["actor_adam"])
         self.critic_adam.load_state_dict(state["critic_adam"])
         self.alpha_adam.load_state_dict(state["alpha_adam"])
+
+
+class SacPolicy:
+    """What agents have in common whose judged policy is the mean of a SAC learner's actor."""
+
+    judged: Sac
+
+    def policy(self) -> State:
+        """Return the actor."""
+        return {"actor": self.judged.actor.state_dict()}
+
+    def load_policy(self, policy: State) -> None:
+        """Take an actor over."""
+        self.judged.actor.load_state_dict(policy["actor"])
+
+    def network(self) -> Network:
+        """Return the actor as plain arrays."""
+        return self.judged.network()
+
+    def warm_start(self, states: Sequence[State]) -> None:
+        """Take over the networks and temperatures that runs handed over."""
+        self.judged.load_networks(stack_seeds(states)["sac"])
