@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import signal
@@ -202,12 +203,15 @@ def test_a_worker_that_dies_without_a_word_is_recorded(tmp_path: Path) -> None:
     def killed_for_good() -> bool:
         found = subprocess.run(["pgrep", "-P", str(launcher.pid)], capture_output=True, text=True)
         for worker in found.stdout.split():
-            os.kill(int(worker), signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(worker), signal.SIGKILL)
         return bool(list(tmp_path.rglob("FAILED")))
 
-    _wait_for(killed_for_good)
-    launcher.send_signal(signal.SIGINT)
-    out, _ = launcher.communicate(timeout=60)
+    try:
+        _wait_for(killed_for_good)
+    finally:
+        launcher.send_signal(signal.SIGINT)
+        out, _ = launcher.communicate(timeout=60)
     failed = [file.read_text() for file in tmp_path.rglob("FAILED")]
     assert any("was killed by signal 9" in text for text in failed), (failed, out)
 
