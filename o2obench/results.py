@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import checkpoint
 from .errors import BadInput
+from .evaluations import Evaluations, Unusable, damage, read_evaluations, vouched
 from .files import read_json
 from .journal import read_journal
 from .plan import Cell, Plan, read_plan
@@ -48,21 +48,111 @@ def plans(results: Path, suite: str = "") -> list[Plan]:
 
 
 def table(plan: Plan, results: Path) -> tuple[pd.DataFrame, list[Problem]]:
-    """Return one row per evaluation of every usable cell, and the cells that are not (fully) usable.
+    """Return one row per evaluation of every usable cell, and the cells that are not usable.
 
     ``phase`` is ``offline`` for the pretraining run's rows, ``online`` from the switch on, also where a
-    method tunes without the environment. Runs that are not finished are listed and left out.
+    method tunes without the environment. Runs that are not finished are listed and left out, and so is what
+    must not be pooled: a seed that stands twice, a copied run, another computation or other data.
     """
+    import numpy as np
     import pandas as pd
 
-    rows: list[dict[str, Any]] = []
+    reader, pool = _Reader(plan, results), _Pool(plan)
+    parts: list[dict[str, Any]] = []
     problems: list[Problem] = []
     for cell in plan.cells:
         try:
-            rows += _cell_rows(plan, results, cell)
-        except _Unusable as error:
+            pool.admit(cell)
+            parts += _cell_parts(plan, reader, cell)
+        except Unusable as error:
             problems.append(Problem(cell.label, cell.dataset, cell.seed, str(error)))
-    return pd.DataFrame(rows, columns=list(COLUMNS)), problems
+    if not parts:
+        return pd.DataFrame([], columns=list(COLUMNS)), problems
+    lengths = [len(part["score"]) for part in parts]
+    columns: dict[str, Any] = {}
+    for name in COLUMNS:
+        whole = isinstance(parts[0][name], str | int)
+        if whole:
+            values = np.array(
+                [part[name] for part in parts], object if isinstance(parts[0][name], str) else None
+            )
+            columns[name] = np.repeat(values, lengths)
+        else:
+            columns[name] = np.concatenate([part[name] for part in parts])
+    return pd.DataFrame(columns), problems
+
+
+class _Reader:
+    """Reads each run once, however many cells show it; its faults are kept, too."""
+
+    def __init__(self, plan: Plan, results: Path) -> None:
+        self.plan, self.results = plan, results
+        self.known: dict[str, Evaluations | str] = {}
+        self.holders: dict[tuple[str, str], str] = {}
+
+    def read(self, run_id: str) -> Evaluations:
+        """Return a run's evaluations; raise Unusable when they must not be shown."""
+        if run_id not in self.known:
+            self.known[run_id] = self._read(run_id)
+        found = self.known[run_id]
+        if isinstance(found, str):
+            raise Unusable(found)
+        return found
+
+    def _read(self, run_id: str) -> Evaluations | str:
+        try:
+            run = self.plan.run(run_id)
+            found = read_evaluations(RunFolder(self.results, run_id), run, self.plan.work(run)[1])
+        except Unusable as error:
+            return str(error)
+        except Exception as error:  # noqa: BLE001  (one strange folder never ends the report of the others)
+            return damage(error)
+        holder = self.holders.setdefault((run.group, found.sha256), run_id)
+        if holder != run_id:
+            return f"{run.algorithm}: scores.jsonl is that of {holder}; one of both is a copy"
+        return found
+
+
+class _Pool:
+    """Which cells may stand together: each seed once, one computation per label, one file per data set."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.seen: set[tuple[str, str, int]] = set()
+        self.specs: dict[tuple[str, str], Run] = {}
+        self.data: dict[str, str] = {}
+
+    def admit(self, cell: Cell) -> None:
+        """Raise Unusable where a cell does not belong to those before it."""
+        key = (cell.label, cell.dataset)
+        if (*key, cell.seed) in self.seen:
+            raise Unusable(f"{cell.algorithm}: the seed stands in the plan twice; it is counted once")
+        self.seen.add((*key, cell.seed))
+        try:
+            run = self.plan.run(cell.run)
+        except KeyError:
+            raise Unusable(f"{cell.algorithm}: the plan has no run of this cell") from None
+        if run.seed != cell.seed or (cell.parent or run.parent) != run.parent:
+            raise Unusable(f"{cell.algorithm}: the plan's run is not that of this cell")
+        first = self.specs.setdefault(key, run)
+        if first.group != run.group:
+            differing = sorted(_differing(first.spec, run.spec))
+            raise Unusable(
+                f"{cell.algorithm}: computes something else than seed {first.seed} ({', '.join(differing)})"
+            )
+        sha256 = (run.spec.get("data") or {}).get("sha256")
+        if sha256 and self.data.setdefault(cell.dataset, sha256) != sha256:
+            shown = f"{str(sha256)[:12]}, the others on {self.data[cell.dataset][:12]}"
+            raise Unusable(f"{cell.algorithm}: was trained on other data of this name (SHA-256 {shown})")
+
+
+def _differing(one: Any, other: Any, name: str = "") -> Iterator[str]:
+    """Yield the names of what differs between two identities."""
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        for key in sorted({*one, *other}):
+            yield from _differing(one.get(key), other.get(key), f"{name}.{key}" if name else key)
+    elif one != other:
+        yield name
 
 
 def episodes(plan: Plan, results: Path) -> pd.DataFrame:
@@ -72,7 +162,7 @@ def episodes(plan: Plan, results: Path) -> pd.DataFrame:
     rows = []
     for cell in plan.cells:
         folder = RunFolder(results, cell.run)
-        if cell.parent and folder.state() == "done" and _vouched(folder, "episodes.jsonl"):
+        if cell.parent and folder.state() == "done" and vouched(folder, "episodes.jsonl"):
             for row in read_journal(folder.episodes):
                 score = float(plan.scores[cell.dataset].score(row["return"]))
                 clock = (row["stage"], row["env_steps"], row["return"], row["length"])
@@ -118,7 +208,7 @@ def logged(plan: Plan, results: Path, names: Collection[str]) -> pd.DataFrame:
     rows = []
     for cell in plan.cells:
         folder = RunFolder(results, cell.run)
-        if not cell.parent or folder.state() != "done" or not folder.train.exists():
+        if not cell.parent or folder.state() != "done" or not vouched(folder, "train.jsonl"):
             continue
         for row in read_journal(folder.train):
             clock = (cell.label, cell.dataset, cell.seed, row["env_steps"])
@@ -126,68 +216,36 @@ def logged(plan: Plan, results: Path, names: Collection[str]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["label", "dataset", "seed", "env_steps", "name", "value"])
 
 
-class _Unusable(Exception):
-    """Why a cell is left out."""
-
-
-def _cell_rows(plan: Plan, results: Path, cell: Cell) -> list[dict[str, Any]]:
-    """Return a cell's rows, the pretraining run's first."""
-    rows = []
+def _cell_parts(plan: Plan, reader: _Reader, cell: Cell) -> list[dict[str, Any]]:
+    """Return a cell's columns, the pretraining run's first."""
     tunes = bool(cell.parent) or any(stage.env_steps for stage in plan.stages[plan.run(cell.run).group])
+    own = reader.read(cell.run)
+    parts = []
     if cell.parent:
-        rows += [{**row, "phase": "offline"} for row in _rows(plan, cell.parent, results, cell)]
-    for row in _rows(plan, cell.run, results, cell):
-        rows.append({**row, "phase": "online" if tunes else "offline"})
-    return rows
+        parent = reader.read(cell.parent)
+        if own.compute == parent.compute and own.first != parent.last:
+            raise Unusable(f"{cell.algorithm}: does not start where its pretraining run ended")
+        parts.append(_columns(plan, cell, parent, "offline"))
+    return [*parts, _columns(plan, cell, own, "online" if tunes else "offline")]
 
 
-def _rows(plan: Plan, run_id: str, results: Path, cell: Cell) -> Iterator[dict[str, Any]]:
-    folder = RunFolder(results, run_id)
-    _require_whole(folder, plan.run(run_id))
-    refs = plan.scores[cell.dataset]
-    for row in read_journal(folder.scores):
-        mean = sum(row["returns"]) / len(row["returns"])
-        yield {
-            "label": cell.label,
-            "algorithm": cell.algorithm,
-            "dataset": cell.dataset,
-            "seed": cell.seed,
-            "stage": row["stage"],
-            "env_steps": row["env_steps"],
-            "updates": row["updates"],
-            "episodes": len(row["returns"]),
-            "mean_return": mean,
-            "score": float(refs.score(mean)),
-        }
+def _columns(plan: Plan, cell: Cell, found: Evaluations, phase: str) -> dict[str, Any]:
+    import numpy as np
 
-
-def _require_whole(folder: RunFolder, run: Run) -> None:
-    """Refuse a run that is not done, or whose files are not those it was published with."""
-    state = folder.state()
-    if state != "done":
-        error = folder.failure()
-        raise _Unusable(f"{run.algorithm}: {state}{': ' + error if error else ''}")
-    done = read_json(folder.done)
-    hashes = done.get("sha256", {}) if isinstance(done, dict) else {}
-    for name in ("run.json", "scores.jsonl", *sorted(hashes.keys() - {"run.json", "scores.jsonl"})):
-        if not (folder.path / name).exists():
-            raise _Unusable(f"{run.algorithm}: {name} is missing")
-        if not _vouched(folder, name):
-            raise _Unusable(f"{run.algorithm}: {name} was changed after the run was finished")
-    record = read_json(folder.record)
-    if not isinstance(record, dict) or record.get("identity") != run.identity:
-        raise _Unusable(f"{run.algorithm}: run.json belongs to another run")
-
-
-def _vouched(folder: RunFolder, name: str) -> bool:
-    """Tell whether a file is what the run was published with."""
-    done = read_json(folder.done)
-    hashes = done.get("sha256", {}) if isinstance(done, dict) else {}
-    try:
-        found = hashlib.sha256((folder.path / name).read_bytes()).hexdigest()
-    except OSError:
-        return False
-    return bool(hashes.get(name) == found)
+    means = np.array(found.mean_returns)
+    return {
+        "label": cell.label,
+        "algorithm": cell.algorithm,
+        "dataset": cell.dataset,
+        "seed": cell.seed,
+        "phase": phase,
+        "stage": np.array(found.stages, object),
+        "env_steps": np.array(found.env_steps),
+        "updates": np.array(found.updates),
+        "episodes": np.array(found.episodes),
+        "mean_return": means,
+        "score": plan.scores[cell.dataset].score(means),
+    }
 
 
 def seconds(run: Run, results: Path) -> float:

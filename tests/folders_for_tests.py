@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from o2obench.dataset import Dataset
+from o2obench.journal import last_record
 from o2obench.plan import Plan
 from o2obench.run import Run, RunFolder
 from o2obench.seeds import generator
@@ -33,7 +34,7 @@ def finish(plan: Plan, results: Path, without: tuple[str, ...] = ()) -> None:
     plan.write(results)
     for run in plan.runs:
         if not any(part in run.id for part in without):
-            _finish(plan, run, RunFolder(results, run.id))
+            _finish(plan, run, RunFolder(results, run.id), RunFolder(results, run.parent or run.id))
 
 
 def diagnosed(plan: Plan, results: Path, before: float = 2.0, after: float = 0.5) -> None:
@@ -50,11 +51,11 @@ def diagnosed(plan: Plan, results: Path, before: float = 2.0, after: float = 0.5
             folder.diagnosis.write_text(json.dumps(found))
 
 
-def _finish(plan: Plan, run: Run, folder: RunFolder) -> None:
+def _finish(plan: Plan, run: Run, folder: RunFolder, parent: RunFolder) -> None:
     folder.path.mkdir(parents=True)
     draw = generator(run.seed, run.id)
     folder.record.write_text(json.dumps({"run": run.to_json(), "identity": run.identity, **COMPUTED}))
-    lines = {"scores": list(_scores(plan, run, draw)), "train": list(_train(plan, run, draw))}
+    lines = {"scores": list(_scores(plan, run, draw, parent)), "train": list(_train(plan, run, draw))}
     lines["episodes"] = list(_episodes(plan, run, draw))
     for name, rows in lines.items():
         text = "".join(json.dumps(row) + "\n" for row in rows)
@@ -62,7 +63,7 @@ def _finish(plan: Plan, run: Run, folder: RunFolder) -> None:
     folder.finish()
 
 
-def _scores(plan: Plan, run: Run, draw: np.random.Generator) -> Iterator[dict[str, Any]]:
+def _scores(plan: Plan, run: Run, draw: np.random.Generator, parent: RunFolder) -> Iterator[dict[str, Any]]:
     """Rise from stage to stage; the pretraining run of a seed ends where its children start."""
     refs, steps, updates = plan.scores[run.dataset], 0, 0
     base = 40.0 + 3.0 * run.seed
@@ -73,9 +74,11 @@ def _scores(plan: Plan, run: Run, draw: np.random.Generator) -> Iterator[dict[st
         return {"stage": stage, "env_steps": steps, "updates": updates, "returns": returns.tolist()}
 
     if run.parent:
-        yield row("start", base, 50)
+        start = row("start", base, 50)
+        end = last_record(parent.scores)
+        yield {**start, "returns": end["returns"]} if end else start
     for stage in plan.stages[run.group]:
-        for part in range(1, EVERY + 1):
+        for part in range(1, EVERY + 1) if stage.env_steps or stage.updates else (EVERY,):
             steps += stage.env_steps // EVERY
             updates += stage.updates // EVERY
             if run.parent and stage.updates and not stage.name.startswith("explorer"):
