@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .files import read_json
+from .files import is_number, read_json
+from .journal import read_journal
 from .run import Run, RunFolder
 
 
@@ -62,6 +63,7 @@ def read_evaluations(folder: RunFolder, run: Run, env_steps: int) -> Evaluations
     found = [fault for fault, holds in faults.items() if holds]
     if found:
         raise Unusable(f"{run.algorithm}: scores.jsonl: {'; '.join(found)}")
+    read_episodes(folder, run)
     content_hash = hashlib.sha256(content).hexdigest()
     return Evaluations(
         stages=tuple(row["stage"] for row in rows),
@@ -74,6 +76,20 @@ def read_evaluations(folder: RunFolder, run: Run, env_steps: int) -> Evaluations
         sha256=content_hash,
         compute=record.get("compute"),
     )
+
+
+def read_episodes(folder: RunFolder, run: Run) -> list[dict[str, Any]]:
+    """Return a run's training episodes; raise Unusable when they are not what they should be."""
+    rows = []
+    try:
+        for number, row in enumerate(read_journal(folder.episodes), start=1):
+            whole = isinstance(row["stage"], str) and type(row["env_steps"]) is type(row["length"]) is int
+            if not (whole and is_number(row["return"])):
+                raise Unusable(f"{run.algorithm}: episodes.jsonl:{number}: not an episode")
+            rows.append(row)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise Unusable(f"{run.algorithm}: episodes.jsonl: a line is not an episode") from None
+    return rows
 
 
 def vouched(folder: RunFolder, name: str) -> bool:

@@ -20,6 +20,8 @@ USUAL_FIGURES = (
     "efficiency",
     "profiles",
     "improvement",
+    "grid",
+    "ablation",
     "curves",
     "drop",
     "seeds",
@@ -132,6 +134,9 @@ def read_plan(file: Path) -> Plan:
     try:
         if value.pop("sha256") != digest(value):
             raise ValueError("its contents were changed")
+        known = {run["id"] for run in value["runs"]}
+        if not all({cell["run"], cell["parent"] or cell["run"]} <= known for cell in value["cells"]):
+            raise ValueError("a cell's run is not in it")
         return Plan(
             suite=value["suite"],
             title=value["title"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -10,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from . import checkpoint
 from .errors import BadInput
-from .evaluations import Evaluations, Unusable, damage, read_evaluations, vouched
-from .files import read_json
+from .evaluations import Evaluations, Unusable, damage, read_episodes, read_evaluations, vouched
+from .files import is_number, read_json
 from .journal import read_journal
 from .plan import Cell, Plan, read_plan
 from .run import Run, RunFolder
@@ -128,10 +129,7 @@ class _Pool:
         if (*key, cell.seed) in self.seen:
             raise Unusable(f"{cell.algorithm}: the seed stands in the plan twice; it is counted once")
         self.seen.add((*key, cell.seed))
-        try:
-            run = self.plan.run(cell.run)
-        except KeyError:
-            raise Unusable(f"{cell.algorithm}: the plan has no run of this cell") from None
+        run = self.plan.run(cell.run)
         if run.seed != cell.seed or (cell.parent or run.parent) != run.parent:
             raise Unusable(f"{cell.algorithm}: the plan's run is not that of this cell")
         first = self.specs.setdefault(key, run)
@@ -160,10 +158,12 @@ def episodes(plan: Plan, results: Path) -> pd.DataFrame:
     import pandas as pd
 
     rows = []
-    for cell in plan.cells:
+    for cell in dict.fromkeys(plan.cells):
         folder = RunFolder(results, cell.run)
-        if cell.parent and folder.state() == "done" and vouched(folder, "episodes.jsonl"):
-            for row in read_journal(folder.episodes):
+        if not (cell.parent and folder.state() == "done" and vouched(folder, "episodes.jsonl")):
+            continue
+        with contextlib.suppress(Unusable):  # the table names such a run and leaves it out
+            for row in read_episodes(folder, plan.run(cell.run)):
                 score = float(plan.scores[cell.dataset].score(row["return"]))
                 clock = (row["stage"], row["env_steps"], row["return"], row["length"])
                 rows.append((cell.label, cell.dataset, cell.seed, *clock, score))
@@ -180,19 +180,28 @@ def diagnoses(plan: Plan, results: Path) -> tuple[pd.DataFrame, list[Cell]]:
     import pandas as pd
 
     rows, lacking = [], []
-    for cell in (cell for cell in plan.cells if cell.parent):
+    for cell in (cell for cell in dict.fromkeys(plan.cells) if cell.parent):
         folder = RunFolder(results, cell.run)
         left = checkpoint.manifest(folder.handover())
         if folder.state() != "done" or (left and "model" not in left["values"]["agent"]):
             continue
         found = read_json(folder.diagnosis)
-        if not isinstance(found, dict) or _outdated(found["checkpoints"], results):
+        if not _is_diagnosis(found) or _outdated(found["checkpoints"], results):
             lacking.append(cell)
             continue
         clock = {"label": cell.label, "dataset": cell.dataset, "seed": cell.seed}
         rows += [{**judged, **clock} for judged in found["judged"]]
     names = ["label", "dataset", "seed", "rows", "model", "n", "mean", "median", "max"]
     return pd.DataFrame(rows, columns=names), lacking
+
+
+def _is_diagnosis(found: Any) -> bool:
+    if not isinstance(found, dict) or not isinstance(found.get("checkpoints"), dict):
+        return False
+    judged, numbers = found.get("judged"), ("n", "mean", "median", "max")
+    return isinstance(judged, list) and all(
+        isinstance(row, dict) and all(is_number(row.get(name)) for name in numbers) for row in judged
+    )
 
 
 def _outdated(checkpoints: dict[str, str], results: Path) -> bool:
@@ -206,13 +215,14 @@ def logged(plan: Plan, results: Path, names: Collection[str]) -> pd.DataFrame:
     import pandas as pd
 
     rows = []
-    for cell in plan.cells:
+    for cell in dict.fromkeys(plan.cells):
         folder = RunFolder(results, cell.run)
         if not cell.parent or folder.state() != "done" or not vouched(folder, "train.jsonl"):
             continue
         for row in read_journal(folder.train):
-            clock = (cell.label, cell.dataset, cell.seed, row["env_steps"])
-            rows += [(*clock, name, float(row[name])) for name in names if name in row]
+            if isinstance(row, dict) and is_number(row.get("env_steps")):
+                clock = (cell.label, cell.dataset, cell.seed, row["env_steps"])
+                rows += [(*clock, name, float(row[name])) for name in names if is_number(row.get(name))]
     return pd.DataFrame(rows, columns=["label", "dataset", "seed", "env_steps", "name", "value"])
 
 
@@ -250,14 +260,23 @@ def _columns(plan: Plan, cell: Cell, found: Evaluations, phase: str) -> dict[str
 
 def seconds(run: Run, results: Path) -> float:
     """Return how long a run took, lost work included."""
-    return float(sum(row["seconds"] for row in read_journal(RunFolder(results, run.id).timings)))
+    return float(sum(row["seconds"] for row in _timings(run, results)))
+
+
+def _timings(run: Run, results: Path) -> Iterator[dict[str, Any]]:
+    """Yield what is noted of a run's time; a line that says nothing of it is passed over: it is only cost."""
+    with contextlib.suppress(OSError, ValueError, RecursionError):
+        for row in read_journal(RunFolder(results, run.id).timings):
+            if isinstance(row, dict) and is_number(row.get("seconds")) and isinstance(row.get("parts"), dict):
+                spent = {name: used for name, used in row["parts"].items() if is_number(used)}
+                yield {"seconds": row["seconds"], "parts": spent}
 
 
 def parts(runs: Iterable[Run], results: Path) -> dict[str, float]:
     """Return where the time of runs went, seconds by kind of work; "other" is what nobody claimed."""
     spent: dict[str, float] = defaultdict(float)
     for run in runs:
-        for row in read_journal(RunFolder(results, run.id).timings):
+        for row in _timings(run, results):
             for part, used in row["parts"].items():
                 spent[part] += used
             spent["other"] += max(0.0, row["seconds"] - sum(row["parts"].values()))

@@ -14,6 +14,7 @@ from o2obench.dataset import Dataset
 from o2obench.journal import last_record
 from o2obench.plan import Plan
 from o2obench.run import Run, RunFolder
+from o2obench.scores import Reference
 from o2obench.seeds import generator
 from o2obench.suite import Narrow, find_suite, read_suite
 
@@ -63,9 +64,14 @@ def _finish(plan: Plan, run: Run, folder: RunFolder, parent: RunFolder) -> None:
     folder.finish()
 
 
+def _references(plan: Plan, run: Run) -> Reference:
+    """Return the reference scores of a run, which may stand under its environment's name."""
+    return next(one for name, one in plan.scores.items() if run.dataset in (name, one.environment))
+
+
 def _scores(plan: Plan, run: Run, draw: np.random.Generator, parent: RunFolder) -> Iterator[dict[str, Any]]:
     """Rise from stage to stage; the pretraining run of a seed ends where its children start."""
-    refs, steps, updates = plan.scores[run.dataset], 0, 0
+    refs, steps, updates = _references(plan, run), 0, 0
     base = 40.0 + 3.0 * run.seed
     gain = 20.0 * len(run.spec["config"]) / 30.0 * draw.random()
 
@@ -73,10 +79,10 @@ def _scores(plan: Plan, run: Run, draw: np.random.Generator, parent: RunFolder) 
         returns = refs.ref_min + (score + draw.normal(0, 1, episodes)) / 100 * (refs.ref_max - refs.ref_min)
         return {"stage": stage, "env_steps": steps, "updates": updates, "returns": returns.tolist()}
 
-    if run.parent:
+    if run.parent or plan.stages[run.group][0].env_steps:
         start = row("start", base, 50)
         end = last_record(parent.scores)
-        yield {**start, "returns": end["returns"]} if end else start
+        yield {**start, "returns": end["returns"]} if run.parent and end else start
     for stage in plan.stages[run.group]:
         for part in range(1, EVERY + 1) if stage.env_steps or stage.updates else (EVERY,):
             steps += stage.env_steps // EVERY
@@ -89,7 +95,7 @@ def _scores(plan: Plan, run: Run, draw: np.random.Generator, parent: RunFolder) 
 
 def _episodes(plan: Plan, run: Run, draw: np.random.Generator) -> Iterator[dict[str, Any]]:
     """Play ten episodes of 1,000 steps, or as many as there are, a little below the offline policy."""
-    refs, steps = plan.scores[run.dataset], 0
+    refs, steps = _references(plan, run), 0
     below = 10.0 * float(run.spec["config"].get("ratio", 0.2))
     for stage in plan.stages[run.group]:
         length = min(1000, stage.env_steps)

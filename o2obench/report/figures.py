@@ -6,6 +6,8 @@ environment steps do not show when; then the same curves stand beside it over up
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +43,15 @@ def colours(plan: Plan) -> dict[str, Any]:
     return dict(zip(labels, palette, strict=False))
 
 
+DASHES = ("-", "--", ":", "-.")
+
+
+def lines_of(plan: Plan) -> dict[str, tuple[Any, str]]:
+    """Give every label its colour and, where there are more labels than colours, its dashes."""
+    every = enumerate(colours(plan).items())
+    return {label: (colour, DASHES[i // 10 % len(DASHES)]) for i, (label, colour) in every}
+
+
 def prepared() -> Any:
     """Return pyplot, drawing to files only."""
     import matplotlib
@@ -63,6 +74,8 @@ class Target:
         return self.stem.with_name(f"{self.stem.name}.{kind}")
 
 
+BAND = "_band of "
+"""Begins the label of a band; a legend leaves out what begins with an underscore."""
 Panel = dict[str, Any]
 """One axis as the page needs it to show values under the pointer: its place, limits and series."""
 
@@ -75,14 +88,30 @@ class Drawing:
     note: str = ""
 
 
-def save(figure: Any, target: Target, **options: Any) -> list[Panel]:
-    """Write a figure, without a clock, and close it; return its panels, for reading values."""
+def save(figure: Any, target: Target, labels: Iterable[str] = (), **options: Any) -> list[Panel]:
+    """Write a figure, without a clock, and close it; return its panels, for reading values.
+
+    Lines and bands of ``labels`` get their place among them as a name, by which the page's filter hides them.
+    """
+    places = {label: i for i, label in enumerate(labels)}
+    for axis in figure.axes:
+        for artist in (*axis.lines, *axis.collections):
+            place = places.get(artist.get_label().removeprefix(BAND))
+            if place is not None:
+                artist.set_gid(f"series-{place}")
     known = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}
     panels = [] if options else [panel for axis in figure.axes if (panel := _panel(axis))]
     for kind in target.kinds:
         figure.savefig(target.file(kind), metadata=known[kind], dpi=160, **options)
     prepared().close(figure)
     return panels
+
+
+def _series(line: Any) -> dict[str, Any]:
+    """Return the finite points of a line, as few digits as a reader can use."""
+    points = zip(line.get_xdata(), line.get_ydata(), strict=True)
+    whole = [(float(f"{x:.6g}"), float(f"{y:.4g}")) for x, y in points if math.isfinite(y)]
+    return {"label": line.get_label(), "x": [x for x, _ in whole], "y": [y for _, y in whole]}
 
 
 def _panel(axis: Any) -> Panel | None:
@@ -97,14 +126,7 @@ def _panel(axis: Any) -> Panel | None:
         "box": [round(float(v), 5) for v in (box.x0, 1 - box.y1, box.x1, 1 - box.y0)],
         "x": [float(v) for v in axis.get_xlim()],
         "name": axis.get_xlabel(),
-        "series": [
-            {
-                "label": line.get_label(),
-                "x": [float(f"{v:.6g}") for v in line.get_xdata()],
-                "y": [float(f"{v:.4g}") for v in line.get_ydata()],
-            }
-            for line in lines
-        ],
+        "series": [_series(line) for line in lines],
     }
 
 
@@ -145,7 +167,7 @@ def curves(plan: Plan, table: pd.DataFrame, dataset: str, target: Target) -> Dra
             color="#222222",
         )
         figure.tight_layout(w_pad=0.6)
-        return Drawing(save(figure, target))
+        return Drawing(save(figure, target, colours(plan)))
 
 
 def learns_apart(plan: Plan, labels: set[str]) -> bool:
@@ -332,7 +354,7 @@ def _band(axis: Any, rows: pd.DataFrame, x: str, colour: Any, label: str, unit: 
         assert band.low is not None
         assert band.high is not None
         low, high = band.low, band.high
-    axis.fill_between(at, low, high, color=colour, alpha=0.15, lw=0)
+    axis.fill_between(at, low, high, color=colour, alpha=0.15, lw=0, label=BAND + label)
     axis.plot(at, values.mean(axis=1), color=colour, label=label, lw=1.8)
 
 

@@ -95,6 +95,7 @@ class Line:
     n_init: int | None
     env_steps: int
     tunes: bool
+    pretrained: bool
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -316,6 +317,7 @@ def _line(plan: Plan, cell: Cell, asked: int, runs: Iterable[Seed]) -> Line:
         n_init=config.get("n_init") if learns else None,
         env_steps=steps,
         tunes=bool(cell.parent) or steps > 0,
+        pretrained=bool(cell.parent),
     )
 
 
@@ -363,7 +365,7 @@ def headline(found: Findings) -> str:
     shown, planned = found.account["shown"], found.account["planned"]
     if not shown:
         return "No run of this suite is finished yet."
-    tuned = [line for line in found.lines if line.runs and line.tunes and line.algorithm != CONTROL]
+    tuned = [line for line in found.lines if line.runs and line.pretrained and line.algorithm != CONTROL]
     parts = [f"{shown:,} of {planned:,} runs are shown"]
     if tuned:
         up = sum(mean(line.change) > 0 for line in tuned)

@@ -63,6 +63,7 @@ def notes(plan: Plan, results: Path, around: Surroundings) -> list[str]:
     strange = [
         str(entry.path.relative_to(results))
         for run in plan.runs
+        if inventory.is_folder(results / run.id)
         for entry in inventory.entries(results / run.id)
         if entry.kind == "foreign"
     ]
@@ -87,11 +88,11 @@ def mixtures(records: Mapping[str, dict[str, Any]]) -> list[str]:
     """Name versions that differ between runs: their numbers may, too."""
     said = []
     for package in COMPARED:
-        versions = Counter(str(record["compute"]["versions"].get(package, "")) for record in records.values())
+        versions = Counter(
+            str(record["compute"]["versions"].get(package, "none")) for record in records.values()
+        )
         if len(versions) > 1:
-            parts = ", ".join(
-                f"{version or 'none'} ({count(n, 'run')})" for version, n in sorted(versions.items())
-            )
+            parts = ", ".join(f"{version} ({count(n, 'run')})" for version, n in sorted(versions.items()))
             said.append(f"runs were computed with several versions of {package}: {parts}")
     return said
 

@@ -138,6 +138,7 @@ class _Pen:
         if "svg" in self.kinds:
             text = (self.out / f"{stem}.svg").read_text(encoding="utf-8")
             svg = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
+            svg = re.sub(r'id="(series-\d+)"', r'class="\1"', svg)  # several elements, one name
         return Drawn(title, stem, svg, drawing.note, drawing.panels)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from . import figures
+from . import closeups, figures, overviews
 from .figures import Drawing, Target
 from .findings import Findings
 
@@ -12,7 +12,15 @@ Plot = Callable[[Findings, str, Target], Drawing | str | None]
 """Draws a figure of a data set ("" for all); a text says why it is left out, None that there is nothing."""
 
 TITLES = {
+    "aggregates": "Aggregates",
+    "efficiency": "Sample efficiency",
+    "profiles": "Performance profiles",
+    "improvement": "Probability of improvement",
+    "grid": "Learning curves of all data sets",
+    "ablation": "One option swept",
     "curves": "Learning curves",
+    "drop": "What was lost, and where it ended",
+    "seeds": "Every seed",
     "diagnostics": "What the agents logged",
     "uncertainty": "How the penalty fades (MOORe Fig. 4)",
 }
@@ -42,5 +50,18 @@ def uncertainty(found: Findings, dataset: str, target: Target) -> Drawing | None
     return Drawing(drawn.panels, FADES) if drawn else None
 
 
-EACH: dict[str, Plot] = {"curves": curves, "diagnostics": diagnostics, "uncertainty": uncertainty}
-OVERALL: dict[str, Plot] = {}
+EACH: dict[str, Plot] = {
+    "curves": curves,
+    "drop": closeups.drop,
+    "seeds": closeups.seeds,
+    "diagnostics": diagnostics,
+    "uncertainty": uncertainty,
+}
+OVERALL: dict[str, Plot] = {
+    "aggregates": overviews.aggregates,
+    "efficiency": overviews.efficiency,
+    "profiles": overviews.profiles,
+    "improvement": overviews.improvement,
+    "grid": overviews.curves,
+    "ablation": overviews.ablation,
+}

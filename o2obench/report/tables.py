@@ -89,7 +89,11 @@ def scores(found: Findings, dataset: str) -> Table:
     """Offline score, at the switch, at the marks, final and change of every label on a data set."""
     lines = found.on(dataset)
     marks = [at(mark) for mark in found.plan.marks if any(line.of(at(mark)) for line in lines)]
-    names = [name for name in (OFFLINE, START, *marks, FINAL, CHANGE) if any(line.of(name) for line in lines)]
+    marks = [
+        name for name in marks if any(line.of(name) != line.of(FINAL) for line in lines if line.of(name))
+    ]
+    apart = [OFFLINE] if any(_differ(line, OFFLINE, START) for line in lines if line.tunes) else []
+    names = [n for n in (*apart, START, *marks, FINAL, CHANGE) if any(line.of(n) for line in lines)]
     best = {name: bold(lines, name) for name in (*marks, FINAL, CHANGE)}
     rows = []
     for line in lines:
@@ -108,7 +112,8 @@ def scores(found: Findings, dataset: str) -> Table:
         "Scores",
         "Normalised scores, mean over seeds. " + RANGES + "Final: the last evaluation, never the best. "
         "Change: final less the switch, seed by seed. "
-        "At a mark: the last evaluation until then; a method that stops interacting earlier stands there as "
+        "The score at the switch is that of the offline agent. At a mark: the "
+        "last evaluation until then; a method that stops interacting earlier stands there as "
         "it is after its own last stage. Per step: policy updates per environment step; n_init: steps before "
         "learning; updates and hours: of the run alone, without its pretraining. " + BOLD,
         (Column("algorithm", text=True), *columns, *map(Column, others)),
@@ -302,11 +307,10 @@ def _measure(found: Findings, line: Line, name: str) -> Value:
         return Value(f"{sum(values):.0f} of {len(values)}", mean(values), n=len(values))
     estimate, other = line.estimate(name), found.beside_control(line, name)
     text = spread(values, estimate, what.form)
-    never = line.censored(name)
-    if never:
-        text += f", {never} of {len(values)} never"
     sign = "{:+,.0f}" if what.unit == "steps" else "{:+.1f}"
-    return _value(text, estimate, beside=interval(other, sign) if other else "")
+    never = f"{line.censored(name)} of {len(values)} never" if line.censored(name) else ""
+    beside = [interval(other, sign) if other else "", never]
+    return _value(text, estimate, beside="; ".join(filter(None, beside)))
 
 
 def _value(text: str, estimate: Estimate | None, bold: bool = False, beside: str = "") -> Value:
@@ -318,6 +322,12 @@ def _value(text: str, estimate: Estimate | None, bold: bool = False, beside: str
 
 def _estimated(estimate: Estimate, form: str = "{:.1f}") -> Value:
     return _value(interval(estimate, form), estimate)
+
+
+def _differ(line: Line, one: str, other: str) -> bool:
+    """Tell whether two numbers of a run differ as the table shows them."""
+    first, second = line.of(one), line.of(other)
+    return any(abs(first[seed] - second[seed]) >= 0.05 for seed in first.keys() & second.keys())
 
 
 def _label(line: Line) -> Value:
