@@ -260,10 +260,14 @@ class Findings:
         except ValueError:
             return Comparison({}, (*said, "no seed is there for all algorithms on all data sets"))
         common = set(next(iter(scores.values())).seeds)
+        others: dict[tuple[int, ...], list[str]] = {}
         for label, rows in held.items():
-            others = sorted({row[1] for row in rows} - common)
-            if others:
-                said.append(f"{label}: seed {listed(others)} left out, not all algorithms have it everywhere")
+            others.setdefault(tuple(sorted({row[1] for row in rows} - common)), []).append(label)
+        said += [
+            f"seed {listed(seeds)} left out, not all algorithms have it everywhere: {', '.join(labels)}"
+            for seeds, labels in others.items()
+            if seeds
+        ]
         return Comparison(scores, tuple(said))
 
     @cached_property
