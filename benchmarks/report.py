@@ -122,10 +122,12 @@ def main() -> None:
     began = time.perf_counter()
     found = find(plan, results)
     computed = time.perf_counter() - began
+    rows, cells = len(found.table), len(plan.cells)
+    del found
     write_report(results, chosen.folder / "out", formats=tuple(chosen.formats.split(",")))
     whole = time.perf_counter() - began - computed
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"{len(plan.cells):,} runs, {len(found.table):,} evaluations: findings {computed:.1f} s, ", end="")
+    print(f"{cells:,} runs, {rows:,} evaluations: findings {computed:.1f} s, ", end="")
     print(f"whole report ({chosen.formats}) {whole:.1f} s, peak memory {peak:.0f} MiB")
 
 

@@ -6,11 +6,15 @@ import hashlib
 import itertools
 import json
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from .agent import Array
 from .files import is_number, read_json
 from .journal import read_journal
 from .run import Run, RunFolder
@@ -20,15 +24,15 @@ class Unusable(Exception):
     """Why a run or a cell is left out."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Evaluations:
     """One finished run's evaluations, in the order in which they were made: one entry of each per row."""
 
-    stages: tuple[str, ...]
-    env_steps: tuple[int, ...]
-    updates: tuple[int, ...]
-    episodes: tuple[int, ...]
-    mean_returns: tuple[float, ...]
+    stages: Array
+    env_steps: Array
+    updates: Array
+    episodes: Array
+    mean_returns: Array
     first: tuple[float, ...]
     """The returns of the first evaluation."""
     last: tuple[float, ...]
@@ -66,11 +70,11 @@ def read_evaluations(folder: RunFolder, run: Run, env_steps: int) -> Evaluations
     read_episodes(folder, run)
     content_hash = hashlib.sha256(content).hexdigest()
     return Evaluations(
-        stages=tuple(row["stage"] for row in rows),
-        env_steps=tuple(row["env_steps"] for row in rows),
-        updates=tuple(row["updates"] for row in rows),
-        episodes=tuple(len(row["returns"]) for row in rows),
-        mean_returns=tuple(sum(row["returns"]) / len(row["returns"]) for row in rows),
+        stages=np.array([sys.intern(row["stage"]) for row in rows], object),
+        env_steps=np.array([row["env_steps"] for row in rows]),
+        updates=np.array([row["updates"] for row in rows]),
+        episodes=np.array([len(row["returns"]) for row in rows]),
+        mean_returns=np.array([sum(row["returns"]) / len(row["returns"]) for row in rows]),
         first=tuple(rows[0]["returns"]),
         last=tuple(rows[-1]["returns"]),
         sha256=content_hash,
@@ -86,7 +90,7 @@ def read_episodes(folder: RunFolder, run: Run) -> list[dict[str, Any]]:
             whole = isinstance(row["stage"], str) and type(row["env_steps"]) is type(row["length"]) is int
             if not (whole and is_number(row["return"])):
                 raise Unusable(f"{run.algorithm}: episodes.jsonl:{number}: not an episode")
-            rows.append(row)
+            rows.append({**row, "stage": sys.intern(row["stage"])})
     except (ValueError, KeyError, TypeError, RecursionError):
         raise Unusable(f"{run.algorithm}: episodes.jsonl: a line is not an episode") from None
     return rows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,9 +55,6 @@ def table(plan: Plan, results: Path) -> tuple[pd.DataFrame, list[Problem]]:
     method tunes without the environment. Runs that are not finished are listed and left out, and so is what
     must not be pooled: a seed that stands twice, a copied run, another computation or other data.
     """
-    import numpy as np
-    import pandas as pd
-
     reader, pool = _Reader(plan, results), _Pool(plan)
     parts: list[dict[str, Any]] = []
     problems: list[Problem] = []
@@ -67,20 +64,26 @@ def table(plan: Plan, results: Path) -> tuple[pd.DataFrame, list[Problem]]:
             parts += _cell_parts(plan, reader, cell)
         except Unusable as error:
             problems.append(Problem(cell.label, cell.dataset, cell.seed, str(error)))
+    return _joined(parts, COLUMNS), problems
+
+
+def _joined(parts: Sequence[dict[str, Any]], names: Sequence[str]) -> pd.DataFrame:
+    """Return one table of parts whose columns are arrays, or one value for all rows; "score" is an array."""
+    import numpy as np
+    import pandas as pd
+
     if not parts:
-        return pd.DataFrame([], columns=list(COLUMNS)), problems
+        return pd.DataFrame([], columns=list(names))
     lengths = [len(part["score"]) for part in parts]
     columns: dict[str, Any] = {}
-    for name in COLUMNS:
-        whole = isinstance(parts[0][name], str | int)
-        if whole:
-            values = np.array(
-                [part[name] for part in parts], object if isinstance(parts[0][name], str) else None
-            )
-            columns[name] = np.repeat(values, lengths)
+    for name in names:
+        values = [part[name] for part in parts]
+        if isinstance(values[0], np.ndarray):
+            columns[name] = np.concatenate(values)
         else:
-            columns[name] = np.concatenate([part[name] for part in parts])
-    return pd.DataFrame(columns), problems
+            kind = object if isinstance(values[0], str) else None
+            columns[name] = np.repeat(np.array(values, kind), lengths)
+    return pd.DataFrame(columns)
 
 
 class _Reader:
@@ -155,20 +158,25 @@ def _differing(one: Any, other: Any, name: str = "") -> Iterator[str]:
 
 def episodes(plan: Plan, results: Path) -> pd.DataFrame:
     """Return the training episodes of finished tuning runs: stage, env_steps, return, length, score."""
-    import pandas as pd
+    import numpy as np
 
-    rows = []
+    parts = []
     for cell in dict.fromkeys(plan.cells):
         folder = RunFolder(results, cell.run)
         if not (cell.parent and folder.state() == "done" and vouched(folder, "episodes.jsonl")):
             continue
         with contextlib.suppress(Unusable):  # the table names such a run and leaves it out
-            for row in read_episodes(folder, plan.run(cell.run)):
-                score = float(plan.scores[cell.dataset].score(row["return"]))
-                clock = (row["stage"], row["env_steps"], row["return"], row["length"])
-                rows.append((cell.label, cell.dataset, cell.seed, *clock, score))
+            rows = read_episodes(folder, plan.run(cell.run))
+            part: dict[str, Any] = {"label": cell.label, "dataset": cell.dataset, "seed": cell.seed}
+            part["stage"] = np.array([row["stage"] for row in rows], object)
+            part["env_steps"], part["length"] = (
+                np.array([row[name] for row in rows], int) for name in ("env_steps", "length")
+            )
+            part["return"] = np.array([row["return"] for row in rows], float)
+            part["score"] = plan.scores[cell.dataset].score(part["return"])
+            parts.append(part)
     names = ["label", "dataset", "seed", "stage", "env_steps", "return", "length", "score"]
-    return pd.DataFrame(rows, columns=names)
+    return _joined(parts, names)
 
 
 def diagnoses(plan: Plan, results: Path) -> tuple[pd.DataFrame, list[Cell]]:
@@ -240,21 +248,18 @@ def _cell_parts(plan: Plan, reader: _Reader, cell: Cell) -> list[dict[str, Any]]
 
 
 def _columns(plan: Plan, cell: Cell, found: Evaluations, phase: str) -> dict[str, Any]:
-    import numpy as np
-
-    means = np.array(found.mean_returns)
     return {
         "label": cell.label,
         "algorithm": cell.algorithm,
         "dataset": cell.dataset,
         "seed": cell.seed,
         "phase": phase,
-        "stage": np.array(found.stages, object),
-        "env_steps": np.array(found.env_steps),
-        "updates": np.array(found.updates),
-        "episodes": np.array(found.episodes),
-        "mean_return": means,
-        "score": plan.scores[cell.dataset].score(means),
+        "stage": found.stages,
+        "env_steps": found.env_steps,
+        "updates": found.updates,
+        "episodes": found.episodes,
+        "mean_return": found.mean_returns,
+        "score": plan.scores[cell.dataset].score(found.mean_returns),
     }
 
 

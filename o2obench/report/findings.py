@@ -20,7 +20,7 @@ from ..plan import Cell, Plan
 from ..results import Problem, episodes, seconds, table
 from . import measures, statistics
 from .measures import Reached, Tuning
-from .statistics import FEW, Estimate, Scores
+from .statistics import FEW, Estimate, Scores, Statistic
 from .words import count, listed, mean
 
 CONTROL = "frozen"
@@ -269,6 +269,11 @@ class Findings:
             if seeds
         ]
         return Comparison(scores, tuple(said))
+
+    @cached_property
+    def aggregated(self) -> dict[str, dict[Statistic, Estimate]]:
+        """Mean, median, IQM and optimality gap of the final scores by label; the most expensive numbers."""
+        return {label: statistics.aggregates(held) for label, held in self.comparison.scores.items()}
 
     @cached_property
     def account(self) -> dict[str, int]:

@@ -42,12 +42,11 @@ def aggregates(found: Findings, _: str, target: Target) -> Drawing | str | None:
     if too_few(found):
         return too_few(found)
     plt, names = prepared(), list(compared.scores)
-    of = {name: statistics.aggregates(held) for name, held in compared.scores.items()}
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(1, 4, sharey=True, figsize=(10.5, 0.9 + 0.34 * len(names)))
         for axis, (statistic, title) in zip(axes, SHOWN.items(), strict=True):
             for place, name in enumerate(reversed(names)):
-                one = of[name][statistic]
+                one = found.aggregated[name][statistic]
                 _bar(axis, place, one.low, one.high, one.value, colours(found.plan)[name])
             axis.set_title(title, loc="left", fontsize=9, color="#555555")
             axis.set_yticks(range(len(names)), list(reversed(names)))

@@ -117,7 +117,9 @@ class _Pen:
     kinds: tuple[str, ...]
 
     def draw(self, name: str, plot: plots.Plot, dataset: str = "") -> Drawn | None:
-        """Draw a figure; None where it has nothing to show."""
+        """Draw a figure; None where it has nothing to show, or nobody wants to see it."""
+        if not self.kinds:
+            return None
         stem = f"{name}-{folder_name(dataset)}" if dataset else f"overall-{name}"
         title = plots.TITLES[name]
         drawing = plot(self.found, dataset, Target(self.out / stem, self.kinds))
@@ -127,7 +129,7 @@ class _Pen:
 
     def exhibit(self, name: str, exhibit: Exhibit) -> Drawn | None:
         """Draw an exhibit's figure where the plan asks for it."""
-        if name not in self.found.plan.figures or exhibit.draw is None:
+        if name not in self.found.plan.figures or exhibit.draw is None or not self.kinds:
             return None
         exhibit.draw(Target(self.out / name, self.kinds))
         return self._inline(exhibit.title, name, Drawing([]))

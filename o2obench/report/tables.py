@@ -177,8 +177,7 @@ def aggregates(found: Findings) -> Table:
     """Mean, median, IQM and optimality gap over data sets, on common seeds."""
     compared = found.comparison
     rows = []
-    for label, held in compared.scores.items():
-        of = statistics.aggregates(held)
+    for label, of in found.aggregated.items() if len(compared.datasets) > 1 else ():
         cells = [_estimated(of[name]) for name in statistics.STATISTICS]
         rows.append(Row(label, "", (Value(label), *cells, Value(str(compared.n), compared.n))))
     names = {"mean": "mean", "median": "median", "iqm": "IQM", "optimality_gap": "optimality gap"}
@@ -193,7 +192,7 @@ def aggregates(found: Findings) -> Table:
         "all algorithms have. IQM: mean of the middle half of all runs; gap: what runs lack to 100. "
         + _few(compared.n),
         (Column("algorithm", text=True), *columns, Column("n")),
-        tuple(rows) if len(compared.datasets) > 1 else (),
+        tuple(rows),
         compared.left_out,
     )
 
