@@ -271,6 +271,17 @@ class Findings:
         return Comparison(scores, tuple(said))
 
     @cached_property
+    def lacking(self) -> list[str]:
+        """What is not shown and why, a line for all seeds of a label on a data set that share the reason."""
+        groups: dict[tuple[str, str, str], list[int]] = {}
+        for problem in self.problems:
+            groups.setdefault((problem.label, problem.dataset, problem.what), []).append(problem.seed)
+        return [
+            f"{label} on {data}, seed {listed(seeds)}: {what}"
+            for (label, data, what), seeds in groups.items()
+        ]
+
+    @cached_property
     def aggregated(self) -> dict[str, dict[Statistic, Estimate]]:
         """Mean, median, IQM and optimality gap of the final scores by label; the most expensive numbers."""
         return {label: statistics.aggregates(held) for label, held in self.comparison.scores.items()}

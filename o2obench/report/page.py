@@ -74,7 +74,7 @@ def write_page(
         "overall": [one for one in overall if one.name != "final" or len(found.datasets) > 1],
         "overview": [pen.draw(name, plots.OVERALL[name]) for name in plan.figures if name in plots.OVERALL],
         "groups": groups,
-        "problems": found.problems,
+        "problems": found.lacking,
         "account": found.account,
         "notes": [*guards.notes(plan, results, around), *guards.mixtures(guards.records(plan, results))],
         "exhibits": [(one, pen.exhibit(name, one)) for name, one in shown.items()],

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Sequence
 from .statistics import Estimate
 
 DASH = "\N{EN DASH}"
-MINUS = "\N{MINUS SIGN}"
 
 
 def mean(values: Sequence[float]) -> float:
@@ -28,10 +27,16 @@ def number(
     values = list(values)
     if not values:
         return DASH
-    text = form.format(middle(values))
+    text = written(middle(values), form)
     if len(values) == 1:
         return text
-    return f"{text} ({form.format(min(values))} to {form.format(max(values))})"
+    return f"{text} ({written(min(values), form)} to {written(max(values), form)})"
+
+
+def written(value: float, form: str) -> str:
+    """Return a number as text; what rounds to zero has no sign."""
+    text = form.format(value)
+    return text.lstrip("+-") if not text.strip("+-0.,%") else text
 
 
 def spread(values: Sequence[float], estimate: Estimate | None, form: str) -> str:
@@ -43,10 +48,10 @@ def spread(values: Sequence[float], estimate: Estimate | None, form: str) -> str
 
 def interval(estimate: Estimate, form: str = "{:.1f}") -> str:
     """Return ``value [low, high]``, or the value alone where there is no interval."""
-    text = form.format(estimate.value)
+    text = written(estimate.value, form)
     if estimate.low is None or estimate.high is None:
         return text
-    return f"{text} [{form.format(estimate.low)}, {form.format(estimate.high)}]"
+    return f"{text} [{written(estimate.low, form)}, {written(estimate.high, form)}]"
 
 
 def count(many: int, what: str) -> str:
