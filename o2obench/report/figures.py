@@ -21,6 +21,7 @@ from .statistics import FEW, MANY, mean_curve
 STYLE: dict[Any, Any] = {
     "svg.hashsalt": "o2obench",
     "svg.fonttype": "none",
+    "text.parse_math": False,
     "font.family": "DejaVu Sans",
     "font.size": 9,
     "axes.spines.top": False,

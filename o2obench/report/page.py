@@ -178,7 +178,9 @@ def _write_csv(found: Findings, every: list[Table], shown: dict[str, Exhibit], o
     write_atomically(out / "scores.csv", render.scores_csv(found))
     write_atomically(out / "runs.csv", render.runs_csv(found))
     write_atomically(out / "tables.csv", render.tables_csv(every, reduced))
-    write_atomically(out / "curves.csv", comment + found.table.to_csv(index=False))
+    with open(out / "curves.csv", "w", encoding="utf-8") as file:  # may be large: row by row
+        file.write(comment)
+        found.table.to_csv(file, index=False)
     for name, one in shown.items():
         write_atomically(out / f"{name}.csv", comment + one.seeds.to_csv(index=False))
 

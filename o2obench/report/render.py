@@ -192,7 +192,7 @@ def _csv(head: Sequence[str], rows: Iterable[Sequence[object]], reduced: Sequenc
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*head, "reduced"])
-    cut = "; ".join(reduced)
+    cut = _safe("; ".join(reduced))
     for row in rows:
         writer.writerow([*(_safe(cell) for cell in row), cut])
     return text.getvalue()
