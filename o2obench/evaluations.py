@@ -101,6 +101,11 @@ def vouched(folder: RunFolder, name: str) -> bool:
     return _matches(folder.path / name, _hashes(folder).get(name))
 
 
+def changed(folder: RunFolder, name: str) -> bool:
+    """Tell whether a file is other than published; of one that DONE does not name nothing can be said."""
+    return name in _hashes(folder) and not vouched(folder, name)
+
+
 def damage(error: Exception) -> str:
     """Say in a line what an unexpected error means; no path of this machine in it."""
     return f"could not be read: {type(error).__name__}"

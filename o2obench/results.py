@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import checkpoint
 from .errors import BadInput
-from .evaluations import Evaluations, Unusable, damage, read_episodes, read_evaluations, vouched
+from .evaluations import Evaluations, Unusable, changed, damage, read_episodes, read_evaluations, vouched
 from .files import is_number, read_json
 from .journal import read_journal
 from .plan import Cell, Plan, read_plan
@@ -225,7 +225,7 @@ def logged(plan: Plan, results: Path, names: Collection[str]) -> pd.DataFrame:
     rows = []
     for cell in dict.fromkeys(plan.cells):
         folder = RunFolder(results, cell.run)
-        if not cell.parent or folder.state() != "done" or not vouched(folder, "train.jsonl"):
+        if not cell.parent or folder.state() != "done" or changed(folder, "train.jsonl"):
             continue
         for row in read_journal(folder.train):
             if isinstance(row, dict) and is_number(row.get("env_steps")):

@@ -17,6 +17,7 @@ from o2obench.errors import BadInput
 from o2obench.plan import USUAL_TABLES, Plan
 from o2obench.report import write_report
 from o2obench.report.findings import find
+from o2obench.results import logged
 from o2obench.run import Run, RunFolder
 
 from .folders_for_tests import finish, paper_plan
@@ -347,6 +348,20 @@ def test_a_plan_whose_hash_does_not_fit_is_refused_after_the_others_were_written
     assert write_report(results, tmp_path / "out", SUITE, formats=("md",))
     with pytest.raises(BadInput, match="no suite nothing was run"):
         write_report(results, tmp_path / "out", "nothing")
+
+
+def test_logs_that_an_older_record_does_not_name_are_shown(whole: tuple[Plan, Path], tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    shutil.copytree(whole[1], results)
+    grid = Grid(whole[0], results)
+    found = json.loads(grid.victim.done.read_text())
+    named = logged(grid.plan, results, ["uncertainty/mean"])
+    del found["sha256"]["train.jsonl"]
+    grid.victim.done.write_text(json.dumps(found))
+    assert len(named) == len(logged(grid.plan, results, ["uncertainty/mean"])) > 0
+    edited = RunFolder(results, grid.other.run)
+    edited.train.write_text(edited.train.read_text().replace("0.", "1."))
+    assert len(logged(grid.plan, results, ["uncertainty/mean"])) < len(named)
 
 
 def test_one_seed_has_no_interval(whole: tuple[Plan, Path], tmp_path: Path) -> None:
