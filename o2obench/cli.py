@@ -279,9 +279,13 @@ def report(
     results: Annotated[Path, typer.Argument(help="The results folder.")] = Path("results"),
     out: Annotated[Path, typer.Option(help="Where the report goes.")] = Path("reports"),
     suite: Annotated[str, typer.Option(help="Only this suite.")] = "",
+    formats: Annotated[
+        str,
+        typer.Option("--format", help="What to write, such as html,csv; all: html,md,tex,csv,svg,pdf,png."),
+    ] = "",
 ) -> None:
     """Write tables, figures and one HTML page per suite from a results folder."""
-    _report(results, out, suite)
+    _report(results, out, suite, formats)
 
 
 @app.command("list")
@@ -650,11 +654,11 @@ def _usable(folder: Path) -> None:
         raise BadInput(f"{folder}: cannot be used as a folder: {error.strerror}; name another") from None
 
 
-def _report(results: Path, out: Path, suite: str) -> None:
-    from .report import write_report
+def _report(results: Path, out: Path, suite: str, formats: str = "") -> None:
+    from .report import FORMATS, write_report
 
     _usable(out)
-    for page in write_report(results, out, suite):
+    for page in write_report(results, out, suite, _names(formats) or FORMATS):
         print(f"report: {page}")
 
 

@@ -15,10 +15,22 @@ from .files import read_json, write_atomically
 from .run import Run, digest
 from .scores import Reference
 
-FIGURES = ("curves", "diagnostics", "uncertainty", "explorer")
-TABLES = ("scores", "explorer", "distance_uniform", "distance_rollout", "kinds")
+USUAL_FIGURES = (
+    "aggregates",
+    "efficiency",
+    "profiles",
+    "improvement",
+    "grid",
+    "ablation",
+    "curves",
+    "drop",
+    "seeds",
+    "diagnostics",
+)
+USUAL_TABLES = ("final", "aggregates", "improvement", "regimes", "scores", "measures")
+FIGURES = (*USUAL_FIGURES, "uncertainty", "explorer")
+TABLES = (*USUAL_TABLES, "explorer", "distance_uniform", "distance_rollout", "kinds")
 """What a suite can ask the report for; each is described where it is made, in ``report/``."""
-USUAL_FIGURES, USUAL_TABLES = ("curves", "diagnostics"), ("scores",)
 
 
 def known_figure(name: str) -> str:
@@ -54,8 +66,9 @@ class Plan:
     """An expanded suite: the runs in an order in which parents come first, and the cells that show them.
 
     ``reduced`` holds a line for each count that was cut: ``key = value (full: value)``. ``stages`` are kept
-    per run group, for forecasts; ``scores`` per data set. ``marks`` are environment steps; the report does
-    not show them yet. ``figures`` and ``tables`` are what the report shows, in this order.
+    per run group, for forecasts; ``scores`` per data set. ``marks`` are environment steps at which scores are
+    compared. ``figures`` and ``tables`` are what the report shows, in this order. ``data`` holds the mean
+    and the best raw return of each data set's episodes, where they could be read.
     """
 
     suite: str
@@ -70,6 +83,14 @@ class Plan:
     scores: Mapping[str, Reference] = field(default_factory=dict)
     figures: tuple[str, ...] = USUAL_FIGURES
     tables: tuple[str, ...] = USUAL_TABLES
+    data: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+    def data_scores(self, dataset: str) -> tuple[float, float] | None:
+        """Return the scores of a data set's mean and best episode; None where the plan does not know them."""
+        if dataset not in self.data:
+            return None
+        mean, best = (float(self.scores[dataset].score(value)) for value in self.data[dataset])
+        return mean, best
 
     def run(self, run_id: str) -> Run:
         """Return the run of this id; raise KeyError when the plan has none."""
@@ -101,6 +122,7 @@ class Plan:
             "cells": [vars(cell) for cell in self.cells],
             "stages": {group: [vars(stage) for stage in stages] for group, stages in self.stages.items()},
             "scores": {name: vars(scores) for name, scores in self.scores.items()},
+            "data": self.data,
         }
         write_atomically(file, json.dumps({"sha256": digest(value), **value}, indent=1) + "\n")
         return file
@@ -112,6 +134,9 @@ def read_plan(file: Path) -> Plan:
     try:
         if value.pop("sha256") != digest(value):
             raise ValueError("its contents were changed")
+        known = {run["id"] for run in value["runs"]}
+        if not all({cell["run"], cell["parent"] or cell["run"]} <= known for cell in value["cells"]):
+            raise ValueError("a cell's run is not in it")
         return Plan(
             suite=value["suite"],
             title=value["title"],
@@ -125,6 +150,7 @@ def read_plan(file: Path) -> Plan:
             scores={name: Reference(**scores) for name, scores in value["scores"].items()},
             figures=tuple(map(known_figure, value.get("figures", USUAL_FIGURES))),
             tables=tuple(map(known_table, value.get("tables", USUAL_TABLES))),
+            data={name: (float(mean), float(best)) for name, (mean, best) in value.get("data", {}).items()},
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         why = str(error) if isinstance(error, ValueError) else "damaged or of an older version"

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import checkpoint
 from .errors import BadInput
-from .files import read_json
+from .evaluations import (
+    Evaluations,
+    Unusable,
+    changed,
+    damage,
+    read_episodes,
+    read_evaluations,
+    require_whole,
+    vouched,
+)
+from .files import is_number, read_json
 from .journal import read_journal, sound
 from .plan import Cell, Plan, read_plan
 from .run import Run, RunFolder
@@ -67,37 +78,134 @@ def _readable(files: Iterable[Path]) -> tuple[list[Plan], list[str]]:
 
 
 def table(plan: Plan, results: Path) -> tuple[pd.DataFrame, list[Problem]]:
-    """Return one row per evaluation of every usable cell, and the cells that are not (fully) usable.
+    """Return one row per evaluation of every usable cell, and the cells that are not usable.
 
     ``phase`` is ``offline`` for the pretraining run's rows, ``online`` from the switch on, also where a
-    method tunes without the environment. Runs that are not finished are listed and left out.
+    method tunes without the environment. Runs that are not finished are listed and left out, and so is what
+    must not be pooled: a seed that stands twice, a copied run, another computation or other data.
     """
-    import pandas as pd
-
-    rows: list[dict[str, Any]] = []
+    reader, pool = _Reader(plan, results), _Pool(plan)
+    parts: list[dict[str, Any]] = []
     problems: list[Problem] = []
     for cell in plan.cells:
         try:
-            rows += _cell_rows(plan, results, cell)
-        except _Unusable as error:
+            pool.admit(cell)
+            parts += _cell_parts(plan, reader, cell)
+        except Unusable as error:
             problems.append(Problem(cell.label, cell.dataset, cell.seed, str(error)))
-    return pd.DataFrame(rows, columns=list(COLUMNS)), problems
+    return _joined(parts, COLUMNS), problems
+
+
+def _joined(parts: Sequence[dict[str, Any]], names: Sequence[str]) -> pd.DataFrame:
+    """Return one table of parts whose columns are arrays, or one value for all rows; "score" is an array."""
+    import numpy as np
+    import pandas as pd
+
+    if not parts:
+        return pd.DataFrame([], columns=list(names))
+    lengths = [len(part["score"]) for part in parts]
+    columns: dict[str, Any] = {}
+    for name in names:
+        values = [part[name] for part in parts]
+        if isinstance(values[0], np.ndarray):
+            columns[name] = np.concatenate(values)
+        else:
+            kind = object if isinstance(values[0], str) else None
+            columns[name] = np.repeat(np.array(values, kind), lengths)
+    return pd.DataFrame(columns)
+
+
+class _Reader:
+    """Reads each run once, however many cells show it; its faults are kept, too."""
+
+    def __init__(self, plan: Plan, results: Path) -> None:
+        self.plan, self.results = plan, results
+        self.known: dict[str, Evaluations | str] = {}
+        self.holders: dict[tuple[str, str], str] = {}
+
+    def read(self, run_id: str) -> Evaluations:
+        """Return a run's evaluations; raise Unusable when they must not be shown."""
+        if run_id not in self.known:
+            self.known[run_id] = self._read(run_id)
+        found = self.known[run_id]
+        if isinstance(found, str):
+            raise Unusable(found)
+        return found
+
+    def _read(self, run_id: str) -> Evaluations | str:
+        try:
+            run = self.plan.run(run_id)
+            found = read_evaluations(RunFolder(self.results, run_id), run, self.plan.work(run)[1])
+        except Unusable as error:
+            return str(error)
+        except Exception as error:  # noqa: BLE001  (one strange folder never ends the report of the others)
+            return damage(error)
+        holder = self.holders.setdefault((run.group, found.sha256), run_id)
+        if holder != run_id:
+            return f"{run.algorithm}: scores.jsonl is that of {holder}; one of both is a copy"
+        return found
+
+
+class _Pool:
+    """Which cells may stand together: each seed once, one computation per label, one file per data set."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.seen: set[tuple[str, str, int]] = set()
+        self.specs: dict[tuple[str, str], Run] = {}
+        self.data: dict[str, str] = {}
+
+    def admit(self, cell: Cell) -> None:
+        """Raise Unusable where a cell does not belong to those before it."""
+        key = (cell.label, cell.dataset)
+        if (*key, cell.seed) in self.seen:
+            raise Unusable(f"{cell.algorithm}: the seed stands in the plan twice; it is counted once")
+        self.seen.add((*key, cell.seed))
+        run = self.plan.run(cell.run)
+        if run.seed != cell.seed or (cell.parent or run.parent) != run.parent:
+            raise Unusable(f"{cell.algorithm}: the plan's run is not that of this cell")
+        first = self.specs.setdefault(key, run)
+        if first.group != run.group:
+            differing = sorted(_differing(first.spec, run.spec))
+            raise Unusable(
+                f"{cell.algorithm}: computes something else than seed {first.seed} ({', '.join(differing)})"
+            )
+        sha256 = (run.spec.get("data") or {}).get("sha256")
+        if sha256 and self.data.setdefault(cell.dataset, sha256) != sha256:
+            shown = f"{str(sha256)[:12]}, the others on {self.data[cell.dataset][:12]}"
+            raise Unusable(f"{cell.algorithm}: was trained on other data of this name (SHA-256 {shown})")
+
+
+def _differing(one: Any, other: Any, name: str = "") -> Iterator[str]:
+    """Yield the names of what differs between two identities."""
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        for key in sorted({*one, *other}):
+            yield from _differing(one.get(key), other.get(key), f"{name}.{key}" if name else key)
+    elif one != other:
+        yield name
 
 
 def episodes(plan: Plan, results: Path) -> pd.DataFrame:
     """Return the training episodes of finished tuning runs: stage, env_steps, return, length, score."""
-    import pandas as pd
+    import numpy as np
 
-    rows = []
-    for cell in plan.cells:
+    parts = []
+    for cell in dict.fromkeys(plan.cells):
         folder = RunFolder(results, cell.run)
-        if cell.parent and is_whole(plan, cell.run, results):
-            for row in read_journal(folder.episodes):
-                score = float(plan.scores[cell.dataset].score(row["return"]))
-                clock = (row["stage"], row["env_steps"], row["return"], row["length"])
-                rows.append((cell.label, cell.dataset, cell.seed, *clock, score))
+        if not (cell.parent and folder.state() == "done" and vouched(folder, "episodes.jsonl")):
+            continue
+        with contextlib.suppress(Unusable):  # the table names such a run and leaves it out
+            rows = read_episodes(folder, plan.run(cell.run))
+            part: dict[str, Any] = {"label": cell.label, "dataset": cell.dataset, "seed": cell.seed}
+            part["stage"] = np.array([row["stage"] for row in rows], object)
+            part["env_steps"], part["length"] = (
+                np.array([row[name] for row in rows], int) for name in ("env_steps", "length")
+            )
+            part["return"] = np.array([row["return"] for row in rows], float)
+            part["score"] = plan.scores[cell.dataset].score(part["return"])
+            parts.append(part)
     names = ["label", "dataset", "seed", "stage", "env_steps", "return", "length", "score"]
-    return pd.DataFrame(rows, columns=names)
+    return _joined(parts, names)
 
 
 def diagnoses(plan: Plan, results: Path) -> tuple[pd.DataFrame, list[Cell]]:
@@ -109,19 +217,28 @@ def diagnoses(plan: Plan, results: Path) -> tuple[pd.DataFrame, list[Cell]]:
     import pandas as pd
 
     rows, lacking = [], []
-    for cell in (cell for cell in plan.cells if cell.parent):
+    for cell in (cell for cell in dict.fromkeys(plan.cells) if cell.parent):
         folder = RunFolder(results, cell.run)
         left = checkpoint.manifest(folder.handover())
         if folder.state() != "done" or (left and "model" not in left["values"]["agent"]):
             continue
         found = read_json(folder.diagnosis)
-        if not isinstance(found, dict) or _outdated(found["checkpoints"], results):
+        if not _is_diagnosis(found) or _outdated(found["checkpoints"], results):
             lacking.append(cell)
             continue
         clock = {"label": cell.label, "dataset": cell.dataset, "seed": cell.seed}
         rows += [{**judged, **clock} for judged in found["judged"]]
     names = ["label", "dataset", "seed", "rows", "model", "n", "mean", "median", "max"]
     return pd.DataFrame(rows, columns=names), lacking
+
+
+def _is_diagnosis(found: Any) -> bool:
+    if not isinstance(found, dict) or not isinstance(found.get("checkpoints"), dict):
+        return False
+    judged, numbers = found.get("judged"), ("n", "mean", "median", "max")
+    return isinstance(judged, list) and all(
+        isinstance(row, dict) and all(is_number(row.get(name)) for name in numbers) for row in judged
+    )
 
 
 def _outdated(checkpoints: dict[str, str], results: Path) -> bool:
@@ -135,96 +252,74 @@ def logged(plan: Plan, results: Path, names: Collection[str]) -> pd.DataFrame:
     import pandas as pd
 
     rows = []
-    for cell in plan.cells:
+    for cell in dict.fromkeys(plan.cells):
         folder = RunFolder(results, cell.run)
-        if not cell.parent or not is_whole(plan, cell.run, results):
+        if not cell.parent or folder.state() != "done" or changed(folder, "train.jsonl"):
             continue
         for row in read_journal(folder.train):
-            clock = (cell.label, cell.dataset, cell.seed, row["env_steps"])
-            rows += [(*clock, name, float(row[name])) for name in names if name in row]
+            if isinstance(row, dict) and is_number(row.get("env_steps")):
+                clock = (cell.label, cell.dataset, cell.seed, row["env_steps"])
+                rows += [(*clock, name, float(row[name])) for name in names if is_number(row.get(name))]
     return pd.DataFrame(rows, columns=["label", "dataset", "seed", "env_steps", "name", "value"])
+
+
+def _cell_parts(plan: Plan, reader: _Reader, cell: Cell) -> list[dict[str, Any]]:
+    """Return a cell's columns, the pretraining run's first."""
+    tunes = bool(cell.parent) or any(stage.env_steps for stage in plan.stages[plan.run(cell.run).group])
+    own = reader.read(cell.run)
+    parts = []
+    if cell.parent:
+        parent = reader.read(cell.parent)
+        if own.compute == parent.compute and own.first != parent.last:
+            raise Unusable(f"{cell.algorithm}: does not start where its pretraining run ended")
+        parts.append(_columns(plan, cell, parent, "offline"))
+    return [*parts, _columns(plan, cell, own, "online" if tunes else "offline")]
+
+
+def _columns(plan: Plan, cell: Cell, found: Evaluations, phase: str) -> dict[str, Any]:
+    return {
+        "label": cell.label,
+        "algorithm": cell.algorithm,
+        "dataset": cell.dataset,
+        "seed": cell.seed,
+        "phase": phase,
+        "stage": found.stages,
+        "env_steps": found.env_steps,
+        "updates": found.updates,
+        "episodes": found.episodes,
+        "mean_return": found.mean_returns,
+        "score": plan.scores[cell.dataset].score(found.mean_returns),
+    }
 
 
 def fault(run: Run, results: Path) -> str:
     """Return why a run cannot be used, an empty string where it is done and its files are as published."""
     try:
-        _require_whole(RunFolder(results, run.id), run)
-    except _Unusable as error:
+        require_whole(RunFolder(results, run.id), run)
+    except Unusable as error:
         return str(error)
     return ""
 
 
-class _Unusable(Exception):
-    """Why a cell is left out."""
-
-
-def _cell_rows(plan: Plan, results: Path, cell: Cell) -> list[dict[str, Any]]:
-    """Return a cell's rows, the pretraining run's first."""
-    rows = []
-    tunes = bool(cell.parent) or any(stage.env_steps for stage in plan.stages[plan.run(cell.run).group])
-    if cell.parent:
-        rows += [{**row, "phase": "offline"} for row in _rows(plan, cell.parent, results, cell)]
-    for row in _rows(plan, cell.run, results, cell):
-        rows.append({**row, "phase": "online" if tunes else "offline"})
-    return rows
-
-
-def _rows(plan: Plan, run_id: str, results: Path, cell: Cell) -> Iterator[dict[str, Any]]:
-    folder = RunFolder(results, run_id)
-    _require_whole(folder, plan.run(run_id))
-    refs = plan.scores[cell.dataset]
-    for row in read_journal(folder.scores):
-        mean = sum(row["returns"]) / len(row["returns"])
-        yield {
-            "label": cell.label,
-            "algorithm": cell.algorithm,
-            "dataset": cell.dataset,
-            "seed": cell.seed,
-            "stage": row["stage"],
-            "env_steps": row["env_steps"],
-            "updates": row["updates"],
-            "episodes": len(row["returns"]),
-            "mean_return": mean,
-            "score": float(refs.score(mean)),
-        }
-
-
-def _require_whole(folder: RunFolder, run: Run) -> None:
-    """Refuse a run that is not done, or whose files are not those it was published with."""
-    state = folder.state()
-    if state != "done":
-        error = folder.failure()
-        raise _Unusable(f"{run.algorithm}: {state}{': ' + error if error else ''}")
-    try:
-        damage = folder.damage()
-    except OSError as error:
-        damage = str(error)
-    if damage:
-        raise _Unusable(f"{run.algorithm}: {damage}")
-    record = read_json(folder.record)
-    if not isinstance(record, dict) or record.get("identity") != run.identity:
-        raise _Unusable(f"{run.algorithm}: run.json belongs to another run")
-
-
-def is_whole(plan: Plan, run_id: str, results: Path) -> bool:
-    """Tell whether a run is finished and its files are those that it was published with."""
-    try:
-        _require_whole(RunFolder(results, run_id), plan.run(run_id))
-    except _Unusable:
-        return False
-    return True
-
-
 def seconds(run: Run, results: Path) -> float:
     """Return how long a run took, lost work included."""
-    return float(sum(row["seconds"] for _, row in sound(RunFolder(results, run.id).timings)))
+    return float(sum(row["seconds"] for row in _timings(run, results)))
+
+
+def _timings(run: Run, results: Path) -> Iterator[dict[str, Any]]:
+    """Yield what is noted of a run's time; a line that says nothing of it is passed over: it is only cost."""
+    with contextlib.suppress(OSError, ValueError, RecursionError):
+        for _, row in sound(RunFolder(results, run.id).timings):
+            if isinstance(row, dict) and is_number(row.get("seconds")) and isinstance(row.get("parts"), dict):
+                spent = {name: used for name, used in row["parts"].items() if is_number(used)}
+                yield {"seconds": row["seconds"], "parts": spent}
 
 
 def parts(runs: Iterable[Run], results: Path) -> dict[str, float]:
     """Return where the time of runs went, seconds by kind of work; "other" is what nobody claimed."""
     spent: dict[str, float] = defaultdict(float)
     for run in runs:
-        for _, row in sound(RunFolder(results, run.id).timings):
+        for row in _timings(run, results):
             for part, used in row["parts"].items():
                 spent[part] += used
             spent["other"] += max(0.0, row["seconds"] - sum(row["parts"].values()))

@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from . import dataset, registry
 from .agent import Agent, Budget, Config, Stage
 from .config import Located, merge, nearest, parse_scalar, read_yaml, validate
+from .dataset import returns
 from .errors import BadInput
 from .plan import USUAL_FIGURES, USUAL_TABLES, Cell, Plan, known_figure, known_table
 from .run import Run, digest
@@ -51,7 +52,7 @@ class Online(_Strict):
 
 
 class ReportOptions(_Strict):
-    """What the report shows, in this order; ``marks``, steps to compare scores at, it does not show yet."""
+    """What the report shows, in this order; ``marks`` are the steps at which it compares scores."""
 
     marks: tuple[Count, ...] = (10_000, 100_000)
     figures: tuple[Annotated[str, AfterValidator(known_figure)], ...] = USUAL_FIGURES
@@ -188,6 +189,7 @@ def expand(source: Located, name: str, narrow: Narrow = Narrow()) -> Plan:
         scores={data: dataset.find(data).scores for data in datasets},
         figures=suite.report.figures,
         tables=suite.report.tables,
+        data={name: both for name in datasets if (both := returns.mean_and_best(dataset.find(name)))},
     )
 
 

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from o2obench.dataset import Dataset
+from o2obench.journal import last_record
 from o2obench.plan import Plan
 from o2obench.run import Run, RunFolder
+from o2obench.scores import Reference
 from o2obench.seeds import generator
 from o2obench.suite import Narrow, find_suite, read_suite
 
@@ -33,7 +35,7 @@ def finish(plan: Plan, results: Path, without: tuple[str, ...] = ()) -> None:
     plan.write(results)
     for run in plan.runs:
         if not any(part in run.id for part in without):
-            _finish(plan, run, RunFolder(results, run.id))
+            _finish(plan, run, RunFolder(results, run.id), RunFolder(results, run.parent or run.id))
 
 
 def diagnosed(plan: Plan, results: Path, before: float = 2.0, after: float = 0.5) -> None:
@@ -50,11 +52,11 @@ def diagnosed(plan: Plan, results: Path, before: float = 2.0, after: float = 0.5
             folder.diagnosis.write_text(json.dumps(found))
 
 
-def _finish(plan: Plan, run: Run, folder: RunFolder) -> None:
+def _finish(plan: Plan, run: Run, folder: RunFolder, parent: RunFolder) -> None:
     folder.path.mkdir(parents=True)
     draw = generator(run.seed, run.id)
     folder.record.write_text(json.dumps({"run": run.to_json(), "identity": run.identity, **COMPUTED}))
-    lines = {"scores": list(_scores(plan, run, draw)), "train": list(_train(plan, run, draw))}
+    lines = {"scores": list(_scores(plan, run, draw, parent)), "train": list(_train(plan, run, draw))}
     lines["episodes"] = list(_episodes(plan, run, draw))
     for name, rows in lines.items():
         text = "".join(json.dumps(row) + "\n" for row in rows)
@@ -62,9 +64,14 @@ def _finish(plan: Plan, run: Run, folder: RunFolder) -> None:
     folder.finish()
 
 
-def _scores(plan: Plan, run: Run, draw: np.random.Generator) -> Iterator[dict[str, Any]]:
+def _references(plan: Plan, run: Run) -> Reference:
+    """Return the reference scores of a run, which may stand under its environment's name."""
+    return next(one for name, one in plan.scores.items() if run.dataset in (name, one.environment))
+
+
+def _scores(plan: Plan, run: Run, draw: np.random.Generator, parent: RunFolder) -> Iterator[dict[str, Any]]:
     """Rise from stage to stage; the pretraining run of a seed ends where its children start."""
-    refs, steps, updates = plan.scores[run.dataset], 0, 0
+    refs, steps, updates = _references(plan, run), 0, 0
     base = 40.0 + 3.0 * run.seed
     gain = 20.0 * len(run.spec["config"]) / 30.0 * draw.random()
 
@@ -72,10 +79,12 @@ def _scores(plan: Plan, run: Run, draw: np.random.Generator) -> Iterator[dict[st
         returns = refs.ref_min + (score + draw.normal(0, 1, episodes)) / 100 * (refs.ref_max - refs.ref_min)
         return {"stage": stage, "env_steps": steps, "updates": updates, "returns": returns.tolist()}
 
-    if run.parent:
-        yield row("start", base, 50)
+    if run.parent or plan.stages[run.group][0].env_steps:
+        start = row("start", base, 50)
+        end = last_record(parent.scores)
+        yield {**start, "returns": end["returns"]} if run.parent and end else start
     for stage in plan.stages[run.group]:
-        for part in range(1, EVERY + 1):
+        for part in range(1, EVERY + 1) if stage.env_steps or stage.updates else (EVERY,):
             steps += stage.env_steps // EVERY
             updates += stage.updates // EVERY
             if run.parent and stage.updates and not stage.name.startswith("explorer"):
@@ -86,7 +95,7 @@ def _scores(plan: Plan, run: Run, draw: np.random.Generator) -> Iterator[dict[st
 
 def _episodes(plan: Plan, run: Run, draw: np.random.Generator) -> Iterator[dict[str, Any]]:
     """Play ten episodes of 1,000 steps, or as many as there are, a little below the offline policy."""
-    refs, steps = plan.scores[run.dataset], 0
+    refs, steps = _references(plan, run), 0
     below = 10.0 * float(run.spec["config"].get("ratio", 0.2))
     for stage in plan.stages[run.group]:
         length = min(1000, stage.env_steps)

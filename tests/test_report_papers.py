@@ -16,12 +16,13 @@ from o2obench import suite as suites
 from o2obench.config import read_yaml
 from o2obench.errors import BadInput
 from o2obench.plan import FIGURES, TABLES, USUAL_FIGURES, USUAL_TABLES, Plan, read_plan
-from o2obench.report import write_report
+from o2obench.report import tables, write_report
 from o2obench.report.exhibits import EXHIBITS, Source, exhibits
 from o2obench.report.figures import learns_apart, relative_error
-from o2obench.report.page import TITLES
-from o2obench.report.summary import DASH, lines
-from o2obench.results import diagnoses, table
+from o2obench.report.findings import find
+from o2obench.report.plots import TITLES
+from o2obench.report.words import DASH
+from o2obench.results import diagnoses
 from o2obench.run import RunFolder, digest
 
 from .conftest import environment
@@ -32,8 +33,8 @@ SMALL = "o2o:hopper-medium-replay-v0"
 
 
 def source(plan: Plan, results: Path) -> Source:
-    rows, _ = table(plan, results)
-    return Source(plan, results, rows, lines(plan, rows, results))
+    found = find(plan, results)
+    return Source(plan, results, found.table, found.lines)
 
 
 # ---- how a suite asks -----------------------------------------------------------------------------------
@@ -41,7 +42,7 @@ def source(plan: Plan, results: Path) -> Source:
 
 def test_every_name_has_its_maker() -> None:
     assert {*TITLES, *EXHIBITS} >= set(FIGURES)
-    assert {"scores", *EXHIBITS} == set(TABLES)
+    assert {*tables.TABLES, *tables.EACH, *EXHIBITS} == set(TABLES)
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,10 @@ import pandas as pd
 from ..plan import Cell, Plan
 from ..results import diagnoses, episodes
 from ..scores import task_and_kind
-from .figures import STYLE, prepared, save
+from .figures import STYLE, Target, prepared, save
+from .findings import Line
 from .papers import Printed, distance_ratios, means_of_kind
-from .summary import Line, geometric, number
+from .words import geometric, number
 
 EXPLORER, OFFLINE, FINAL = "#0072b2", "#777777", "#d55e00"
 SIGNED, DIGITS = "{:+.1f}", "{:.3g}"
@@ -56,7 +57,7 @@ class Exhibit:
     rows: Sequence[tuple[str, ...]]
     seeds: pd.DataFrame
     """The numbers behind it, seed by seed; written beside the page as CSV."""
-    draw: Callable[[Path], None] | None = None
+    draw: Callable[[Target], object] | None = None
     lacking: tuple[str, ...] = ()
     commands: tuple[str, ...] = ()
     printed: tuple[Printed, ...] = ()
@@ -121,7 +122,7 @@ def _explored(source: Source) -> pd.DataFrame:
     return found.merge(ends.reset_index(), on=keys)
 
 
-def _draw_explorer(plan: Plan, seeds: pd.DataFrame, stem: Path) -> None:
+def _draw_explorer(plan: Plan, seeds: pd.DataFrame, target: Target) -> None:
     """Draw a panel for each data set: methods side by side, a small point for each seed."""
     plt = prepared()
     datasets = [
@@ -158,7 +159,7 @@ def _draw_explorer(plan: Plan, seeds: pd.DataFrame, stem: Path) -> None:
         title = f"What the explorer returns   (large: mean over seeds, small: each seed{cut})"
         figure.suptitle(title, x=0.01, ha="left", fontsize=10, color="#222222")
         figure.tight_layout(w_pad=1.0, h_pad=1.2)
-        save(figure, stem, bbox_inches="tight")
+        save(figure, target, bbox_inches="tight")
 
 
 def _shared_words(labels: Sequence[str]) -> str:

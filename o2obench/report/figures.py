@@ -6,6 +6,9 @@ environment steps do not show when; then the same curves stand beside it over up
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +16,12 @@ import pandas as pd
 
 from ..plan import Plan
 from ..results import episodes, logged
+from .statistics import FEW, MANY, mean_curve
 
 STYLE: dict[Any, Any] = {
     "svg.hashsalt": "o2obench",
     "svg.fonttype": "none",
+    "text.parse_math": False,
     "font.family": "DejaVu Sans",
     "font.size": 9,
     "axes.spines.top": False,
@@ -39,6 +44,15 @@ def colours(plan: Plan) -> dict[str, Any]:
     return dict(zip(labels, palette, strict=False))
 
 
+DASHES = ("-", "--", ":", "-.")
+
+
+def lines_of(plan: Plan) -> dict[str, tuple[Any, str]]:
+    """Give every label its colour and, where there are more labels than colours, its dashes."""
+    every = enumerate(colours(plan).items())
+    return {label: (colour, DASHES[i // 10 % len(DASHES)]) for i, (label, colour) in every}
+
+
 def prepared() -> Any:
     """Return pyplot, drawing to files only."""
     import matplotlib
@@ -49,17 +63,80 @@ def prepared() -> Any:
     return plt
 
 
-def save(figure: Any, stem: Path, **options: Any) -> None:
-    """Write a figure as .svg, .pdf and .png, without a clock, and close it."""
-    for kind, extra in (("svg", {"Date": None}), ("pdf", {"CreationDate": None}), ("png", {})):
-        figure.savefig(stem.with_name(f"{stem.name}.{kind}"), metadata=extra, dpi=160, **options)
+@dataclass(frozen=True)
+class Target:
+    """Where a figure goes: the files' path without suffix, and their kinds."""
+
+    stem: Path
+    kinds: tuple[str, ...] = ("svg", "pdf", "png")
+
+    def file(self, kind: str) -> Path:
+        """Return the path of one kind."""
+        return self.stem.with_name(f"{self.stem.name}.{kind}")
+
+
+BAND = "_band of "
+"""Begins the label of a band; a legend leaves out what begins with an underscore."""
+Panel = dict[str, Any]
+"""One axis as the page needs it to show values under the pointer: its place, limits and series."""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What was drawn: panels to read values from, and what has to be said about it."""
+
+    panels: list[Panel]
+    note: str = ""
+
+
+def save(figure: Any, target: Target, labels: Iterable[str] = (), **options: Any) -> list[Panel]:
+    """Write a figure, without a clock, and close it; return its panels, for reading values.
+
+    Lines and bands of ``labels`` get their place among them as a name, by which the page's filter hides them.
+    """
+    places = {label: i for i, label in enumerate(labels)}
+    for axis in figure.axes:
+        for artist in (*axis.lines, *axis.collections):
+            place = places.get(artist.get_label().removeprefix(BAND))
+            if place is not None:
+                artist.set_gid(f"series-{place}")
+    known = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}
+    panels = [] if options else [panel for axis in figure.axes if (panel := _panel(axis))]
+    for kind in target.kinds:
+        figure.savefig(target.file(kind), metadata=known[kind], dpi=160, **options)
     prepared().close(figure)
+    return panels
 
 
-def curves(plan: Plan, table: pd.DataFrame, dataset: str, stem: Path) -> bool:
-    """Write ``stem`` as .svg, .pdf and .png: mean over seeds, band from least to greatest seed; say so."""
+def _series(line: Any) -> dict[str, Any]:
+    """Return the finite points of a line, as few digits as a reader can use."""
+    points = zip(line.get_xdata(), line.get_ydata(), strict=True)
+    whole = [(float(f"{x:.6g}"), float(f"{y:.4g}")) for x, y in points if math.isfinite(y)]
+    return {"label": line.get_label(), "x": [x for x, _ in whole], "y": [y for _, y in whole]}
+
+
+def _panel(axis: Any) -> Panel | None:
+    """Return place (in shares of the figure, from its top left), limits and labelled lines of an axis."""
+    box, lines = (
+        axis.get_position(),
+        [line for line in axis.get_lines() if not line.get_label().startswith("_")],
+    )
+    if not lines or axis.get_xscale() != "linear" or axis.get_yscale() != "linear":
+        return None
+    return {
+        "box": [round(float(v), 5) for v in (box.x0, 1 - box.y1, box.x1, 1 - box.y0)],
+        "x": [float(v) for v in axis.get_xlim()],
+        "name": axis.get_xlabel(),
+        "series": [_series(line) for line in lines],
+    }
+
+
+def curves(plan: Plan, table: pd.DataFrame, dataset: str, target: Target) -> Drawing | None:
+    """Draw means over seeds with a band, whose kind the title names."""
     plt = prepared()
     own = table[table.dataset == dataset]
+    fewest = int(own.groupby("label").seed.nunique().min())
+    sure = fewest >= FEW
     offline, online = (own[own.phase == phase] for phase in ("offline", "online"))
     panels = ["offline"] if len(offline) else []
     panels += ["env_steps"] if len(online) else []
@@ -72,9 +149,9 @@ def curves(plan: Plan, table: pd.DataFrame, dataset: str, stem: Path) -> bool:
         )
         for axis, name in zip(axes[0], panels, strict=True):
             if name == "offline":
-                _offline(axis, offline)
+                _offline(axis, offline, sure)
             else:
-                _online(axis, online, colours(plan), name)
+                _online(axis, online, colours(plan), name, sure)
         found = [axis.get_legend_handles_labels() for axis in axes[0][len(offline) > 0 :]]
         shown = {label: line for lines, labels in found for line, label in zip(lines, labels, strict=True)}
         if shown:
@@ -83,10 +160,15 @@ def curves(plan: Plan, table: pd.DataFrame, dataset: str, stem: Path) -> bool:
             beside = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)}
             axes[0][-1].legend(lines, ordered, frameon=False, **beside)
         axes[0][0].set_ylabel("normalised score")
-        figure.suptitle(_title(plan, dataset, own), x=0.01, ha="left", fontsize=10, color="#222222")
+        figure.suptitle(
+            _said(plan, dataset, own, f"; line: mean, band: {band_kind(fewest)}"),
+            x=0.01,
+            ha="left",
+            fontsize=10,
+            color="#222222",
+        )
         figure.tight_layout(w_pad=0.6)
-        save(figure, stem)
-    return True
+        return Drawing(save(figure, target, colours(plan)))
 
 
 def learns_apart(plan: Plan, labels: set[str]) -> bool:
@@ -108,13 +190,13 @@ PANELS = {
 }
 
 
-def diagnostics(plan: Plan, results: Path, dataset: str, stem: Path) -> bool:
-    """Write what was logged at each model training as .svg, .pdf and .png; return whether there was any."""
+def diagnostics(plan: Plan, results: Path, dataset: str, target: Target) -> Drawing | None:
+    """Draw what was logged at each model training; None where there is nothing."""
     plt, rows = prepared(), logged(plan, results, LOGGED)
     own = rows[rows.dataset == dataset]
     panels = [name for name in PANELS if own[own.name == name].value.nunique() > 1]
     if not panels:
-        return False
+        return None
     with plt.rc_context(STYLE):
         width = max(7.0, 0.6 + 3.2 * len(panels))
         figure, axes = plt.subplots(1, len(panels), squeeze=False, figsize=(width, 3.3))
@@ -132,12 +214,11 @@ def diagnostics(plan: Plan, results: Path, dataset: str, stem: Path) -> bool:
         title = f"{dataset}   (at each model training; line: mean, band: least to greatest seed{cut})"
         figure.suptitle(title, x=0.01, ha="left", fontsize=10, color="#222222")
         figure.tight_layout(w_pad=0.8)
-        save(figure, stem, bbox_inches="tight")
-    return True
+        return Drawing(save(figure, target, bbox_inches="tight"))
 
 
-def fading(plan: Plan, results: Path, dataset: str, stem: Path) -> bool:
-    """Write MOORe's Fig. 4: how the penalty fades, and its relative error; return whether there was any.
+def fading(plan: Plan, results: Path, dataset: str, target: Target) -> Drawing | None:
+    """Draw MOORe's Fig. 4: how the penalty fades, and its relative error; None where there is nothing.
 
     Left: mean over seeds of the 50 % quantile, band from the 20 % to the 80 % quantile. Right: the
     distribution of ``relative_error`` over all pairs of successive model trainings and all seeds.
@@ -147,7 +228,7 @@ def fading(plan: Plan, results: Path, dataset: str, stem: Path) -> bool:
     own, played = rows[rows.dataset == dataset], episodes(plan, results)
     errors = relative_error(own, played[played.dataset == dataset])
     if errors.empty:
-        return False
+        return None
     with plt.rc_context(STYLE):
         figure, (left, right) = plt.subplots(1, 2, figsize=(8.4, 3.5))
         for label, colour in colours(plan).items():
@@ -170,8 +251,7 @@ def fading(plan: Plan, results: Path, dataset: str, stem: Path) -> bool:
             axis.legend(frameon=False, loc="upper right")
         figure.suptitle(_said(plan, dataset, errors, ""), x=0.01, ha="left", fontsize=10, color="#222222")
         figure.tight_layout(w_pad=1.2)
-        save(figure, stem)
-    return True
+        return Drawing(save(figure, target))
 
 
 def relative_error(rows: pd.DataFrame, played: pd.DataFrame) -> pd.DataFrame:
@@ -213,8 +293,11 @@ def _logged(axis: Any, rows: pd.DataFrame, name: str, label: str, colour: Any) -
     axis.plot(wide.index, wide.mean(axis=1), color=colour, label=label, lw=1.4)
 
 
-def _title(plan: Plan, dataset: str, own: pd.DataFrame) -> str:
-    return _said(plan, dataset, own, "; line: mean, band: least to greatest seed")
+def band_kind(n: int) -> str:
+    """Return what the band around a mean over n seeds is."""
+    if n < FEW:
+        return "least to greatest seed"
+    return "95 % bootstrap interval, pointwise" + (", small n" if n < MANY else "")
 
 
 def _said(plan: Plan, dataset: str, own: pd.DataFrame, how: str) -> str:
@@ -225,11 +308,11 @@ def _said(plan: Plan, dataset: str, own: pd.DataFrame, how: str) -> str:
     return f"{dataset}   ({n} seeds{how}{cut})"
 
 
-def _offline(axis: Any, rows: pd.DataFrame) -> None:
+def _offline(axis: Any, rows: pd.DataFrame, sure: bool) -> None:
     """Draw each pretraining run once, however many algorithms start from it."""
     once = rows.drop_duplicates(["seed", "stage", "updates", "mean_return"])
     unit, words = _unit(once.updates)
-    _band(axis, once, "updates", OFFLINE, "pretraining", unit)
+    _band(axis, once, "updates", OFFLINE, "pretraining", unit, sure)
     axis.set_xlabel(f"offline updates{words}")
     axis.set_title("offline", loc="left", fontsize=9, color="#555555")
     axis.margins(x=0.02)
@@ -242,29 +325,38 @@ ONLINE = {
 }
 
 
-def _online(axis: Any, rows: pd.DataFrame, palette: dict[str, Any], x: str) -> None:
+def _online(axis: Any, rows: pd.DataFrame, palette: dict[str, Any], x: str, sure: bool) -> None:
     """Draw the methods that move along ``x``: one that takes no step has no curve over steps."""
     title, name = ONLINE[x]
     unit, words = _unit(rows[x])
     for label, own in rows.groupby("label", sort=False):
         if own[x].nunique() > 1:
-            _band(axis, own, x, palette[str(label)], str(label), unit)
+            _band(axis, own, x, palette[str(label)], str(label), unit, sure)
     axis.set_xlabel(f"{name}{words}")
     axis.set_title(title, loc="left", fontsize=9, color="#555555")
     axis.margins(x=0.02)
     axis.grid(True, axis="y")
 
 
-def _band(axis: Any, rows: pd.DataFrame, x: str, colour: Any, label: str, unit: int) -> None:
-    """Draw mean and range over the seeds at the clocks that all of them have reached.
+def _band(axis: Any, rows: pd.DataFrame, x: str, colour: Any, label: str, unit: int, sure: bool) -> None:
+    """Draw the mean over the seeds at the clocks that all of them have reached, and a band around it.
+
+    The band is the pointwise interval of the mean where all lines of the figure have one (``sure``), else it
+    goes from the least to the greatest seed.
 
     What changes while a clock stands still is a vertical line there, from the first to the last row.
     """
     ends = [rows.drop_duplicates(["seed", x], keep=end).assign(end=end) for end in ("first", "last")]
     wide = pd.concat(ends).pivot(index=[x, "end"], columns="seed", values="score").sort_index().dropna()
-    at = wide.index.get_level_values(x) / unit
-    axis.fill_between(at, wide.min(axis=1), wide.max(axis=1), color=colour, alpha=0.15, lw=0)
-    axis.plot(at, wide.mean(axis=1), color=colour, label=label, lw=1.8)
+    at, values = wide.index.get_level_values(x) / unit, wide.to_numpy()
+    low, high = values.min(axis=1), values.max(axis=1)
+    if sure:
+        band = mean_curve(values.T)
+        assert band.low is not None
+        assert band.high is not None
+        low, high = band.low, band.high
+    axis.fill_between(at, low, high, color=colour, alpha=0.15, lw=0, label=BAND + label)
+    axis.plot(at, values.mean(axis=1), color=colour, label=label, lw=1.8)
 
 
 def _unit(clock: Any) -> tuple[int, str]:

@@ -1,48 +1,150 @@
-"""One suite's report: index.html (self-contained), report.md, scores.csv, curves.csv and the figures."""
+"""One suite's report: index.html (self-contained), report.md, tables and figures as files."""
 
 from __future__ import annotations
 
-import csv
-import io
+import base64
+import hashlib
+import json
 import re
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import jinja2
-import pandas as pd
+import markupsafe
 
-from ..files import read_json, write_atomically
+from ..files import write_atomically
 from ..plan import Plan
-from ..results import Problem, is_whole, parts, table
-from ..run import RunFolder, folder_name
-from . import figures
+from ..results import parts
+from ..run import folder_name
+from . import guards, plots, render, tables
 from .exhibits import Exhibit, Source, exhibits
+from .figures import Drawing, Panel, Target
+from .findings import Findings, find, headline
+from .guards import Surroundings
 from .papers import beside
-from .summary import DASH, Line, lines, mean, number
+from .tables import Table
+
+FORMATS = ("html", "md", "tex", "csv", "svg", "pdf", "png")
+"""What a report can be written as; svg is what the page holds, too."""
 
 
-def write_page(plan: Plan, results: Path, out: Path) -> Path:
-    """Write the report of a plan into ``out`` and return the page's path."""
-    rows, problems = table(plan, results)
-    found = lines(plan, rows, results)
+@dataclass(frozen=True)
+class Drawn:
+    """A figure on the page: its title, its files' name, its SVG element, how to read it, its values."""
+
+    title: str
+    stem: str
+    svg: str
+    note: str = ""
+    panels: list[Panel] = field(default_factory=list)
+    why: str = ""
+    """Why it is not drawn; empty where it is."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """All that is shown of one data set."""
+
+    dataset: str
+    anchor: str
+    tables: list[Table]
+    figures: list[Drawn]
+
+
+def write_page(
+    plan: Plan, results: Path, out: Path, around: Surroundings, formats: Sequence[str] = FORMATS
+) -> Path:
+    """Write the report of a plan into ``out`` and return the page's path, or the folder's without a page."""
+    found = find(plan, results)
+    shown = exhibits(Source(plan, results, found.table, found.lines))
     out.mkdir(parents=True, exist_ok=True)
-    datasets = list(dict.fromkeys(line.dataset for line in found))
-    shown = exhibits(Source(plan, results, rows, found))
+    overall = tables.shown(found, plan.tables)
+    kinds = tuple(kind for kind in ("svg", "pdf", "png") if kind in formats)
+    pen = _Pen(found, out, (*kinds, "svg") if "html" in formats and "svg" not in kinds else kinds)
+    groups = [_group(found, dataset, pen) for dataset in found.datasets]
+    every = [*overall, *(table for group in groups for table in group.tables)]
     context = {
         "plan": plan,
-        "headline": headline(plan, found, problems),
-        "groups": [(name, _shown(found, name)) for name in datasets],
-        "problems": problems,
-        "exhibits": [(one, _drawn_exhibit(plan, name, one, out)) for name, one in shown.items()],
-        "csvs": [f"{name}.csv" for name in shown],
-        "drawn": {name: _drawn(plan, results, rows, name, out) for name in datasets},
-        "printed": beside(plan, datasets),
-        "references": [plan.scores[name] for name in datasets],
+        "headline": headline(found),
+        "labels": found.labels,
+        "overall": [one for one in overall if one.name != "final" or len(found.datasets) > 1],
+        "overview": [pen.draw(name, plots.OVERALL[name]) for name in plan.figures if name in plots.OVERALL],
+        "groups": groups,
+        "problems": found.lacking,
+        "account": found.account,
+        "notes": [*guards.notes(plan, results, around), *guards.mixtures(guards.records(plan, results))],
+        "exhibits": [(one, pen.exhibit(name, one)) for name, one in shown.items()],
+        "printed": beside(plan, found.datasets),
+        "references": [plan.scores[name] for name in found.datasets],
         "facts": facts(plan, results),
-        "commands": [plan.command, "o2obench report results/"],
+        "commands": [plan.command, f"o2obench report results/ --suite {plan.suite}"],
+        "files": _files(plan, shown, every, formats),
     }
+    if "html" in formats:
+        write_atomically(out / "index.html", _html(context))
+    if "md" in formats:
+        write_atomically(out / "report.md", _environment().get_template("report.md").render(context))
+    if "csv" in formats:
+        _write_csv(found, every, shown, out)
+    if "tex" in formats:
+        for name, same in render.by_name(every).items():
+            write_atomically(out / f"{name}.tex", render.latex(same, f"{plan.suite}-{name}", plan.reduced))
+    return out / "index.html" if "html" in formats else out
+
+
+def _group(found: Findings, dataset: str, pen: _Pen) -> Group:
+    made = [tables.EACH[name](found, dataset) for name in found.plan.tables if name in tables.EACH]
+    asked = [name for name in found.plan.figures if name in plots.EACH] if len(found.table) else []
+    figures = [pen.draw(name, plots.EACH[name], dataset) for name in asked]
+    return Group(
+        dataset,
+        folder_name(dataset),
+        [table for table in made if table.rows],
+        [figure for figure in figures if figure],
+    )
+
+
+@dataclass(frozen=True)
+class _Pen:
+    """Draws figures into the report's folder and reads their SVG back for the page."""
+
+    found: Findings
+    out: Path
+    kinds: tuple[str, ...]
+
+    def draw(self, name: str, plot: plots.Plot, dataset: str = "") -> Drawn | None:
+        """Draw a figure; None where it has nothing to show, or nobody wants to see it."""
+        if not self.kinds:
+            return None
+        stem = f"{name}-{folder_name(dataset)}" if dataset else f"overall-{name}"
+        title = plots.TITLES[name]
+        drawing = plot(self.found, dataset, Target(self.out / stem, self.kinds))
+        if isinstance(drawing, str):
+            return Drawn(title, stem, "", why=drawing)
+        return self._inline(title, stem, drawing) if drawing else None
+
+    def exhibit(self, name: str, exhibit: Exhibit) -> Drawn | None:
+        """Draw an exhibit's figure where the plan asks for it."""
+        if name not in self.found.plan.figures or exhibit.draw is None or not self.kinds:
+            return None
+        exhibit.draw(Target(self.out / name, self.kinds))
+        return self._inline(exhibit.title, name, Drawing([]))
+
+    def _inline(self, title: str, stem: str, drawing: Drawing) -> Drawn:
+        """Return a figure with its SVG element, without the XML prologue that HTML does not know."""
+        svg = ""
+        if "svg" in self.kinds:
+            text = (self.out / f"{stem}.svg").read_text(encoding="utf-8")
+            svg = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
+            svg = re.sub(r'id="(series-\d+)"', r'class="\1"', svg)  # several elements, one name
+        return Drawn(title, stem, svg, drawing.note, drawing.panels)
+
+
+def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("o2obench", "report"),
         autoescape=jinja2.select_autoescape(("html",)),
@@ -50,85 +152,53 @@ def write_page(plan: Plan, results: Path, out: Path) -> Path:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    for name in ("index.html", "report.md"):
-        write_atomically(out / name, environment.get_template(name).render(context))
-    write_atomically(out / "scores.csv", scores_csv(plan, found))
-    write_atomically(out / "curves.csv", _reduced_comment(plan) + rows.to_csv(index=False))
+    environment.globals["markdown"] = render.markdown
+    return environment
+
+
+def _html(context: dict[str, Any]) -> str:
+    """Return the page; its policy allows the one script by its hash, and no request at all."""
+    folder = resources.files("o2obench.report")
+    script, style = (folder.joinpath(name).read_text(encoding="utf-8") for name in ("page.js", "page.css"))
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    figures = [figure for group in context["groups"] for figure in group.figures]
+    figures += [figure for figure in context["overview"] if figure]
+    panels = {figure.stem: figure.panels for figure in figures if figure.panels}
+    island = json.dumps(panels, separators=(",", ":"), allow_nan=False)
+    for character in "<>&":  # nothing in a name can end the element it stands in
+        island = island.replace(character, f"\\u{ord(character):04x}")
+    inline = {"script": markupsafe.Markup(script), "style": markupsafe.Markup(style)}
+    template = _environment().get_template("index.html")
+    return template.render(context, digest=digest, island=markupsafe.Markup(island), **inline)
+
+
+def _write_csv(found: Findings, every: list[Table], shown: dict[str, Exhibit], out: Path) -> None:
+    reduced = found.plan.reduced
+    comment = "".join(f"# reduced: {text}\n" for text in reduced)
+    write_atomically(out / "scores.csv", render.scores_csv(found))
+    write_atomically(out / "runs.csv", render.runs_csv(found))
+    write_atomically(out / "tables.csv", render.tables_csv(every, reduced))
+    with open(out / "curves.csv", "w", encoding="utf-8") as file:  # may be large: row by row
+        file.write(comment)
+        found.table.to_csv(file, index=False)
     for name, one in shown.items():
-        write_atomically(out / f"{name}.csv", _reduced_comment(plan) + one.seeds.to_csv(index=False))
-    return out / "index.html"
+        write_atomically(out / f"{name}.csv", comment + one.seeds.to_csv(index=False))
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """A figure on the page: what it says it is, its files' name, its SVG element, and how to read it."""
-
-    title: str
-    stem: str
-    svg: str
-    note: str = ""
-
-
-TITLES = {
-    "curves": "Learning curves",
-    "diagnostics": "What the agents logged",
-    "uncertainty": "How the penalty fades (MOORe Fig. 4)",
-}
-NOTES = {
-    "uncertainty": "Right: the relative uncertainty error, |change of the mean uncertainty of model rows "
-    "from one model training to the next| over the reward per step of the training episodes that ended in "
-    "the same 1,000 steps; all seeds and trainings together, vertical line: median. The paper divides sums "
-    "over an occupancy measure, these are means per step.",
-}
-
-
-def _drawn(plan: Plan, results: Path, rows: pd.DataFrame, dataset: str, out: Path) -> list[Drawn]:
-    """Draw the figures of a data set that the plan asks for and that have something to show."""
-    found = []
-    for name in plan.figures if len(rows[rows.dataset == dataset]) else ():
-        file = out / f"{name}-{folder_name(dataset)}"
-        if name == "curves":
-            there = figures.curves(plan, rows, dataset, file)
-        elif name == "diagnostics":
-            there = figures.diagnostics(plan, results, dataset, file)
-        else:
-            there = name == "uncertainty" and figures.fading(plan, results, dataset, file)
-        if there:
-            found.append(Drawn(TITLES[name], file.name, _inline(file), NOTES.get(name, "")))
-    return found
-
-
-def _drawn_exhibit(plan: Plan, name: str, exhibit: Exhibit, out: Path) -> Drawn | None:
-    if name not in plan.figures or exhibit.draw is None:
-        return None
-    exhibit.draw(out / name)
-    return Drawn(exhibit.title, name, _inline(out / name))
-
-
-def headline(plan: Plan, found: list[Line], problems: list[Problem]) -> str:
-    """Say in one sentence what came out and how much is missing. No ranking below 5 seeds."""
-    if not any(line.seeds for line in found):
-        return "No run of this suite is finished yet."
-    tuned = [line for line in found if line.seeds and line.updates_per_step is not None]
-    up = sum(mean(line.change) > 0 for line in tuned)
-    parts = [f"{len(plan.cells) - len(problems)} of {len(plan.cells)} runs are shown"]
-    if tuned:
-        parts.append(
-            f"the mean score rose between the first and the last evaluation in {up} of {len(tuned)} "
-            f"combinations of learning algorithm and data set"
-        )
-    if len(plan.seeds) < 5:
-        parts.append(f"{len(plan.seeds)} seeds are too few to rank algorithms")
-    return "; ".join(parts) + "."
+def _files(plan: Plan, shown: dict[str, Exhibit], every: list[Table], formats: Sequence[str]) -> list[str]:
+    """Return the names of the files beside the page, figures left out."""
+    files = ["report.md"] if "md" in formats else []
+    if "csv" in formats:
+        files += ["scores.csv", "runs.csv", "tables.csv", "curves.csv", *(f"{name}.csv" for name in shown)]
+    if "tex" in formats:
+        files += [f"{name}.tex" for name in render.by_name(every)]
+    return files
 
 
 def facts(plan: Plan, results: Path) -> list[tuple[str, str]]:
     """Return what the runs were computed with, each fact once with the number of runs it holds for."""
     counts: dict[str, Counter[str]] = {}
-    for run in plan.runs:
-        if not is_whole(plan, run.id, results):
-            continue
-        record = read_json(RunFolder(results, run.id).record)
+    for record in guards.records(plan, results).values():
         compute, code = record["compute"], record["code"]
         versions = ", ".join(f"{name} {version}" for name, version in compute["versions"].items())
         commit = (
@@ -140,7 +210,7 @@ def facts(plan: Plan, results: Path) -> list[tuple[str, str]]:
             "updates": "compiled" if compute["compiled"] else "not compiled",
             "versions": versions,
             "o2obench": f"{code['version']}, {commit}",
-            "resumed on another machine": "; ".join(record["drift"]) or "no",
+            "resumed on another machine": "; ".join(map(str, record["drift"])) or "no",
         }.items():
             counts.setdefault(key, Counter())[value] += 1
     shown = []
@@ -163,61 +233,3 @@ def _cost(plan: Plan, results: Path) -> str:
     total = sum(spent.values())
     shares = [f"{part} {used / total:.0%}" for part, used in spent.items() if used >= 0.005 * total > 0]
     return f"{total / 3600:.2f} process hours, pretraining included ({', '.join(shares) or 'not noted'})"
-
-
-def scores_csv(plan: Plan, found: list[Line]) -> str:
-    """Return the table as CSV, one line per algorithm, data set and seed."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(
-        ["dataset", "algorithm", "seed", "start", "final", "change", "updates", "env_steps", "reduced"]
-    )
-    cut = "; ".join(plan.reduced)
-    for line in found:
-        for seed, start, final in zip(line.seeds, line.start, line.final, strict=True):
-            values = [f"{value:.4f}" for value in (start, final, final - start)]
-            writer.writerow(
-                [line.dataset, _cell(line.label), seed, *values, line.updates, line.env_steps, cut]
-            )
-    return text.getvalue()
-
-
-def _shown(found: list[Line], dataset: str) -> list[dict[str, Any]]:
-    return [
-        {
-            "label": line.label,
-            "start": number(line.start),
-            "final": number(line.final),
-            "change": number(line.change, "{:+.1f}"),
-            "rose": bool(line.seeds) and mean(line.change) > 0,
-            "n": f"{len(line.seeds)}"
-            if len(line.seeds) == line.asked
-            else f"{len(line.seeds)} of {line.asked}",
-            "whole": len(line.seeds) == line.asked,
-            "updates_per_step": DASH if line.updates_per_step is None else line.updates_per_step,
-            "n_init": DASH if line.n_init is None else f"{line.n_init:,}",
-            "updates": f"{line.updates:,}",
-            "hours": f"{line.hours:.2f}",
-            "seeds": ", ".join(
-                f"{seed}: {a:.1f} → {b:.1f}"
-                for seed, a, b in zip(line.seeds, line.start, line.final, strict=True)
-            ),
-        }
-        for line in found
-        if line.dataset == dataset
-    ]
-
-
-def _inline(stem: Path) -> str:
-    """Return an SVG file's element, without the XML prologue that HTML does not know."""
-    text = stem.with_name(f"{stem.name}.svg").read_text()
-    return re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
-
-
-def _reduced_comment(plan: Plan) -> str:
-    return "".join(f"# reduced: {text}\n" for text in plan.reduced)
-
-
-def _cell(text: str) -> str:
-    """Keep a spreadsheet from reading a label as a formula."""
-    return f"'{text}" if text[:1] in "=+-@" else text

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from importlib import resources
 
 from ..plan import Plan
-from .summary import DASH
+from .words import DASH
 
 UPDATES, STEPS = 3_000_000, 10_000
 """The offline updates of all sources, and DOOF's environment steps."""

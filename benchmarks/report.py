@@ -1,0 +1,135 @@
+"""How long a report takes, and how much memory: made-up runs of 100 evaluations each, no figure files.
+
+    python benchmarks/report.py [--runs 10000] [--formats html,csv,md,tex]
+
+The folders are written once into --folder and used again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import time
+from pathlib import Path
+
+import numpy as np
+
+from o2obench.agent import Stage
+from o2obench.plan import Cell, Plan
+from o2obench.report import write_report
+from o2obench.report.findings import find
+from o2obench.run import Run, RunFolder
+from o2obench.scores import Reference
+
+SEEDS, LABELS, EVALUATIONS, EPISODES = 10, 20, 100, 100
+
+
+def planned(runs: int) -> Plan:
+    """Return a plan of about this many tuning runs: 20 labels, 10 seeds, as many data sets as that takes."""
+    protocol = {"steps": 1000, "updates": 0, "episodes": 10, "final_episodes": 50}
+    every, cells, stages, scores = list[Run](), list[Cell](), {}, {}
+    for d in range(max(1, runs // (SEEDS * LABELS))):
+        data = f"set-{d}"
+        scores[data] = Reference(data, "Hopper-v4", 0.0, 3000.0, "", "", "made up")
+        spec = {
+            "config": {},
+            "protocol": protocol,
+            "budget": {"offline_updates": 0, "online_steps": 0},
+            "data": None,
+        }
+        parents = [Run("mopo", data, seed, {**spec, "algorithm": "mopo"}) for seed in range(SEEDS)]
+        stages[parents[0].group] = (Stage("policy", 0, 1000),)
+        every += parents
+        for number in range(LABELS):
+            name = ("frozen", "naive")[number] if number < 2 else f"method{number}"
+            for seed in range(SEEDS):
+                run = Run(name, data, seed, {**spec, "algorithm": name}, parents[seed].id)
+                stages[run.group] = (Stage("tune", EVALUATIONS * 1000, EVALUATIONS * 1000),)
+                every.append(run)
+                cells.append(Cell(name, name, data, seed, run.id, run.parent))
+    return Plan(
+        suite="many", title="", command="none", seeds=tuple(range(SEEDS)), reduced=(), marks=(10_000,),
+        runs=tuple(every), cells=tuple(cells), stages=stages, scores=scores,
+    )  # fmt: skip
+
+
+def finish(plan: Plan, results: Path) -> None:
+    """Write the folders of all runs."""
+    draw = np.random.default_rng(0)
+    compute = {
+        "processor": "none",
+        "device": "cpu",
+        "threads": 1,
+        "matmul": "highest",
+        "compiled": False,
+        "versions": {},
+    }
+    code = {"version": "0", "commit": "", "dirty": False}
+    ends: dict[str, list[float]] = {}
+    for run in plan.runs:
+        folder = RunFolder(results, run.id)
+        folder.path.mkdir(parents=True)
+        record = {
+            "run": run.to_json(),
+            "identity": run.identity,
+            "compute": compute,
+            "code": code,
+            "drift": [],
+        }
+        folder.record.write_text(json.dumps(record))
+        rows = [("policy", 0, 1000, 50)]
+        if run.parent:
+            rows = [("start", 0, 0, 50)] + [
+                ("tune", 1000 * (i + 1), 1000 * (i + 1), 10) for i in range(EVALUATIONS)
+            ]
+            rows[-1] = (*rows[-1][:3], 50)
+        lines = []
+        for i, (stage, steps, updates, count) in enumerate(rows):
+            returns = (
+                ends[run.parent] if run.parent and i == 0 else draw.normal(1500 + 10 * i, 200, count).tolist()
+            )
+            lines.append({"stage": stage, "env_steps": steps, "updates": updates, "returns": returns})
+        ends[run.id] = lines[-1]["returns"]
+        played = [
+            {
+                "stage": "tune",
+                "env_steps": 1000 * (i + 1),
+                "return": 1000.0 + i,
+                "length": 1000,
+                "terminated": False,
+            }
+            for i in range(EPISODES if run.parent else 0)
+        ]
+        folder.scores.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        folder.episodes.write_text("".join(json.dumps(line) + "\n" for line in played))
+        folder.finish()
+    plan.write(results)
+
+
+def main() -> None:
+    """Measure."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--runs", type=int, default=10_000)
+    parser.add_argument("--formats", default="html,csv,md,tex")
+    parser.add_argument("--folder", type=Path, default=Path("/tmp/o2obench-report"))
+    chosen = parser.parse_args()
+    results, plan = chosen.folder / f"results-{chosen.runs}", planned(chosen.runs)
+    if not (results / "plans").exists():
+        finish(plan, results)
+    began = time.perf_counter()
+    found = find(plan, results)
+    computed = time.perf_counter() - began
+    rows, cells = len(found.table), len(plan.cells)
+    del found
+    write_report(results, chosen.folder / "out", formats=tuple(chosen.formats.split(",")))
+    whole = time.perf_counter() - began - computed
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"{cells:,} runs, {rows:,} evaluations: findings {computed:.1f} s, ", end="")
+    print(f"whole report ({chosen.formats}) {whole:.1f} s, peak memory {peak:.0f} MiB")
+
+
+if __name__ == "__main__":
+    main()

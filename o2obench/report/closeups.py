@@ -1,0 +1,80 @@
+"""The figures that show single runs of a data set: what was lost and where it ended, every seed's curve."""
+
+from __future__ import annotations
+
+from .figures import STYLE, Drawing, Target, lines_of, prepared, save
+from .findings import FINAL, Findings
+
+MOST = 12
+"""Algorithms in small multiples; more would be too small to read."""
+
+
+def drop(found: Findings, dataset: str, target: Target) -> Drawing | str | None:
+    """Draw each run's drop after the switch against its final score; good is top left."""
+    lines = [line for line in found.on(dataset) if line.of("transfer drop")]
+    if not lines:
+        return None
+    plt = prepared()
+    with plt.rc_context(STYLE):
+        figure, axis = plt.subplots(figsize=(8.4, 3.5))
+        for line in lines:
+            colour, _ = lines_of(found.plan)[line.label]
+            fell, ended = line.of("transfer drop"), line.of(FINAL)
+            both = [(fell[seed], ended[seed]) for seed in fell]
+            x, y = zip(*both, strict=True)
+            axis.scatter(x, y, s=16, color=colour, alpha=0.45, linewidths=0)
+            middle = (sum(x) / len(x), sum(y) / len(y))
+            axis.scatter(
+                *middle, s=70, color=[colour], edgecolors="white", label=f"{line.label} (n = {line.n})"
+            )
+        axis.set(xlabel="transfer drop: points lost within 20,000 steps", ylabel="final score")
+        axis.grid(True)
+        axis.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+        cut = ", reduced budget" if found.plan.reduced else ""
+        title = f"{dataset}   (large: mean over seeds, small: each seed{cut})"
+        figure.suptitle(title, x=0.01, ha="left", fontsize=10, color="#222222")
+        figure.tight_layout()
+        return Drawing(
+            save(figure, target), "Top left is best: nothing lost, a high end. frozen shows the noise."
+        )
+
+
+def seeds(found: Findings, dataset: str, target: Target) -> Drawing | str | None:
+    """Draw every seed's own curve, a panel for each algorithm: what a mean and a band hide."""
+    lines = [line for line in found.on(dataset) if line.tunes and line.runs and line.env_steps]
+    if not lines:
+        return None
+    shown = lines[:MOST]
+    across = min(4, len(shown))
+    down = -(-len(shown) // across)
+    plt = prepared()
+    with plt.rc_context(STYLE):
+        size = (max(6.0, 2.6 * across + 0.4), 0.6 + 1.9 * down)
+        figure, axes = plt.subplots(down, across, squeeze=False, sharex=True, sharey=True, figsize=size)
+        for axis in axes.flat[len(shown) :]:
+            axis.set_axis_off()
+        for axis, line in zip(axes.flat, shown, strict=False):
+            colour, _ = lines_of(found.plan)[line.label]
+            for run in line.runs:
+                if run.tuning is not None:
+                    tuning = run.tuning
+                    axis.plot(
+                        tuning.env_steps,
+                        tuning.scores,
+                        color=colour,
+                        lw=1,
+                        alpha=0.8,
+                        label=f"seed {run.seed}",
+                    )
+            axis.set_title(f"{line.label}  (n = {line.n})", loc="left", fontsize=8, color="#555555")
+            axis.grid(True, axis="y")
+            axis.locator_params(axis="x", nbins=4)
+        for axis in axes[:, 0]:
+            axis.set_ylabel("score")
+        for axis in axes[-1]:
+            axis.set_xlabel("environment steps")
+        cut = ", reduced budget" if found.plan.reduced else ""
+        figure.suptitle(f"{dataset}   (each seed{cut})", x=0.01, ha="left", fontsize=10, color="#222222")
+        figure.tight_layout(w_pad=0.6)
+        left = len(lines) - len(shown)
+        return Drawing(save(figure, target), f"{left} more algorithms are not drawn." if left else "")
