@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import json
 import math
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -108,7 +109,8 @@ def changed(folder: RunFolder, name: str) -> bool:
 
 def damage(error: Exception) -> str:
     """Say in a line what an unexpected error means; no path of this machine in it."""
-    return f"could not be read: {type(error).__name__}"
+    errno = error.errno if isinstance(error, OSError) else None
+    return f"could not be read: {os.strerror(errno) if errno else type(error).__name__}"
 
 
 def require_whole(folder: RunFolder, run: Run) -> dict[str, Any]:

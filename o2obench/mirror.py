@@ -123,7 +123,7 @@ def mirror(
     out: Path,
     suite: str = "",
     stop: Callable[[], bool] = lambda: True,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = lambda text: print(text, flush=True),
 ) -> None:
     """Mirror the runs of a results folder's plans, again every few seconds until ``stop`` says so."""
     if kind not in SINKS:

@@ -402,7 +402,7 @@ def test_a_parent_that_cannot_be_read_is_not_damaged(done: Path) -> None:
     execute([plan.runs[1]], done, Options())
     with out_of_reach:
         _, [problem] = table(plan, done)
-    assert problem.what == "toy_offline: [Errno 116] Stale file handle: 'run.json'"
+    assert problem.what == "toy_tune: could not be read: Stale file handle"
 
 
 @pytest.mark.parametrize("name", ["DONE", "run.json"])
