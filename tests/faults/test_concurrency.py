@@ -227,7 +227,7 @@ OUTSIDE = {
     "before the fence of the beginning": ("o2obench.slot:Slot.fence", 1),
 }
 INSIDE = {
-    "in the fence of the beginning": ("o2obench.slot:Slot.open", 1),
+    "in the fence of the beginning": ("o2obench.slot:Slot.begin", 1),
     "in the fence": ("o2obench.run:RunFolder.finish", 1),
     "in the fence, DONE about to appear": ("o2obench.run:write_once", 1),
 }
