@@ -71,6 +71,9 @@ def execute(runs: Sequence[Run], results: Path, options: Options) -> None:
         except Exception as error:
             for slot in slots:
                 slot.fail(error, isinstance(error, Diverged))
+            for slot in slots:
+                if slot.superseded():  # so that is what went wrong
+                    raise LostLease(f"{slot.folder.path}: another process has taken this run over") from error
             raise
     lost = [f"{slot.run.id}: {slot.reason}" for slot in slots if not slot.alive]
     if lost:

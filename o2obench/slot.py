@@ -222,6 +222,11 @@ class Slot:
             owner = self.lease.owner
         return owner is not None and owner.token == self.lease.token
 
+    def superseded(self) -> bool:
+        """Tell whether the lease on the disk is certainly another's."""
+        owner = self.lease.owner
+        return owner is not None and owner.token != self.lease.token
+
     def own(self) -> None:
         """Raise LostLease when another process has taken the run over, or its folder is gone."""
         if not self.owns():
