@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from .agent import Array
-from .files import is_number, read_json
+from .files import is_number, read_json, sha256
 from .journal import read_journal
 from .run import Run, RunFolder
 
@@ -137,9 +137,9 @@ def _hashes(folder: RunFolder) -> dict[str, Any]:
     return hashes if isinstance(hashes, dict) and all("/" not in name for name in hashes) else {}
 
 
-def _matches(file: Path, sha256: Any) -> bool:
+def _matches(file: Path, published: Any) -> bool:
     try:
-        return bool(hashlib.sha256(file.read_bytes()).hexdigest() == sha256)
+        return bool(sha256(file) == published)
     except OSError:
         return False
 

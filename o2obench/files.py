@@ -16,13 +16,18 @@ from typing import Any, TypeGuard
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
+def temporary_name(path: Path) -> Path:
+    """Return a name beside ``path`` for what shall get its name when it is whole."""
+    return path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+
+
 def write_atomically(path: Path, content: str | bytes, durable: bool = True) -> None:
     """Replace ``path`` by ``content``; readers see the whole old or the whole new file.
 
     ``durable`` forces the bytes to the disk first, so that the promise survives a power cut too.
     """
     data = content.encode() if isinstance(content, str) else content
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    temporary = temporary_name(path)
     try:
         with naming(path, len(data)):
             with open(temporary, "xb") as file:
@@ -44,7 +49,7 @@ def write_once(path: Path, content: str) -> bool:
 
     Of several processes that try at the same time one wins, also on network file systems.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    temporary = temporary_name(path)
     write_atomically(temporary, content)
     try:
         with naming(path, len(content)):

@@ -6,7 +6,6 @@ in the data folder when it is first fetched, and hold from then on.
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import json
 import os
@@ -20,7 +19,7 @@ from typing import Any
 from filelock import FileLock
 
 from ..errors import BadInput
-from ..files import read_json, sync_folder, write_atomically
+from ..files import read_json, sha256, sync_folder, write_atomically
 from . import Dataset, find, minari
 from .admission import admit
 
@@ -113,7 +112,7 @@ def recorded(data: Dataset) -> dict[str, Any] | None:
 def _accept(data: Dataset, file: Path, say: Callable[[str], None]) -> None:
     """Check a whole file against the record, or read it through and write its record."""
     assert data.file is not None
-    size, found = file.stat().st_size, _sha256(file)
+    size, found = file.stat().st_size, sha256(file)
     entry = recorded(data)
     if entry is not None:
         if entry.get("sha256") != found:
@@ -180,8 +179,3 @@ def _read(answer: Any, have: int, whole: int | None) -> bytes:
     except TimeoutError:
         raise _Broken(f"sends nothing any more after {have:,} of {whole or 0:,} bytes") from None
     return chunk
-
-
-def _sha256(file: Path) -> str:
-    with open(file, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -14,7 +14,7 @@ from pathlib import Path
 from filelock import LeaseSettingsMismatch, SoftFileLock, Timeout
 
 from ..errors import BadInput
-from ..files import write_atomically
+from ..files import temporary_name, write_atomically
 from ..plan import Plan
 from ..run import RunFolder
 from ..slot import lease_on
@@ -262,7 +262,7 @@ def _remove_checkpoint(target: Path) -> None:
 
 def _remove_run(path: Path) -> None:
     """Remove a run: at once out of sight, then file by file what is ours."""
-    aside = path if TEMPORARY.fullmatch(path.name) else inventory.temporary_name(path)
+    aside = path if TEMPORARY.fullmatch(path.name) else temporary_name(path)
     if aside != path:
         path.rename(aside)
     for entry in list(entries(aside)):

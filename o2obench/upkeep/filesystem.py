@@ -13,8 +13,7 @@ from pathlib import Path
 
 from filelock import SoftFileLease
 
-from ..files import sync_folder, write_atomically
-from .inventory import temporary_name
+from ..files import sync_folder, temporary_name, write_atomically
 
 CONTENDER = """
 import sys

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -215,11 +214,6 @@ def is_folder(path: Path) -> bool:
 def shown(name: object) -> str:
     """Return a name fit for one line on a terminal: what cannot be printed is escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(name))
-
-
-def temporary_name(path: Path) -> Path:
-    """Return a name beside ``path`` for what shall get its name when it is whole."""
-    return path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
 
 
 @contextmanager

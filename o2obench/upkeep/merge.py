@@ -11,12 +11,12 @@ from pathlib import Path
 from filelock import LeaseSettingsMismatch, Timeout
 
 from ..errors import BadInput
-from ..files import sha256, sync_folder
+from ..files import sha256, sync_folder, temporary_name
 from ..plan import Plan
 from ..run import RunFolder
 from ..slot import lease_on
 from . import inventory, verify
-from .inventory import KINDS, PARTS, REMOVED, is_file, is_folder, plans_of, shown, temporary_name
+from .inventory import KINDS, PARTS, REMOVED, is_file, is_folder, plans_of, shown
 from .unite import unite
 
 COPIED = (*(name for name in KINDS if name not in ("FAILED", "progress.json")),)
