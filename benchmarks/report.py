@@ -17,7 +17,7 @@ import numpy as np
 
 from o2obench.agent import Stage
 from o2obench.plan import Cell, Plan
-from o2obench.report import write_report
+from o2obench.report import Wish, write_report
 from o2obench.report.findings import find
 from o2obench.run import Run, RunFolder
 from o2obench.scores import Reference
@@ -124,7 +124,7 @@ def main() -> None:
     computed = time.perf_counter() - began
     rows, cells = len(found.table), len(plan.cells)
     del found
-    write_report(results, chosen.folder / "out", formats=tuple(chosen.formats.split(",")))
+    write_report(results, chosen.folder / "out", wish=Wish(tuple(chosen.formats.split(","))))
     whole = time.perf_counter() - began - computed
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"{cells:,} runs, {rows:,} evaluations: findings {computed:.1f} s, ", end="")

@@ -15,11 +15,14 @@ import threading
 import traceback
 from pathlib import Path
 from time import sleep
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .errors import BadInput, Interrupted, LostLease, RunFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 ORPHAN_SECONDS = 8.0
 """So long a worker may take to save and end after its launcher is gone."""
@@ -283,9 +286,17 @@ def report(
         str,
         typer.Option("--format", help="What to write, such as html,csv; all: html,md,tex,csv,svg,pdf,png."),
     ] = "",
+    reference: Annotated[str, typer.Option(help="The algorithm that others are compared with.")] = "",
+    pairs: Annotated[bool, typer.Option("--pairs", help="Compare all pairs in a table, too.")] = False,
+    with_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--with", help="Curves of others: name=file.csv with env_steps, score, seed (, dataset)."
+        ),
+    ] = None,
 ) -> None:
     """Write tables, figures and one HTML page per suite from a results folder."""
-    _report(results, out, suite, formats)
+    _report(results, out, suite, formats, reference=reference, pairs=pairs, beside=tuple(with_ or ()))
 
 
 @app.command("list")
@@ -654,12 +665,22 @@ def _usable(folder: Path) -> None:
         raise BadInput(f"{folder}: cannot be used as a folder: {error.strerror}; name another") from None
 
 
-def _report(results: Path, out: Path, suite: str, formats: str = "") -> None:
-    from .report import FORMATS, write_report
+def _report(results: Path, out: Path, suite: str, formats: str = "", **asked: Any) -> None:
+    from .report import FORMATS, Wish, write_report
 
     _usable(out)
-    for page in write_report(results, out, suite, _names(formats) or FORMATS):
+    wish = Wish(_names(formats) or FORMATS, watch=_watched, **asked)
+    for page in write_report(results, out, suite, wish):
         print(f"report: {page}")
+
+
+def _watched(items: Sequence[Any], what: str) -> Iterable[Any]:
+    """Show on a terminal how far a loop is, and take the line away at its end."""
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    return track(items, what, console=console, transient=True, disable=not console.is_terminal)
 
 
 def _names(text: str) -> tuple[str, ...] | None:

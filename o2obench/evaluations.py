@@ -10,14 +10,13 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .agent import Array
 from .files import is_number, read_json, sha256
-from .journal import read_journal
+from .journal import at_once, read_journal
 from .run import Run, RunFolder
 
 
@@ -34,14 +33,26 @@ class Evaluations:
     updates: Array
     episodes: Array
     mean_returns: Array
-    first: tuple[float, ...]
+    first: Array
     """The returns of the first evaluation."""
-    last: tuple[float, ...]
+    last: Array
     """The returns of the last one."""
     sha256: str
     """Of scores.jsonl, which no other run should share."""
     compute: Any
     """What run.json says of the machine."""
+    played: Episodes
+    """The training episodes."""
+
+
+@dataclass(frozen=True, eq=False)
+class Episodes:
+    """A run's training episodes in the order in which they ended: one entry of each per episode."""
+
+    stages: Array
+    env_steps: Array
+    returns: Array
+    lengths: Array
 
 
 def read_evaluations(folder: RunFolder, run: Run, env_steps: int) -> Evaluations:
@@ -68,43 +79,53 @@ def read_evaluations(folder: RunFolder, run: Run, env_steps: int) -> Evaluations
     found = [fault for fault, holds in faults.items() if holds]
     if found:
         raise Unusable(f"{run.algorithm}: scores.jsonl: {'; '.join(found)}")
-    read_episodes(folder, run)
-    content_hash = hashlib.sha256(content).hexdigest()
     return Evaluations(
         stages=np.array([sys.intern(row["stage"]) for row in rows], object),
         env_steps=np.array([row["env_steps"] for row in rows]),
         updates=np.array([row["updates"] for row in rows]),
         episodes=np.array([len(row["returns"]) for row in rows]),
         mean_returns=np.array([sum(row["returns"]) / len(row["returns"]) for row in rows]),
-        first=tuple(rows[0]["returns"]),
-        last=tuple(rows[-1]["returns"]),
-        sha256=content_hash,
+        first=np.array(rows[0]["returns"], float),
+        last=np.array(rows[-1]["returns"], float),
+        sha256=hashlib.sha256(content).hexdigest(),
         compute=record.get("compute"),
+        played=_read_episodes(folder, run) if "episodes.jsonl" in _hashes(folder) else NO_EPISODES,
     )
 
 
-def read_episodes(folder: RunFolder, run: Run) -> list[dict[str, Any]]:
+NO_EPISODES = Episodes(np.array([], object), np.array([], np.int64), np.empty(0), np.array([], np.int64))
+
+
+def _read_episodes(folder: RunFolder, run: Run) -> Episodes:
     """Return a run's training episodes; raise Unusable when they are not what they should be."""
-    rows = []
+    stages, env_steps, returns, lengths = [], [], [], []
     try:
         for number, row in enumerate(read_journal(folder.episodes), start=1):
-            whole = isinstance(row["stage"], str) and type(row["env_steps"]) is type(row["length"]) is int
-            if not (whole and is_number(row["return"])):
+            clocks = (row["env_steps"], row["length"])
+            whole = all(type(value) is int and abs(value) < 2**53 for value in clocks)
+            if not (whole and isinstance(row["stage"], str) and is_number(row["return"])):
                 raise Unusable(f"{run.algorithm}: episodes.jsonl:{number}: not an episode")
-            rows.append({**row, "stage": sys.intern(row["stage"])})
+            stages.append(sys.intern(row["stage"]))
+            env_steps.append(row["env_steps"])
+            returns.append(row["return"])
+            lengths.append(row["length"])
     except (ValueError, KeyError, TypeError, RecursionError):
         raise Unusable(f"{run.algorithm}: episodes.jsonl: a line is not an episode") from None
-    return rows
-
-
-def vouched(folder: RunFolder, name: str) -> bool:
-    """Tell whether a file is what the run was published with."""
-    return _matches(folder.path / name, _hashes(folder).get(name))
+    return Episodes(
+        stages=np.array(stages, object),
+        env_steps=np.array(env_steps, np.int64),
+        returns=np.array(returns, np.float64),
+        lengths=np.array(lengths, np.int64),
+    )
 
 
 def changed(folder: RunFolder, name: str) -> bool:
     """Tell whether a file is other than published; of one that DONE does not name nothing can be said."""
-    return name in _hashes(folder) and not vouched(folder, name)
+    hashes = _hashes(folder)
+    try:
+        return name in hashes and hashes[name] != sha256(folder.path / name)
+    except OSError:
+        return True
 
 
 def damage(error: Exception) -> str:
@@ -137,13 +158,6 @@ def _hashes(folder: RunFolder) -> dict[str, Any]:
     return hashes if isinstance(hashes, dict) and all("/" not in name for name in hashes) else {}
 
 
-def _matches(file: Path, published: Any) -> bool:
-    try:
-        return bool(sha256(file) == published)
-    except OSError:
-        return False
-
-
 def _rows(content: bytes, run: Run) -> list[dict[str, Any]]:
     """Return the rows of scores.jsonl, each of the right form and finite."""
     *lines, rest = content.split(b"\n")
@@ -151,10 +165,11 @@ def _rows(content: bytes, run: Run) -> list[dict[str, Any]]:
         what = "its last line is cut off" if rest else "it holds no evaluation"
         raise Unusable(f"{run.algorithm}: scores.jsonl: {what}")
     rows = []
+    whole = at_once(lines)
     for number, line in enumerate(lines, start=1):
         where = f"{run.algorithm}: scores.jsonl:{number}"
         try:
-            row = json.loads(line)
+            row = json.loads(line) if whole is None else whole[number - 1]
         except (ValueError, RecursionError):
             raise Unusable(f"{where}: not a JSON record") from None
         if not _formed(row):
@@ -173,7 +188,10 @@ def _formed(row: Any) -> bool:
         return False
     if not (isinstance(returns, list) and returns):
         return False
-    return all(type(value) is float or (type(value) is int and abs(value) < 2**53) for value in returns)
+    kinds = set(map(type, returns))
+    return kinds == {float} or all(
+        type(value) is float or (type(value) is int and abs(value) < 2**53) for value in returns
+    )
 
 
 def _episode_faults(rows: Sequence[dict[str, Any]], run: Run) -> dict[str, bool]:

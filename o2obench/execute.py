@@ -136,12 +136,12 @@ def _settle_machine(slot: Slot, options: Options, saved: State | None) -> dict[s
 def _record_of_start(slot: Slot, saved: State) -> dict[str, Any] | None:
     """Return what run.json said when the checkpoint was written; the file itself may have been damaged since.
 
-    Checkpoints of older versions hold no copy; then the file is all there is.
+    Checkpoints of older versions hold no copy; then the file is all there is, and it may know of no damage.
     """
     shown = read_json(slot.folder.record, strict=True)
     record: dict[str, Any] | None = saved["seeds"][slot.run.id].get("record")
     if record is None:
-        return shown if isinstance(shown, dict) else None
+        return {"damage": [], **shown} if isinstance(shown, dict) else None
     if not isinstance(shown, dict) or any(shown.get(key) != record[key] for key in SETTLED):
         record = {**record, "damage": [*record["damage"], "run.json was damaged: the checkpoint had a copy"]}
     return record

@@ -29,7 +29,7 @@ USUAL_FIGURES = (
 )
 USUAL_TABLES = ("final", "aggregates", "improvement", "regimes", "scores", "measures")
 FIGURES = (*USUAL_FIGURES, "uncertainty", "explorer")
-TABLES = (*USUAL_TABLES, "explorer", "distance_uniform", "distance_rollout", "kinds")
+TABLES = (*USUAL_TABLES, "pairs", "explorer", "distance_uniform", "distance_rollout", "kinds")
 """What a suite can ask the report for; each is described where it is made, in ``report/``."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,10 +17,8 @@ from .evaluations import (
     Unusable,
     changed,
     damage,
-    read_episodes,
     read_evaluations,
     require_whole,
-    vouched,
 )
 from .files import is_number, read_json
 from .journal import read_journal, sound
@@ -77,23 +75,65 @@ def _readable(files: Iterable[Path]) -> tuple[list[Plan], list[str]]:
     return found, problems
 
 
-def table(plan: Plan, results: Path) -> tuple[pd.DataFrame, list[Problem]]:
-    """Return one row per evaluation of every usable cell, and the cells that are not usable.
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """A cell that may be shown: what its run evaluated, and what its pretraining run did."""
 
-    ``phase`` is ``offline`` for the pretraining run's rows, ``online`` from the switch on, also where a
-    method tunes without the environment. Runs that are not finished are listed and left out, and so is what
-    must not be pooled: a seed that stands twice, a copied run, another computation or other data.
+    cell: Cell
+    own: Evaluations
+    pretraining: Evaluations | None
+    tunes: bool
+    """Whether the run lives through a switch or interacts from the start."""
+
+
+def read(
+    plan: Plan, results: Path, watch: Callable[[Sequence[Cell], str], Iterable[Cell]] = lambda items, _: items
+) -> tuple[list[Shown], list[Problem]]:
+    """Read the folders of a plan, each run once; return the cells that may be shown, and the others.
+
+    Runs that are not finished are listed and left out, and so is what must not be pooled: a seed that stands
+    twice, a copied run, another computation or other data. ``watch`` may show how far it is.
     """
     reader, pool = _Reader(plan, results), _Pool(plan)
-    parts: list[dict[str, Any]] = []
-    problems: list[Problem] = []
-    for cell in plan.cells:
+    shown, problems = list[Shown](), list[Problem]()
+    for cell in watch(plan.cells, f"{plan.suite}: reading runs"):
         try:
             pool.admit(cell)
-            parts += _cell_parts(plan, reader, cell)
+            shown.append(_shown(plan, reader, cell))
         except Unusable as error:
             problems.append(Problem(cell.label, cell.dataset, cell.seed, str(error)))
-    return _joined(parts, COLUMNS), problems
+    return shown, problems
+
+
+def table(plan: Plan, results: Path) -> tuple[pd.DataFrame, list[Problem]]:
+    """Return one row per evaluation of every usable cell, and the cells that are not usable."""
+    shown, problems = read(plan, results)
+    return evaluations(plan, shown), problems
+
+
+def evaluations(plan: Plan, shown: Iterable[Shown]) -> pd.DataFrame:
+    """Return one row per evaluation of cells: COLUMNS.
+
+    ``phase`` is ``offline`` for the pretraining run's rows, ``online`` from the switch on, also where a
+    method tunes without the environment.
+    """
+    parts = []
+    for one in shown:
+        if one.pretraining:
+            parts.append(_columns(plan, one.cell, one.pretraining, "offline"))
+        parts.append(_columns(plan, one.cell, one.own, "online" if one.tunes else "offline"))
+    return _joined(parts, COLUMNS)
+
+
+def episodes(plan: Plan, shown: Iterable[Shown]) -> pd.DataFrame:
+    """Return the training episodes of tuning runs: stage, env_steps, return, length, score."""
+    parts = []
+    for cell, played in ((one.cell, one.own.played) for one in shown if one.cell.parent):
+        part: dict[str, Any] = {"label": cell.label, "dataset": cell.dataset, "seed": cell.seed}
+        part |= {"stage": played.stages, "env_steps": played.env_steps, "length": played.lengths}
+        part["return"], part["score"] = played.returns, plan.scores[cell.dataset].score(played.returns)
+        parts.append(part)
+    return _joined(parts, ["label", "dataset", "seed", "stage", "env_steps", "return", "length", "score"])
 
 
 def _joined(parts: Sequence[dict[str, Any]], names: Sequence[str]) -> pd.DataFrame:
@@ -185,29 +225,6 @@ def _differing(one: Any, other: Any, name: str = "") -> Iterator[str]:
         yield name
 
 
-def episodes(plan: Plan, results: Path) -> pd.DataFrame:
-    """Return the training episodes of finished tuning runs: stage, env_steps, return, length, score."""
-    import numpy as np
-
-    parts = []
-    for cell in dict.fromkeys(plan.cells):
-        folder = RunFolder(results, cell.run)
-        if not (cell.parent and folder.state() == "done" and vouched(folder, "episodes.jsonl")):
-            continue
-        with contextlib.suppress(Unusable):  # the table names such a run and leaves it out
-            rows = read_episodes(folder, plan.run(cell.run))
-            part: dict[str, Any] = {"label": cell.label, "dataset": cell.dataset, "seed": cell.seed}
-            part["stage"] = np.array([row["stage"] for row in rows], object)
-            part["env_steps"], part["length"] = (
-                np.array([row[name] for row in rows], int) for name in ("env_steps", "length")
-            )
-            part["return"] = np.array([row["return"] for row in rows], float)
-            part["score"] = plan.scores[cell.dataset].score(part["return"])
-            parts.append(part)
-    names = ["label", "dataset", "seed", "stage", "env_steps", "return", "length", "score"]
-    return _joined(parts, names)
-
-
 def diagnoses(plan: Plan, results: Path) -> tuple[pd.DataFrame, list[Cell]]:
     """Return what `o2obench diagnose` kept of finished tuning runs, and those of which it is missing.
 
@@ -247,12 +264,12 @@ def _outdated(checkpoints: dict[str, str], results: Path) -> bool:
     return any(now[run] and now[run]["sha256"] != then for run, then in checkpoints.items())
 
 
-def logged(plan: Plan, results: Path, names: Collection[str]) -> pd.DataFrame:
+def logged(cells: Iterable[Cell], results: Path, names: Collection[str]) -> pd.DataFrame:
     """Return what finished tuning runs logged: label, dataset, seed, env_steps, name, value."""
     import pandas as pd
 
     rows = []
-    for cell in dict.fromkeys(plan.cells):
+    for cell in dict.fromkeys(cells):
         folder = RunFolder(results, cell.run)
         if not cell.parent or folder.state() != "done" or changed(folder, "train.jsonl"):
             continue
@@ -263,17 +280,12 @@ def logged(plan: Plan, results: Path, names: Collection[str]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["label", "dataset", "seed", "env_steps", "name", "value"])
 
 
-def _cell_parts(plan: Plan, reader: _Reader, cell: Cell) -> list[dict[str, Any]]:
-    """Return a cell's columns, the pretraining run's first."""
+def _shown(plan: Plan, reader: _Reader, cell: Cell) -> Shown:
     tunes = bool(cell.parent) or any(stage.env_steps for stage in plan.stages[plan.run(cell.run).group])
-    own = reader.read(cell.run)
-    parts = []
-    if cell.parent:
-        parent = reader.read(cell.parent)
-        if own.compute == parent.compute and own.first != parent.last:
-            raise Unusable(f"{cell.algorithm}: does not start where its pretraining run ended")
-        parts.append(_columns(plan, cell, parent, "offline"))
-    return [*parts, _columns(plan, cell, own, "online" if tunes else "offline")]
+    own, parent = reader.read(cell.run), reader.read(cell.parent) if cell.parent else None
+    if parent and own.compute == parent.compute and own.first.tolist() != parent.last.tolist():
+        raise Unusable(f"{cell.algorithm}: does not start where its pretraining run ended")
+    return Shown(cell, own, parent, tunes)
 
 
 def _columns(plan: Plan, cell: Cell, found: Evaluations, phase: str) -> dict[str, Any]:

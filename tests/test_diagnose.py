@@ -23,7 +23,7 @@ from o2obench.oracle import truth
 from o2obench.plan import read_plan
 from o2obench.pointmass import mixed_data
 from o2obench.report import write_report
-from o2obench.report.figures import KL, LOGGED
+from o2obench.report.inside import KL, LOGGED
 from o2obench.results import diagnoses, logged
 
 from .conftest import Command
@@ -160,7 +160,7 @@ def test_the_command(o2obench: Command, results: Path, tmp_path: Path) -> None:
 
 def test_what_the_agents_logged_is_drawn(results: Path, tmp_path: Path) -> None:
     plan = read_plan(results / "plans" / "toy.json")
-    rows = logged(plan, results, LOGGED)
+    rows = logged(plan.cells, results, LOGGED)
     assert set(rows.label) == {"doof", "comou"}, "what tunes"
     moved = rows[(rows.label == "comou") & (rows.name == KL)]
     assert moved.env_steps.tolist() == [20, 40, 60]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from o2obench.evaluations import Episodes, Evaluations
+from o2obench.plan import Cell
 from o2obench.report import measures as M
 from o2obench.report.measures import Rate, Reached, Tuning
 from o2obench.report.statistics import NO_INTERVAL
+from o2obench.results import Shown
+from o2obench.scores import Reference
 
 quick = settings(max_examples=60, deadline=None)
 curves = st.lists(st.integers(-20, 120).map(float), min_size=3, max_size=15)
@@ -296,12 +301,22 @@ def test_no_prior_from_impossible_scores(mean: float, best: float) -> None:
         M.regime(50, mean, best)
 
 
-def test_runs_from_tables() -> None:
-    import pandas as pd
+def test_a_run_from_what_was_read() -> None:
+    def evaluated(run: M.Tuning, *, returns: list[float], ends: list[int]) -> Evaluations:
+        none, played = (
+            np.empty(0),
+            Episodes(np.array([""] * len(ends), object), np.array(ends), *2 * [np.array(returns)]),
+        )
+        clocks = (run.env_steps, run.updates, none)
+        return Evaluations(none, *clocks, 10 * run.scores, none, none, "", None, played)
 
-    rows = pd.DataFrame(
-        {"env_steps": FALLS.env_steps, "updates": FALLS.updates, "score": FALLS.scores, "label": "naive"}
-    )
-    assert M.drop(M.from_tables(rows, 8000)) == 35
-    episodes = pd.DataFrame({"env_steps": [100, 200], "score": [10.0, 30.0]})
-    assert M.regret(M.from_tables(rows, 8000, episodes), 60) == 40
+    scores = Reference("d", "e", 0.0, 1000.0, "", "", "")
+    own = evaluated(FALLS, returns=[100.0, 300.0], ends=[100, 200])
+    cell = Cell("naive", "naive", "d", 0, "run", "parent")
+    tuned = M.tuning_of(Shown(cell, own, None, tunes=True), scores, 8000)
+    assert M.drop(tuned) == 35
+    assert M.regret(tuned, 60) == 40
+    from_scratch = M.tuning_of(Shown(replace(cell, parent=None), own, None, tunes=True), scores, 8000)
+    assert M.regret(from_scratch, 60) is None, "there was no policy to hold its episodes against"
+    still = replace(own, env_steps=0 * own.env_steps)
+    assert M.change(M.tuning_of(Shown(cell, still, None, tunes=False), scores, 0)) is None

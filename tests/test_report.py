@@ -43,7 +43,7 @@ def test_the_same_folders_give_the_same_bytes(computed: tuple[Plan, Path], tmp_p
     for name in ("a", "b"):
         write_report(results, tmp_path / name)
     files = sorted(p.relative_to(tmp_path / "a") for p in (tmp_path / "a").rglob("*") if p.is_file())
-    suffixes = {".html", ".md", ".tex", ".csv", ".svg", ".pdf", ".png"}
+    suffixes = {".html", ".md", ".tex", ".csv", ".svg", ".pdf", ".png", ".json"}
     assert {file.suffix for file in files} == suffixes
     for file in files:
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes(), file

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from o2obench.plan import USUAL_TABLES, Plan
-from o2obench.report import write_report
+from o2obench.report import Wish, write_report
 
 from .folders_for_tests import finish, paper_plan
 
@@ -40,7 +40,7 @@ def test_a_report_reads_as_it_did(
     plan = planned(monkeypatch, seeds)
     lost = plan.cells[-1].run
     finish(plan, tmp_path / "results", without=(lost,))
-    write_report(tmp_path / "results", tmp_path, formats=("html", "md", "tex", "csv"))
+    write_report(tmp_path / "results", tmp_path, wish=Wish(("html", "md", "tex", "csv")))
     for name in FILES:
         text = (tmp_path / plan.suite / name).read_text()
         if name == "index.html":  # style and script change often, and have tests of their own

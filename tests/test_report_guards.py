@@ -15,7 +15,7 @@ import pytest
 
 from o2obench.errors import BadInput
 from o2obench.plan import USUAL_TABLES, Plan
-from o2obench.report import write_report
+from o2obench.report import Wish, write_report
 from o2obench.report.findings import find
 from o2obench.results import logged
 from o2obench.run import Run, RunFolder
@@ -257,7 +257,7 @@ def test_a_defective_run_is_named_and_left_out(whole: tuple[Plan, Path], tmp_pat
     grid = Grid(whole[0], results)
     harm, message = NOT_USED[name]
     harm(grid)
-    [page] = write_report(results, tmp_path / "out", formats=("html", "csv"))
+    [page] = write_report(results, tmp_path / "out", wish=Wish(("html", "csv")))
     text = page.read_text()
     assert message in text.replace("&#39;", "'").replace("&#34;", '"')
     found = find(grid.plan, results)
@@ -272,7 +272,7 @@ def test_a_defective_run_is_named_and_left_out(whole: tuple[Plan, Path], tmp_pat
     else:
         assert len(used) == len(set(used)) == len(grid.plan.cells) - 1
     assert used, "the others are shown"
-    assert len(found.table.drop_duplicates(["label", "dataset", "seed"])) == len(used)
+    assert len(found.evaluations().drop_duplicates(["label", "dataset", "seed"])) == len(used)
 
 
 def foreign(grid: Grid) -> None:
@@ -331,7 +331,7 @@ def test_what_does_not_belong_is_named(whole: tuple[Plan, Path], tmp_path: Path,
     harm, message = NOTED[name]
     harm(grid)
     with contextlib.suppress(BadInput):  # of another plan
-        write_report(results, tmp_path / "out", formats=("html",))
+        write_report(results, tmp_path / "out", wish=Wish(("html",)))
     text = (tmp_path / "out" / grid.plan.suite / "index.html").read_text()
     assert message in text.replace("&#39;", "'")
 
@@ -343,9 +343,9 @@ def test_a_plan_whose_hash_does_not_fit_is_refused_after_the_others_were_written
     shutil.copytree(whole[1], results)
     broken_plan(Grid(whole[0], results))
     with pytest.raises(BadInput, match=r"other\.json: not a plan"):
-        write_report(results, tmp_path / "out", formats=("html",))
+        write_report(results, tmp_path / "out", wish=Wish(("html",)))
     assert (tmp_path / "out" / SUITE / "index.html").exists()
-    assert write_report(results, tmp_path / "out", SUITE, formats=("md",))
+    assert write_report(results, tmp_path / "out", SUITE, wish=Wish(("md",)))
     with pytest.raises(BadInput, match="no suite nothing was run"):
         write_report(results, tmp_path / "out", "nothing")
 
@@ -355,13 +355,13 @@ def test_logs_that_an_older_record_does_not_name_are_shown(whole: tuple[Plan, Pa
     shutil.copytree(whole[1], results)
     grid = Grid(whole[0], results)
     found = json.loads(grid.victim.done.read_text())
-    named = logged(grid.plan, results, ["uncertainty/mean"])
+    named = logged(grid.plan.cells, results, ["uncertainty/mean"])
     del found["sha256"]["train.jsonl"]
     grid.victim.done.write_text(json.dumps(found))
-    assert len(named) == len(logged(grid.plan, results, ["uncertainty/mean"])) > 0
+    assert len(named) == len(logged(grid.plan.cells, results, ["uncertainty/mean"])) > 0
     edited = RunFolder(results, grid.other.run)
     edited.train.write_text(edited.train.read_text().replace("0.", "1."))
-    assert len(logged(grid.plan, results, ["uncertainty/mean"])) < len(named)
+    assert len(logged(grid.plan.cells, results, ["uncertainty/mean"])) < len(named)
 
 
 def test_one_seed_has_no_interval(whole: tuple[Plan, Path], tmp_path: Path) -> None:
@@ -372,5 +372,5 @@ def test_one_seed_has_no_interval(whole: tuple[Plan, Path], tmp_path: Path) -> N
     found = find(grid.plan, results)
     estimates = [line.estimate("final score") for line in found.lines]
     assert all(one is not None and one.low is None and "none" in one.interval for one in estimates)
-    [page] = write_report(results, tmp_path / "out", formats=("html",))
+    [page] = write_report(results, tmp_path / "out", wish=Wish(("html",)))
     assert "1 common seed is too few to rank algorithms" in page.read_text()

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from o2obench.report import write_report
+from o2obench.report import Wish, write_report
 
 from .folders_for_tests import finish, paper_plan
 
@@ -71,7 +71,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     cells = tuple(replace(cell, label=EVIL if cell.label == "DOOF" else cell.label) for cell in plan.cells)
     plan = replace(plan, figures=("curves", "efficiency"), cells=cells, title=EVIL)
     finish(plan, folder / "results")
-    [page] = write_report(folder / "results", folder / "out", formats=("html",))
+    [page] = write_report(folder / "results", folder / "out", wish=Wish(("html",)))
     return page
 
 

@@ -15,11 +15,12 @@ import pytest
 from o2obench import suite as suites
 from o2obench.config import read_yaml
 from o2obench.errors import BadInput
-from o2obench.plan import FIGURES, TABLES, USUAL_FIGURES, USUAL_TABLES, Plan, read_plan
+from o2obench.plan import FIGURES, TABLES, USUAL_FIGURES, USUAL_TABLES, read_plan
 from o2obench.report import tables, write_report
-from o2obench.report.exhibits import EXHIBITS, Source, exhibits
-from o2obench.report.figures import learns_apart, relative_error
+from o2obench.report.curves import learns_apart
+from o2obench.report.exhibits import EXHIBITS, Exhibit, exhibits
 from o2obench.report.findings import find
+from o2obench.report.inside import relative_error
 from o2obench.report.plots import TITLES
 from o2obench.report.words import DASH
 from o2obench.results import diagnoses
@@ -32,9 +33,8 @@ from .suites_for_tests import toy_plan
 SMALL = "o2o:hopper-medium-replay-v0"
 
 
-def source(plan: Plan, results: Path) -> Source:
-    found = find(plan, results)
-    return Source(plan, results, found.table, found.lines)
+def texts(exhibit: Exhibit) -> list[tuple[str, ...]]:
+    return [tuple(cell.text for cell in row.cells) for row in exhibit.table.rows]
 
 
 # ---- how a suite asks -----------------------------------------------------------------------------------
@@ -97,8 +97,8 @@ def test_the_papers_suites_ask_for_their_own(small: str, monkeypatch: pytest.Mon
 def test_the_explorer_beside_the_offline_policy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = paper_plan("doof_fig3_explorer-small", monkeypatch, seeds=(0, 1))
     finish(plan, tmp_path / "results")
-    found = exhibits(source(plan, tmp_path / "results"))["explorer"]
-    assert [row[1] for row in found.rows] == [f"DOOF ratio {ratio}" for ratio in (0.25, 0.5, 1.0, 2.0)]
+    found = exhibits(find(plan, tmp_path / "results"))["explorer"]
+    assert [row[1] for row in texts(found)] == [f"DOOF ratio {ratio}" for ratio in (0.25, 0.5, 1.0, 2.0)]
     cell = plan.cells[0]
     folder = RunFolder(tmp_path / "results", cell.run)
     played = [json.loads(line) for line in folder.episodes.read_text().splitlines()]
@@ -128,8 +128,8 @@ def test_edited_episodes_are_not_shown(tmp_path: Path, monkeypatch: pytest.Monke
     finish(plan, tmp_path)
     file = RunFolder(tmp_path, plan.cells[0].run).episodes
     file.write_text(file.read_text().replace("1", "2"))
-    found = exhibits(source(plan, tmp_path))["explorer"]
-    assert [row[1] for row in found.rows] == ["DOOF ratio 0.5", "DOOF ratio 1.0", "DOOF ratio 2.0"]
+    found = exhibits(find(plan, tmp_path))["explorer"]
+    assert [row[1] for row in texts(found)] == ["DOOF ratio 0.5", "DOOF ratio 1.0", "DOOF ratio 2.0"]
 
 
 def test_errors_before_and_after_as_diagnose_kept_them(
@@ -137,8 +137,8 @@ def test_errors_before_and_after_as_diagnose_kept_them(
 ) -> None:
     plan = paper_plan("doof_table2_distance-small", monkeypatch, seeds=(0, 1))
     finish(plan, tmp_path / "results")
-    nothing = exhibits(source(plan, tmp_path / "results"))["distance_uniform"]
-    assert not nothing.rows
+    nothing = exhibits(find(plan, tmp_path / "results"))["distance_uniform"]
+    assert not nothing.table.rows
     group = plan.cells[0].run.rpartition("/")[0]
     assert nothing.commands[0] == f"o2obench diagnose results/{group}/seed-{{0,1}}"
     assert len(nothing.commands) == 4, "one for each ratio"
@@ -146,9 +146,9 @@ def test_errors_before_and_after_as_diagnose_kept_them(
     assert nothing.commands[0] in page.read_text()
     assert "is not diagnosed" in (page.parent / "report.md").read_text()
     diagnosed(plan, tmp_path / "results", before=2.0, after=0.5)
-    found = exhibits(source(plan, tmp_path / "results"))["distance_uniform"]
-    assert not found.lacking
-    assert found.rows[0] == (
+    found = exhibits(find(plan, tmp_path / "results"))["distance_uniform"]
+    assert not found.table.left_out
+    assert texts(found)[0] == (
         *(SMALL, "DOOF ratio 0.25", "2", "0.525"),
         *("0.26 (0.25 to 0.28)", "0.26 (0.25 to 0.28)", DASH, DASH, "2"),
     )
@@ -180,7 +180,7 @@ def test_printed_ratios_stand_beside_ours_at_the_full_budget(
     plan = paper_plan("doof_table6_distance", monkeypatch, datasets=("hopper-medium-v2",))
     finish(plan, tmp_path)
     diagnosed(plan, tmp_path)
-    first = exhibits(source(plan, tmp_path))["distance_rollout"].rows[0]
+    first = texts(exhibits(find(plan, tmp_path))["distance_rollout"])[0]
     assert first[-3:] == ("0.18", "0.70", "5"), "0.172 / 0.962 and 6.119 / 8.770"
 
 
@@ -191,13 +191,13 @@ def test_means_over_tasks_are_paired_and_say_what_is_missing(
     plan = paper_plan("doof_table7", monkeypatch, datasets=names, algorithms=("doof",))
     lost = next(cell for cell in plan.cells if (cell.label, cell.dataset) == ("DOOF", "hopper-random-v2"))
     finish(plan, tmp_path, without=(lost.run,))
-    made = source(plan, tmp_path)
+    made = find(plan, tmp_path)
     found = exhibits(made)["kinds"]
-    of = {(row[0], row[2]): row for row in found.rows}
+    of = {(row[0], row[2]): row for row in texts(found)}
     assert of["random", "DOOF"][1] == "halfcheetah, hopper, walker2d"
     assert of["random", "DOOF"][-1] == "4 of 5"
     assert (of["medium", "DOOF"][1], of["medium", "DOOF"][-1]) == ("hopper", "5")
-    assert found.lacking == ("DOOF, random: not all seeds of hopper-random-v2 are finished",)
+    assert found.table.left_out == ("DOOF, random: not all seeds of hopper-random-v2 are finished",)
     kept = found.seeds[(found.seeds.kind == "random") & (found.seeds.method == "DOOF")]
     assert kept.seed.tolist() == [1, 2, 3, 4], "a seed without one of its tasks is left out"
     single = [line for line in made.lines if line.label == "DOOF" and "random" in line.dataset]

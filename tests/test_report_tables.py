@@ -14,7 +14,7 @@ import pytest
 from o2obench.dataset import find as find_data
 from o2obench.dataset.returns import mean_and_best
 from o2obench.plan import USUAL_FIGURES, Plan
-from o2obench.report import render, statistics, tables, write_report
+from o2obench.report import Wish, render, statistics, tables, write_report
 from o2obench.report.findings import FINAL, Findings, Line, at, find, quantity
 from o2obench.report.statistics import rectangle
 from o2obench.report.words import interval, number
@@ -82,7 +82,7 @@ def test_every_usual_figure_is_drawn_twice_alike(tmp_path: Path, monkeypatch: py
         tmp_path / "results"
     )
     for name in ("a", "b"):
-        write_report(tmp_path / "results", tmp_path / name, formats=("html", "svg"))
+        write_report(tmp_path / "results", tmp_path / name, wish=Wish(("html", "svg")))
     a, b = (tmp_path / name / found.plan.suite for name in ("a", "b"))
     drawn = {file.stem.removeprefix("overall-").partition("-")[0] for file in a.glob("*.svg")}
     assert drawn == {*USUAL_FIGURES} - {"ablation", "diagnostics"} | ({"diagnostics"} & drawn)
@@ -108,7 +108,7 @@ def test_hostile_names_are_text_everywhere(tmp_path: Path, monkeypatch: pytest.M
     extra = {label: HOSTILE[i] for i, label in enumerate(names)}
     plan = replace(plan, cells=tuple(replace(cell, label=extra[cell.label]) for cell in plan.cells))
     finish(plan, tmp_path / "results")
-    [page] = write_report(tmp_path / "results", tmp_path, formats=("html", "md", "tex", "csv", "svg"))
+    [page] = write_report(tmp_path / "results", tmp_path, wish=Wish(("html", "md", "tex", "csv", "svg")))
     rows = list(csv.reader(io.StringIO((page.parent / "scores.csv").read_text())))
     assert not any(cell[:1] in ("=", "@") for row in rows for cell in row)
     text = (page.parent / "scores.tex").read_text()

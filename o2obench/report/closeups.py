@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from .figures import STYLE, Drawing, Target, lines_of, prepared, save
+from .canvas import (
+    BAND,
+    STYLE,
+    Drawing,
+    Target,
+    belongs,
+    beside,
+    finish,
+    heading,
+    lines_of,
+    prepared,
+    save,
+    seeds_of,
+)
 from .findings import FINAL, Findings
 
 MOST = 12
@@ -22,21 +35,16 @@ def drop(found: Findings, dataset: str, target: Target) -> Drawing | str | None:
             fell, ended = line.of("transfer drop"), line.of(FINAL)
             both = [(fell[seed], ended[seed]) for seed in fell]
             x, y = zip(*both, strict=True)
-            axis.scatter(x, y, s=16, color=colour, alpha=0.45, linewidths=0)
+            axis.scatter(x, y, s=16, color=colour, alpha=0.45, linewidths=0, label=BAND + line.label)
             middle = (sum(x) / len(x), sum(y) / len(y))
-            axis.scatter(
-                *middle, s=70, color=[colour], edgecolors="white", label=f"{line.label} (n = {line.n})"
-            )
+            axis.scatter(*middle, s=70, color=[colour], edgecolors="white", label=line.label)
         axis.set(xlabel="transfer drop: points lost within 20,000 steps", ylabel="final score")
         axis.grid(True)
-        axis.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
-        cut = ", reduced budget" if found.plan.reduced else ""
-        title = f"{dataset}   (large: mean over seeds, small: each seed{cut})"
-        figure.suptitle(title, x=0.01, ha="left", fontsize=10, color="#222222")
-        figure.tight_layout()
-        return Drawing(
-            save(figure, target), "Top left is best: nothing lost, a high end. frozen shows the noise."
-        )
+        axis.legend(**beside())
+        n = seeds_of(len(line.of("transfer drop")) for line in lines)
+        finish(figure, heading(found.plan, dataset, f"{n}; large: mean, small: each seed"))
+        note = "Top left is best: nothing lost, a high end. frozen shows the noise."
+        return Drawing(save(figure, target, found.labels), note)
 
 
 def seeds(found: Findings, dataset: str, target: Target) -> Drawing | str | None:
@@ -55,17 +63,11 @@ def seeds(found: Findings, dataset: str, target: Target) -> Drawing | str | None
             axis.set_axis_off()
         for axis, line in zip(axes.flat, shown, strict=False):
             colour, _ = lines_of(found.plan)[line.label]
+            belongs(axis, found.labels, line.label)
             for run in line.runs:
-                if run.tuning is not None:
-                    tuning = run.tuning
-                    axis.plot(
-                        tuning.env_steps,
-                        tuning.scores,
-                        color=colour,
-                        lw=1,
-                        alpha=0.8,
-                        label=f"seed {run.seed}",
-                    )
+                if (tuning := run.tuning) is not None:
+                    of = f"seed {run.seed}"
+                    axis.plot(tuning.env_steps, tuning.scores, color=colour, lw=1, alpha=0.8, label=of)
             axis.set_title(f"{line.label}  (n = {line.n})", loc="left", fontsize=8, color="#555555")
             axis.grid(True, axis="y")
             axis.locator_params(axis="x", nbins=4)
@@ -73,8 +75,7 @@ def seeds(found: Findings, dataset: str, target: Target) -> Drawing | str | None
             axis.set_ylabel("score")
         for axis in axes[-1]:
             axis.set_xlabel("environment steps")
-        cut = ", reduced budget" if found.plan.reduced else ""
-        figure.suptitle(f"{dataset}   (each seed{cut})", x=0.01, ha="left", fontsize=10, color="#222222")
-        figure.tight_layout(w_pad=0.6)
+        finish(figure, heading(found.plan, dataset, "each seed"), w_pad=0.6)
         left = len(lines) - len(shown)
-        return Drawing(save(figure, target), f"{left} more algorithms are not drawn." if left else "")
+        note = f"{left} more algorithms are not drawn." if left else ""
+        return Drawing(save(figure, target, found.labels), note)

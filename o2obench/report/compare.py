@@ -23,14 +23,13 @@ from ..config import nearest
 from ..errors import BadInput
 from ..files import read_json
 from ..plan import Plan
-from ..results import episodes, plans, table
+from ..results import plans, read
 from ..run import Run, RunFolder
 from . import measures, statistics
 from .measures import MEASURES, Tuning
 from .statistics import Estimate, rectangle
 
 if TYPE_CHECKING:
-    import pandas as pd
     from rich.table import Table
 
 Key = tuple[str, int]
@@ -161,10 +160,9 @@ class _Source:
 
     def __init__(self, plan: Plan, results: Path) -> None:
         self.plan, self.results = plan, results
-        self.rows, problems = table(plan, results)
+        shown, problems = read(plan, results)
         self.problems = {(one.label, one.dataset, one.seed): one.what for one in problems}
-        self.usable = _by_run(self.rows)
-        self.played = _by_run(episodes(plan, results))
+        self.usable = {(one.cell.label, one.cell.dataset, one.cell.seed): one for one in shown}
 
     def labels(self) -> list[str]:
         """Return the labels in the plan's order."""
@@ -184,17 +182,8 @@ class _Source:
 
     def tuning(self, label: str, key: Key) -> Tuning:
         """Return a usable run from the switch on; of a run that never interacts its last evaluation."""
-        rows = self.usable[label, *key]
-        online = rows[rows.phase == "online"]
         budget = int(self.runs(label)[key].spec["budget"]["online_steps"])
-        played = self.played.get((label, *key))
-        return measures.from_tables(online if len(online) else rows.tail(1), budget, played)
-
-
-def _by_run(rows: pd.DataFrame) -> dict[tuple[str, str, int], pd.DataFrame]:
-    """Cut a table into one for each label, data set and seed."""
-    groups = rows.groupby(["label", "dataset", "seed"], sort=False)
-    return {(own.label.iloc[0], own.dataset.iloc[0], int(own.seed.iloc[0])): own for _, own in groups}
+        return measures.tuning_of(self.usable[label, *key], self.plan.scores[key[0]], budget)
 
 
 def _labels(x: _Source, y: _Source, choice: Choice) -> list[tuple[str, str]]:

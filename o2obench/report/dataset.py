@@ -9,7 +9,7 @@ import numpy as np
 from ..agent import Array
 from ..dataset import find
 from ..dataset.describe import episode_returns
-from .figures import STYLE
+from .canvas import STYLE
 
 SHOWN = 100_000
 

@@ -10,103 +10,64 @@ from typing import Any
 
 import pandas as pd
 
-from ..plan import Cell, Plan
-from ..results import diagnoses, episodes
+from ..plan import Cell
+from ..results import diagnoses
 from ..scores import task_and_kind
-from .figures import STYLE, Target, prepared, save
-from .findings import Line
+from .canvas import STYLE, Panel, Target, beside, finish, heading, legend_of, prepared, save
+from .findings import Findings, Line
 from .papers import Printed, distance_ratios, means_of_kind
+from .tables import RANGES, Column, Row, Table, Value, over_seeds, whole
 from .words import geometric, number
 
 EXPLORER, OFFLINE, FINAL = "#0072b2", "#777777", "#d55e00"
-SIGNED, DIGITS = "{:+.1f}", "{:.3g}"
-
-
-@dataclass(frozen=True)
-class Source:
-    """What exhibits are made from: a plan, its results folder, its evaluations and its lines."""
-
-    plan: Plan
-    results: Path
-    table: pd.DataFrame
-    lines: Sequence[Line]
-
-    def asked(self, label: str, dataset: str) -> int:
-        """Return how many seeds the plan asks for."""
-        return sum((cell.label, cell.dataset) == (label, dataset) for cell in self.plan.cells)
-
-    def n(self, found: int, label: str, dataset: str) -> str:
-        """Return how many seeds are shown, of how many where some are missing."""
-        asked = self.asked(label, dataset)
-        return f"{found}" if found == asked else f"{found} of {asked}"
-
-    def pairs(self) -> list[tuple[str, str]]:
-        """Return every (data set, label) of the plan, data set by data set."""
-        pairs = dict.fromkeys((cell.dataset, cell.label) for cell in self.plan.cells)
-        datasets = list(dict.fromkeys(dataset for dataset, _ in pairs))
-        return sorted(pairs, key=lambda pair: datasets.index(pair[0]))
+SIGNED = "{:+.1f}"
 
 
 @dataclass(frozen=True)
 class Exhibit:
-    """A table as text, what it rests on, and the figure that belongs to it, if any."""
+    """A paper's table, the numbers behind it, its figure if any, and how to get what is missing."""
 
-    title: str
-    note: str
-    header: tuple[str, ...]
-    rows: Sequence[tuple[str, ...]]
+    table: Table
     seeds: pd.DataFrame
-    """The numbers behind it, seed by seed; written beside the page as CSV."""
-    draw: Callable[[Target], object] | None = None
-    lacking: tuple[str, ...] = ()
+    """Seed by seed; written beside the page as CSV."""
+    draw: Callable[[Target], list[Panel]] | None = None
     commands: tuple[str, ...] = ()
     printed: tuple[Printed, ...] = ()
-    texts: int = 2
-    """How many columns are words; a word that stands in the row above, too, is left out."""
-
-    def cells(self) -> list[tuple[str, ...]]:
-        """Return the rows as they are shown."""
-        above: Sequence[str] = ("",) * len(self.header)
-        shown = []
-        for row in self.rows:
-            same = next((i for i in range(self.texts) if row[i] != above[i]), self.texts)
-            shown.append(("",) * same + row[same:])
-            above = row
-        return shown
 
 
-def explorer(source: Source) -> Exhibit:
+def explorer(found: Findings) -> Exhibit:
     """DOOF's Fig. 3: what the policy that collects returns, against the offline policy and the tuned one."""
-    seeds = _explored(source)
+    seeds = _explored(found)
     rows = []
-    for dataset, label in source.pairs():
-        own = seeds[(seeds.dataset == dataset) & (seeds.label == label)]
+    for line in found.lines:
+        own = seeds[(seeds.dataset == line.dataset) & (seeds.label == line.label)]
         if len(own):
-            change = own.explorer - own.offline
             percent = 100.0 * (own.explorer_return / own.offline_return - 1.0)
-            scores = [f"{column.mean():.1f}" for column in (own.offline, own.explorer)]
-            changes = [number(values, SIGNED) for values in (change, percent)]
-            after, played = f"{own.final.mean():.1f}", f"{own.episodes.sum():,}"
-            rows.append(
-                (dataset, label, *scores, *changes, after, played, source.n(len(own), label, dataset))
-            )
-    return Exhibit(
+            cells = [over_seeds(values) for values in (own.offline, own.explorer)]
+            cells += [over_seeds(values, SIGNED) for values in (own.explorer - own.offline, percent)]
+            cells += [over_seeds(own.final), whole(own.episodes.sum()), _n(len(own), line.asked)]
+            rows.append(Row(line.label, line.dataset, (Value(line.dataset), Value(line.label), *cells)))
+    table = Table(
+        "explorer",
         "What the explorer returns (DOOF Fig. 3)",
-        "Scores, averaged over seeds (changes: least to greatest seed). Explorer: all episodes that ended "
-        "while it collected, with sampled actions. Offline: the policy at the switch, 50 episodes of its "
-        "mean action; sampling alone lowers returns, too, which a run of ratio 0 measures. Change in %: "
-        "of the return, J(explorer) / J(offline) - 1, as in the paper; it means little near a return of 0. "
-        "After: the tuned policy at the end, which the paper does not draw here.",
-        ("data set", "method", "offline", "explorer", "change", "change %", "after", "episodes", "n"),
-        rows,
-        seeds,
-        partial(_draw_explorer, source.plan, seeds) if len(seeds) else None,
+        "Scores. Explorer: all episodes that ended while it collected, with sampled actions. Offline: "
+        "the policy at the switch, 50 episodes of its mean action; sampling alone lowers returns, too, "
+        "which a run of ratio 0 measures. Change: seed by seed; in %: of the return, J(explorer) / "
+        "J(offline) - 1, as in the paper; it means little near a return of 0. After: the tuned policy at the "
+        "end, which the paper does not draw here. " + RANGES,
+        (
+            *(Column(name, text=True) for name in ("data set", "method")),
+            *(Column(name, "score") for name in ("offline", "explorer", "change")),
+            *(Column("change %", "%"), Column("after", "score"), Column("episodes"), Column("n")),
+        ),
+        tuple(rows),
     )
+    return Exhibit(table, seeds, partial(_draw_explorer, found, seeds) if len(seeds) else None)
 
 
-def _explored(source: Source) -> pd.DataFrame:
+def _explored(found: Findings) -> pd.DataFrame:
     """Return a row per seed: score and return of the explorer, of the offline policy and of the tuned one."""
-    played = episodes(source.plan, source.results)
+    played, judged = found.episodes(), found.evaluations()
     played = played[played.stage == "collect"]
     keys = ["label", "dataset", "seed"]
     means = {
@@ -114,21 +75,19 @@ def _explored(source: Source) -> pd.DataFrame:
         "explorer": ("score", "mean"),
         "explorer_return": ("return", "mean"),
     }
-    found = played.groupby(keys, sort=False).agg(**means).reset_index()
-    judged = source.table[source.table.phase == "online"].groupby(keys, sort=False)
-    ends = judged.agg(
+    collected = played.groupby(keys, sort=False).agg(**means).reset_index()
+    runs = judged[judged.phase == "online"].groupby(keys, sort=False)
+    ends = runs.agg(
         offline=("score", "first"), offline_return=("mean_return", "first"), final=("score", "last")
     )
-    return found.merge(ends.reset_index(), on=keys)
+    return collected.merge(ends.reset_index(), on=keys)
 
 
-def _draw_explorer(plan: Plan, seeds: pd.DataFrame, target: Target) -> None:
+def _draw_explorer(found: Findings, seeds: pd.DataFrame, target: Target) -> list[Panel]:
     """Draw a panel for each data set: methods side by side, a small point for each seed."""
     plt = prepared()
-    datasets = [
-        name for name in dict.fromkeys(cell.dataset for cell in plan.cells) if name in set(seeds.dataset)
-    ]
-    labels = [name for name in dict.fromkeys(cell.label for cell in plan.cells) if name in set(seeds.label)]
+    datasets = [name for name in found.datasets if name in set(seeds.dataset)]
+    labels = [name for name in found.labels if name in set(seeds.label)]
     common = _shared_words(labels)
     columns = min(3, len(datasets))
     height = -(-len(datasets) // columns)
@@ -152,14 +111,11 @@ def _draw_explorer(plan: Plan, seeds: pd.DataFrame, target: Target) -> None:
             axis.grid(True, axis="y")
         for axis in axes[:, 0]:
             axis.set_ylabel("normalised score")
-        handles, names = axes[0][0].get_legend_handles_labels()
-        shown = dict(zip(names, handles, strict=True))
-        figure.legend(shown.values(), shown, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
-        cut = ", reduced budget" if plan.reduced else ""
-        title = f"What the explorer returns   (large: mean over seeds, small: each seed{cut})"
-        figure.suptitle(title, x=0.01, ha="left", fontsize=10, color="#222222")
-        figure.tight_layout(w_pad=1.0, h_pad=1.2)
-        save(figure, target, bbox_inches="tight")
+        shown = legend_of(axes[0][:1])
+        figure.legend(shown.values(), shown, **beside())
+        title = heading(found.plan, "What the explorer returns", "large: mean over seeds, small: each seed")
+        finish(figure, title, w_pad=1.0, h_pad=1.2)
+        return save(figure, target, bbox_inches="tight")
 
 
 def _shared_words(labels: Sequence[str]) -> str:
@@ -178,52 +134,56 @@ def _points(axis: Any, x: float, values: pd.Series[float], colour: str, marker: 
         axis.plot([x], [values.mean()], marker, color=colour, markersize=7, label=label, mec="white", mew=0.8)
 
 
-def distance(source: Source, rows: str, place: str, where: str) -> Exhibit:
+def distance(found: Findings, name: str, rows: str, place: str, where: str) -> Exhibit:
     """DOOF's Tables 2 and 6: the model's error before and after it was tuned, as `diagnose` measured it."""
-    found, lacking = diagnoses(source.plan, source.results)
-    found = found[found.rows == rows]
+    judged, lacking = diagnoses(found.plan, found.results)
+    judged = judged[judged.rows == rows]
     keys = ["dataset", "label", "seed"]
-    seeds = found[found.model == "before"].merge(
-        found[found.model == "after"], on=keys, suffixes=("", "_after")
-    )
-    seeds = seeds.rename(
-        columns={"n": "judged", "mean": "before", "mean_after": "after", "max": "max_before"}
-    )
-    seeds = seeds[[*keys, "judged", "before", "after", "max_before", "max_after"]]
+    before, after = (judged[judged.model == model] for model in ("before", "after"))
+    seeds = before.merge(after, on=keys, suffixes=("", "_after"))
+    names = {"n": "judged", "mean": "before", "mean_after": "after", "max": "max_before"}
+    seeds = seeds.rename(columns=names)[[*keys, *names.values(), "max_after"]]
     shown = []
-    for dataset, label in source.pairs():
-        own = seeds[(seeds.dataset == dataset) & (seeds.label == label)]
-        if not len(own):
-            continue
-        change, at_most = own.after / own.before, own.max_after / own.max_before
-        errors = [DIGITS.format(column.mean()) for column in (own.before, own.after)]
-        ratios = [number(values, "{:.2f}", geometric) for values in (change, at_most)]
-        printed = distance_ratios(source.plan, place, dataset, label)
-        shown.append((dataset, label, *errors, *ratios, *printed, source.n(len(own), label, dataset)))
-    judged = " to ".join(f"{count:,}" for count in sorted({*seeds.judged.agg(["min", "max"]).dropna()}))
-    return Exhibit(
+    for line in found.lines:
+        own = seeds[(seeds.dataset == line.dataset) & (seeds.label == line.label)]
+        if len(own):
+            cells = [_digits(column) for column in (own.before, own.after)]
+            cells += [_ratios(own.after / own.before), _ratios(own.max_after / own.max_before)]
+            cells += map(Value, distance_ratios(found.plan, place, line.dataset, line.label))
+            cells.append(_n(len(own), line.asked))
+            shown.append(Row(line.label, line.dataset, (Value(line.dataset), Value(line.label), *cells)))
+    many = " to ".join(f"{count:,}" for count in sorted({*seeds.judged.agg(["min", "max"]).dropna()}))
+    table = Table(
+        name,
         f"The model's error {where} (DOOF {place})",
         "L2 distance between the elites' mean and the simulator's next observation, raw units, over "
-        f"{judged or 'the same'} rows for each seed before and after. Before: the offline model; after: this "
+        f"{many or 'the same'} rows for each seed before and after. Before: the offline model; after: this "
         "run's; both averaged over seeds. Ratios: seed by seed, geometric mean (least to greatest seed), of "
         "the means and of the maxima over rows, the latter a matter of single rows. The paper calls its "
         "distance total variation, with values in the thousands; so only ratios compare.",
         (
-            "data set",
-            "method",
-            "before",
-            "after",
-            "after / before",
-            "of maxima",
-            "printed",
-            "of maxima",
-            "n",
+            *(Column(name, text=True) for name in ("data set", "method")),
+            *(Column("before", "raw units"), Column("after", "raw units")),
+            *(Column("after / before", "ratio", "lower"), Column("of maxima", "ratio", "lower")),
+            *(Column("printed", "ratio"), Column("printed, of maxima", "ratio"), Column("n")),
         ),
-        shown,
-        seeds,
-        lacking=tuple(f"{c.label} on {c.dataset}, seed {c.seed}: is not diagnosed" for c in lacking),
-        commands=tuple(_to_diagnose(lacking)),
+        tuple(shown),
+        tuple(f"{c.label} on {c.dataset}, seed {c.seed}: is not diagnosed" for c in lacking),
     )
+    return Exhibit(table, seeds, commands=tuple(_to_diagnose(lacking)))
+
+
+def _digits(values: pd.Series[float]) -> Value:
+    return Value(f"{values.mean():.3g}", values.mean())
+
+
+def _ratios(values: pd.Series[float]) -> Value:
+    return Value(number(values, "{:.2f}", geometric), geometric(values.tolist()), n=len(values))
+
+
+def _n(found: int, asked: int) -> Value:
+    """Return how many seeds are shown, of how many where some are missing."""
+    return Value(f"{found}" if found == asked else f"{found} of {asked}", found, lacking=found < asked)
 
 
 def _to_diagnose(cells: Sequence[Cell]) -> list[str]:
@@ -239,43 +199,47 @@ def _to_diagnose(cells: Sequence[Cell]) -> list[str]:
     return commands
 
 
-def kinds(source: Source) -> Exhibit:
+def kinds(found: Findings) -> Exhibit:
     """DOOF's Table 7: means over tasks for each kind of data; a seed counts where it has all tasks."""
-    named = {name: task_and_kind(name) for name in dict.fromkeys(line.dataset for line in source.lines)}
-    of_kind: dict[str, list[str]] = {}
-    for name, parts in named.items():
-        if parts:
-            of_kind.setdefault(parts[1], []).append(name)
+    of_kind: dict[str, dict[str, str]] = {}
+    for dataset in found.datasets:
+        if parts := task_and_kind(dataset):
+            of_kind.setdefault(parts[1], {})[dataset] = parts[0]
     rows, seeds, lacking, printed = [], list[tuple[Any, ...]](), list[str](), list[Printed]()
-    for kind, datasets in of_kind.items():
-        tasks = ", ".join(parts[0] for name in datasets if (parts := named[name]))
-        printed += means_of_kind(source.plan, kind, datasets)
-        for label in dict.fromkeys(line.label for line in source.lines):
-            own = [line for line in source.lines if line.label == label and line.dataset in datasets]
-            if len(own) < len(datasets):
+    for kind, task_of in of_kind.items():
+        tasks = ", ".join(task_of.values())
+        printed += means_of_kind(found.plan, kind, list(task_of))
+        for label in found.labels:
+            own = [found.by_name[label, name] for name in task_of if (label, name) in found.by_name]
+            if len(own) < len(task_of):
                 continue
-            whole = sorted(set.intersection(*(set(line.seeds) for line in own)))
-            ends = {seed: _mean_ends(own, seed) for seed in whole}
-            seeds += [(kind, tasks, label, seed, *ends[seed]) for seed in whole]
+            common = sorted(set.intersection(*(set(line.seeds) for line in own)))
+            ends = {seed: _mean_ends(own, seed) for seed in common}
+            seeds += [(kind, tasks, label, seed, *ends[seed]) for seed in common]
             start, final = ([pair[i] for pair in ends.values()] for i in (0, 1))
             change = [b - a for a, b in ends.values()]
-            n = source.n(len(whole), label, datasets[0])
-            rows.append((kind, tasks, label, number(start), number(final), number(change, SIGNED), n))
+            cells = (over_seeds(start), over_seeds(final), over_seeds(change, SIGNED))
+            named = (Value(kind), Value(tasks), Value(label))
+            rows.append(Row(label, "", (*named, *cells, _n(len(common), own[0].asked))))
             missing = [line.dataset for line in own if len(line.seeds) < line.asked]
             if missing:
                 lacking.append(f"{label}, {kind}: not all seeds of {', '.join(missing)} are finished")
-    return Exhibit(
+    table = Table(
+        "kinds",
         "Means over tasks, by kind of data (DOOF Table 7)",
-        "Scores, averaged over the tasks within a seed, then over seeds (least to greatest). A seed counts "
-        "where every task of the kind is finished. Start: at the switch; final: the last evaluation; change: "
-        "paired, seed by seed.",
-        ("kind", "tasks", "method", "start", "final", "change", "n"),
-        rows,
-        pd.DataFrame(seeds, columns=["kind", "tasks", "method", "seed", "start", "final"]),
-        lacking=tuple(lacking),
-        printed=tuple(printed),
-        texts=3,
+        "Scores, averaged over the tasks within a seed, then over seeds. A seed counts where every task of "
+        "the kind is finished. Start: at the switch; final: the last evaluation; change: paired, seed by "
+        "seed. " + RANGES,
+        (
+            *(Column(name, text=True) for name in ("kind", "tasks", "method")),
+            *(Column(name, "score") for name in ("start", "final", "change")),
+            Column("n"),
+        ),
+        tuple(rows),
+        tuple(lacking),
     )
+    columns = ["kind", "tasks", "method", "seed", "start", "final"]
+    return Exhibit(table, pd.DataFrame(seeds, columns=columns), printed=tuple(printed))
 
 
 def _mean_ends(lines: Sequence[Line], seed: int) -> tuple[float, float]:
@@ -285,19 +249,27 @@ def _mean_ends(lines: Sequence[Line], seed: int) -> tuple[float, float]:
     return start, sum(line.final[i] for line, i in places) / len(lines)
 
 
-EXHIBITS: dict[str, Callable[[Source], Exhibit]] = {
+EXHIBITS: dict[str, Callable[[Findings], Exhibit]] = {
     "explorer": explorer,
     "distance_uniform": partial(
-        distance, rows="uniform", place="Table 2", where="on uniform states and actions"
+        distance,
+        name="distance_uniform",
+        rows="uniform",
+        place="Table 2",
+        where="on uniform states and actions",
     ),
     "distance_rollout": partial(
-        distance, rows="rollout", place="Table 6", where="on the offline model's own rollouts"
+        distance,
+        name="distance_rollout",
+        rows="rollout",
+        place="Table 6",
+        where="on the offline model's own rollouts",
     ),
     "kinds": kinds,
 }
 
 
-def exhibits(source: Source) -> dict[str, Exhibit]:
+def exhibits(found: Findings) -> dict[str, Exhibit]:
     """Return what the plan asks for, by name, in its order."""
-    asked = dict.fromkeys((*source.plan.figures, *source.plan.tables))
-    return {name: EXHIBITS[name](source) for name in asked if name in EXHIBITS}
+    asked = dict.fromkeys((*found.plan.figures, *found.plan.tables))
+    return {name: EXHIBITS[name](found) for name in asked if name in EXHIBITS}

@@ -7,21 +7,26 @@ after that, and algorithms are compared only on the seeds that all of them have.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from ..agent import Array
 from ..plan import Cell, Plan
-from ..results import Problem, episodes, seconds, table
+from ..results import Problem, Shown, episodes, evaluations, logged, read, seconds
 from . import measures, statistics
 from .measures import Reached, Tuning
 from .statistics import FEW, Estimate, Scores, Statistic
+from .wish import USUAL, Wish
 from .words import count, listed, mean
+
+if TYPE_CHECKING:
+    from .peers import Peer
 
 CONTROL = "frozen"
 """The algorithm that never learns: what noise alone makes of a measure."""
@@ -172,16 +177,20 @@ class Findings:
     Attributes:
         plan: The plan.
         results: The results folder.
-        table: The evaluations of all cells that are used.
+        shown: The cells that are used, with what their runs evaluated.
         problems: The cells that are not, each with its reason.
         lines: A line for every label and data set, also where no seed is usable; data set by data set.
+        peers: Curves of others, to stand beside ours.
+        chosen: The label that a reader wants others compared with.
     """
 
     plan: Plan
     results: Path
-    table: pd.DataFrame
+    shown: tuple[Shown, ...]
     problems: tuple[Problem, ...]
     lines: tuple[Line, ...]
+    peers: tuple[Peer, ...] = ()
+    chosen: str = ""
 
     @cached_property
     def datasets(self) -> tuple[str, ...]:
@@ -202,6 +211,21 @@ class Findings:
         """Return the lines of a data set."""
         return [line for line in self.lines if line.dataset == dataset]
 
+    def evaluations(self, dataset: str = "") -> pd.DataFrame:
+        """Return one row per evaluation of the cells that are used, on a data set or on all."""
+        return evaluations(self.plan, self._shown(dataset))
+
+    def episodes(self, dataset: str = "") -> pd.DataFrame:
+        """Return the training episodes of the tuning runs that are used."""
+        return episodes(self.plan, self._shown(dataset))
+
+    def logged(self, names: Collection[str], dataset: str = "") -> pd.DataFrame:
+        """Return what the agents of the tuning runs that are used logged under these names."""
+        return logged((one.cell for one in self._shown(dataset)), self.results, names)
+
+    def _shown(self, dataset: str) -> Iterator[Shown]:
+        return (one for one in self.shown if dataset in ("", one.cell.dataset))
+
     @cached_property
     def tuned(self) -> tuple[str, ...]:
         """The labels that live through a switch or interact from the start."""
@@ -215,6 +239,8 @@ class Findings:
     @cached_property
     def reference(self) -> str | None:
         """The label that others are compared with."""
+        if self.chosen in self.labels:
+            return self.chosen
         return next((label for name in REFERENCES if (label := self._first(name))), None)
 
     def _first(self, algorithm: str) -> str | None:
@@ -287,6 +313,11 @@ class Findings:
         return {label: statistics.aggregates(held) for label, held in self.comparison.scores.items()}
 
     @cached_property
+    def pairs(self) -> dict[tuple[str, str], Estimate]:
+        """The probability of improvement of the first over the second, for all ordered pairs."""
+        return statistics.all_pairs(self.comparison.scores)
+
+    @cached_property
     def account(self) -> dict[str, int]:
         """Planned = shown + all the others, by why they are not shown."""
         reasons = Counter(_kind(problem) for problem in self.problems)
@@ -294,36 +325,38 @@ class Findings:
         return {"planned": len(self.plan.cells), "shown": shown, **dict(sorted(reasons.items()))}
 
 
-def find(plan: Plan, results: Path) -> Findings:
+def find(
+    plan: Plan,
+    results: Path,
+    wish: Wish = USUAL,
+    peers: Sequence[Peer] = (),
+) -> Findings:
     """Read the folders of a plan and compute all its numbers; what is damaged is named and left out."""
-    rows, problems = table(plan, results)
-    played = {
-        key: part for key, part in episodes(plan, results).groupby(["label", "dataset", "seed"], sort=False)
-    }
-    where = rows.groupby(["label", "dataset", "seed"], sort=False).indices
-    cells: dict[tuple[str, str], dict[int, Cell]] = {}
+    shown, problems = read(plan, results, wish.watch)
+    first: dict[tuple[str, str], Cell] = {}
+    asked = Counter((cell.label, cell.dataset) for cell in set(plan.cells))
     for cell in plan.cells:
-        cells.setdefault((cell.label, cell.dataset), {})[cell.seed] = cell
-    lines, damaged = list[Line](), list[tuple[str, str, int]]()
-    for (label, dataset), of in cells.items():
-        runs = []
-        for seed, cell in of.items():
-            found = where.get((label, dataset, seed))
-            if found is None:
-                continue
-            try:
-                runs.append(_seed(plan, results, cell, rows.iloc[found], played.get((label, dataset, seed))))
-            except ValueError as error:
-                problems.append(Problem(label, dataset, seed, f"{cell.algorithm}: {error}"))
-                damaged.append((label, dataset, seed))
-        lines.append(_line(plan, next(iter(of.values())), len(of), runs))
-    if damaged:
-        rows = rows.drop(rows.index[np.concatenate([where[key] for key in damaged])])
+        first.setdefault((cell.label, cell.dataset), cell)
+    runs: dict[tuple[str, str], list[Seed]] = {key: [] for key in first}
+    used = list[Shown]()
+    for one in shown:
+        cell = one.cell
+        try:
+            runs[cell.label, cell.dataset].append(_seed(plan, results, one))
+        except ValueError as error:
+            problems.append(Problem(cell.label, cell.dataset, cell.seed, f"{cell.algorithm}: {error}"))
+        else:
+            used.append(one)
+    lines = [_line(plan, cell, asked[key], runs[key]) for key, cell in first.items()]
     order = list(dict.fromkeys(cell.dataset for cell in plan.cells))
     lines = [
         line for dataset in order for line in _timed([line for line in lines if line.dataset == dataset])
     ]
-    return Findings(plan, results, rows, tuple(problems), tuple(lines))
+    return Findings(
+        *(plan, results, tuple(used), tuple(problems), tuple(lines)),
+        peers=tuple(peers),
+        chosen=wish.reference,
+    )
 
 
 def _line(plan: Plan, cell: Cell, asked: int, runs: Iterable[Seed]) -> Line:
@@ -341,20 +374,19 @@ def _line(plan: Plan, cell: Cell, asked: int, runs: Iterable[Seed]) -> Line:
     )
 
 
-def _seed(plan: Plan, results: Path, cell: Cell, rows: pd.DataFrame, played: pd.DataFrame | None) -> Seed:
+def _seed(plan: Plan, results: Path, one: Shown) -> Seed:
     """Reduce one run to its numbers; raise ValueError where its rows are not those of one run."""
-    run = plan.run(cell.run)
-    online = rows[rows.phase == "online"]
+    run, scores = plan.run(one.cell.run), plan.scores[one.cell.dataset]
     hours = seconds(run, results) / 3600
-    if online.empty:
-        first, last = float(rows.score.iloc[0]), float(rows.score.iloc[-1])
+    if not one.tunes:
+        first, last = scores.score(one.own.mean_returns[[0, -1]]).tolist()
         values = {OFFLINE: last, START: first, FINAL: last, CHANGE: None}
-        return Seed(cell.seed, values, int(rows.updates.iloc[-1]), hours)
-    tuning = measures.from_tables(online, plan.work(run)[1], played)
-    offline = rows[rows.phase == "offline"]
+        return Seed(run.seed, values, int(one.own.updates[-1]), hours)
+    tuning = measures.tuning_of(one, scores, plan.work(run)[1])
+    offline = one.pretraining and float(scores.score(one.pretraining.mean_returns[-1]))
     collapsed, recovered = measures.collapse(tuning), measures.steps_to_recover(tuning)
     values = {
-        OFFLINE: float(offline.score.iloc[-1]) if len(offline) else None,
+        OFFLINE: offline,
         START: float(tuning.scores[0]),
         **{at(mark): measures.score_at(tuning, mark) for mark in plan.marks},
         **{measure.name: measure.of(tuning) for measure in measures.MEASURES},
@@ -363,7 +395,7 @@ def _seed(plan: Plan, results: Path, cell: Cell, rows: pd.DataFrame, played: pd.
         REGRET: measures.regret(tuning, float(tuning.scores[0])),
     }
     censored = frozenset((RECOVER,) if recovered and recovered.censored else ())
-    return Seed(cell.seed, values, int(tuning.updates[-1]), hours, censored, tuning)
+    return Seed(run.seed, values, int(tuning.updates[-1]), hours, censored, tuning)
 
 
 def _timed(lines: list[Line]) -> list[Line]:

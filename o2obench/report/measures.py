@@ -17,7 +17,8 @@ all of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -27,7 +28,8 @@ from . import statistics
 from .statistics import Paired, Run
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from ..results import Shown
+    from ..scores import Reference
 
 WINDOW = 20_000
 """Environment steps after the switch in which a fall counts as the switch's."""
@@ -87,6 +89,30 @@ class Tuning:
         if found:
             raise ValueError(f"not the rows of one run after the switch: {', '.join(found)}")
 
+    @cached_property
+    def curve(self) -> Curve | None:
+        """The curve while interacting; None where it would not show any learning, or too little."""
+        if _learns_only_apart(self):
+            return None
+        steps, first = np.unique(self.env_steps, return_index=True)
+        early = steps <= min(WINDOW, self.budget)
+        if len(steps) < FEWEST or early.sum() < 2:
+            return None
+        scores = self.scores[first]
+        smoothed = _median_of_three(scores)
+        return Curve(steps, scores, smoothed, smoothed[early])
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """A run's learning curve over environment steps, one evaluation for each clock."""
+
+    steps: Array
+    scores: Array
+    smoothed: Array
+    early: Array
+    """The smoothed scores within the window after the switch."""
+
 
 @dataclass(frozen=True)
 class Reached:
@@ -109,13 +135,17 @@ class Rate:
         return self.count / self.n
 
 
-def from_tables(rows: pd.DataFrame, budget: int, episodes: pd.DataFrame | None = None) -> Tuning:
-    """Return one run from tables: columns env_steps, updates, score; of episodes env_steps and score."""
-    steps, updates, scores = (rows[name].to_numpy() for name in ("env_steps", "updates", "score"))
-    if episodes is None:
-        return Tuning(steps, updates, scores, budget)
-    ends, of_episodes = (episodes[name].to_numpy() for name in ("env_steps", "score"))
-    return Tuning(steps, updates, scores, budget, ends, of_episodes)
+def tuning_of(one: Shown, scores: Reference, budget: int) -> Tuning:
+    """Return a cell's run from the switch on; of a run that never interacts its last evaluation.
+
+    Episodes are those of tuning runs: one from scratch has no policy at the switch to hold them against.
+    """
+    own, of = one.own, slice(None) if one.tunes else slice(-1, None)
+    whole = Tuning(own.env_steps[of], own.updates[of], scores.score(own.mean_returns[of]), budget)
+    if not one.cell.parent:
+        return whole
+    played = own.played
+    return replace(whole, episode_ends=played.env_steps, episode_scores=scores.score(played.returns))
 
 
 # Where it ends, and where it stands on the way
@@ -145,7 +175,7 @@ def score_at(run: Tuning, mark: int) -> float | None:
 
 def late(run: Tuning) -> float | None:
     """Return the mean of the last 10 evaluations while interacting, the switch not among them."""
-    curve = _curve(run)
+    curve = run.curve
     return None if curve is None or len(curve.scores) <= LAST else float(curve.scores[-LAST:].mean())
 
 
@@ -160,7 +190,7 @@ def drop(run: Tuning) -> float | None:
     with it. The switch is among them, so the drop is never negative; a gain is not a negative drop, it has
     measures of its own.
     """
-    curve = _curve(run)
+    curve = run.curve
     return None if curve is None else float(curve.smoothed[0] - curve.early.min())
 
 
@@ -182,7 +212,7 @@ def steps_to_recover(run: Tuning) -> Reached | None:
     0 when nothing was lost; censored at the last evaluation when the score never comes back. Read it
     beside the drop: what lost a tenth of a point may take long to find it again, and ``frozen`` does.
     """
-    curve = _curve(run)
+    curve = run.curve
     if curve is None:
         return None
     worst = int(curve.early.argmin())
@@ -204,7 +234,7 @@ def steps_to_nearly(run: Tuning, best_final: float, share: float = NEARLY) -> Re
         The step, censored at the last evaluation; None also when ``best_final`` is not positive, since a
         share of it means nothing then.
     """
-    curve = _curve(run)
+    curve = run.curve
     if curve is None or best_final <= 0:
         return None
     return _first(curve.steps, curve.smoothed >= share * best_final)
@@ -215,7 +245,7 @@ def area(run: Tuning) -> float | None:
 
     ``1 / budget * integral of s(t) dt`` by trapezoids. None also when evaluations end before the budget.
     """
-    curve = _curve(run)
+    curve = run.curve
     if curve is None or curve.steps[-1] < run.budget:
         return None
     return float(np.trapezoid(curve.scores, curve.steps) / run.budget)
@@ -223,7 +253,7 @@ def area(run: Tuning) -> float | None:
 
 def gain(run: Tuning) -> float | None:
     """Return points gained per 1,000 environment steps, from the switch to the last step."""
-    curve = _curve(run)
+    curve = run.curve
     if curve is None:
         return None
     return float((curve.scores[-1] - curve.scores[0]) / curve.steps[-1] * 1000)
@@ -254,7 +284,7 @@ def roughness(run: Tuning) -> float | None:
     every monotone curve, however fast or bent, where mean second differences would punish a fast learner
     that levels off. It compares runs that are evaluated equally often.
     """
-    curve = _curve(run)
+    curve = run.curve
     if curve is None:
         return None
     moves = np.diff(curve.scores)
@@ -336,30 +366,6 @@ def regime(pretrained_score: float, data_mean_score: float, data_best_score: flo
 
 
 # The curve
-
-
-@dataclass(frozen=True, eq=False)
-class _Curve:
-    """A run's learning curve over environment steps, one evaluation for each clock."""
-
-    steps: Array
-    scores: Array
-    smoothed: Array
-    early: Array
-    """The smoothed scores within the window after the switch."""
-
-
-def _curve(run: Tuning) -> _Curve | None:
-    """Return the curve while interacting; None where it would not show any learning, or too little."""
-    if _learns_only_apart(run):
-        return None
-    steps, first = np.unique(run.env_steps, return_index=True)
-    early = steps <= min(WINDOW, run.budget)
-    if len(steps) < FEWEST or early.sum() < 2:
-        return None
-    scores = run.scores[first]
-    smoothed = _median_of_three(scores)
-    return _Curve(steps, scores, smoothed, smoothed[early])
 
 
 def _median_of_three(scores: Array) -> Array:

@@ -11,9 +11,23 @@ from typing import Any
 import numpy as np
 
 from . import statistics
-from .figures import BAND, STYLE, Drawing, Target, band_kind, colours, lines_of, prepared, save
+from .canvas import (
+    BAND,
+    STYLE,
+    Drawing,
+    Target,
+    belongs,
+    beside,
+    finish,
+    heading,
+    legend_of,
+    lines_of,
+    prepared,
+    save,
+)
+from .curves import band_kind
 from .findings import FINAL, Findings, grid
-from .statistics import FEW, Scores, Statistic
+from .statistics import FEW, Estimate, Scores, Statistic
 from .words import count
 
 SHOWN: dict[Statistic, str] = {
@@ -46,14 +60,17 @@ def aggregates(found: Findings, _: str, target: Target) -> Drawing | str | None:
         figure, axes = plt.subplots(1, 4, sharey=True, figsize=(10.5, 0.9 + 0.34 * len(names)))
         for axis, (statistic, title) in zip(axes, SHOWN.items(), strict=True):
             for place, name in enumerate(reversed(names)):
-                one = found.aggregated[name][statistic]
-                _bar(axis, place, one.low, one.high, one.value, colours(found.plan)[name])
+                for artist in _bar(
+                    axis, place, found.aggregated[name][statistic], lines_of(found.plan)[name][0]
+                ):
+                    belongs(artist, found.labels, name)
             axis.set_title(title, loc="left", fontsize=9, color="#555555")
             axis.set_yticks(range(len(names)), list(reversed(names)))
+            for tick in axis.get_yticklabels():
+                belongs(tick, found.labels, tick.get_text())
             axis.grid(True, axis="x")
-        figure.suptitle(_said(found, "final scores"), x=0.01, ha="left", fontsize=10, color="#222222")
-        figure.tight_layout(w_pad=0.8)
-        return Drawing(save(figure, target), _kind(found))
+        finish(figure, _said(found, "final scores"), w_pad=0.8)
+        return Drawing(save(figure, target, found.labels), _kind(found))
 
 
 def profiles(found: Findings, _: str, target: Target) -> Drawing | str | None:
@@ -78,18 +95,18 @@ def profiles(found: Findings, _: str, target: Target) -> Drawing | str | None:
 
 def improvement(found: Findings, _: str, target: Target) -> Drawing | str | None:
     """Draw how likely a run of the row scores above one of the column, on the same data set."""
-    compared, names = found.comparison, list(found.comparison.scores)
+    names = list(found.comparison.scores)
     if len(names) < 2:
         return None
     if too_few(found):
         return too_few(found)
-    pairs = statistics.all_pairs(compared.scores)
+    pairs = found.pairs
     values = np.array([[pairs[a, b].value if a != b else np.nan for b in names] for a in names])
     plt = prepared()
     with plt.rc_context(STYLE):
         side = 1.6 + 0.62 * len(names)
         figure, axis = plt.subplots(figsize=(side + 2.2, side))
-        axis.imshow(values, vmin=0, vmax=1, cmap="PuOr_r")
+        axis.imshow(values, vmin=0, vmax=1, cmap="PuOr_r")  # one image: the page's filter leaves it whole
         for i, row in enumerate(values):
             for j, value in enumerate(row):
                 if i != j:
@@ -103,8 +120,7 @@ def improvement(found: Findings, _: str, target: Target) -> Drawing | str | None
         axis.set_xticks(range(len(names)), names, rotation=35, ha="right")
         axis.set_yticks(range(len(names)), names)
         axis.set_title("P(row scores above column)", loc="left", fontsize=9, color="#555555")
-        figure.suptitle(_said(found, "final scores"), x=0.01, ha="left", fontsize=10, color="#222222")
-        figure.tight_layout()
+        finish(figure, _said(found, "final scores"))
         note = "Bold: the 95 % interval does not hold one half. Seeds of both are drawn independently. "
         return Drawing(save(figure, target), note + _kind(found))
 
@@ -157,12 +173,11 @@ def curves(found: Findings, _: str, target: Target) -> Drawing | str | None:
             axis.set_ylabel("normalised score")
         for axis in axes[-1]:
             axis.set_xlabel("environment steps")
-        _legend(figure, axes.flat)
-        cut = ", reduced budget" if found.plan.reduced else ""
-        kind = band_kind(fewest)
-        title = f"Learning curves   (at least {count(fewest, 'seed')}; line: mean, band: {kind}{cut})"
-        figure.suptitle(title, x=0.01, ha="left", fontsize=10, color="#222222")
-        figure.tight_layout(w_pad=0.8, rect=(0, 0, 1 - 1.6 / figure.get_figwidth(), 1))
+        shown = legend_of(axes.flat)
+        figure.legend(shown.values(), shown, frameon=False, loc="center right")
+        how = f"at least {count(fewest, 'seed')}; line: mean, band: {band_kind(fewest)}"
+        room = (0, 0, 1 - 1.6 / figure.get_figwidth(), 1)
+        finish(figure, heading(found.plan, "Learning curves", how), w_pad=0.8, rect=room)
         return Drawing(save(figure, target, found.labels))
 
 
@@ -190,11 +205,8 @@ def ablation(found: Findings, _: str, target: Target) -> Drawing | str | None:
             axis.set(xlabel=option, ylabel="final score")
             axis.set_title(algorithm, loc="left", fontsize=9, color="#555555")
             axis.grid(True, axis="y")
-        axes[0][-1].legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
-        cut = ", reduced budget" if found.plan.reduced else ""
-        title = f"One option swept   (large: mean over seeds, small: each seed{cut})"
-        figure.suptitle(title, x=0.01, ha="left", fontsize=10, color="#222222")
-        figure.tight_layout()
+        axes[0][-1].legend(**beside())
+        finish(figure, heading(found.plan, "One option swept", "large: mean over seeds, small: each seed"))
         return Drawing(save(figure, target))
 
 
@@ -241,31 +253,24 @@ def _line(axis: Any, found: Findings, name: str, x: Any, y: Any, low: Any, high:
     axis.plot(x, y, color=colour, linestyle=dash, lw=1.8, label=name)
 
 
-def _bar(axis: Any, place: float, low: float | None, high: float | None, value: float, colour: Any) -> None:
-    if low is not None and high is not None:
-        axis.barh(place, high - low, left=low, height=0.5, color=colour, alpha=0.45)
-    axis.vlines(value, place - 0.33, place + 0.33, color="#222222", lw=1.6)
+def _bar(axis: Any, place: float, one: Estimate, colour: Any) -> list[Any]:
+    """Draw an interval and the value in it; return what was drawn."""
+    drawn = [axis.vlines(one.value, place - 0.33, place + 0.33, color="#222222", lw=1.6)]
+    if one.low is not None and one.high is not None:
+        drawn += axis.barh(place, one.high - one.low, left=one.low, height=0.5, color=colour, alpha=0.45)
+    return drawn
 
 
 def _finish(figure: Any, axis: Any, title: str) -> None:
     axis.grid(True)
-    axis.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    figure.suptitle(title, x=0.01, ha="left", fontsize=10, color="#222222")
-    figure.tight_layout()
-
-
-def _legend(figure: Any, axes: Any) -> None:
-    found: dict[str, Any] = {}
-    for axis in axes:
-        handles, labels = axis.get_legend_handles_labels()
-        found.update(zip(labels, handles, strict=True))
-    figure.legend(found.values(), found, frameon=False, loc="center right")
+    axis.legend(**beside())
+    finish(figure, title)
 
 
 def _said(found: Findings, what: str) -> str:
     compared = found.comparison
-    cut = ", reduced budget" if found.plan.reduced else ""
-    return f"{count(len(compared.datasets), 'data set')}, {what}   (n = {compared.n} common seeds{cut})"
+    whole = f"{count(len(compared.datasets), 'data set')}, {what}"
+    return heading(found.plan, whole, f"n = {compared.n} common seeds")
 
 
 def _kind(found: Findings, more: str = "") -> str:

@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -20,16 +20,14 @@ from ..files import write_atomically
 from ..plan import Plan
 from ..results import parts
 from ..run import folder_name
-from . import guards, plots, render, tables
-from .exhibits import Exhibit, Source, exhibits
-from .figures import Drawing, Panel, Target
+from . import guards, papers, plots, render, tables
+from .canvas import Drawing, Panel, Target
+from .exhibits import Exhibit, exhibits
 from .findings import Findings, find, headline
 from .guards import Surroundings
-from .papers import beside
+from .peers import Peer
 from .tables import Table
-
-FORMATS = ("html", "md", "tex", "csv", "svg", "pdf", "png")
-"""What a report can be written as; svg is what the page holds, too."""
+from .wish import Wish
 
 
 @dataclass(frozen=True)
@@ -56,32 +54,37 @@ class Group:
 
 
 def write_page(
-    plan: Plan, results: Path, out: Path, around: Surroundings, formats: Sequence[str] = FORMATS
-) -> Path:
-    """Write the report of a plan into ``out`` and return the page's path, or the folder's without a page."""
-    found = find(plan, results)
-    shown = exhibits(Source(plan, results, found.table, found.lines))
+    plan: Plan, results: Path, out: Path, around: Surroundings, wish: Wish, peers: Sequence[Peer] = ()
+) -> None:
+    """Write the report of a plan into ``out``."""
+    found, formats = find(plan, results, wish, peers), wish.formats
+    shown = exhibits(found)
     out.mkdir(parents=True, exist_ok=True)
-    overall = tables.shown(found, plan.tables)
+    overall = tables.shown(found, [*plan.tables, *(["pairs"] if wish.pairs else [])])
     kinds = tuple(kind for kind in ("svg", "pdf", "png") if kind in formats)
     pen = _Pen(found, out, (*kinds, "svg") if "html" in formats and "svg" not in kinds else kinds)
-    groups = [_group(found, dataset, pen) for dataset in found.datasets]
-    every = [*overall, *(table for group in groups for table in group.tables)]
+    overview = [pen.draw(name, plots.OVERALL[name]) for name in plan.figures if name in plots.OVERALL]
+    groups = [
+        _group(found, dataset, pen) for dataset in wish.watch(found.datasets, f"{plan.suite}: data sets")
+    ]
+    every = [*overall, *(one.table for one in shown.values() if one.table.rows)]
+    every += [table for group in groups for table in group.tables]
+    records = guards.records(plan, results)
     context = {
         "plan": plan,
         "headline": headline(found),
         "labels": found.labels,
         "overall": [one for one in overall if one.name != "final" or len(found.datasets) > 1],
-        "overview": [pen.draw(name, plots.OVERALL[name]) for name in plan.figures if name in plots.OVERALL],
+        "overview": [figure for figure in overview if figure],
         "groups": groups,
         "problems": found.lacking,
         "account": found.account,
-        "notes": [*guards.notes(plan, results, around), *guards.mixtures(guards.records(plan, results))],
+        "notes": [*guards.notes(plan, results, around), *guards.mixtures(records)],
         "exhibits": [(one, pen.exhibit(name, one)) for name, one in shown.items()],
-        "printed": beside(plan, found.datasets),
+        "printed": papers.beside(plan, found.datasets),
         "references": [plan.scores[name] for name in found.datasets],
-        "facts": facts(plan, results),
-        "commands": [plan.command, f"o2obench report results/ --suite {plan.suite}"],
+        "facts": [*facts(plan, records), ("cost", _cost(plan, results))],
+        "commands": [plan.command, wish.command(plan.suite)],
         "files": _files(plan, shown, every, formats),
     }
     if "html" in formats:
@@ -93,13 +96,12 @@ def write_page(
     if "tex" in formats:
         for name, same in render.by_name(every).items():
             write_atomically(out / f"{name}.tex", render.latex(same, f"{plan.suite}-{name}", plan.reduced))
-    return out / "index.html" if "html" in formats else out
 
 
 def _group(found: Findings, dataset: str, pen: _Pen) -> Group:
     made = [tables.EACH[name](found, dataset) for name in found.plan.tables if name in tables.EACH]
-    asked = [name for name in found.plan.figures if name in plots.EACH] if len(found.table) else []
-    figures = [pen.draw(name, plots.EACH[name], dataset) for name in asked]
+    made.append(tables.beside(found, dataset))
+    figures = [pen.draw(name, plots.EACH[name], dataset) for name in found.plan.figures if name in plots.EACH]
     return Group(
         dataset,
         folder_name(dataset),
@@ -131,8 +133,8 @@ class _Pen:
         """Draw an exhibit's figure where the plan asks for it."""
         if name not in self.found.plan.figures or exhibit.draw is None or not self.kinds:
             return None
-        exhibit.draw(Target(self.out / name, self.kinds))
-        return self._inline(exhibit.title, name, Drawing([]))
+        panels = exhibit.draw(Target(self.out / name, self.kinds))
+        return self._inline(exhibit.table.title, name, Drawing(panels))
 
     def _inline(self, title: str, stem: str, drawing: Drawing) -> Drawn:
         """Return a figure with its SVG element, without the XML prologue that HTML does not know."""
@@ -162,7 +164,7 @@ def _html(context: dict[str, Any]) -> str:
     script, style = (folder.joinpath(name).read_text(encoding="utf-8") for name in ("page.js", "page.css"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     figures = [figure for group in context["groups"] for figure in group.figures]
-    figures += [figure for figure in context["overview"] if figure]
+    figures += [*context["overview"], *(figure for _, figure in context["exhibits"] if figure)]
     panels = {figure.stem: figure.panels for figure in figures if figure.panels}
     island = json.dumps(panels, separators=(",", ":"), allow_nan=False)
     for character in "<>&":  # nothing in a name can end the element it stands in
@@ -178,9 +180,10 @@ def _write_csv(found: Findings, every: list[Table], shown: dict[str, Exhibit], o
     write_atomically(out / "scores.csv", render.scores_csv(found))
     write_atomically(out / "runs.csv", render.runs_csv(found))
     write_atomically(out / "tables.csv", render.tables_csv(every, reduced))
-    with open(out / "curves.csv", "w", encoding="utf-8") as file:  # may be large: row by row
+    with open(out / "curves.csv", "w", encoding="utf-8") as file:  # may be large: a data set at a time
         file.write(comment)
-        found.table.to_csv(file, index=False)
+        for i, dataset in enumerate(found.datasets):
+            found.evaluations(dataset).to_csv(file, index=False, header=i == 0)
     for name, one in shown.items():
         write_atomically(out / f"{name}.csv", comment + one.seeds.to_csv(index=False))
 
@@ -195,10 +198,10 @@ def _files(plan: Plan, shown: dict[str, Exhibit], every: list[Table], formats: S
     return files
 
 
-def facts(plan: Plan, results: Path) -> list[tuple[str, str]]:
+def facts(plan: Plan, records: Mapping[str, dict[str, Any]]) -> list[tuple[str, str]]:
     """Return what the runs were computed with, each fact once with the number of runs it holds for."""
     counts: dict[str, Counter[str]] = {}
-    for record in guards.records(plan, results).values():
+    for record in records.values():
         compute, code = record["compute"], record["code"]
         versions = ", ".join(f"{name} {version}" for name, version in compute["versions"].items())
         commit = (
@@ -224,7 +227,7 @@ def facts(plan: Plan, results: Path) -> list[tuple[str, str]]:
         f"each stage {protocol['final_episodes']}; mean action; start states shared by all algorithms"
     )
     seeds = ("seeds", ", ".join(map(str, plan.seeds)))
-    return [("evaluation", evaluation), seeds, *shown, ("cost", _cost(plan, results))]
+    return [("evaluation", evaluation), seeds, *shown]
 
 
 def _cost(plan: Plan, results: Path) -> str:

@@ -134,7 +134,9 @@ def tables_csv(tables: Iterable[Table], reduced: Sequence[str]) -> str:
         for row in table.rows:
             for column, cell in zip(table.columns, row.cells, strict=True):
                 if cell.value is not None:
-                    label = row.label or (column.name if table.name == "final" else "")
+                    label = row.label or {"final": column.name, "beside": row.cells[0].text}.get(
+                        table.name, ""
+                    )
                     numbers = [_digits(value) for value in (cell.value, cell.low, cell.high)]
                     n = "" if cell.n is None else cell.n
                     what = [table.name, row.dataset, label, column.name, column.unit]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 from . import statistics
 from .findings import (
@@ -23,6 +24,7 @@ from .findings import (
     quantity,
 )
 from .measures import regime
+from .peers import ends
 from .statistics import FEW, Estimate
 from .words import DASH, count, interval, mean, spread
 
@@ -101,7 +103,7 @@ def scores(found: Findings, dataset: str) -> Table:
             _label(line),
             *(_number(line, quantity(name), line.label in best.get(name, ())) for name in names),
         ]
-        cells += [_n(line), _plain(line.updates_per_step), _plain(line.n_init), _plain(line.updates)]
+        cells += [_n(line), whole(line.updates_per_step), whole(line.n_init), whole(line.updates)]
         cells.append(Value(f"{line.hours:.2f}", line.hours))
         rows.append(Row(line.label, dataset, tuple(cells), _seeds(line)))
     short = {OFFLINE: "offline", START: "at the switch", FINAL: "final", CHANGE: "change"}
@@ -230,6 +232,52 @@ def improvement(found: Findings) -> Table:
     )
 
 
+def pairs(found: Findings) -> Table:
+    """Every two tuning labels: paired difference and probability of improvement."""
+    compared, rows = found.comparison, []
+    for one, other in combinations(compared.scores, 2):
+        difference = statistics.paired_difference(compared.scores[one], compared.scores[other]).mean
+        cells = (_estimated(difference, "{:+.1f}"), _estimated(found.pairs[one, other], "{:.2f}"))
+        rows.append(Row(one, "", (Value(one), Value(other), *cells, Value(str(compared.n), compared.n))))
+    return Table(
+        "pairs",
+        "All pairs",
+        f"Final scores, {count(compared.n, 'seed')} that all algorithms have: the first less the second, "
+        "seed by seed, then the mean; P: how likely a run of the first scores above one of the second on the "
+        "same data set, ties half. Of many intervals some lie on one side by chance. " + _few(compared.n),
+        (
+            *(Column("algorithm", text=True), Column("against", text=True)),
+            *(Column("difference", "score", "higher"), Column("P(improvement)", "", "higher"), Column("n")),
+        ),
+        tuple(rows),
+        compared.left_out,
+    )
+
+
+def beside(found: Findings, dataset: str) -> Table:
+    """What others brought in, at the marks and at its end."""
+    marks, rows = found.plan.marks, []
+    for peer in found.peers:
+        own = peer.on(dataset)
+        if len(own):
+            cells = [over_seeds(ends(own, mark)) for mark in marks]
+            cells += [over_seeds(ends(own)), whole(int(own.env_steps.max())), Value(f"{own.seed.nunique()}")]
+            about = Value(f"{peer.file}, SHA-256 {peer.sha256[:12]}")
+            rows.append(Row("", dataset, (Value(peer.name), *cells, about)))
+    return Table(
+        "beside",
+        "Brought in by --with",
+        "Scores as others gave them, not run here and held to no protocol of ours; never part of our means, "
+        "comparisons or ranks. " + RANGES,
+        (
+            Column("name", text=True),
+            *(Column(f"at {mark:,} steps", "score", "higher") for mark in marks),
+            *(Column("last", "score", "higher"), Column("env steps"), Column("n"), Column("file", text=True)),
+        ),
+        tuple(rows),
+    )
+
+
 def regimes(found: Findings) -> Table:
     """What tuning starts from: is the pretrained policy or the data the better prior?"""
     rows = []
@@ -260,6 +308,7 @@ TABLES: dict[str, Callable[[Findings], Table]] = {
     "aggregates": aggregates,
     "improvement": improvement,
     "regimes": regimes,
+    "pairs": pairs,
 }
 """Tables of all data sets together."""
 EACH: dict[str, Callable[[Findings, str], Table]] = {"scores": scores, "measures": tuning}
@@ -319,6 +368,15 @@ def _value(text: str, estimate: Estimate | None, bold: bool = False, beside: str
     return Value(text, e.value, e.low, e.high, e.n, e.interval, bold, beside=beside)
 
 
+def over_seeds(values: Iterable[float], form: str = "{:.1f}") -> Value:
+    """Return the mean of numbers, one for each seed, and how sure it is."""
+    values = [float(value) for value in values]
+    if not values:
+        return Value(DASH)
+    estimate = statistics.mean_over_seeds(values)
+    return _value(spread(values, estimate, form), estimate)
+
+
 def _estimated(estimate: Estimate, form: str = "{:.1f}") -> Value:
     return _value(interval(estimate, form), estimate)
 
@@ -337,7 +395,8 @@ def _n(line: Line) -> Value:
     return Value(line.n, len(line.runs), lacking=len(line.runs) < line.asked)
 
 
-def _plain(value: int | None) -> Value:
+def whole(value: int | None) -> Value:
+    """Return a count; a dash where there is none."""
     return Value(DASH) if value is None else Value(f"{value:,}", value)
 
 

@@ -101,7 +101,7 @@ def used_by_reports(plan: Plan, results: Path) -> tuple[Any, ...]:
     """Return all that a report takes from run folders."""
     rows, problems = table(plan, results)
     assert not problems, problems
-    return rows.to_json(), logged(plan, results, ["norm"]).to_json(), parts(plan.runs, results)
+    return rows.to_json(), logged(plan.cells, results, ["norm"]).to_json(), parts(plan.runs, results)
 
 
 def in_finished(grounds: Grounds, chance: random.Random, found: Flips) -> None:

@@ -381,12 +381,12 @@ def done(grounds: Path, tmp_path: Path) -> Path:
 def test_nothing_of_a_damaged_run_is_shown(done: Path) -> None:
     plan = toy.plan()
     offline, tune = (RunFolder(done, run.id) for run in plan.runs)
-    assert len(logged(plan, done, ["norm"]))
+    assert len(logged(plan.cells, done, ["norm"]))
     tune.train.write_bytes(tune.train.read_bytes().replace(b"1", b"2", 1))
     rows, [problem] = table(plan, done)
     assert rows.empty
     assert problem.what == "toy_tune: train.jsonl was changed after the run was finished"
-    assert logged(plan, done, ["norm"]).empty
+    assert logged(plan.cells, done, ["norm"]).empty
     offline.timings.write_bytes(b"\0\n")
     assert parts(plan.runs, done)  # does not fall over
 
