@@ -319,4 +319,5 @@ def test_a_run_from_what_was_read() -> None:
     from_scratch = M.tuning_of(Shown(replace(cell, parent=None), own, None, tunes=True), scores, 8000)
     assert M.regret(from_scratch, 60) is None, "there was no policy to hold its episodes against"
     still = replace(own, env_steps=0 * own.env_steps)
-    assert M.change(M.tuning_of(Shown(cell, still, None, tunes=False), scores, 0)) is None
+    alone = Shown(replace(cell, parent=None), still, None, tunes=False)
+    assert M.change(M.tuning_of(alone, scores, 0)) is None
