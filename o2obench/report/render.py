@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
 from .findings import Findings, quantity
@@ -129,19 +129,20 @@ def tables_csv(tables: Iterable[Table], reduced: Sequence[str]) -> str:
         "interval",
         "bold",
     ]
-    rows = []
+    return _csv(head, _numbers(tables), reduced)
+
+
+def _numbers(tables: Iterable[Table]) -> Iterator[list[object]]:
     for table in tables:
         for row in table.rows:
             for column, cell in zip(table.columns, row.cells, strict=True):
                 if cell.value is not None:
-                    label = row.label or {"final": column.name, "beside": row.cells[0].text}.get(
-                        table.name, ""
-                    )
+                    named = {"final": column.name, "beside": row.cells[0].text}
+                    label = row.label or named.get(table.name, "")
                     numbers = [_digits(value) for value in (cell.value, cell.low, cell.high)]
                     n = "" if cell.n is None else cell.n
                     what = [table.name, row.dataset, label, column.name, column.unit]
-                    rows.append([*what, *numbers, n, cell.interval, int(cell.bold)])
-    return _csv(head, rows, reduced)
+                    yield [*what, *numbers, n, cell.interval, int(cell.bold)]
 
 
 def runs_csv(found: Findings) -> str:
@@ -157,24 +158,27 @@ def runs_csv(found: Findings) -> str:
         "control",
         "difference",
     ]
-    rows = []
+    return _csv(head, _values(found), found.plan.reduced)
+
+
+def _values(found: Findings) -> Iterator[list[object]]:
     for line in found.lines:
         control = found.by_name.get((found.control or "", line.dataset))
+        of_control = {run.seed: run.values for run in control.runs} if control and control is not line else {}
         for run in line.runs:
             for name, value in run.values.items():
                 if value is None:
                     continue
-                other = control.of(name).get(run.seed) if control and control is not line else None
+                other = of_control.get(run.seed, {}).get(name)
                 difference = None if other is None else value - other
                 numbers = [_digits(value), int(name in run.censored), _digits(other), _digits(difference)]
-                rows.append([line.dataset, line.label, run.seed, name, quantity(name).unit, *numbers])
-    return _csv(head, rows, found.plan.reduced)
+                yield [line.dataset, line.label, run.seed, name, quantity(name).unit, *numbers]
 
 
 def scores_csv(found: Findings) -> str:
     """Return start, final and change, one line per algorithm, data set and seed."""
     head = ["dataset", "algorithm", "seed", "start", "final", "change", "updates", "env_steps"]
-    rows = [
+    rows = (
         [
             line.dataset,
             line.label,
@@ -185,7 +189,7 @@ def scores_csv(found: Findings) -> str:
         ]
         for line in found.lines
         for run, a, b in zip(line.runs, line.start, line.final, strict=True)
-    ]
+    )
     return _csv(head, rows, found.plan.reduced)
 
 
