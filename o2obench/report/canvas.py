@@ -27,22 +27,30 @@ STYLE: dict[Any, Any] = {
 OFFLINE = "#777777"
 
 
-def colours(plan: Plan) -> dict[str, Any]:
-    """Give every label its colour, the same in all figures; seaborn's colour-blind palette."""
-    import seaborn
-
-    labels = list(dict.fromkeys(cell.label for cell in plan.cells))
-    palette = seaborn.color_palette("colorblind", max(10, len(labels)))
-    return dict(zip(labels, palette, strict=False))
-
-
+STILL = "frozen"
+"""The control, which never learns, is grey like the pretraining it repeats."""
+PLACES = (0, 1, 2, 3, 4, 5, 9, 6, 8)
+"""seaborn's colour-blind palette in the order of contrast, its grey left out."""
 DASHES = ("-", "--", ":", "-.")
 
 
 def lines_of(plan: Plan) -> dict[str, tuple[Any, str]]:
-    """Give every label its colour and, where there are more labels than colours, its dashes."""
-    every = enumerate(colours(plan).items())
-    return {label: (colour, DASHES[i // 10 % len(DASHES)]) for i, (label, colour) in every}
+    """Give every label its colour, the same in all figures, and dashes where labels outnumber colours."""
+    import seaborn
+
+    palette = seaborn.color_palette("colorblind")
+    found, learning = dict[str, tuple[Any, str]](), 0
+    for cell in plan.cells:
+        if cell.label in found:
+            continue
+        tunes = cell.parent or any(stage.env_steps for stage in plan.stages[plan.run(cell.run).group])
+        if cell.algorithm == STILL or not tunes:
+            found[cell.label] = (OFFLINE, "--" if tunes else "-")
+        else:
+            cycle, place = divmod(learning, len(PLACES))
+            found[cell.label] = (palette[PLACES[place]], DASHES[cycle % len(DASHES)])
+            learning += 1
+    return found
 
 
 def prepared() -> Any:

@@ -18,10 +18,10 @@ from .canvas import (
     Drawing,
     Target,
     beside,
-    colours,
     finish,
     heading,
     legend_of,
+    lines_of,
     prepared,
     save,
     seeds_of,
@@ -54,7 +54,7 @@ def curves(found: Findings, dataset: str, target: Target) -> Drawing | None:
             if name == "offline":
                 _offline(axis, offline, sure)
             else:
-                _online(axis, online, colours(plan), name, sure)
+                _online(axis, online, lines_of(plan), name, sure)
             if name == "env_steps":
                 _peers(axis, found, dataset, _unit(online.env_steps)[0])
         shown = legend_of(axes[0][len(offline) > 0 :])
@@ -107,7 +107,7 @@ def _offline(axis: Any, rows: pd.DataFrame, sure: bool) -> None:
     """Draw each pretraining run once, however many algorithms start from it."""
     once = rows.drop_duplicates(["seed", "stage", "updates", "mean_return"])
     unit, words = _unit(once.updates)
-    _band(axis, once, "updates", OFFLINE, "pretraining", unit, sure)
+    _band(axis, once, "updates", (OFFLINE, "-"), "pretraining", unit, sure)
     axis.set_xlabel(f"offline updates{words}")
     axis.set_title("offline", loc="left", fontsize=9, color="#555555")
     axis.margins(x=0.02)
@@ -120,20 +120,22 @@ ONLINE = {
 }
 
 
-def _online(axis: Any, rows: pd.DataFrame, palette: dict[str, Any], x: str, sure: bool) -> None:
+def _online(axis: Any, rows: pd.DataFrame, lines: dict[str, tuple[Any, str]], x: str, sure: bool) -> None:
     """Draw the methods that move along ``x``: one that takes no step has no curve over steps."""
     title, name = ONLINE[x]
     unit, words = _unit(rows[x])
     for label, own in rows.groupby("label", sort=False):
         if own[x].nunique() > 1:
-            _band(axis, own, x, palette[str(label)], str(label), unit, sure)
+            _band(axis, own, x, lines[str(label)], str(label), unit, sure)
     axis.set_xlabel(f"{name}{words}")
     axis.set_title(title, loc="left", fontsize=9, color="#555555")
     axis.margins(x=0.02)
     axis.grid(True, axis="y")
 
 
-def _band(axis: Any, rows: pd.DataFrame, x: str, colour: Any, label: str, unit: int, sure: bool) -> None:
+def _band(
+    axis: Any, rows: pd.DataFrame, x: str, line: tuple[Any, str], label: str, unit: int, sure: bool
+) -> None:
     """Draw the mean over the seeds at the clocks that all of them have reached, and a band around it.
 
     The band is the pointwise interval of the mean where all lines of the figure have one (``sure``), else it
@@ -141,6 +143,7 @@ def _band(axis: Any, rows: pd.DataFrame, x: str, colour: Any, label: str, unit: 
 
     What changes while a clock stands still is a vertical line there, from the first to the last row.
     """
+    colour, dash = line
     ends = [rows.drop_duplicates(["seed", x], keep=end).assign(end=end) for end in ("first", "last")]
     wide = pd.concat(ends).pivot(index=[x, "end"], columns="seed", values="score").sort_index().dropna()
     at, values = wide.index.get_level_values(x) / unit, wide.to_numpy()
@@ -151,7 +154,7 @@ def _band(axis: Any, rows: pd.DataFrame, x: str, colour: Any, label: str, unit: 
         assert band.high is not None
         low, high = band.low, band.high
     axis.fill_between(at, low, high, color=colour, alpha=0.15, lw=0, label=BAND + label)
-    axis.plot(at, values.mean(axis=1), color=colour, label=label, lw=1.8)
+    axis.plot(at, values.mean(axis=1), color=colour, linestyle=dash, label=label, lw=1.8)
 
 
 def _unit(clock: Any) -> tuple[int, str]:

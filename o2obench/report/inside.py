@@ -13,10 +13,10 @@ from .canvas import (
     Target,
     belongs,
     beside,
-    colours,
     finish,
     heading,
     legend_of,
+    lines_of,
     prepared,
     save,
     seeds_of,
@@ -47,13 +47,15 @@ def diagnostics(found: Findings, dataset: str, target: Target) -> Drawing | None
         width = max(7.0, 0.6 + 3.2 * len(panels))
         figure, axes = plt.subplots(1, len(panels), squeeze=False, figsize=(width, 3.3))
         for axis, name in zip(axes[0], panels, strict=True):
-            for label, colour in colours(found.plan).items():
-                _logged(axis, rows[rows.label == label], name, label, colour)
+            for label, line in lines_of(found.plan).items():
+                _logged(axis, rows[rows.label == label], name, label, line)
             axis.set_title(PANELS[name], loc="left", fontsize=8, color="#555555")
             axis.set_xlabel("environment steps")
             axis.grid(True, axis="y")
-            if name in (KL, ERROR):
+            if name == KL:
                 axis.set_yscale("log")
+                axis.yaxis.set_major_formatter("{x:g}")  # the usual one writes formulas, which are switched off
+                axis.yaxis.set_minor_formatter("")
         shown = legend_of(axes[0])
         figure.legend(shown.values(), shown, **beside())
         how = "at each model training; line: mean, band: least to greatest seed"
@@ -82,8 +84,8 @@ def fading(found: Findings, dataset: str, target: Target) -> Drawing | None:
     plt = prepared()
     with plt.rc_context(STYLE):
         figure, (left, right) = plt.subplots(1, 2, figsize=(8.4, 3.5))
-        for label, colour in colours(found.plan).items():
-            _logged(left, rows[rows.label == label], f"{DOUBT}/q50", label, colour)
+        for label, (colour, dash) in lines_of(found.plan).items():
+            _logged(left, rows[rows.label == label], f"{DOUBT}/q50", label, (colour, dash))
             values = errors[errors.label == label].value
             if len(values):
                 said = f"{label}: median {values.median():.2g}, 95 % below {values.quantile(0.95):.2g}"
@@ -130,7 +132,7 @@ def relative_error(rows: pd.DataFrame, played: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found, columns=["label", "seed", "value"])
 
 
-def _logged(axis: Any, rows: pd.DataFrame, name: str, label: str, colour: Any) -> None:
+def _logged(axis: Any, rows: pd.DataFrame, name: str, label: str, line: tuple[Any, str]) -> None:
     """Draw one quantity of one method; of uncertainty the mean quantiles, of all else the range of seeds."""
     of = {
         key: part.pivot_table(index="env_steps", columns="seed", values="value")
@@ -138,9 +140,10 @@ def _logged(axis: Any, rows: pd.DataFrame, name: str, label: str, colour: Any) -
     }
     if name not in of:
         return
+    colour, dash = line
     wide = of[name].clip(lower=LEAST) if name == KL else of[name]
     low, high = wide.min(axis=1), wide.max(axis=1)
     if name.startswith(DOUBT):
         low, high = (of[f"{DOUBT}/{edge}"].mean(axis=1) for edge in ("q20", "q80"))
     axis.fill_between(wide.index, low, high, color=colour, alpha=0.12, lw=0, label=BAND + label)
-    axis.plot(wide.index, wide.mean(axis=1), color=colour, label=label, lw=1.4)
+    axis.plot(wide.index, wide.mean(axis=1), color=colour, linestyle=dash, label=label, lw=1.4)

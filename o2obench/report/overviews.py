@@ -66,6 +66,7 @@ def aggregates(found: Findings, _: str, target: Target) -> Drawing | str | None:
                     belongs(artist, found.labels, name)
             axis.set_title(title, loc="left", fontsize=9, color="#555555")
             axis.set_yticks(range(len(names)), list(reversed(names)))
+            axis.use_sticky_edges = False
             for tick in axis.get_yticklabels():
                 belongs(tick, found.labels, tick.get_text())
             axis.grid(True, axis="x")
@@ -81,7 +82,8 @@ def profiles(found: Findings, _: str, target: Target) -> Drawing | str | None:
     if too_few(found):
         return too_few(found)
     every = np.concatenate([held.values.ravel() for held in compared.scores.values()])
-    at = np.linspace(min(0.0, float(every.min())), float(every.max()), 81)
+    least, most = float(every.min()), float(every.max())
+    at = np.linspace(least - 0.05 * (most - least), most, 81)
     plt = prepared()
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(8.4, 3.6))

@@ -54,6 +54,12 @@ class Value:
     beside: str = ""
     """The difference to the control, in words."""
 
+    @property
+    def parts(self) -> tuple[str, str]:
+        """The number and what stands in brackets after it."""
+        number, bracket, rest = self.text.partition(" [" if " [" in self.text else " (")
+        return number, f"{bracket}{rest}"
+
 
 @dataclass(frozen=True)
 class Row:
