@@ -18,7 +18,7 @@ FIGURES := $(CURDIR)/.fault-figures
 export PYTHONSAFEPATH := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup suite report data check format test test-faults test-slurm bench bench-data bench-launch bench-report bench-gpu clean
+.PHONY: help setup suite report data check format test test-slow test-faults test-slurm bench bench-data bench-launch bench-report bench-gpu clean
 
 help: ## Show this help.
 	@grep -E '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -53,6 +53,9 @@ format: $(READY) ## Format the code and mend what ruff can mend.
 
 test: $(READY) ## The unmarked tests: under 3 minutes on 2 cores, no network.
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal
+
+test-slow: $(READY) ## Learning, the tutorial, the wheel: one minute and a half.
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m slow
 
 test-faults: $(READY) ## Kills, damage, launchers against each other; N=200 kills, and a table of figures.
 	@rm -rf $(FIGURES)

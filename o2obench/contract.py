@@ -29,10 +29,11 @@ from .execute import execute
 from .options import Options
 from .plan import Plan
 from .pointmass import mixed_data
+from .provenance import prepare
 from .run import Run, RunFolder
 from .suite import Narrow, expand
 
-FEW = 5
+FEW, NARROW = 5, 32
 UPDATES, STEPS = 10, 15
 ENV, DATA = "PointMass-v0", "pointmass-mixed-v0"
 
@@ -40,6 +41,7 @@ ENV, DATA = "PointMass-v0", "pointmass-mixed-v0"
 def check(name: str, say: Callable[[str], None]) -> bool:
     """Run every check on algorithm ``name``; say what holds and what does not; return whether all do."""
     registry.algorithm(name)
+    prepare(threads=1)
     holds = True
     for test in CHECKS:
         title = (test.__doc__ or "").split("\n")[0].rstrip(".")
@@ -57,8 +59,8 @@ def check(name: str, say: Callable[[str], None]) -> bool:
 
 
 def small_config(agent: type[Agent[Any]]) -> Config:
-    """Return the algorithm's options with every count cut to a few."""
-    return agent.Config.model_validate(_few(agent))
+    """Return the algorithm's options with every count cut to a few, and networks to a few units."""
+    return agent.Config.model_validate({**_few(agent), **_narrow(agent)})
 
 
 def build(name: str, seeds: tuple[int, ...] = (0,)) -> Agent[Any]:
@@ -240,6 +242,7 @@ def small_plan(name: str) -> Plan:
         if spec["budget"]["offline_updates"]:
             spec["budget"] = {**spec["budget"], "offline_updates": 10 * UPDATES}
         spec["protocol"] = {**spec["protocol"], "episodes": 2, "final_episodes": 4}
+        spec["config"] = {**spec["config"], **_narrow(registry.algorithm(run.algorithm))}
         runs[run.id] = replace(run, spec=spec, parent=runs[run.parent].id if run.parent else None)
     return replace(plan, runs=tuple(runs.values()))
 
@@ -258,12 +261,21 @@ CHECKS: tuple[Callable[[str], None], ...] = (
 
 
 def _few(agent: type[Agent[Any]]) -> dict[str, int]:
+    counts = _declared(agent, "count").items()
+    return {key: FEW for key, default in counts if default is None or default > FEW}
+
+
+def _narrow(agent: type[Agent[Any]]) -> dict[str, tuple[int, ...]]:
+    hidden = _declared(agent, "widths").items()
+    return {key: tuple(min(width, NARROW) for width in layers) for key, layers in hidden}
+
+
+def _declared(agent: type[Agent[Any]], what: str) -> dict[str, Any]:
+    """Return the defaults of the options that are declared as counts or widths."""
     return {
-        key: FEW
+        key: field.default
         for key, field in agent.Config.model_fields.items()
-        if isinstance(field.json_schema_extra, dict)
-        and field.json_schema_extra.get("count")
-        and (field.default is None or field.default > FEW)
+        if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get(what)
     }
 
 

@@ -6,7 +6,7 @@ import contextlib
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -162,6 +162,7 @@ class _Reader:
         self.plan, self.results = plan, results
         self.known: dict[str, Evaluations | str] = {}
         self.holders: dict[tuple[str, str], str] = {}
+        self.machines: dict[str, Any] = {}
 
     def read(self, run_id: str) -> Evaluations:
         """Return a run's evaluations; raise Unusable when they must not be shown."""
@@ -183,7 +184,7 @@ class _Reader:
         holder = self.holders.setdefault((run.group, found.sha256), run_id)
         if holder != run_id:
             return f"{run.algorithm}: scores.jsonl is that of {holder}; one of both is a copy"
-        return found
+        return replace(found, compute=self.machines.setdefault(repr(found.compute), found.compute))
 
 
 class _Pool:

@@ -44,6 +44,7 @@ def mean_returns_after_training(updates: int) -> Any:
     return arena.returns(lambda obs: agent.act(obs, explore=False), ("learning",), 20).mean(axis=1)
 
 
+@pytest.mark.slow
 def test_half_the_gap_is_closed_on_all_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
     data_mean = float(episode_returns(mixed_data())[0].mean())
     optimum = reference("pointmass-mixed-v0").ref_max

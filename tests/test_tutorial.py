@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 from .conftest import PLUGIN, Command
 
 PAGE = Path(__file__).parent.parent / "docs" / "tutorial.md"
@@ -14,6 +16,7 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
 
 
+@pytest.mark.slow
 def test_the_tutorial(o2obench: Command, tmp_path: Path) -> None:
     (method,) = blocks("python")
     row, suite = blocks("yaml")

@@ -10,6 +10,8 @@ import sysconfig
 import venv
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -27,6 +29,7 @@ def run(*command: str | Path, cwd: Path, **environment: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_the_wheel_lists_and_runs_without_the_checkout(tmp_path: Path) -> None:
     source = tmp_path / "source"
     kept = shutil.ignore_patterns(".git", ".venv", "results", "reports", "build", "*.egg-info", "__pycache__")

@@ -35,6 +35,7 @@ from ..agent import (
     Transitions,
     count,
     stack_seeds,
+    widths,
 )
 from ..stopwatch import timed
 from .ensemble import Ensemble, EnsembleOptions, Fit, FitData, Prediction, nll, squared_error, target
@@ -70,7 +71,7 @@ class ModelBasedConfig(Config):
     """Options of the family; defaults are OfflineRL-Kit's and MBPO's unless a comment says otherwise."""
 
     # the model
-    model_hidden: tuple[Size, ...] = (200, 200, 200, 200)
+    model_hidden: tuple[Size, ...] = widths((200, 200, 200, 200))
     model_weight_decay: tuple[float, ...] = (2.5e-5, 5e-5, 7.5e-5, 7.5e-5, 1e-4)
     members: Size = 7
     elites: Size = 5
@@ -94,7 +95,7 @@ class ModelBasedConfig(Config):
     """lambda: model rewards are lowered by lambda times the largest deviation in the ensemble."""
 
     # SAC
-    hidden: tuple[Size, ...] = (256, 256)
+    hidden: tuple[Size, ...] = widths((256, 256))
     actor_rate: Rate = 3e-4
     critic_rate: Rate = 3e-4
     alpha_rate: Rate = 1e-4

@@ -54,7 +54,9 @@ def diagnostics(found: Findings, dataset: str, target: Target) -> Drawing | None
             axis.grid(True, axis="y")
             if name == KL:
                 axis.set_yscale("log")
-                axis.yaxis.set_major_formatter("{x:g}")  # the usual one writes formulas, which are switched off
+                axis.yaxis.set_major_formatter(
+                    "{x:g}"
+                )  # the usual one writes formulas, which are switched off
                 axis.yaxis.set_minor_formatter("")
         shown = legend_of(axes[0])
         figure.legend(shown.values(), shown, **beside())
