@@ -1,4 +1,4 @@
-"""Results folders as tidy tables: for pandas (``o2obench.table``) and as files (``o2obench export``).
+"""Results folders as tidy tables in files (``o2obench export``); for pandas there is ``results.table``.
 
 Every table begins with the same columns, so that any of them can be joined or filtered by itself. A run that
 two suites or two labels show stands there for each of them. Runs that are not finished, or whose files are
@@ -8,7 +8,6 @@ not what was published, give no rows; ``problems`` names each of them. Every col
 from __future__ import annotations
 
 import io
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import util
@@ -59,43 +58,6 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
 """The tables and the types of their columns."""
 FORMATS = ("csv", "parquet")
 Rows = list[dict[str, Any]]
-
-
-def table(results: str | Path, suite: str = "") -> pd.DataFrame:
-    """Return one row per evaluation of every usable run that the suites of a results folder show.
-
-    Columns: suite, label, algorithm, dataset, seed; phase (``offline`` before the switch, with the rows of
-    the pretraining run under each label that starts from it, ``online`` from the switch on); stage,
-    env_steps, updates; episodes (how many were averaged), mean_return (raw), score (normalised, x 100).
-
-    Runs that cannot be used are left out with a warning; ``.attrs["problems"]`` names each of them.
-
-    Args:
-        results: The results folder.
-        suite: Only this suite; default: all of them.
-
-    Raises:
-        BadInput: No suite (of this name) was run there.
-    """
-    import pandas as pd
-
-    tables, problems = list[Any](), list[str]()
-    for plan in folders.plans(Path(results), suite):
-        found, missing = folders.table(plan, Path(results))
-        found.insert(0, "suite", plan.suite)
-        tables.append(found)
-        problems += [
-            f"{plan.suite}: {one.label}, {one.dataset}, seed {one.seed}: {one.what}" for one in missing
-        ]
-    filled = [one for one in tables if len(one)] or tables[:1]
-    joined: pd.DataFrame = pd.concat(filled, ignore_index=True)
-    joined.attrs["problems"] = problems
-    if problems:
-        warnings.warn(
-            f"{len(problems)} runs are left out, the first is {problems[0]}; see .attrs['problems']",
-            stacklevel=2,
-        )
-    return joined
 
 
 @dataclass(frozen=True)

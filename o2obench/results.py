@@ -75,6 +75,45 @@ def _readable(files: Iterable[Path]) -> tuple[list[Plan], list[str]]:
     return found, problems
 
 
+def table(results: str | Path, suite: str = "") -> pd.DataFrame:
+    """Return one row per evaluation of every usable run that the suites of a results folder show.
+
+    Columns: suite, label, algorithm, dataset, seed; phase (``offline`` before the switch, with the rows of
+    the pretraining run under each label that starts from it, ``online`` from the switch on); stage,
+    env_steps, updates; episodes (how many were averaged), mean_return (raw), score (normalised, x 100).
+
+    Runs that cannot be used are left out with a warning; ``.attrs["problems"]`` names each of them.
+
+    Args:
+        results: The results folder.
+        suite: Only this suite; default: all of them.
+
+    Raises:
+        BadInput: No suite (of this name) was run there.
+    """
+    import warnings
+
+    import pandas as pd
+
+    tables, problems = list[Any](), list[str]()
+    for plan in plans(Path(results), suite):
+        found, missing = table_of(plan, Path(results))
+        found.insert(0, "suite", plan.suite)
+        tables.append(found)
+        problems += [
+            f"{plan.suite}: {one.label}, {one.dataset}, seed {one.seed}: {one.what}" for one in missing
+        ]
+    filled = [one for one in tables if len(one)] or tables[:1]
+    joined: pd.DataFrame = pd.concat(filled, ignore_index=True)
+    joined.attrs["problems"] = problems
+    if problems:
+        warnings.warn(
+            f"{len(problems)} runs are left out, the first is {problems[0]}; see .attrs['problems']",
+            stacklevel=2,
+        )
+    return joined
+
+
 @dataclass(frozen=True, eq=False)
 class Shown:
     """A cell that may be shown: what its run evaluated, and what its pretraining run did."""
@@ -105,7 +144,7 @@ def read(
     return shown, problems
 
 
-def table(plan: Plan, results: Path) -> tuple[pd.DataFrame, list[Problem]]:
+def table_of(plan: Plan, results: Path) -> tuple[pd.DataFrame, list[Problem]]:
     """Return one row per evaluation of every usable cell, and the cells that are not usable."""
     shown, problems = read(plan, results)
     return evaluations(plan, shown), problems

@@ -13,7 +13,7 @@ from o2obench.execute import execute
 from o2obench.options import Options
 from o2obench.plan import Plan
 from o2obench.report import write_report
-from o2obench.results import table
+from o2obench.results import table_of
 from o2obench.run import RunFolder
 
 from .suites_for_tests import toy_plan
@@ -74,7 +74,7 @@ def test_the_page_is_self_contained_and_shows_names_as_text(
 
 def test_numbers_of_the_table_are_those_of_the_folders(computed: tuple[Plan, Path], tmp_path: Path) -> None:
     plan, results = computed
-    rows, problems = table(plan, results)
+    rows, problems = table_of(plan, results)
     assert not problems
     cell = plan.cells[0]
     last = json.loads(RunFolder(results, cell.run).scores.read_text().splitlines()[-1])
@@ -127,7 +127,7 @@ def test_what_cannot_be_used_is_named_and_left_out(
     plan, results = copy(computed, tmp_path)
     cell = plan.cells[0]
     harm(RunFolder(results, cell.run))
-    rows, problems = table(plan, results)
+    rows, problems = table_of(plan, results)
     assert [problem.what for problem in problems] == [message]
     own = rows[(rows.label == cell.label) & (rows.seed == cell.seed)]
     assert own.empty

@@ -148,6 +148,8 @@ def test_errors_before_and_after_as_diagnose_kept_them(
     diagnosed(plan, tmp_path / "results", before=2.0, after=0.5)
     found = exhibits(find(plan, tmp_path / "results"))["distance_uniform"]
     assert not found.table.left_out
+    (again,) = write_report(tmp_path / "results", tmp_path / "out")
+    assert "tuned model" in (again.parent / "distance_uniform.svg").read_text()
     assert texts(found)[0] == (
         *(SMALL, "DOOF ratio 0.25", "2", "0.525"),
         *("0.26 (0.25 to 0.28)", "0.26 (0.25 to 0.28)", DASH, DASH, "2"),

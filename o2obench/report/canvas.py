@@ -89,6 +89,16 @@ class Drawing:
     note: str = ""
 
 
+def logarithmic(axis: Any, *marks: int) -> None:
+    """Make an axis logarithmic, with plain numbers at these marks of each decade, since formulas are off."""
+    from matplotlib.ticker import LogLocator
+
+    axis.set_yscale("log")
+    axis.yaxis.set_major_locator(LogLocator(subs=marks))
+    axis.yaxis.set_major_formatter("{x:g}")
+    axis.yaxis.set_minor_formatter("")
+
+
 def heading(plan: Plan, what: str, how: str) -> str:
     """Return a figure's title: what it shows and, in parentheses, how; a reduced plan says so everywhere."""
     return f"{what}   ({how}{', reduced budget' if plan.reduced else ''})"

@@ -56,7 +56,7 @@ def curves(found: Findings, dataset: str, target: Target) -> Drawing | None:
             else:
                 _online(axis, online, lines_of(plan), name, sure)
             if name == "env_steps":
-                _peers(axis, found, dataset, _unit(online.env_steps)[0])
+                draw_peers(axis, found, dataset, _unit(online.env_steps)[0])
         shown = legend_of(axes[0][len(offline) > 0 :])
         order = [*found.labels, *(peer_label(peer, dataset) for peer in found.peers)]
         if shown:
@@ -77,7 +77,7 @@ def peer_label(peer: Peer, dataset: str) -> str:
     return f"{peer.name} (not ours, n = {peer.on(dataset).seed.nunique()})"
 
 
-def _peers(axis: Any, found: Findings, dataset: str, unit: int) -> None:
+def draw_peers(axis: Any, found: Findings, dataset: str, unit: int = 1) -> None:
     """Draw what others brought in: means over their seeds, least to greatest seed around them."""
     for place, peer in enumerate(found.peers):
         steps, scores = shared_curve(peer.on(dataset))

@@ -13,7 +13,7 @@ import pandas as pd
 from ..plan import Cell
 from ..results import diagnoses
 from ..scores import task_and_kind
-from .canvas import STYLE, Panel, Target, beside, finish, heading, legend_of, prepared, save
+from .canvas import STYLE, Panel, Target, beside, finish, heading, legend_of, logarithmic, prepared, save
 from .findings import Findings, Line
 from .papers import Printed, distance_ratios, means_of_kind
 from .tables import RANGES, Column, Row, Table, Value, over_seeds, whole
@@ -170,7 +170,38 @@ def distance(found: Findings, name: str, rows: str, place: str, where: str) -> E
         tuple(shown),
         tuple(f"{c.label} on {c.dataset}, seed {c.seed}: is not diagnosed" for c in lacking),
     )
-    return Exhibit(table, seeds, commands=tuple(_to_diagnose(lacking)))
+    draw = partial(_draw_distance, found, seeds, table.title) if len(seeds) else None
+    return Exhibit(table, seeds, draw, tuple(_to_diagnose(lacking)))
+
+
+def _draw_distance(found: Findings, seeds: pd.DataFrame, title: str, target: Target) -> list[Panel]:
+    """Draw a panel for each data set: each seed's mean error before and after, joined, on a log axis."""
+    plt = prepared()
+    datasets = [name for name in found.datasets if name in set(seeds.dataset)]
+    labels = [name for name in found.labels if name in set(seeds.label)]
+    common = _shared_words(labels)
+    with plt.rc_context(STYLE):
+        size = (max(5.6, 3.4 * len(datasets)), 3.2)
+        figure, axes = plt.subplots(1, len(datasets), squeeze=False, figsize=size)
+        for axis, dataset in zip(axes[0], datasets, strict=True):
+            own = seeds[seeds.dataset == dataset]
+            for place, label in enumerate(labels):
+                of = own[own.label == label]
+                ends = [place - 0.15, place + 0.15]
+                for pair in of[["before", "after"]].to_numpy():
+                    axis.plot(ends, pair, color=OFFLINE, lw=0.8, alpha=0.6)
+                _points(axis, ends[0], of.before, OFFLINE, "o", "offline model")
+                _points(axis, ends[1], of.after, EXPLORER, "o", "tuned model")
+            logarithmic(axis, 1, 2, 5)
+            axis.set_xticks(range(len(labels)), [label.removeprefix(common).strip() for label in labels])
+            axis.set_xlabel(common)
+            axis.set_title(dataset, loc="left", fontsize=9, color="#555555")
+            axis.grid(True, axis="y")
+        axes[0][0].set_ylabel("L2 error (raw units)")
+        shown = legend_of(axes[0][:1])
+        figure.legend(shown.values(), shown, **beside())
+        finish(figure, heading(found.plan, title, "large: mean over seeds, small: each seed"), w_pad=1.0)
+        return save(figure, target, bbox_inches="tight")
 
 
 def _digits(values: pd.Series[float]) -> Value:

@@ -1,6 +1,6 @@
 """What lies around the runs of a plan and does not belong, and what differs between those that are shown.
 
-Cells that cannot be used are named by ``results.table``. This module names the rest: runs and files that no
+Cells that cannot be used are named by ``results.read``. This module names the rest: runs and files that no
 plan knows, plans that cannot be read, mixed versions. Names only; nothing here is ever pooled.
 """
 

@@ -17,6 +17,7 @@ from .canvas import (
     heading,
     legend_of,
     lines_of,
+    logarithmic,
     prepared,
     save,
     seeds_of,
@@ -53,11 +54,7 @@ def diagnostics(found: Findings, dataset: str, target: Target) -> Drawing | None
             axis.set_xlabel("environment steps")
             axis.grid(True, axis="y")
             if name == KL:
-                axis.set_yscale("log")
-                axis.yaxis.set_major_formatter(
-                    "{x:g}"
-                )  # the usual one writes formulas, which are switched off
-                axis.yaxis.set_minor_formatter("")
+                logarithmic(axis, 1)
         shown = legend_of(axes[0])
         figure.legend(shown.values(), shown, **beside())
         how = "at each model training; line: mean, band: least to greatest seed"

@@ -25,7 +25,7 @@ from .canvas import (
     prepared,
     save,
 )
-from .curves import band_kind
+from .curves import band_kind, draw_peers
 from .findings import FINAL, Findings, grid
 from .statistics import FEW, Estimate, Scores, Statistic
 from .words import count
@@ -168,6 +168,7 @@ def curves(found: Findings, _: str, target: Target) -> Drawing | str | None:
                         band = statistics.mean_curve(scores)
                         low, high = band.low, band.high
                     _line(axis, found, label, steps, scores.mean(axis=0), low, high)
+            draw_peers(axis, found, dataset)
             axis.set_title(dataset, loc="left", fontsize=9, color="#555555")
             axis.grid(True, axis="y")
             axis.locator_params(axis="x", nbins=5)

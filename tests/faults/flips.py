@@ -21,7 +21,7 @@ from o2obench.files import read_json
 from o2obench.journal import sound
 from o2obench.options import Options
 from o2obench.plan import Plan, read_plan
-from o2obench.results import logged, parts, table
+from o2obench.results import logged, parts, table_of
 from o2obench.run import RunFolder
 from o2obench.slot import Slot
 
@@ -99,7 +99,7 @@ class Grounds:
 
 def used_by_reports(plan: Plan, results: Path) -> tuple[Any, ...]:
     """Return all that a report takes from run folders."""
-    rows, problems = table(plan, results)
+    rows, problems = table_of(plan, results)
     assert not problems, problems
     return rows.to_json(), logged(plan.cells, results, ["norm"]).to_json(), parts(plan.runs, results)
 
@@ -111,7 +111,7 @@ def in_finished(grounds: Grounds, chance: random.Random, found: Flips) -> None:
     if not file.stat().st_size:
         file = folder.scores
     with flipped(file, chance) as where:
-        _, problems = table(grounds.plan, grounds.done)
+        _, problems = table_of(grounds.plan, grounds.done)
         named = any(name in problem.what for problem in problems for name in (*IN_FOLDER, "DONE"))
         equal = not problems and used_by_reports(grounds.plan, grounds.done) == grounds.shown
     found.note("finished runs", where, named, equal)

@@ -15,7 +15,7 @@ from filelock import SoftFileLease
 
 from o2obench import slot
 from o2obench.plan import Plan
-from o2obench.results import table
+from o2obench.results import table_of
 from o2obench.run import Run, RunFolder
 from o2obench.slot import Busy, Slot, lease_on
 from o2obench.status import status, summarise
@@ -386,7 +386,7 @@ def look(plan: Plan, results: Path) -> None:
     runs = status(plan, results)
     assert len(runs) == len(plan.runs)
     assert summarise(plan, runs, results).error == ""
-    rows, problems = table(plan, results)
+    rows, problems = table_of(plan, results)
     cells = {(row.label, row.seed) for row in rows.itertuples()}
     assert len(cells) + len({(one.label, one.seed) for one in problems}) == len(plan.cells)
 

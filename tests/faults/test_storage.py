@@ -27,7 +27,7 @@ from o2obench.execute import execute
 from o2obench.files import read_json, write_atomically
 from o2obench.journal import Journal, Mark, sealed, sound
 from o2obench.options import Options
-from o2obench.results import logged, parts, table
+from o2obench.results import logged, parts, table_of
 from o2obench.run import RunFolder
 from o2obench.slot import Busy, Slot
 
@@ -383,7 +383,7 @@ def test_nothing_of_a_damaged_run_is_shown(done: Path) -> None:
     offline, tune = (RunFolder(done, run.id) for run in plan.runs)
     assert len(logged(plan.cells, done, ["norm"]))
     tune.train.write_bytes(tune.train.read_bytes().replace(b"1", b"2", 1))
-    rows, [problem] = table(plan, done)
+    rows, [problem] = table_of(plan, done)
     assert rows.empty
     assert problem.what == "toy_tune: train.jsonl was changed after the run was finished"
     assert logged(plan.cells, done, ["norm"]).empty
@@ -401,7 +401,7 @@ def test_a_parent_that_cannot_be_read_is_not_damaged(done: Path) -> None:
         execute([plan.runs[1]], done, Options())
     execute([plan.runs[1]], done, Options())
     with out_of_reach:
-        _, [problem] = table(plan, done)
+        _, [problem] = table_of(plan, done)
     assert problem.what == "toy_tune: could not be read: Stale file handle"
 
 
@@ -423,7 +423,7 @@ def test_an_error_while_reading_a_parent_is_named(done: Path, name: str) -> None
 
 def test_a_finished_run_without_a_file_is_named(done: Path) -> None:
     RunFolder(done, toy.plan().runs[1].id).train.unlink()
-    _, [problem] = table(toy.plan(), done)
+    _, [problem] = table_of(toy.plan(), done)
     assert problem.what == "toy_tune: train.jsonl is missing"
 
 
@@ -479,10 +479,10 @@ def test_a_lock_that_nobody_lived_to_sign_holds_nothing_up(part: RunFolder, grou
 
 
 def test_a_results_folder_can_be_moved(done: Path, part: RunFolder, grounds: Path) -> None:
-    rows, _ = table(toy.plan(), done)
+    rows, _ = table_of(toy.plan(), done)
     elsewhere = done.with_name("else where")
     done.rename(elsewhere)
-    assert table(toy.plan(), elsewhere)[0].equals(rows)
+    assert table_of(toy.plan(), elsewhere)[0].equals(rows)
     moved = part.path.parents[3].rename(done.with_name("part elsewhere"))
     assert resume(RunFolder(moved, part.id), grounds) == []
 
