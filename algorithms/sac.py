@@ -12,20 +12,8 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from o2obench.agent import (
-    Agent,
-    Array,
-    Budget,
-    Config,
-    Metrics,
-    Stage,
-    State,
-    Task,
-    Transitions,
-    count,
-    widths,
-)
-from o2obench.kit.modelbased import KIT_VERSION, Rate, Share, Size
+from o2obench.agent import Agent, Array, Budget, Config, Metrics, Stage, State, Task, Transitions, count
+from o2obench.kit.modelbased import KIT_VERSION, Rate, Share, Size, Widths
 from o2obench.kit.nets import to_array
 from o2obench.kit.replay import Replay
 from o2obench.kit.sac import Sac as Learner
@@ -39,7 +27,7 @@ REPORT_EVERY = 500
 class SacConfig(Config):
     """Options with the values of the second SAC paper."""
 
-    hidden: tuple[Size, ...] = widths((256, 256))
+    hidden: Widths = (256, 256)
     rate: Rate = 3e-4
     gamma: Share = 0.99
     tau: Share = 0.005

@@ -45,11 +45,6 @@ def count(default: Any, **constraints: Any) -> Any:
     return Field(default, json_schema_extra={"count": True}, **constraints)
 
 
-def widths(default: Any, **constraints: Any) -> Any:
-    """Declare the widths of a network's hidden layers, which the contract's checks cut."""
-    return Field(default, json_schema_extra={"widths": True}, **constraints)
-
-
 @dataclass(frozen=True)
 class Transitions:
     """Experience as arrays that share their leading axes; float32 and bool.

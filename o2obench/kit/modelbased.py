@@ -35,7 +35,6 @@ from ..agent import (
     Transitions,
     count,
     stack_seeds,
-    widths,
 )
 from ..stopwatch import timed
 from .ensemble import Ensemble, EnsembleOptions, Fit, FitData, Prediction, nll, squared_error, target
@@ -62,6 +61,8 @@ HOLDOUT_BLOCK = 5
 """Of every five consecutive online rows one, at a random place, is held out from model training."""
 
 Size = Annotated[int, Field(gt=0)]
+Widths = Annotated[tuple[Size, ...], Field(json_schema_extra={"widths": True})]
+"""Widths of hidden layers; the contract's checks cut them."""
 Rate = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]
@@ -71,7 +72,7 @@ class ModelBasedConfig(Config):
     """Options of the family; defaults are OfflineRL-Kit's and MBPO's unless a comment says otherwise."""
 
     # the model
-    model_hidden: tuple[Size, ...] = widths((200, 200, 200, 200))
+    model_hidden: Widths = (200, 200, 200, 200)
     model_weight_decay: tuple[float, ...] = (2.5e-5, 5e-5, 7.5e-5, 7.5e-5, 1e-4)
     members: Size = 7
     elites: Size = 5
@@ -95,7 +96,7 @@ class ModelBasedConfig(Config):
     """lambda: model rewards are lowered by lambda times the largest deviation in the ensemble."""
 
     # SAC
-    hidden: tuple[Size, ...] = widths((256, 256))
+    hidden: Widths = (256, 256)
     actor_rate: Rate = 3e-4
     critic_rate: Rate = 3e-4
     alpha_rate: Rate = 1e-4
