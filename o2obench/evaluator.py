@@ -103,7 +103,7 @@ def _serve(pipe: Any, runs: list[Run]) -> None:
     """Judge one snapshot after another, on a CPU, until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     from . import provenance
-    from .execute import build
+    from .build import build
 
     agent = build(runs, "cpu", with_data=False)
     provenance.prepare(threads=1)

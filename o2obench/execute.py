@@ -8,11 +8,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from . import checkpoint, dataset, provenance, registry, stopwatch
-from .agent import Agent, Budget, State, Task, Transitions, stack_seeds
-from .env import EnvSpec, find_env
+from . import checkpoint, provenance, registry, stopwatch
+from .agent import Budget, State, stack_seeds
+from .build import agent_class, build
 from .errors import BadInput, Diverged, Interrupted, LostLease
 from .files import read_json
 from .options import Options
@@ -46,7 +44,7 @@ def execute(runs: Sequence[Run], results: Path, options: Options) -> None:
             return
         try:
             saved = _saved_state(slots)
-            _agent_class(runs[0])
+            agent_class(runs[0])
             for slot in slots:
                 slot.record = _settle_machine(slot, options, saved)
             for slot in slots:
@@ -152,40 +150,3 @@ def _updates(run: Run) -> int:
     agent = registry.algorithm(run.spec["algorithm"])
     config = agent.Config.model_validate_json(json.dumps(run.spec["config"]))
     return sum(stage.updates for stage in agent.stages(config, Budget(**run.spec["budget"])))
-
-
-def _agent_class(run: Run) -> type[Agent[Any]]:
-    """Return the class that computes ``run``; refuse when this installation has another version."""
-    spec = run.spec
-    agent = registry.algorithm(spec["algorithm"])
-    if [agent.version, agent.kit_version] != spec["version"]:
-        raise BadInput(
-            f"{run.id}: planned with version {spec['version']} of {spec['algorithm']} and its kit, this "
-            f"installation has {[agent.version, agent.kit_version]}; start the suite again"
-        )
-    return agent
-
-
-def build(runs: Sequence[Run], device: str, with_data: bool = True) -> Agent[Any]:
-    """Build the agent that computes ``runs``; without data it can be given a policy, and act."""
-    spec = runs[0].spec
-    env, agent = find_env(spec["environment"]), _agent_class(runs[0])
-    data = _no_data(env)
-    if spec["data"] and with_data:
-        data = dataset.find(runs[0].dataset).load(spec["data"]["sha256"])
-    task = Task(
-        obs_dim=env.obs_dim,
-        act_dim=env.act_dim,
-        horizon=env.horizon,
-        seeds=tuple(run.seed for run in runs),
-        terminal=env.terminal,
-        budget=Budget(**spec["budget"]),
-        device=device,
-    )
-    return agent(task, agent.Config.model_validate_json(json.dumps(spec["config"])), data)
-
-
-def _no_data(spec: EnvSpec) -> Transitions:
-    """Return an empty data set, for algorithms that start from nothing."""
-    obs, action = np.zeros((0, spec.obs_dim), np.float32), np.zeros((0, spec.act_dim), np.float32)
-    return Transitions(obs, action, np.zeros(0, np.float32), obs, *(np.zeros(0, bool),) * 3)

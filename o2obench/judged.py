@@ -12,10 +12,10 @@ import numpy as np
 
 from . import checkpoint
 from .agent import Agent, Array, Network, State
+from .build import build
 from .difference import read_record
 from .env import find_env
 from .errors import BadInput
-from .execute import build
 from .files import write_atomically
 from .run import Run, RunFolder
 from .seeds import generator

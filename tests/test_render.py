@@ -13,10 +13,11 @@ import pytest
 
 from o2obench import checkpoint, env
 from o2obench.agent import Agent, Array, take_seed
+from o2obench.build import build
 from o2obench.env import find_env
 from o2obench.errors import BadInput
 from o2obench.evaluate import Arena
-from o2obench.execute import build, execute
+from o2obench.execute import execute
 from o2obench.judged import load, write_policy
 from o2obench.options import Options
 from o2obench.plan import Plan
