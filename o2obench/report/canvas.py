@@ -121,6 +121,14 @@ def beside() -> dict[str, Any]:
     return {"frameon": False, "loc": "center left", "bbox_to_anchor": (1.0, 0.5)}
 
 
+def share_legend(figure: Any, axes: Iterable[Any]) -> dict[str, Any]:
+    """Set one legend for several axes at a figure's right edge; return the room it takes from them."""
+    shown = legend_of(axes)
+    figure.legend(shown.values(), shown, frameon=False, loc="center right")
+    inches = 0.6 + 0.075 * max(map(len, shown), default=0)
+    return {"rect": (0, 0, 1 - inches / figure.get_figwidth(), 1)}
+
+
 def legend_of(axes: Iterable[Any]) -> dict[str, Any]:
     """Return the entries of several axes as one legend shows them: handles by label, each once."""
     found: dict[str, Any] = {}
@@ -136,7 +144,7 @@ def belongs(artist: Any, labels: Sequence[str], label: str) -> None:
         artist.set_gid(f"series-{labels.index(label)}")
 
 
-def save(figure: Any, target: Target, labels: Sequence[str] = (), **options: Any) -> list[Panel]:
+def save(figure: Any, target: Target, labels: Sequence[str] = ()) -> list[Panel]:
     """Write a figure, without a clock, and close it; return its panels, for reading values.
 
     Lines and bands of ``labels`` and their entries in legends are named, for the page's filter.
@@ -150,9 +158,9 @@ def save(figure: Any, target: Target, labels: Sequence[str] = (), **options: Any
         for artist in (*axis.lines, *axis.collections):
             belongs(artist, labels, str(artist.get_label()).removeprefix(BAND))
     known = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}
-    panels = [] if options else [panel for axis in figure.axes if (panel := _panel(axis))]
+    panels = [panel for axis in figure.axes if (panel := _panel(axis))]
     for kind in target.kinds:
-        figure.savefig(target.file(kind), metadata=known[kind], dpi=160, **options)
+        figure.savefig(target.file(kind), metadata=known[kind], dpi=160)
     prepared().close(figure)
     return panels
 

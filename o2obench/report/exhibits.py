@@ -13,7 +13,7 @@ import pandas as pd
 from ..plan import Cell
 from ..results import diagnoses
 from ..scores import task_and_kind
-from .canvas import STYLE, Panel, Target, beside, finish, heading, legend_of, logarithmic, prepared, save
+from .canvas import STYLE, Panel, Target, finish, heading, logarithmic, prepared, save, share_legend
 from .findings import Findings, Line
 from .papers import Printed, distance_ratios, means_of_kind
 from .tables import RANGES, Column, Row, Table, Value, over_seeds, whole
@@ -92,7 +92,7 @@ def _draw_explorer(found: Findings, seeds: pd.DataFrame, target: Target) -> list
     columns = min(3, len(datasets))
     height = -(-len(datasets) // columns)
     with plt.rc_context(STYLE):
-        size = (max(5.6, 3.2 * columns), 0.7 + 2.7 * height)
+        size = (max(8.0, 2.6 + 3.2 * columns), 0.7 + 2.7 * height)
         figure, axes = plt.subplots(height, columns, squeeze=False, figsize=size)
         for axis in axes.flat[len(datasets) :]:
             axis.set_axis_off()
@@ -111,11 +111,10 @@ def _draw_explorer(found: Findings, seeds: pd.DataFrame, target: Target) -> list
             axis.grid(True, axis="y")
         for axis in axes[:, 0]:
             axis.set_ylabel("normalised score")
-        shown = legend_of(axes[0][:1])
-        figure.legend(shown.values(), shown, **beside())
+        room = share_legend(figure, axes[0][:1])
         title = heading(found.plan, "What the explorer returns", "large: mean over seeds, small: each seed")
-        finish(figure, title, w_pad=1.0, h_pad=1.2)
-        return save(figure, target, bbox_inches="tight")
+        finish(figure, title, w_pad=1.0, h_pad=1.2, **room)
+        return save(figure, target)
 
 
 def _shared_words(labels: Sequence[str]) -> str:
@@ -181,7 +180,7 @@ def _draw_distance(found: Findings, seeds: pd.DataFrame, title: str, target: Tar
     labels = [name for name in found.labels if name in set(seeds.label)]
     common = _shared_words(labels)
     with plt.rc_context(STYLE):
-        size = (max(5.6, 3.4 * len(datasets)), 3.2)
+        size = (max(9.6, 1.8 + 3.4 * len(datasets)), 3.2)
         figure, axes = plt.subplots(1, len(datasets), squeeze=False, figsize=size)
         for axis, dataset in zip(axes[0], datasets, strict=True):
             own = seeds[seeds.dataset == dataset]
@@ -198,10 +197,10 @@ def _draw_distance(found: Findings, seeds: pd.DataFrame, title: str, target: Tar
             axis.set_title(dataset, loc="left", fontsize=9, color="#555555")
             axis.grid(True, axis="y")
         axes[0][0].set_ylabel("L2 error (raw units)")
-        shown = legend_of(axes[0][:1])
-        figure.legend(shown.values(), shown, **beside())
-        finish(figure, heading(found.plan, title, "large: mean over seeds, small: each seed"), w_pad=1.0)
-        return save(figure, target, bbox_inches="tight")
+        room = share_legend(figure, axes[0][:1])
+        title = heading(found.plan, title, "large: mean over seeds, small: each seed")
+        finish(figure, title, w_pad=1.0, **room)
+        return save(figure, target)
 
 
 def _digits(values: pd.Series[float]) -> Value:

@@ -12,15 +12,14 @@ from .canvas import (
     Drawing,
     Target,
     belongs,
-    beside,
     finish,
     heading,
-    legend_of,
     lines_of,
     logarithmic,
     prepared,
     save,
     seeds_of,
+    share_legend,
 )
 from .findings import Findings
 
@@ -45,7 +44,7 @@ def diagnostics(found: Findings, dataset: str, target: Target) -> Drawing | None
         return None
     plt = prepared()
     with plt.rc_context(STYLE):
-        width = max(7.0, 0.6 + 3.2 * len(panels))
+        width = max(9.2, 2.4 + 3.0 * len(panels))
         figure, axes = plt.subplots(1, len(panels), squeeze=False, figsize=(width, 3.3))
         for axis, name in zip(axes[0], panels, strict=True):
             for label, line in lines_of(found.plan).items():
@@ -55,11 +54,10 @@ def diagnostics(found: Findings, dataset: str, target: Target) -> Drawing | None
             axis.grid(True, axis="y")
             if name == KL:
                 logarithmic(axis, 1)
-        shown = legend_of(axes[0])
-        figure.legend(shown.values(), shown, **beside())
+        room = share_legend(figure, axes[0])
         how = "at each model training; line: mean, band: least to greatest seed"
-        finish(figure, heading(found.plan, dataset, how), w_pad=0.8)
-        return Drawing(save(figure, target, found.labels, bbox_inches="tight"))
+        finish(figure, heading(found.plan, dataset, how), w_pad=0.8, **room)
+        return Drawing(save(figure, target, found.labels))
 
 
 FADES = (

@@ -20,10 +20,10 @@ from .canvas import (
     beside,
     finish,
     heading,
-    legend_of,
     lines_of,
     prepared,
     save,
+    share_legend,
 )
 from .curves import band_kind, draw_peers
 from .findings import FINAL, Findings, grid
@@ -176,11 +176,9 @@ def curves(found: Findings, _: str, target: Target) -> Drawing | str | None:
             axis.set_ylabel("normalised score")
         for axis in axes[-1]:
             axis.set_xlabel("environment steps")
-        shown = legend_of(axes.flat)
-        figure.legend(shown.values(), shown, frameon=False, loc="center right")
+        room = share_legend(figure, axes.flat)
         how = f"at least {count(fewest, 'seed')}; line: mean, band: {band_kind(fewest)}"
-        room = (0, 0, 1 - 1.6 / figure.get_figwidth(), 1)
-        finish(figure, heading(found.plan, "Learning curves", how), w_pad=0.8, rect=room)
+        finish(figure, heading(found.plan, "Learning curves", how), w_pad=0.8, **room)
         return Drawing(save(figure, target, found.labels))
 
 
