@@ -203,6 +203,7 @@ def answer(code: str, root: Path) -> Any:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 def test_minari_itself_reads_what_is_exported(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = dataset.find("o2o:hopper-medium-replay-v0").load()
     said = answer(MINARI, exported)
@@ -217,6 +218,7 @@ def test_minari_itself_reads_what_is_exported(exported: Path, monkeypatch: pytes
         describe.export("o2o:hopper-medium-replay-v0", exported)
 
 
+@pytest.mark.slow
 def test_d3rlpy_reads_what_is_exported(exported: Path) -> None:
     """Steps, returns and ends; its ``get_minari`` (2.8) shifts observations by a row per episode."""
     data = dataset.find("o2o:hopper-medium-replay-v0").load()

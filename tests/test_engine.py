@@ -77,6 +77,7 @@ def test_compiled_steps_compute_what_eager_ones_do() -> None:
 
 
 @pytest.mark.usefixtures("compiler")
+@pytest.mark.slow
 def test_a_compiled_run_resumes_to_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(provenance, "COMPILE_FROM", 0)
     [run] = contract.small_plan("mopo").runs

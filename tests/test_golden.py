@@ -52,7 +52,8 @@ def _work(agent: Any, stage: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_ten_updates(name: str, update_golden: bool) -> None:
+def test_ten_updates(name: str, update_golden: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contract, "NARROW", 10_000)  # networks as in real runs
     agent = registry.algorithm(name)
     found: dict[str, Any] = {
         "version": [agent.version, agent.kit_version],
