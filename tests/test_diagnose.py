@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from o2obench import dataset
 from o2obench import diagnose as diagnosis
@@ -70,8 +73,16 @@ def test_what_does_not_tell_its_state_is_refused() -> None:
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished MOPO run on the toy data and a DOOF run that starts from it."""
+    """MOPO on the toy data, and DOOF and CoMoU that start from it: computed once, a copy for each worker."""
     folder = tmp_path_factory.mktemp("results")
+    shared = folder.parent.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    with FileLock(shared / "diagnosed.lock"):
+        if not (shared / "diagnosed" / "plans").exists():
+            _compute(shared / "diagnosed")
+    return Path(shutil.copytree(shared / "diagnosed", folder / "own"))
+
+
+def _compute(folder: Path) -> None:
     small = {"rollout_rows": 200, "model_passes": 3}
     doof = {**small, "explorer_updates": 20, "policy_updates": 20, "uncertain_rows": 50}
     few = {"updates_per_step": 2, "n_init": 20, "model_every": 20}
@@ -80,7 +91,6 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for run in plan.runs:
         execute([run], folder, Options())
     plan.write(folder)
-    return folder
 
 
 def runs(results: Path, algorithm: str) -> list[Path]:

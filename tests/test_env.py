@@ -57,6 +57,7 @@ def test_other_tasks_are_refused_by_what_they_lack(env_id: str, said: str) -> No
         find_env(env_id)
 
 
+@pytest.mark.slow
 def test_a_task_that_nobody_prepared_is_collected_and_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -115,6 +115,7 @@ def test_what_cannot_be_shown_is_refused_before_anything_is_written(
     assert not list(tmp_path.rglob("*.gif"))
 
 
+@pytest.mark.slow
 def test_mujoco_is_drawn_without_a_screen(tmp_path: Path, o2obench: Command) -> None:
     try:
         env._graphics("Hopper-v4")
