@@ -75,7 +75,7 @@ def test_curves_of_others_stand_beside_ours_and_never_in_them(
     assert "WSRL (not ours, n = 2)" in svg
     assert "WSRL" not in (beside / "curves-walker2d-medium-v2.svg").read_text()
     text = (beside / "index.html").read_text()
-    assert "Brought in by --with" in text
+    assert "Curves of others" in text
     assert "theirs.csv, SHA-256" in text
     assert f"--with WSRL={file}" in text
 

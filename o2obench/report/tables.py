@@ -272,7 +272,7 @@ def beside(found: Findings, dataset: str) -> Table:
             rows.append(Row("", dataset, (Value(peer.name), *cells, about)))
     return Table(
         "beside",
-        "Brought in by --with",
+        "Curves of others",
         "Scores as others gave them, not run here and held to no protocol of ours; never part of our means, "
         "comparisons or ranks. " + RANGES,
         (
