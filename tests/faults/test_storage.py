@@ -20,7 +20,8 @@ from unittest import mock
 
 import pytest
 
-from o2obench import checkpoint, cli, dataset
+from o2obench import checkpoint, dataset
+from o2obench.cli.options import usable
 from o2obench.dataset import admission
 from o2obench.errors import BadInput, LostLease, RunFailed
 from o2obench.execute import execute
@@ -500,7 +501,9 @@ def test_a_run_whose_folder_vanishes_stops_with_its_name(part: RunFolder) -> Non
 @pytest.mark.usefixtures("own_disk")
 def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from o2obench.cli import _usable; _usable(Path(sys.argv[1]))"
+        "import sys; from pathlib import Path\n"
+        "from o2obench.cli.options import usable\n"
+        "usable(Path(sys.argv[1]))"
     )
     command = [*on_a_disk(tmp_path, "ro"), sys.executable, "-c", code, str(tmp_path)]
     refused = subprocess.run(command, capture_output=True, text=True, env=environment(), check=False)
@@ -510,4 +513,4 @@ def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path: Path) -> None:
 def test_a_folder_below_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(BadInput, match="cannot be used as a folder: Not a directory"):
-        cli._usable(tmp_path / "file" / "results")
+        usable(tmp_path / "file" / "results")
