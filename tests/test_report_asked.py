@@ -227,6 +227,10 @@ def test_what_has_not_changed_is_not_made_again(
     (folder.path / "notes.txt").write_text("mine")
     assert again() == 1, "a foreign file"
     assert "notes.txt" in (out / plan.suite / "report.md").read_text()
+    (folder.path / "empty").mkdir()
+    assert again() == 1, "a foreign folder, though it is empty"
+    (out / plan.suite / "mine").mkdir()
+    assert again() == 0, "a folder of the reader's own beside the page"
     folder.scores.write_bytes(folder.scores.read_bytes().replace(b"1", b"2", 1))
     assert again() == 1, "a run's files"
     assert "was changed after the run was finished" in (out / plan.suite / "report.md").read_text()

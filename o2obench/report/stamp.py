@@ -58,27 +58,24 @@ def holds(out: Path, made_from: str) -> bool:
 
 
 def _files(out: Path) -> Iterator[str]:
-    return (entry.name for entry in sorted(os.scandir(out), key=lambda e: e.name) if entry.name != NAME)
+    """Return the names of a report's files; folders beside them are somebody else's."""
+    files = (entry.name for entry in os.scandir(out) if entry.is_file(follow_symlinks=False))
+    return (name for name in sorted(files) if name != NAME)
 
 
 def _fingerprint(folder: RunFolder) -> bytes:
     """Return state and content of a run's folder: files that are read by their bytes, all others by name."""
     of = hashlib.sha256(folder.state().encode())
-    for directory, names in _walk(folder.path):
-        for name in names:
-            of.update(f"{directory}/{name}\n".encode(errors="surrogateescape"))
-            if (directory == "." and name in READ) or name == "manifest.json":
+    for directory, below, names in os.walk(folder.path):
+        below.sort()
+        for path in sorted(Path(directory, name) for name in (*below, *names)):
+            of.update(f"{path.relative_to(folder.path)}\n".encode(errors="surrogateescape"))
+            if (path.parent == folder.path and path.name in READ) or path.name == "manifest.json":
                 try:
-                    of.update(sha256(folder.path / directory / name).encode())
+                    of.update(sha256(path).encode())
                 except OSError as error:
                     of.update(str(error.errno).encode())
     return of.digest()
-
-
-def _walk(path: Path) -> Iterator[tuple[str, list[str]]]:
-    for directory, below, names in os.walk(path):
-        below.sort()
-        yield os.path.relpath(directory, path), sorted(names)
 
 
 @cache
