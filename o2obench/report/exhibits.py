@@ -16,7 +16,7 @@ from ..scores import task_and_kind
 from .canvas import STYLE, Panel, Target, finish, heading, logarithmic, prepared, save, share_legend
 from .findings import Findings, Line
 from .papers import Printed, distance_ratios, means_of_kind
-from .tables import RANGES, Column, Row, Table, Value, over_seeds, whole
+from .tables import RANGES, Column, Row, Table, Value, over_seeds, seeds_shown, whole
 from .words import geometric, number
 
 EXPLORER, OFFLINE, FINAL = "#0072b2", "#777777", "#d55e00"
@@ -45,7 +45,7 @@ def explorer(found: Findings) -> Exhibit:
             percent = 100.0 * (own.explorer_return / own.offline_return - 1.0)
             cells = [over_seeds(values) for values in (own.offline, own.explorer)]
             cells += [over_seeds(values, SIGNED) for values in (own.explorer - own.offline, percent)]
-            cells += [over_seeds(own.final), whole(own.episodes.sum()), _n(len(own), line.asked)]
+            cells += [over_seeds(own.final), whole(own.episodes.sum()), seeds_shown(len(own), line.asked)]
             rows.append(Row(line.label, line.dataset, (Value(line.dataset), Value(line.label), *cells)))
     table = Table(
         "explorer",
@@ -149,7 +149,7 @@ def distance(found: Findings, name: str, rows: str, place: str, where: str) -> E
             cells = [_digits(column) for column in (own.before, own.after)]
             cells += [_ratios(own.after / own.before), _ratios(own.max_after / own.max_before)]
             cells += map(Value, distance_ratios(found.plan, place, line.dataset, line.label))
-            cells.append(_n(len(own), line.asked))
+            cells.append(seeds_shown(len(own), line.asked))
             shown.append(Row(line.label, line.dataset, (Value(line.dataset), Value(line.label), *cells)))
     many = " to ".join(f"{count:,}" for count in sorted({*seeds.judged.agg(["min", "max"]).dropna()}))
     table = Table(
@@ -211,11 +211,6 @@ def _ratios(values: pd.Series[float]) -> Value:
     return Value(number(values, "{:.2f}", geometric), geometric(values.tolist()), n=len(values))
 
 
-def _n(found: int, asked: int) -> Value:
-    """Return how many seeds are shown, of how many where some are missing."""
-    return Value(f"{found}" if found == asked else f"{found} of {asked}", found, lacking=found < asked)
-
-
 def _to_diagnose(cells: Sequence[Cell]) -> list[str]:
     """Return the commands that make what is missing, one for each group of seeds."""
     groups: dict[str, dict[int, None]] = {}
@@ -250,7 +245,7 @@ def kinds(found: Findings) -> Exhibit:
             change = [b - a for a, b in ends.values()]
             cells = (over_seeds(start), over_seeds(final), over_seeds(change, SIGNED))
             named = (Value(kind), Value(tasks), Value(label))
-            rows.append(Row(label, "", (*named, *cells, _n(len(common), own[0].asked))))
+            rows.append(Row(label, "", (*named, *cells, seeds_shown(len(common), own[0].asked))))
             missing = [line.dataset for line in own if len(line.seeds) < line.asked]
             if missing:
                 lacking.append(f"{label}, {kind}: not all seeds of {', '.join(missing)} are finished")

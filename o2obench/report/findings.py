@@ -23,7 +23,7 @@ from . import measures, statistics
 from .measures import Reached, Tuning
 from .statistics import FEW, Estimate, Scores, Statistic
 from .wish import USUAL, Wish
-from .words import count, listed, mean
+from .words import count, listed, mean, of_asked
 
 if TYPE_CHECKING:
     from .peers import Peer
@@ -110,7 +110,7 @@ class Line:
     @property
     def n(self) -> str:
         """How many seeds are shown, of how many where some are missing."""
-        return f"{len(self.runs)}" if len(self.runs) == self.asked else f"{len(self.runs)} of {self.asked}"
+        return of_asked(len(self.runs), self.asked)
 
     @property
     def start(self) -> tuple[float, ...]:

@@ -26,7 +26,7 @@ from .findings import (
 from .measures import regime
 from .peers import ends
 from .statistics import FEW, Estimate
-from .words import DASH, count, interval, mean, spread
+from .words import DASH, count, interval, mean, of_asked, spread
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,12 @@ def scores(found: Findings, dataset: str) -> Table:
             _label(line),
             *(_number(line, quantity(name), line.label in best.get(name, ())) for name in names),
         ]
-        cells += [_n(line), whole(line.updates_per_step), whole(line.n_init), whole(line.updates)]
+        cells += [
+            seeds_shown(len(line.runs), line.asked),
+            whole(line.updates_per_step),
+            whole(line.n_init),
+            whole(line.updates),
+        ]
         cells.append(Value(f"{line.hours:.2f}", line.hours))
         rows.append(Row(line.label, dataset, tuple(cells), _seeds(line)))
     short = {OFFLINE: "offline", START: "at the switch", FINAL: "final", CHANGE: "change"}
@@ -139,7 +144,11 @@ def tuning(found: Findings, dataset: str) -> Table:
     names = [name for name in (*MEASURED, *MEASURED_LAST) if any(line.of(name) for line in lines)]
     rows = []
     for line in lines:
-        cells = [_label(line), *(_measure(found, line, name) for name in names), _n(line)]
+        cells = [
+            _label(line),
+            *(_measure(found, line, name) for name in names),
+            seeds_shown(len(line.runs), line.asked),
+        ]
         rows.append(Row(line.label, dataset, tuple(cells)))
     control = found.control
     beside = f"Small: the mean paired difference to {control}, whose own values are what noise alone makes. "
@@ -397,8 +406,9 @@ def _label(line: Line) -> Value:
     return Value(line.label)
 
 
-def _n(line: Line) -> Value:
-    return Value(line.n, len(line.runs), lacking=len(line.runs) < line.asked)
+def seeds_shown(found: int, asked: int) -> Value:
+    """Return how many seeds are shown, of how many where some are missing."""
+    return Value(of_asked(found, asked), found, lacking=found < asked)
 
 
 def whole(value: int | None) -> Value:

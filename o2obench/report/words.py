@@ -59,6 +59,11 @@ def count(many: int, what: str) -> str:
     return f"{many:,} {what}" if many == 1 else f"{many:,} {what}s"
 
 
+def of_asked(found: int, asked: int) -> str:
+    """Return ``5``, or ``4 of 5`` where some are missing."""
+    return f"{found}" if found == asked else f"{found} of {asked}"
+
+
 def listed(names: Iterable[object]) -> str:
     """Return ``a, b and c``."""
     words = [str(name) for name in names]
