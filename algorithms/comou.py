@@ -16,8 +16,8 @@ Deviations and decisions; the paper prints neither loss, nor data, nor the value
   mixture is, by -log(1 - trust), but moves like the logarithm of a surprise, not like its square.
 - Early stopping judges trust (y - mu)^2 + (1 - trust) (mu_old - mu)^2 on the held-out rows. A pass must lower
   it by 1 %, as everywhere, and no pass can lower it by more than the share trust of what data could teach:
-  with trust below a few hundredths most trainings are refused, and the model stands still. Whether it moved
-  is logged (``moved/online/shift``); read it beside every curve.
+  with trust below a few hundredths most trainings are refused: means and weights stand still, only the
+  shared bounds drift (``kit.ensemble.Fit``). ``moved/online/shift`` is logged; read it beside every curve.
 - All else is the naive baseline's: online rows only (``rows: union`` is an option), no penalty, MBPO's
   horizon and updates. Claims are made against naive tuning in all its variants.
 """

@@ -11,6 +11,7 @@ Deviations and decisions:
   model rows is ``explorer_reward``: bonus (the default), penalty (MOPO's), raw; offline rows keep theirs.
 - Table 3 does not say which ratio its cells use: 1 is the method, never the best of the four beside it.
 - The explorer's length is not printed; the paper's hours leave room for 50,000 updates. Rates are constant.
+- A pass of step 4 sees each member's bootstrap of the new rows once, offline rows drawn anew beside it.
 - Real rows of step 5 are offline ones (B.5; Eq. 10: all). Model rows of an earlier step are forgotten.
 """
 
@@ -43,6 +44,7 @@ class Doof(ModelBased[DoofConfig]):
     """Two learners in the template: the policy that is judged, and the explorer."""
 
     Config = DoofConfig
+    version = 2
     pretrain = "mopo"
     paired_fit = True
 

@@ -14,6 +14,8 @@ from .doof import Doof, DoofConfig
 class DoofControl(Doof):
     """DOOF without exploration, collection and tuning of the model."""
 
+    version = 1
+
     @classmethod
     def stages(cls, config: DoofConfig, budget: Budget) -> tuple[Stage, ...]:
         """Train the policy only."""

@@ -121,18 +121,28 @@ def parse_scalar(text: str) -> Any:
 
 
 def merge(*layers: Located) -> Located:
-    """Merge mappings key by key, later layers winning; positions follow the winner."""
+    """Merge mappings key by key at every depth, later layers winning; positions follow the winner."""
     value: dict[str, Any] = {}
     where: dict[Place, str] = {}
     for layer in layers:
-        for key, item in layer.value.items():
-            value[key] = item
-            for place in [place for place in where if place[:1] == (key,)]:
-                del where[place]
-            where.update({p: w for p, w in layer.where.items() if p[:1] == (key,)})
-        if () in layer.where:
-            where[()] = layer.where[()]
+        _lay(value, where, layer, ())
     return Located(value, where)
+
+
+def _lay(below: dict[str, Any], where: dict[Place, str], layer: Located, place: Place) -> None:
+    """Lay the mapping at ``place`` of a layer over the one below, which is changed."""
+    if place in layer.where:
+        where[place] = layer.where[place]
+    for key, item in layer.child(*place).value.items():
+        here = (*place, key)
+        if isinstance(item, dict) and isinstance(below.get(key), dict):
+            below[key] = dict(below[key])
+            _lay(below[key], where, layer, here)
+            continue
+        below[key] = item
+        for old in [old for old in where if old[: len(here)] == here]:
+            del where[old]
+        where.update({p: w for p, w in layer.where.items() if p[: len(here)] == here})
 
 
 def validate(model: type[M], source: Located, prefix: Place = ()) -> M:

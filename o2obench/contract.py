@@ -123,6 +123,15 @@ def differences(a: State, b: State) -> list[str]:
 # ---- the checks -------------------------------------------------------------------------------------
 
 
+def a_life_fits_the_steps_it_takes(name: str) -> None:
+    """The steps that the stages take, offered alone, give the same stages: a run's identity names no more."""
+    agent = registry.algorithm(name)
+    config = small_config(agent)
+    life = agent.stages(config, Budget(UPDATES, 1000 * STEPS))
+    again = agent.stages(config, Budget(UPDATES, sum(stage.env_steps for stage in life)))
+    assert life == again, f"{life} becomes {again}"
+
+
 def acts_in_bounds(name: str) -> None:
     """Actions have the shape (seeds, n, act_dim), are finite and lie in [-1, 1]."""
     agent = build(name, (0, 1))
@@ -248,6 +257,7 @@ def small_plan(name: str) -> Plan:
 
 
 CHECKS: tuple[Callable[[str], None], ...] = (
+    a_life_fits_the_steps_it_takes,
     acts_in_bounds,
     batch_is_singles,
     updates_change_weights,

@@ -1,8 +1,9 @@
-"""How wrong a run's model is: its predictions against the simulator, on five sets of states and actions.
+"""How wrong a run's model is: its predictions against the simulator, on sets of states and actions.
 
 ``data``: rows of the data set. ``random``: its states with uniformly random actions. ``rollout``: rows that
 the pretrained model made with its policy (DOOF's fake buffer, Table 6). ``online``: rows this run collected.
-``uniform``: states drawn evenly within the range of this data set (Table 2, whose recipe is not printed).
+``uniform``: states drawn evenly within the range of this data set (Table 2, whose recipe is not printed; the
+range of another set would need its file). And rows of other data sets of the task, where named (Fig. 5).
 All models of a family are judged on the same rows, and a tuned run's beside the one it started from
 (``before``, ``after``). DOOF calls the distance total variation; its values exceed 1, so it is taken for a
 prediction error, of which only ratios compare (docs/algorithms/doof.md). The numbers are kept in the run's
@@ -14,6 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,15 +70,22 @@ class _Rows:
     state: tuple[Array, Array] | None = None
 
 
-def diagnose(folder: Path, count: int = ROWS) -> list[Judged]:
-    """Judge the model of a finished run; raise BadInput when it has none, or no state to look at."""
+def diagnose(folder: Path, count: int = ROWS, on: Sequence[str] = ()) -> list[Judged]:
+    """Judge the model of a finished run, also on rows of the data sets ``on``.
+
+    Raises:
+        BadInput: It has no model or no state to look at, or a data set is of another task.
+    """
     run, agent, state = _load(folder)
+    others = {name: _other(name, run) for name in on}
     data = _data(run)
     parent = _load(_results(folder, run) / run.parent)[1] if run.parent else None
     models = {"before": parent, "after": agent} if parent else {"after": agent}
     scale = (data.next_obs - data.obs).std(axis=0) + 1e-8
     env, judged = find_env(run.spec["environment"]), []
-    for name, rows in _sets(run, parent or agent, data, state, count):
+    sets = _sets(run, parent or agent, data, state, count)
+    elsewhere = ((name, _drawn(other, run.seed, count)) for name, other in others.items())
+    for name, rows in chain(sets, elsewhere):
         true = truth(env, rows.obs, rows.action, rows.state)
         if true.known.any():
             for which, model in models.items():
@@ -142,12 +151,8 @@ def _sets(
 ) -> Iterator[tuple[str, _Rows]]:
     """Yield the sets, the same for all runs that share data and seed; ``before`` is the pretrained agent."""
     draw = generator(run.seed, "diagnosis")
-    found = dataset.find(run.dataset)
-    simulator = read_simulator(found.file) if found.file and found.file.suffix == ".hdf5" else None
     some = draw.integers(len(data), size=count)
-    stored = None
-    if simulator is not None and len(simulator[0]) == len(data):
-        stored = (simulator[0][some], simulator[1][some])
+    stored = _stored(dataset.find(run.dataset), len(data), some)
     anywhere = draw.uniform(-1, 1, (count, data.action.shape[1])).astype(np.float32)
     yield "data", _Rows(data.obs[some], data.action[some], stored)
     yield "random", _Rows(data.obs[some], anywhere, stored)
@@ -162,6 +167,32 @@ def _sets(
         width, rows = data.obs.shape[1], state["online"][0]
         chosen = rows[draw.integers(len(rows), size=min(count, len(rows)))]
         yield "online", _Rows(chosen[:, :width], chosen[:, width : width + data.action.shape[1]])
+
+
+def _other(name: str, run: Run) -> dataset.Dataset:
+    """Return a data set of the run's task by its name."""
+    found = dataset.find(name)
+    if found.env.id != run.spec["environment"]:
+        raise BadInput(
+            f"{name}: is of {found.env.id}, {run.id} of {run.spec['environment']}; name a set of it"
+        )
+    found.admit()
+    return found
+
+
+def _drawn(found: dataset.Dataset, seed: int, count: int) -> _Rows:
+    """Return rows of another data set, the same for all runs of a seed."""
+    data = found.load()
+    some = generator(seed, f"diagnosis on {found.name}").integers(len(data), size=count)
+    return _Rows(data.obs[some], data.action[some], _stored(found, len(data), some))
+
+
+def _stored(found: dataset.Dataset, rows: int, some: Array) -> tuple[Array, Array] | None:
+    """Return (qpos, qvel) of some rows of a data set, None where its file does not hold all of them."""
+    simulator = read_simulator(found.file) if found.file and found.file.suffix == ".hdf5" else None
+    if simulator is None or len(simulator[0]) != rows:
+        return None
+    return simulator[0][some], simulator[1][some]
 
 
 def _spearman(one: Array, other: Array) -> float:

@@ -130,7 +130,7 @@ class SuiteStatus:
     share: float
     rate: float
     seconds_left: float | None
-    """At the speed of what runs now; None while nothing runs."""
+    """At the speed of what runs now; None while nothing runs, or nothing has made a first update yet."""
     error: str
     log: str
 
@@ -170,7 +170,8 @@ def overview(suites: Sequence[SuiteStatus]) -> Table:
         table.add_column(column, justify="left" if column == "suite" else "right")
     for suite in suites:
         counts = [f"[{COLOURS.get(s, 'dim')}]{suite.counts[s]}[/]" if suite.counts[s] else "" for s in states]
-        left = "nothing runs" if suite.seconds_left is None else clock(suite.seconds_left)
+        nothing = "no speed yet" if suite.counts["running"] else "nothing runs"
+        left = nothing if suite.seconds_left is None else clock(suite.seconds_left)
         done = suite.seconds_left == 0.0
         table.add_row(
             *(escape(suite.suite), *counts, f"{suite.share:.0%}"),

@@ -332,7 +332,7 @@ class _Builder:
         config = self.config(agent, name, data, options)
         budget = Budget(self.suite.offline.epochs * EPOCH, self.suite.online.steps)
         stages = agent.stages(config, budget)
-        with_env, without = any(s.env_steps for s in stages), any(not s.env_steps for s in stages)
+        steps, without = sum(s.env_steps for s in stages), any(not s.env_steps for s in stages)
         spec = {
             "algorithm": name,
             "version": [agent.version, agent.kit_version],
@@ -341,10 +341,10 @@ class _Builder:
             "environment": found.env.id,
             "budget": {
                 "offline_updates": budget.offline_updates if without else 0,
-                "online_steps": budget.online_steps if with_env else 0,
+                "online_steps": steps,  # what it takes, not what the suite offers
             },
             "protocol": {
-                "steps": self.suite.online.evaluate_every if with_env else 0,
+                "steps": self.suite.online.evaluate_every if steps else 0,
                 "updates": self.suite.offline.evaluate_every * EPOCH if without else 0,
                 "episodes": EPISODES,
                 "final_episodes": FINAL_EPISODES,
@@ -382,19 +382,26 @@ class _Builder:
             return full
         cut = self.source.child("reduced", name)
         config = validate(agent.Config, merge(*layers, cut), (name,))
-        for key, place in ((key, cut.at((key,))) for key in cut.value):
-            self.lines[_reduction(f"{name}.{key}", config, full, key, place)] = None
+        self.lines.update(dict.fromkeys(_reductions(name, config, full, cut)))
         return config
 
 
+def _reductions(part: str, config: BaseModel, full: BaseModel, cut: Located) -> list[str]:
+    """Return a line for each count that ``cut`` lowers: ``part.key = value (full: value)``."""
+    lines = [_reduction(f"{part}.{key}", config, full, key, cut.at((key,))) for key in cut.value]
+    return [line for line in lines if line]
+
+
 def _reduction(shown: str, config: BaseModel, full: BaseModel, key: str, place: str) -> str:
-    """Return ``key = value (full: value)``; refuse what is not a count or not less."""
+    """Return ``key = value (full: value)``, nothing where both are equal; refuse more, and no count."""
     extra = type(full).model_fields[key].json_schema_extra
     if isinstance(full, Config) and not (isinstance(extra, dict) and extra.get("count")):
         raise BadInput(f"{place}: reduced.{shown}: is not a count; a reduced suite may only cut counts")
     now, before = getattr(config, key), getattr(full, key)
     if before is not None and (now is None or now > before):
         raise BadInput(f"{place}: reduced.{shown}: {now} is more than the full {before}")
+    if now == before:
+        return ""
     return f"{shown} = {now:,} (full: {'until converged' if before is None else f'{before:,}'})"
 
 
@@ -417,7 +424,7 @@ def _reduce(full: SuiteFile, source: Located) -> tuple[Located, list[str]]:
             where.update({(key, k): source.at(("reduced", key, k)) for k in cut})
             before = getattr(full, key)
             after = validate(type(before), Located(value, where).child(key), (key,))
-            lines += [_reduction(f"{key}.{k}", after, before, k, source.at(("reduced", key, k))) for k in cut]
+            lines += _reductions(key, after, before, source.child("reduced", key))
     return Located(value, where), lines
 
 

@@ -171,6 +171,23 @@ def test_reduction_is_labelled_with_the_full_value(tmp_path: Path) -> None:
     }
 
 
+def test_what_is_not_lowered_is_no_reduction(tmp_path: Path) -> None:
+    plan = expand_text(tmp_path, GOOD + "reduced: {online: {steps: 100}, toy_tune: {inner: 12}}\n")
+    assert plan.reduced == ()
+
+
+def test_a_suite_on_top_of_others_changes_what_it_names_only(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text(GOOD + "overrides: {toy_tune: {inner: 10, rate: 0.3}}\n")
+    (tmp_path / "cut.yaml").write_text("overrides: {toy_tune: {inner: 8}}\nonline: {steps: 50}\n")
+    plan = expand_text(tmp_path, "like: [base, cut]\nalgorithms: [toy_tune]\n")
+    config, budget = (plan.runs[-1].spec[part] for part in ("config", "budget"))
+    assert (config["inner"], config["rate"]) == (8, 0.3)
+    assert (budget["online_steps"], budget["offline_updates"]) == (50, 0)
+    assert plan.runs[0].spec["protocol"]["updates"] == 1000, "evaluate_every is the base's"
+    wrong = problem(tmp_path, "like: [base, cut]\noverrides: {toy_tune: {iner: 3}}\n")
+    assert wrong.startswith("s.yaml:2:"), "the position is that of the layer that holds the key"
+
+
 @pytest.mark.parametrize(
     ("reduced", "message"),
     [
@@ -226,6 +243,45 @@ def test_every_row_of_every_algorithm_is_valid() -> None:
         file = registry.options_file(agent, name)
         for row in file.value.get("datasets", {}):
             validate(agent.Config, file.child("datasets", row), (name,))
+
+
+MOPO_ROWS = {  # (horizon, penalty) of OfflineRL-Kit and DOOF's Appendix C on D4RL's v2 sets
+    "halfcheetah": {
+        "random": (1, 0.25),
+        "medium": (5, 0.5),
+        "medium-replay": (5, 0.5),
+        "medium-expert": (5, 2.5),
+    },
+    "hopper": {"random": (1, 5.0), "medium": (5, 5.0), "medium-replay": (5, 2.5), "medium-expert": (5, 5.0)},
+    "walker2d": {
+        "random": (1, 0.75),
+        "medium": (5, 0.5),
+        "medium-replay": (1, 2.5),
+        "medium-expert": (1, 2.5),
+    },
+}
+
+
+@pytest.mark.parametrize("name", ["mopo", "moore", "doof", "doof_control"])
+def test_horizon_and_penalty_are_the_printed_ones(name: str) -> None:
+    rows = registry.options_file(registry.algorithm(name), name).value["datasets"]
+    for task, kinds in MOPO_ROWS.items():
+        for kind, (horizon, penalty) in kinds.items():
+            row = rows[f"{task}-{kind}-v2"]
+            assert (row["horizon"], row["penalty"]) == ([0, 1, horizon, horizon], penalty)
+
+
+def test_suites_share_the_runs_of_doof(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run's identity holds the steps it takes: 10,000, whatever the suite offers to others."""
+    monkeypatch.setattr(Dataset, "present", True)
+    monkeypatch.setattr(Dataset, "sha256", lambda self: "0" * 64)
+    monkeypatch.setattr(Dataset, "admit", lambda self: [])
+    only = Narrow(seeds=(0,), datasets=("halfcheetah-medium-v2",))
+    names = ("mujoco_all", "doof_table3", "doof_fig6_coefficient")
+    plans = [read_suite(find_suite(name), only) for name in names]
+    for algorithm in ("doof", "doof_control"):
+        ids = [{run.id for run in plan.runs if run.algorithm == algorithm} for plan in plans]
+        assert set.intersection(*ids), algorithm
 
 
 def test_every_suite_resolves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

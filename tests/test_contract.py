@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from o2obench import contract, registry
-from o2obench.agent import Metrics
+from o2obench.agent import Metrics, Stage
 
 BROKEN = {"toy_breaks", "toy_diverges"}
 NAMES = [name for name in registry.names() if name not in BROKEN]
@@ -27,6 +27,17 @@ def break_toy(monkeypatch: pytest.MonkeyPatch, attribute: str, value: Any) -> No
 
     contract._pretrained.cache_clear()
     monkeypatch.setattr(toy_o2o.Toy, attribute, value)
+
+
+def test_a_life_that_needs_more_than_it_takes_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    import toy_o2o
+
+    def stages(cls: Any, config: Any, budget: Any) -> tuple[Stage, ...]:
+        return (Stage("tune", budget.online_steps // 2, 1),)
+
+    monkeypatch.setattr(toy_o2o.ToyTune, "stages", classmethod(stages))
+    with pytest.raises(AssertionError, match="becomes"):
+        contract.a_life_fits_the_steps_it_takes("toy_tune")
 
 
 def test_out_of_bounds_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

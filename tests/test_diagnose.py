@@ -115,6 +115,20 @@ def test_runs_of_a_family_are_judged_on_the_same_rows(results: Path) -> None:
         assert np.isfinite([one.rmse, one.nll, one.uncertainty, one.rank]).all()
 
 
+def test_rows_of_another_set_of_the_task(results: Path, o2obench: Command) -> None:
+    folder = runs(results, "doof")[0]
+    plain, more = diagnose(folder, 50), diagnose(folder, 50, ["pointmass-mixed-v0"])
+    assert more[: len(plain)] == plain, "the usual sets stay what they are"
+    assert [(one.rows, one.model) for one in more[len(plain) :]] == [
+        ("pointmass-mixed-v0", "before"),
+        ("pointmass-mixed-v0", "after"),
+    ]
+    assert more[-1].mean != plain[0].mean, "other rows"
+    wrong = o2obench("diagnose", folder, "--on", "o2o:hopper-medium-replay-v0")
+    assert wrong.returncode == 2
+    assert "o2o:hopper-medium-replay-v0: is of Hopper-v4" in wrong.stderr
+
+
 def test_a_perfect_model_has_no_error(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Perfect:
         def predict(self, obs: Any, action: Any) -> Any:

@@ -8,11 +8,13 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
 from o2obench.errors import BadInput
 from o2obench.execute import execute
@@ -23,7 +25,7 @@ from o2obench.launch.slurm import Cluster, arrays
 from o2obench.options import Options
 from o2obench.plan import Plan
 from o2obench.run import RunFolder
-from o2obench.status import status, summarise
+from o2obench.status import overview, status, summarise
 
 from . import fake_slurm
 from .conftest import Command, environment
@@ -341,6 +343,19 @@ def test_status_tells_the_last_error_and_its_log(tmp_path: Path, o2obench: Comma
     [as_json] = json.loads(o2obench("status", tmp_path, "--json").stdout)
     assert as_json["counts"] == dict(told.counts)
     assert len(as_json["runs"]) == 3
+
+
+def test_status_knows_a_run_without_a_speed_from_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stands = summarise(toy_plan(seeds=1), [], tmp_path)
+    counts = {**stands.counts, "running": 1}
+    begun = replace(stands, suite="begun", share=0.0, seconds_left=None, counts=counts)
+    idle = replace(begun, suite="idle", counts=stands.counts)
+    Console(width=120).print(overview([begun, idle]))
+    told = {line.split()[1]: line for line in capsys.readouterr().out.splitlines() if "%" in line}
+    assert "no speed yet" in told["begun"]
+    assert "nothing runs" in told["idle"]
 
 
 def test_retry_forgets_failures_only(tmp_path: Path, o2obench: Command) -> None:

@@ -333,6 +333,20 @@ def test_t16_the_old_copy_is_a_copy(pretrained: Any) -> None:
     assert torch.allclose(again.mean, refitted.model.predict(raw, parameters).mean, atol=1e-4)
 
 
+def test_t16_the_copy_is_taken_once_a_training(pretrained: Any) -> None:
+    """Not once for ever, which would be another anchor, and not again inside a training."""
+    made, copies = tuned("comou", pretrained, steps=25, model_pass_steps=30), []
+    for _ in range(2):
+        wanted = [tensor.clone() for tensor in made._model_tensors()]
+        made.due_fit, yields = True, 0
+        for _ in made._train_model():
+            yields += 1
+            assert all(torch.equal(*pair) for pair in zip(wanted, made.before, strict=True))
+        assert yields > 1
+        copies.append(wanted)
+    assert not torch.equal(copies[0][0], copies[1][0]), "the first training moved the model"
+
+
 def test_t16_a_copy_at_every_gradient_step_would_be_naive_tuning(
     pretrained: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -451,10 +465,16 @@ def test_t17_the_mixes_of_appendix_b(pretrained: Any) -> None:
     made.begin("dynamics")
     fit = made._new_fit()
     fit.start()
-    for _ in range(2):
-        assert mix(fit.order.unflatten(-1, (-1, 256))) == (128, 128, 0, 0)
+    seen, new = [], []
+    for _ in range(20):
         fit._shuffle()
+        assert mix(fit.order.unflatten(-1, (-1, 256))) == (128, 128, 0, 0)
+        halves = fit.order.unflatten(-1, (-1, 2, 128))
+        seen.append(halves[:, 0, :, 0])
+        new.append(halves[:, 0, :, 1].flatten().sort().values)
     assert fit.data.size == 2 * 48, "a pass traverses the new training rows once"
+    assert all(torch.equal(rows, new[0]) for rows in new), "a member's bootstrap of the new rows stays"
+    assert len(torch.cat(seen).unique()) > 450, "offline rows are drawn anew: in 20 passes nearly all of 480"
     done(made, "dynamics")
     made.begin("policy")
     done(made, "policy")
@@ -530,8 +550,11 @@ CHOICES = np.array(
 )
 
 
-def linear_gaussian(s: Any, a: Any, random: np.random.Generator, noise: float = 0.02) -> Any:
-    """s' = s + 0.3 a + noise; where s_1 > 0, which the offline rows never show, a drift is added."""
+def two_halves(s: Any, a: Any, random: np.random.Generator, noise: float = 0.02) -> Any:
+    """Linear and Gaussian in each half: s' = s + 0.3 a + noise, and a drift where s_1 > 0.
+
+    The offline rows show the half without the drift only.
+    """
     drift = np.where(s[..., :1] > 0, 1.0, 0.0) * np.array([-0.3, 0.8])
     return s + 0.3 * a + drift + noise * random.normal(size=s.shape)
 
@@ -552,7 +575,7 @@ def toy_score(made: Any, starts: Any) -> float:
         made.model.predict(made.model.inputs(obs, action).unsqueeze(1)).mean[0][made.model.elites[0]].mean(0)
     )
     chosen = (mean[:, :2] + obs[0]).abs().sum(-1).reshape(len(CHOICES), -1).argmin(0).numpy()
-    true = -np.abs(linear_gaussian(s, a, np.random.default_rng(0), 0.0)).sum(-1)
+    true = -np.abs(two_halves(s, a, np.random.default_rng(0), 0.0)).sum(-1)
     got, best = true[chosen, np.arange(len(starts))].mean(), true.max(0).mean()
     return float(100 * (got - true.mean()) / (best - true.mean()))
 
@@ -563,7 +586,7 @@ def test_online_refits_on_250_rows_collapse_and_comou_does_not() -> None:
         random = np.random.default_rng(seed)
         s, a = random.uniform(-1, 1, (2000, 2)), random.uniform(-1, 1, (2000, 2))
         s[:, 0] = -np.abs(s[:, 0])
-        n = linear_gaussian(s, a, random)
+        n = two_halves(s, a, random)
         flags = np.zeros(2000, bool)
         s32, a32, reward, n32 = (x.astype(np.float32) for x in (s, a, -np.abs(n).sum(-1), n))
         data = Transitions(s32, a32, reward, n32, flags, flags, flags)
@@ -582,7 +605,7 @@ def test_online_refits_on_250_rows_collapse_and_comou_does_not() -> None:
                     wide = rows.uniform(-1, 1, (2, 2))
                     near = np.array([[0.3, 0.0], [0.0, 0.0]]) + rows.normal(size=(2, 2)) * [[0.05], [0.3]]
                     s1, a1 = wide if update else np.clip(near, -1, 1)
-                    n1 = linear_gaussian(s1, a1, rows)
+                    n1 = two_halves(s1, a1, rows)
                     row = transition(s1, a1, -float(np.abs(n1).sum()), n1, (False, False, False))
                     made.replay.append(stack_steps([row]))
                 made.due_fit = True
@@ -617,6 +640,7 @@ def test_every_tuning_logs_how_far_the_model_moved(pretrained: Any) -> None:
             assert logged[f"held_out/{source}/mse"][0] > 0.0
         assert logged["uncertainty/q20"][0] <= logged["uncertainty/q50"][0] <= logged["uncertainty/q80"][0]
         assert logged["rollout/horizon"][0] == 1.0
+        assert 3 <= logged["model/elites_kept"][0] <= 5, "two sets of 5 of 7 share at least 3"
 
 
 def test_what_the_papers_plot_is_logged(pretrained: Any) -> None:

@@ -171,6 +171,8 @@ def test_printed_numbers_stand_beside_ours_only_at_their_budget(
     assert any(row.doubtful for row in printed())
     longer = read_suite(find_suite("comou_fig4"), Narrow(datasets=(name,)))
     assert {row.stage for row in beside(longer, [name])[name]} == {"offline"}, "100,000 steps are not 10,000"
+    both = read_suite(find_suite("mujoco_all"), Narrow(datasets=(name,)))
+    assert beside(both, [name]) == beside(table3, [name]), "DOOF takes 10,000 steps there, too"
     small = read_suite(find_suite("doof_table3-small"), Narrow(seeds=(0,)))
     assert beside(small, ["o2o:hopper-medium-replay-v0", "hopper-medium-replay-v2"]) == {}
     table3.write(tmp_path / "results")

@@ -41,6 +41,9 @@ def report(
 def diagnose(
     runs: Annotated[list[Path], typer.Argument(help="Folders of finished runs.")],
     rows: Annotated[int, typer.Option(min=2, help="States and actions in each set.")] = 2000,
+    on: Annotated[
+        str, typer.Option(help="Judge on rows of these data sets of the task too, with commas.")
+    ] = "",
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the numbers here too.")] = None,
 ) -> None:
     """Compare the models of finished runs with the simulator, and keep the numbers in their folders."""
@@ -52,7 +55,7 @@ def diagnose(
     algorithm("sac")  # imports torch, which the machine's settings wait for
     found = []
     for run in runs:
-        judged = diagnose(run, rows)
+        judged = diagnose(run, rows, names_of(on) or ())
         keep(run, rows, judged)
         found += judged
     console().print(table(found))

@@ -218,7 +218,8 @@ class FitData:
     online_train: Tensor
     online_held: Tensor
     paired: bool = False
-    """Half of every batch from each source, exactly; a pass then traverses the online rows once."""
+    """Half of every batch from each source, exactly: a pass traverses the bootstrap of online rows once, each
+    batch of it beside as many offline rows that are drawn anew."""
 
     @property
     def size(self) -> int:
@@ -239,7 +240,9 @@ class Fit:
 
     A model that was fitted before is judged first: its errors are what the passes have to improve, so
     a harmful training set cannot replace good weights. (The reference codes start from 1e10, so that
-    their first pass always replaces them.)
+    their first pass always replaces them.) The bounds of the log-variances are shared by all members and not
+    part of a snapshot, as in those codes: where every pass is refused the weights are the old ones, and the
+    bounds have still moved, down by about 0.001 a gradient step, which lowers the largest deviations.
     """
 
     def __init__(self, model: Ensemble, replay: Replay, streams: Streams, data: FitData) -> None:
@@ -270,12 +273,11 @@ class Fit:
             error = self.held_out_error()
             self.best = torch.where(torch.isfinite(error), error, self.best)
         rows = -(-self.data.size // options.batch) * options.batch
-        if not self.data.paired:
+        if self.data.paired:
+            new = self.streams.uniform("bootstrap", options.members, rows // 2)
+            self.order = self._beside_offline_rows(_pick(self.data.online_train, new))
+        else:
             self.order = self._draw("bootstrap", options.members, rows)
-            return
-        sources = (self.data.offline_train, self.data.online_train)
-        drawn = self.streams.uniform("bootstrap", 2, options.members, rows // 2).unbind(1)
-        self.order = self._interleave([_pick(*pair) for pair in zip(sources, drawn, strict=True)])
 
     def turn(self) -> bool:
         """Do a few gradient steps, and at the end of a pass judge it; return whether the fit is over."""
@@ -315,22 +317,22 @@ class Fit:
         return None if bool(self.active.all()) else self.active
 
     def _shuffle(self) -> None:
-        members, rows = self.order.shape[1:]
-        if self.data.paired:
-            batches = self.order.unflatten(-1, (-1, 2, self.model.options.batch // 2))
-            self.order = self._interleave([self._shuffled(half.flatten(2)) for half in batches.unbind(3)])
+        if not self.data.paired:
+            self.order = self._shuffled(self.order)
             return
-        order = self.streams.permutations("shuffle", members, rows, self.mask())
-        self.order = self.order.gather(2, order)
+        new = self.order.unflatten(-1, (-1, 2, self.model.options.batch // 2))[..., 1, :].flatten(2)
+        self.order = self._beside_offline_rows(self._shuffled(new))
 
-    def _shuffled(self, half: Tensor) -> Tensor:
-        order = self.streams.permutations("shuffle", half.shape[1], half.shape[2], self.mask())
-        return half.gather(2, order)
+    def _shuffled(self, rows: Tensor) -> Tensor:
+        """Return rows (seeds, members, n) in a new order; those of a stopped seed as they are."""
+        return rows.gather(2, self.streams.permutations("shuffle", *rows.shape[1:], self.mask()))
 
-    def _interleave(self, halves: list[Tensor]) -> Tensor:
-        """Return rows (seeds, members, n) in batches of which each half holds one source."""
-        size = self.model.options.batch // 2
-        return torch.stack([half.unflatten(-1, (-1, size)) for half in halves], 3).flatten(2)
+    def _beside_offline_rows(self, new: Tensor) -> Tensor:
+        """Return batches (seeds, members, 2 n): half of each offline rows, drawn anew, half ``new`` ones."""
+        drawn = self.streams.uniform("offline half", *new.shape[1:], active=self.mask())
+        half = self.model.options.batch // 2
+        halves = [x.unflatten(-1, (-1, half)) for x in (_pick(self.data.offline_train, drawn), new)]
+        return torch.stack(halves, 3).flatten(2)
 
     def _end_pass(self) -> None:
         self.lasted += self.active

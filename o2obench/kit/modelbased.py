@@ -329,6 +329,7 @@ class ModelBased(SacPolicy, Agent[C], Generic[C]):
 
     def _train_model(self) -> Iterator[Metrics]:
         """Train the ensemble until its held-out error stops falling."""
+        elites = self.model.elites.clone()
         while not self._fit_for_a_turn():
             yield {}
         assert self.fit is not None
@@ -338,6 +339,9 @@ class ModelBased(SacPolicy, Agent[C], Generic[C]):
         logged = {name: np.full(len(passes), value) for name, value in said.items()}
         logged["model/steps"] = passes * self.fit.turns
         tuned = bool(self.fit.tuned)
+        if tuned:
+            stayed = (self.model.elites[:, :, None] == elites[:, None]).any(2).sum(1)
+            logged["model/elites_kept"] = to_array(stayed)
         self.fit, self.due_fit = None, False
         metrics = {"model/held_out_mse": to_array(elite_error), "model/passes": passes, **logged}
         yield {**metrics, **(self._moved() if tuned else {}), **self._held_out()}
@@ -405,7 +409,10 @@ class ModelBased(SacPolicy, Agent[C], Generic[C]):
             yield from self._update_policy()
 
     def _roll_out(self) -> Iterator[Metrics]:
-        """Branch from real states with the current policy and store what the model answers."""
+        """Branch from real states with the current policy and store what the model answers.
+
+        The uncertainty that is logged is that of the last tile's rows: thousands, the same for all methods.
+        """
         horizon = self.horizon()
         self.replay.resize_ring(self._ring_size(horizon))
         while self.due_rollout:
