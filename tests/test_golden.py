@@ -7,6 +7,7 @@ When this fails on purpose: raise the algorithm's ``version`` (or ``KIT_VERSION`
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,6 @@ NAMES = [name for name in registry.names() if not name.startswith("toy_")]
 
 def after_ten_updates(name: str) -> list[float]:
     """Return 20 numbers of the state that the algorithm hands over after (at least) ten updates."""
-    contract._pretrained.cache_clear()
     agent = contract.build(name, (0,))
     life = Interaction(find_env(contract.ENV), 0)
     for stage in type(agent).stages(agent.config, agent.task.budget):
@@ -51,9 +51,18 @@ def _work(agent: Any, stage: str) -> None:
         pass
 
 
+@pytest.fixture
+def wide_networks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Networks as in real runs; no pretrained agent is kept from or for those that have narrow ones."""
+    monkeypatch.setattr(contract, "NARROW", 10_000)
+    contract._pretrained.cache_clear()
+    yield
+    contract._pretrained.cache_clear()
+
+
+@pytest.mark.usefixtures("wide_networks")
 @pytest.mark.parametrize("name", NAMES)
-def test_ten_updates(name: str, update_golden: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(contract, "NARROW", 10_000)  # networks as in real runs
+def test_ten_updates(name: str, update_golden: bool) -> None:
     agent = registry.algorithm(name)
     found: dict[str, Any] = {
         "version": [agent.version, agent.kit_version],
