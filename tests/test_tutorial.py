@@ -56,3 +56,19 @@ def test_every_algorithm_has_a_page_with_a_command() -> None:
         page = (PAGE.parent / "algorithms" / f"{name}.md").read_text()
         assert f"o2obench run {name} " in page
         assert f"algorithms/{name}.md" in (PAGE.parent / "algorithms.md").read_text()
+
+
+def test_the_page_on_suites_names_all_keys_figures_and_tables(tmp_path: Path) -> None:
+    from o2obench.plan import FIGURES, TABLES
+    from o2obench.suite import SuiteFile, read_suite
+
+    page = PAGE.with_name("suites.md").read_text()
+    (example,) = re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)
+    (tmp_path / "my.yaml").write_text(example)
+    plan = read_suite(tmp_path / "my.yaml")
+    assert len(plan.cells) == 4 * 2 * 5
+    keys = re.findall(r"^\| `(\w+)` \|", page, flags=re.MULTILINE)
+    assert keys == [*SuiteFile.model_fields, "like"]
+    figures, tables = page.split("**Figures**")[1].split("**Tables**")
+    assert re.findall(r"`(\w+)`", figures) == list(FIGURES)
+    assert re.findall(r"`(\w+)`", tables) == list(TABLES)
