@@ -325,7 +325,8 @@ class Fit:
 
     def _shuffled(self, rows: Tensor) -> Tensor:
         """Return rows (seeds, members, n) in a new order; those of a stopped seed as they are."""
-        return rows.gather(2, self.streams.permutations("shuffle", *rows.shape[1:], self.mask()))
+        members, n = rows.shape[1:]
+        return rows.gather(2, self.streams.permutations("shuffle", members, n, self.mask()))
 
     def _beside_offline_rows(self, new: Tensor) -> Tensor:
         """Return batches (seeds, members, 2 n): half of each offline rows, drawn anew, half ``new`` ones."""
