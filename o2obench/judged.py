@@ -32,11 +32,15 @@ def load(folder: Path) -> tuple[Run, Agent[Any], State]:
         BadInput: This is no finished run, its last state is gone, or another version computed it.
     """
     run, _ = read_record(folder)
-    last = RunFolder(folder.parent, folder.name).handover()
+    here = RunFolder(folder.parent, folder.name)
+    last = here.handover()
     whole = checkpoint.read(last) if last else None
     if whole is None:
         raise BadInput(
-            f"{folder}: is not finished, or its checkpoint was removed or damaged; start its suite again"
+            f"{folder}: is finished, but its checkpoint was removed or damaged, or never published; compute "
+            "it again into another folder: start its suite with --results OTHER"
+            if here.state() == "done"
+            else f"{folder}: is not finished; start its suite again"
         )
     agent, state = build([run], "cpu", with_data=False), whole["agent"]
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -29,6 +30,8 @@ class Options:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
+        if not re.fullmatch(r"cpu|cuda(:\d+)?", self.device):
+            raise BadInput(f"--device {self.device}: has to be cpu, cuda or cuda:N")
         if self.tf32 and self.device == "cpu":
             raise BadInput("--tf32: only GPUs know these products; add --device cuda or leave it out")
         if self.evaluation not in ("", "here", "apart"):

@@ -100,6 +100,14 @@ class Plan:
     def _by_id(self) -> dict[str, Run]:
         return {run.id: run for run in self.runs}
 
+    def label(self, run: Run) -> str:
+        """Return the first label under which a run is shown; of a pretraining run that it is one."""
+        return self._labels.get(run.id, f"{run.algorithm} (pretraining)")
+
+    @functools.cached_property
+    def _labels(self) -> dict[str, str]:
+        return {cell.run: cell.label for cell in reversed(self.cells)}
+
     def work(self, run: Run) -> tuple[int, int]:
         """Return the planned (policy updates, environment steps) of a run."""
         stages = self.stages[run.group]

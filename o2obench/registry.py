@@ -63,7 +63,7 @@ def algorithm(name: str) -> type[Agent[Any]]:
 def options_file(agent: type[Agent[Any]], name: str) -> Located:
     """Return the algorithm's ``configs/<name>.yaml`` (beside its module), empty when it has none.
 
-    ``like: other`` takes over the other file's rows; a row of the same name replaces them.
+    ``like: other`` takes over the other file's rows; a row of the same name is laid over the other's.
     """
     module = inspect.getsourcefile(agent)
     file = Path(module or "").with_name("configs") / f"{name}.yaml"

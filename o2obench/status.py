@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .files import is_number, read_json
-from .journal import last_record
+from .journal import last_record, read_journal
 from .plan import Cell, Plan
 from .run import Run, RunFolder
 from .scores import Reference
@@ -71,7 +71,7 @@ def _status(
     failed = state in ("failed", "diverged")
     return RunStatus(
         run=run.id,
-        label=cell.label if cell else f"{run.algorithm} (pretraining)",
+        label=plan.label(run),
         dataset=dataset,
         seed=run.seed,
         state=state,
@@ -205,9 +205,19 @@ def board(plan: Plan, runs: Sequence[RunStatus], footer: str = "", limit: int | 
     return table
 
 
+def ends(folder: RunFolder, scores: Reference) -> tuple[float | None, float | None]:
+    """Return the mean scores of a run's first and last evaluation."""
+    rows = list(read_journal(folder.scores))
+    return _score(rows[0] if rows else None, scores), _score(rows[-1] if rows else None, scores)
+
+
 def _last_score(folder: RunFolder, scores: Reference) -> float | None:
     """Return the mean score of the newest evaluation."""
-    row = last_record(folder.scores)
+    return _score(last_record(folder.scores), scores)
+
+
+def _score(row: Any, scores: Reference) -> float | None:
+    """Return the mean score of an evaluation, None where the row is none."""
     returns = row.get("returns") if row else None
     if not isinstance(returns, list) or not returns or not all(is_number(value) for value in returns):
         return None

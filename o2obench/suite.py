@@ -7,9 +7,11 @@ import itertools
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -115,7 +117,11 @@ class Narrow:
 
 def read_suite(file: Path, narrow: Narrow = Narrow()) -> Plan:
     """Read, check and expand a suite file."""
-    return expand(read_layers(file), file.stem, narrow)
+    return expand(read_layers(file), file.stem, narrow, given=file.stem if _packaged(file) else str(file))
+
+
+def _packaged(file: Path) -> bool:
+    return file.stem in suite_names() and find_suite(file.stem).resolve() == file.resolve()
 
 
 def read_layers(file: Path) -> Located:
@@ -137,16 +143,19 @@ def read_layers(file: Path) -> Located:
     return merge(*layers, Located(value, own.where))
 
 
-def expand(source: Located, name: str, narrow: Narrow = Narrow()) -> Plan:
-    """Expand a suite to its plan; raise BadInput listing what is wrong, where, and what to do."""
+def expand(source: Located, name: str, narrow: Narrow = Narrow(), given: str = "") -> Plan:
+    """Expand a suite to its plan; raise BadInput listing what is wrong, where, and what to do.
+
+    ``given`` is how the command line names it: by its name, or by a file.
+    """
     full = validate(SuiteFile, source)
     cut, lines = _reduce(full, source)
     suite = validate(SuiteFile, cut)
     seeds = narrow.seeds or tuple(suite.seeds if isinstance(suite.seeds, list) else range(suite.seeds))
     if len(set(seeds)) < len(seeds):
         raise BadInput(f"{source.at(('seeds',))}: seeds: {list(seeds)} holds one seed twice")
-    names = (dataset.canonical(name) for pattern in suite.datasets for name in _braces(pattern))
-    known = list(dict.fromkeys(_from(narrow.data, name) for name in itertools.islice(names, MOST_CELLS)))
+    places = dict(itertools.islice(_named_sets(suite, source, narrow.data), MOST_CELLS))
+    known = list(places)
     _not_mixed(known, source.at(("datasets",)))
     entries = list(itertools.islice(_entries(suite, cut), MOST_CELLS + 1))
     if len(entries) * len(known) * len(seeds) > MOST_CELLS:
@@ -161,6 +170,9 @@ def expand(source: Located, name: str, narrow: Narrow = Narrow()) -> Plan:
     asked = tuple(_from(narrow.data, name) if name not in known else name for name in narrow.datasets or ())
     datasets = _narrowed("datasets", known, asked or None)
     chosen = _narrowed("algorithms", sorted({entry.algorithm for entry in entries}), narrow.algorithms)
+    for data in datasets:
+        with _told_at(places[data]):
+            dataset.find(data)
     _require_data(datasets, chosen, from_file=bool(source.at(("datasets",))))
     builder = _Builder(suite, cut, narrow.defaults)
     builder.lines.update(dict.fromkeys(lines))
@@ -179,7 +191,7 @@ def expand(source: Located, name: str, narrow: Narrow = Narrow()) -> Plan:
     return Plan(
         suite=f"{name}-{narrow.data}" if narrow.data else name,
         title=f"{suite.title} ({narrow.data} data)" if narrow.data else suite.title,
-        command=f"o2obench suite {name}{narrow.flags()}",
+        command=f"o2obench suite {quote(given or name)}{narrow.flags()}",
         seeds=tuple(seeds),
         reduced=tuple(builder.lines),
         marks=suite.report.marks,
@@ -228,14 +240,15 @@ class _Entry:
 def _entries(suite: SuiteFile, source: Located) -> Iterator[_Entry]:
     """Yield an entry per combination of the swept options."""
     for i, item in enumerate(suite.algorithms):
-        if isinstance(item, str):
-            yield _Entry(item, item, Located({}))
-            continue
-        if len(item) != 1:
+        if not isinstance(item, str) and len(item) != 1:
             raise BadInput(f"{source.at(('algorithms', i))}: algorithms: one algorithm per list item")
-        algorithm, options = next(iter(item.items()))
+        algorithm, options = (item, None) if isinstance(item, str) else next(iter(item.items()))
+        with _told_at(source.at(("algorithms", i))):
+            fields = registry.algorithm(algorithm).Config.model_fields
+        if options is None:
+            yield _Entry(algorithm, algorithm, Located({}))
+            continue
         place = source.child("algorithms", i, algorithm)
-        fields = registry.algorithm(algorithm).Config.model_fields
         for key in options.keys() - fields.keys() - {"label"}:
             raise BadInput(f"{place.at((key,))}: {algorithm}.{key}: unknown key; {nearest(key, fields)}")
         swept = {
@@ -402,7 +415,7 @@ def _reduction(shown: str, config: BaseModel, full: BaseModel, key: str, place: 
         raise BadInput(f"{place}: reduced.{shown}: {now} is more than the full {before}")
     if now == before:
         return ""
-    return f"{shown} = {now:,} (full: {'until converged' if before is None else f'{before:,}'})"
+    return f"{shown} = {now:,} (full: {'no limit' if before is None else f'{before:,}'})"
 
 
 def _reduce(full: SuiteFile, source: Located) -> tuple[Located, list[str]]:
@@ -426,6 +439,23 @@ def _reduce(full: SuiteFile, source: Located) -> tuple[Located, list[str]]:
             after = validate(type(before), Located(value, where).child(key), (key,))
             lines += _reductions(key, after, before, source.child("reduced", key))
     return Located(value, where), lines
+
+
+def _named_sets(suite: SuiteFile, source: Located, data: str) -> Iterator[tuple[str, str]]:
+    """Yield every data set's name and where it stands."""
+    for i, pattern in enumerate(suite.datasets):
+        place = source.at(("datasets", i))
+        with _told_at(place):
+            yield from ((_from(data, dataset.canonical(name)), place) for name in _braces(pattern))
+
+
+@contextmanager
+def _told_at(place: str) -> Iterator[None]:
+    """Put a file's line before what is refused."""
+    try:
+        yield
+    except BadInput as error:
+        raise BadInput(*(f"{place}: {problem}" if place else problem for problem in error.problems)) from None
 
 
 def _narrowed(what: str, known: Sequence[str], chosen: tuple[str, ...] | None) -> Sequence[str]:

@@ -45,6 +45,7 @@ def test_a_suite_runs_reports_and_is_skipped_the_second_time(tmp_path: Path, o2o
     first = o2obench("suite", suite)
     assert first.returncode == 0, first.stderr
     assert "4 finished now" in first.stdout
+    assert f"o2obench suite {suite}" in (tmp_path / "reports" / "toys" / "report.md").read_text()
     assert "report: reports/toys/index.html" in first.stdout
     assert set(states(tmp_path / "results").values()) == {"done"}
     second = o2obench("suite", suite)
@@ -93,6 +94,15 @@ def test_dry_run_starts_nothing(tmp_path: Path, o2obench: Command) -> None:
         ),
         (("run", "toy_tune", "pointmass-mixed-v0", "--set", "rat=1"), "unknown key; did you mean rate?"),
         (("run", "mopo", "hopper-medium-v2"), "hopper_medium-v2.hdf5 is missing; `o2obench data fetch"),
+        (
+            ("run", "toy_tune", "pointmass-mixed-v0", "--device", "gpu"),
+            "--device gpu: has to be cpu, cuda or",
+        ),
+        (
+            ("run", "toy_tune", "pointmass-mixed-v0", "--device", "cuda"),
+            "--device cuda: no GPU was found here",
+        ),
+        (("suite", "smoke", "--launcher", "slurm"), "no sbatch was found here"),
         (("report", "empty"), "empty: no suite was run here (found: none)"),
         (("status", "empty"), "empty: no suite was run here (found: none)"),
         (("data", "info", "hoper"), "dataset hoper: not known, no reference scores"),
@@ -108,12 +118,53 @@ def test_dry_run_starts_nothing(tmp_path: Path, o2obench: Command) -> None:
 def test_bad_input_is_one_line_and_exit_code_2(
     tmp_path: Path, o2obench: Command, arguments: tuple[str, ...], message: str
 ) -> None:
-    done = o2obench(*arguments)
+    tools = tmp_path / "tools"  # neither a GPU's driver nor a scheduler
+    tools.mkdir()
+    done = o2obench(*arguments, PATH=str(tools), CUDA_VISIBLE_DEVICES="")
     assert done.returncode == 2, done.stdout + done.stderr
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "algorithms: [frozen]\ndatasets:\n  - pointmas-mixed-v0\n",
+            "my.yaml:3:5: dataset pointmas-mixed-v0: not",
+        ),
+        (
+            "algorithms:\n  - frozen\n  - naiv: {n_init: 5}\ndatasets: [pointmass-mixed-v0]\n",
+            "my.yaml:3:5: algorithm",
+        ),
+        (
+            "algorithms:\n  - frozne\ndatasets: [pointmass-mixed-v0]\n",
+            "my.yaml:2:5: algorithm frozne: not known",
+        ),
+    ],
+)
+def test_an_unknown_name_is_refused_where_it_stands(
+    tmp_path: Path, o2obench: Command, text: str, message: str
+) -> None:
+    (tmp_path / "my.yaml").write_text(text)
+    done = o2obench("suite", "my.yaml", "--dry-run")
+    assert done.returncode == 2
+    assert done.stderr.startswith(message), done.stderr
+
+
+def test_a_single_run_says_its_scores_and_what_it_cannot_learn(tmp_path: Path, o2obench: Command) -> None:
+    done = o2obench("run", "toy_tune", "pointmass-mixed-v0", "--epochs", "1", "--steps", "40")
+    assert done.returncode == 0, done.stderr
+    assert "caution: toy_tune: judged at its ends only: every 1,000 of 40 steps" in done.stdout
+    assert done.stdout.count("    score ") == 2, "the pretraining's and its own"
+    (tmp_path / "short.yaml").write_text(
+        "algorithms: [naive]\ndatasets: [pointmass-mixed-v0]\nonline: {steps: 500, evaluate_every: 100}\n"
+    )
+    shown = o2obench("suite", "short.yaml", "--dry-run").stdout
+    assert "caution: naive: learns nothing: n_init = 1,000, steps = 500" in shown
+    assert "mopo (pretraining)" in shown
 
 
 def test_debug_shows_the_traceback(o2obench: Command) -> None:

@@ -83,7 +83,7 @@ def suite(
     """Run a grid (algorithms x data sets x seeds), resume what is unfinished, write the report."""
     from .. import launch
     from ..launch.profile import read_profile
-    from ..launch.screen import dry_run_table, summary
+    from ..launch.screen import cautions, dry_run_table, summary
     from ..options import Options
     from ..suite import Narrow, find_suite, read_suite
 
@@ -103,8 +103,11 @@ def suite(
         for script in way.scripts():
             print(f"\n{script}")
         return
+    way.require()
     for folder in (results, out):
         usable(folder)
+    for line in cautions(plan):
+        print(line)
     outcome = way.go(wait=not no_wait)
     if outcome is None:
         return
@@ -140,19 +143,20 @@ def run(
 ) -> None:
     """Compute one run in this process, after the pretraining run it starts from."""
     from ..execute import execute
+    from ..launch.pool import visible_gpus
     from ..launch.screen import console, single_run, where_time_went
     from ..options import Options
-    from ..run import RunFolder
     from ..suite import Narrow, single
 
-    plan = single(algorithm, dataset, seed, options or [], (epochs, steps, every), Narrow(defaults=defaults))
-    usable(results)
     stop = stop_on_signal()
     how = Options(device, threads, checkpoint_seconds, allow_drift, eager, tf32, evaluation, profile, stop)
+    if device != "cpu" and not visible_gpus():
+        raise BadInput(f"--device {device}: no GPU was found here; leave it out to compute on the CPU")
+    plan = single(algorithm, dataset, seed, options or [], (epochs, steps, every), Narrow(defaults=defaults))
+    usable(results)
     for one in plan.runs:
         with single_run(plan, one, results):
             execute([one], results, how)
-        print(f"done: {RunFolder(results, one.id).path}")
         if profile:
             console().print(where_time_went(one, results))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,6 +38,15 @@ class Launch:
         """Yield the sbatch scripts that would be submitted; none on this machine."""
         if isinstance(self.profile, Slurm):
             yield from self._cluster(self.profile, Path("plan.json")).scripts()
+
+    def require(self) -> None:
+        """Raise BadInput where this machine cannot launch it."""
+        if not isinstance(self.profile, Slurm):
+            self._crew(self.profile)
+        elif shutil.which("sbatch") is None:
+            raise BadInput(
+                "no sbatch was found here; start this where jobs are submitted, or --launcher local"
+            )
 
     def go(self, wait: bool = True) -> Outcome | None:
         """Compute what is not done and return what happened; None where it was submitted only."""

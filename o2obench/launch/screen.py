@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,7 +20,18 @@ from rich.table import Table
 from ..plan import Plan
 from ..results import parts, plans, rate, seconds
 from ..run import Run, RunFolder
-from ..status import PRIOR_RATE, RunStatus, board, clock, headline, overview, status, summarise, time_left
+from ..status import (
+    PRIOR_RATE,
+    RunStatus,
+    board,
+    clock,
+    ends,
+    headline,
+    overview,
+    status,
+    summarise,
+    time_left,
+)
 from .pool import Outcome
 
 PLAIN_EVERY, WATCH_EVERY = 15.0, 3.0
@@ -103,6 +114,8 @@ def single_run(plan: Plan, run: Run, results: Path) -> Iterator[None]:
     """Announce a run that is computed in this process, and say every few seconds how far it is."""
     updates, steps = plan.work(run)
     console().print(f"{run.id}: {updates:,} updates, {steps:,} environment steps", soft_wrap=True)
+    for line in cautions(plan, [run]):
+        console().print(line, soft_wrap=True)
     over = threading.Event()
 
     def tell() -> None:
@@ -117,6 +130,11 @@ def single_run(plan: Plan, run: Run, results: Path) -> Iterator[None]:
     finally:
         over.set()
         teller.join()
+    folder = RunFolder(results, run.id)
+    first, last = ends(folder, plan.scores[plan.cells[0].dataset])
+    console().print(f"done: {folder.path}", soft_wrap=True)
+    if first is not None and last is not None:
+        console().print(f"    score {first:.1f} -> {last:.1f}", soft_wrap=True)
 
 
 def _line(run: RunStatus) -> str:
@@ -124,28 +142,45 @@ def _line(run: RunStatus) -> str:
     return f"    {run.label} {run.dataset} seed {run.seed}: {run.doing or 'starting'}{score}"
 
 
+def cautions(plan: Plan, runs: Sequence[Run] | None = None) -> list[str]:
+    """Return a line for each kind of run whose budget lets it learn nothing, or judges it at its end only."""
+    said = dict[str, None]()
+    for run in plan.runs if runs is None else runs:
+        (updates, steps), config = plan.work(run), run.spec["config"]
+        if steps and not updates and config.get("n_init"):
+            said[f"{plan.label(run)}: learns nothing: n_init = {config['n_init']:,}, steps = {steps:,}"] = (
+                None
+            )
+        if run.spec["protocol"]["steps"] > steps > 0:
+            every = run.spec["protocol"]["steps"]
+            said[f"{plan.label(run)}: judged at its ends only: every {every:,} of {steps:,} steps"] = None
+    return [f"caution: {line}" for line in said]
+
+
 def dry_run_table(plan: Plan, results: Path, jobs: int) -> None:
     """Print what a suite would do: its runs, what is done already, and what the rest will cost."""
     table = Table(title=escape(f"{plan.suite}: {plan.title}"), title_justify="left")
-    for column in ("algorithm", "dataset", "runs", "done", "updates each", "steps each", "hours each"):
-        table.add_column(column, justify="left" if column in ("algorithm", "dataset") else "right")
-    groups: dict[tuple[str, str], list[Run]] = defaultdict(list)
+    for column in ("label", "dataset", "runs", "done", "updates each", "steps each", "hours each"):
+        table.add_column(column, justify="left" if column in ("label", "dataset") else "right")
+    groups: dict[str, list[Run]] = defaultdict(list)
     for run in plan.runs:
-        groups[run.algorithm, run.group].append(run)
+        groups[run.group].append(run)
     left, bases = 0.0, set()
-    for (algorithm, _), runs in groups.items():
+    for runs in groups.values():
         updates, steps = plan.work(runs[0])
         each, basis = _forecast(plan, runs, results)
         bases.add(basis)
         done = sum(RunFolder(results, run.id).done.exists() for run in runs)
         left += each * (len(runs) - done)
         table.add_row(
-            *(escape(algorithm), runs[0].dataset, str(len(runs)), str(done)),
+            *(escape(plan.label(runs[0])), runs[0].dataset, str(len(runs)), str(done)),
             *(f"{updates:,}", f"{steps:,}", f"{each / 3600:.2f}"),
         )
     console().print(table)
     for text in plan.reduced:
         console().print(f"reduced: {text}")
+    for text in cautions(plan):
+        console().print(text, soft_wrap=True)
     basis = next(basis for basis in BASES if basis in bases)
     console().print(f"{len(plan.runs)} runs, about {clock(left / jobs)} with {jobs} at once ({basis})")
 

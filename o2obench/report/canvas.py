@@ -107,6 +107,8 @@ def heading(plan: Plan, what: str, how: str) -> str:
 def seeds_of(counts: Iterable[int]) -> str:
     """Return how many seeds stand behind several lines."""
     known = sorted({*counts})
+    if known == [1]:
+        return "n = 1 seed"
     return f"n = {known[0]} seeds" if len(known) == 1 else f"n = {known[0]} to {known[-1]} seeds"
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
+
+from ..agent import Array
 from .canvas import (
     BAND,
     STYLE,
@@ -38,13 +41,22 @@ def drop(found: Findings, dataset: str, target: Target) -> Drawing | str | None:
             axis.scatter(x, y, s=16, color=colour, alpha=0.45, linewidths=0, label=BAND + line.label)
             middle = (sum(x) / len(x), sum(y) / len(y))
             axis.scatter(*middle, s=70, color=[colour], edgecolors="white", label=line.label)
-        axis.set(xlabel="transfer drop: points lost within 20,000 steps", ylabel="final score")
+        axis.set(
+            xlabel="transfer drop: points lost within the first 20,000 steps at most", ylabel="final score"
+        )
         axis.grid(True)
         axis.legend(**beside())
         n = seeds_of(len(line.of("transfer drop")) for line in lines)
         finish(figure, heading(found.plan, dataset, f"{n}; large: mean, small: each seed"))
         note = "Top left is best: nothing lost, a high end. frozen shows the noise."
         return Drawing(save(figure, target, found.labels), note)
+
+
+def _ends_of_pauses(clock: Array) -> Array:
+    """Tell which rows to draw: of those at one clock (learning without a step) first and last."""
+    same = np.diff(clock) == 0
+    kept: Array = np.logical_not(np.append(False, same) & np.append(same, False))
+    return kept
 
 
 def seeds(found: Findings, dataset: str, target: Target) -> Drawing | str | None:
@@ -67,14 +79,17 @@ def seeds(found: Findings, dataset: str, target: Target) -> Drawing | str | None
             for run in line.runs:
                 if (tuning := run.tuning) is not None:
                     of = f"seed {run.seed}"
-                    axis.plot(tuning.env_steps, tuning.scores, color=colour, lw=1, alpha=0.8, label=of)
+                    kept = _ends_of_pauses(tuning.env_steps)
+                    at, scores = tuning.env_steps[kept], tuning.scores[kept]
+                    axis.plot(at, scores, color=colour, lw=1, alpha=0.8, label=of)
             axis.set_title(f"{line.label}  (n = {line.n})", loc="left", fontsize=8, color="#555555")
             axis.grid(True, axis="y")
             axis.locator_params(axis="x", nbins=4)
         for axis in axes[:, 0]:
             axis.set_ylabel("score")
-        for axis in axes[-1]:
+        for axis in axes.flat[: len(shown)][-across:]:  # the lowest of each column
             axis.set_xlabel("environment steps")
+            axis.tick_params(labelbottom=True)
         finish(figure, heading(found.plan, dataset, "each seed"), w_pad=0.6)
         left = len(lines) - len(shown)
         note = f"{left} more algorithms are not drawn." if left else ""

@@ -211,7 +211,8 @@ def _nothing(couples: Sequence[tuple[_Source, _Source]], choice: Choice) -> str:
         if name and name not in known:
             return f"{flag} {name}: no such label in {couples[0][place].results}; {nearest(name, known)}"
     what = f"no suite has both {choice.against} and {choice.of}" if choice.of else "no label is on both sides"
-    return f"{what}; see which there are with `o2obench status`"
+    labels = dict.fromkeys(label for couple in couples for one in couple for label in one.labels())
+    return f"{what}; there are: {', '.join(labels)}"
 
 
 def _pair(x: _Source, y: _Source, of_x: str, of_y: str, choice: Choice) -> Pair:

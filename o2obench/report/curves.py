@@ -154,7 +154,8 @@ def _band(
         assert band.high is not None
         low, high = band.low, band.high
     axis.fill_between(at, low, high, color=colour, alpha=0.15, lw=0, label=BAND + label)
-    axis.plot(at, values.mean(axis=1), color=colour, linestyle=dash, label=label, lw=1.8)
+    above = 3 if colour == OFFLINE else 2  # the control is never hidden
+    axis.plot(at, values.mean(axis=1), color=colour, linestyle=dash, label=label, lw=1.8, zorder=above)
 
 
 def _unit(clock: Any) -> tuple[int, str]:

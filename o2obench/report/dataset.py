@@ -49,7 +49,7 @@ def plot(name: str, file: Path) -> None:
             title="States, two principal components",
         )
         right.legend(framealpha=0.9, edgecolor="none", loc="upper right")
-        figure.colorbar(drawn, ax=right, label="rows")
+        figure.colorbar(drawn, ax=right, label="rows", format="{x:g}")
         figure.suptitle(f"{name}: {len(data):,} rows of {found.env.id}")
         figure.savefig(file, dpi=150, metadata={"Software": None} if file.suffix == ".png" else None)
         plt.close(figure)

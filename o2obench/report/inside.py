@@ -26,6 +26,8 @@ from .findings import Findings
 MEAN = "uncertainty/mean"
 KL, DOUBT, SHARE, ERROR = "moved/online/kl", "uncertainty", "rows/offline", "held_out/online/mse"
 LOGGED = (KL, *(f"{DOUBT}/{name}" for name in ("q20", "q50", "q80")), SHARE, ERROR)
+FEW_POINTS = 3
+"""Fewer are single trainings, which no line joins."""
 LEAST = 1e-4
 """What has not moved at all is drawn here on a logarithmic axis."""
 PANELS = {
@@ -142,5 +144,9 @@ def _logged(axis: Any, rows: pd.DataFrame, name: str, label: str, line: tuple[An
     low, high = wide.min(axis=1), wide.max(axis=1)
     if name.startswith(DOUBT):
         low, high = (of[f"{DOUBT}/{edge}"].mean(axis=1) for edge in ("q20", "q80"))
+    if len(wide) < FEW_POINTS:
+        axis.vlines(wide.index, low, high, color=colour, alpha=0.4, lw=1.4, label=BAND + label)
+        axis.plot(wide.index, wide.mean(axis=1), color=colour, linestyle="", marker="o", ms=4, label=label)
+        return
     axis.fill_between(wide.index, low, high, color=colour, alpha=0.12, lw=0, label=BAND + label)
     axis.plot(wide.index, wide.mean(axis=1), color=colour, linestyle=dash, label=label, lw=1.4)

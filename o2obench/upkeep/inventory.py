@@ -145,7 +145,7 @@ def _descend(folder: Path, level: int, above: str, inventory: Inventory) -> None
     """Collect the runs below a folder; ``level`` says which part of a run's id its entries are."""
     for entry in _scan(folder):
         path, temporary = Path(entry.path), TEMPORARY.fullmatch(entry.name)
-        if level == 0 and entry.name in ("plans", "launches"):
+        if level == 0 and (entry.name in ("plans", "launches", "README.md") or _is_results(path)):
             continue
         if level == 0 and re.fullmatch(rf"\{UPKEEP}({SET_ASIDE})?", entry.name):
             inventory.temporary.append(path)
@@ -158,6 +158,11 @@ def _descend(folder: Path, level: int, above: str, inventory: Inventory) -> None
             inventory.runs.append(above + entry.name)
         else:
             _descend(path, level + 1, f"{above}{entry.name}/", inventory)
+
+
+def _is_results(path: Path) -> bool:
+    """Tell whether a folder is a results folder of its own, as results/published is."""
+    return is_folder(path) and bool(plan_files(path))
 
 
 def _is_ours(name: str, level: int) -> bool:
