@@ -378,13 +378,17 @@ def parts(runs: Iterable[Run], results: Path) -> dict[str, float]:
     return {part: spent[part] for part in (*PARTS, "other")}
 
 
+ENOUGH = 1000
+"""Updates and steps of a run below which its time is that of starting, and says nothing of a longer one's."""
+
+
 def rate(algorithm: str, results: Path) -> float | None:
-    """Return updates and steps per second of an algorithm's finished runs; None where there are none."""
+    """Return updates and steps per second of an algorithm's finished runs, short ones left out, or None."""
     work, spent, known = 0, 0.0, set()
     for plan in _readable(sorted((results / "plans").glob("*.json")))[0]:
         for run in plan.runs:
             done = run.algorithm == algorithm and RunFolder(results, run.id).done.exists()
-            if done and run.id not in known:
+            if done and sum(plan.work(run)) >= ENOUGH and run.id not in known:
                 known.add(run.id)
                 work, spent = work + sum(plan.work(run)), spent + seconds(run, results)
     return work / spent if spent else None
