@@ -137,7 +137,7 @@ def read_layers(file: Path) -> Located:
     for name in names:
         place = file.with_name(f"{name}.yaml")
         if name == file.stem or not (place.is_file() or name in suite_names()):
-            raise BadInput(f"{own.at(('like',))}: like: {name}: {nearest(name, suite_names())}")
+            raise BadInput(f"{own.at(('like',))}: like: {name}: not known; {nearest(name, suite_names())}")
         layers.append(read_layers(place if place.is_file() else find_suite(name)))
     value = {key: item for key, item in own.value.items() if key != "like"}
     return merge(*layers, Located(value, own.where))

@@ -55,9 +55,9 @@ def suite(
     device: Device = "cpu",
     threads: Threads = 1,
     checkpoint_seconds: Checkpoints = 60.0,
-    gpus: Gpus | None = None,
+    gpus: Gpus = None,
     per_gpu: Annotated[int | None, typer.Option(min=1, help="Processes that share a GPU.")] = None,
-    pack: Pack | None = None,
+    pack: Pack = None,
     stall_minutes: Annotated[
         float | None, typer.Option(min=0, help="Kill and resume a run that stands still so long; 0: never.")
     ] = None,
@@ -221,9 +221,12 @@ def cancel(results: Folder = Path("results"), suite: Suite = "") -> None:
     from ..launch import ledger
     from ..results import plans
 
-    for plan in plans(results, suite):
-        for said in ledger.cancel(results, plan.suite):
-            print(f"{plan.suite}: {said}")
+    said = [
+        f"{plan.suite}: {line}"
+        for plan in plans(results, suite)
+        for line in ledger.cancel(results, plan.suite)
+    ]
+    print("\n".join(said) or "nothing to cancel: no launcher is at work, no job was submitted")
 
 
 @app.command()

@@ -31,7 +31,7 @@ FEW_POINTS = 3
 LEAST = 1e-4
 """What has not moved at all is drawn here on a logarithmic axis."""
 PANELS = {
-    KL: f"KL(old || new), online rows (nats, \u2265 {LEAST:g})",
+    KL: f"KL(old || new), online rows (nats, ≥ {LEAST:g})",
     ERROR: "held-out squared error, online rows",
     f"{DOUBT}/q50": "uncertainty of model rows (20, 50, 80 %)",
     SHARE: "share of offline rows",
