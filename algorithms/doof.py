@@ -9,9 +9,7 @@ Deviations and decisions:
 
 - Eq. 9 and Algorithm 1 give all rewards of step 2 the bonus, B.2 only the uncertain set's. The reward of
   model rows is ``explorer_reward``: bonus (the default), penalty (MOPO's), raw; offline rows keep theirs.
-- Table 3 does not say which ratio its cells use: 1 is the method, never the best of the four beside it.
-- The explorer's length is not printed; the paper's hours leave room for 50,000 updates. Rates are constant.
-- A pass of step 4 sees each member's bootstrap of the new rows once, offline rows drawn anew beside it.
+- Not printed: Table 3's ratio (1 is the method), the explorer's length (50,000 fit the paper's hours).
 - Real rows of step 5 are offline ones (B.5; Eq. 10: all). Model rows of an earlier step are forgotten.
 """
 
