@@ -143,18 +143,18 @@ def _line(run: RunStatus) -> str:
 
 
 def cautions(plan: Plan, runs: Sequence[Run] | None = None) -> list[str]:
-    """Return a line for each kind of run whose budget lets it learn nothing, or judges it at its end only."""
-    said = dict[str, None]()
-    for run in plan.runs if runs is None else runs:
-        (updates, steps), config = plan.work(run), run.spec["config"]
-        if steps and not updates and config.get("n_init"):
-            said[f"{plan.label(run)}: learns nothing: n_init = {config['n_init']:,}, steps = {steps:,}"] = (
-                None
-            )
-        if run.spec["protocol"]["steps"] > steps > 0:
-            every = run.spec["protocol"]["steps"]
-            said[f"{plan.label(run)}: judged at its ends only: every {every:,} of {steps:,} steps"] = None
-    return [f"caution: {line}" for line in said]
+    """Return a line for each kind of run that its budget lets learn nothing, or judges at its ends only."""
+    lines = (line for run in (plan.runs if runs is None else runs) for line in _cautions(plan, run))
+    return [f"caution: {line}" for line in dict.fromkeys(lines)]
+
+
+def _cautions(plan: Plan, run: Run) -> Iterator[str]:
+    (updates, steps), label = plan.work(run), plan.label(run)
+    first, every = run.spec["config"].get("n_init"), run.spec["protocol"]["steps"]
+    if first and steps and not updates:
+        yield f"{label}: learns nothing: n_init = {first:,}, steps = {steps:,}"
+    if every > steps > 0:
+        yield f"{label}: judged at its ends only: every {every:,} of {steps:,} steps"
 
 
 def dry_run_table(plan: Plan, results: Path, jobs: int) -> None:
