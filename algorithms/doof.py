@@ -34,7 +34,7 @@ class DoofConfig(ModelBasedConfig):
     uncertain_rows: Size = count(10_000)
     policy_updates: Size = count(300_000)
     rounds: Size = 1  # 2 repeats steps 2 to 5 from the tuned model and policy (Fig. 6c)
-    actor_rate: Rate = 1e-4
+    actor_rate: Rate = 1e-4  # constant; MOPO anneals its own
     real_share: Share = 0.025  # of each kind of real rows: int(0.025 * 256) = 6
 
 

@@ -124,7 +124,7 @@ def _shown(plan: Plan) -> Iterator[_Shown]:
     children = {cell.parent: cell for cell in reversed(plan.cells) if cell.parent}
     for run in plan.runs:
         if run.id not in cells and run.id in children:
-            yield _Shown(plan, f"{run.algorithm} (pretraining)", children[run.id].dataset, run)
+            yield _Shown(plan, plan.label(run), children[run.id].dataset, run)
     for cell in plan.cells:
         yield _Shown(plan, cell.label, cell.dataset, plan.run(cell.run))
 
