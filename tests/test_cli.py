@@ -81,6 +81,16 @@ def test_dry_run_starts_nothing(tmp_path: Path, o2obench: Command) -> None:
     assert not (tmp_path / "results").exists()
 
 
+def test_a_forecast_is_no_shorter_than_a_run_and_what_it_starts_from(
+    tmp_path: Path, o2obench: Command
+) -> None:
+    suite = write_suite(tmp_path, "frozen", epochs=120)
+    shown = [o2obench("suite", suite, "--dry-run", "--jobs", jobs).stdout for jobs in ("1", "2", "500")]
+    assert "4 runs, about 50 min with 1 at once" in shown[0], "two times 120,000 updates at 80 a second"
+    assert "4 runs, about 25 min with 2 at once" in shown[1]
+    assert "4 runs, about 25 min with 500 at once" in shown[2]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -158,22 +158,25 @@ def _cautions(plan: Plan, run: Run) -> Iterator[str]:
 
 
 def dry_run_table(plan: Plan, results: Path, jobs: int) -> None:
-    """Print what a suite would do: its runs, what is done already, and what the rest will cost."""
+    """Print what a suite would do: its runs, what is done already, and what the rest will cost.
+
+    However many are at work at once, a run and the one that it starts from come after each other.
+    """
     table = Table(title=escape(f"{plan.suite}: {plan.title}"), title_justify="left")
     for column in ("label", "dataset", "runs", "done", "updates each", "steps each", "hours each"):
         table.add_column(column, justify="left" if column in ("label", "dataset") else "right")
     groups: dict[str, list[Run]] = defaultdict(list)
     for run in plan.runs:
         groups[run.group].append(run)
-    left, bases = 0.0, set()
+    left, bases = dict[str, float](), set()
     for runs in groups.values():
         updates, steps = plan.work(runs[0])
         each, basis = _forecast(plan, runs, results)
         bases.add(basis)
-        done = sum(RunFolder(results, run.id).done.exists() for run in runs)
-        left += each * (len(runs) - done)
+        todo = [run.id for run in runs if not RunFolder(results, run.id).done.exists()]
+        left |= dict.fromkeys(todo, each)
         table.add_row(
-            *(escape(plan.label(runs[0])), runs[0].dataset, str(len(runs)), str(done)),
+            *(escape(plan.label(runs[0])), runs[0].dataset, str(len(runs)), str(len(runs) - len(todo))),
             *(f"{updates:,}", f"{steps:,}", f"{each / 3600:.2f}"),
         )
     console().print(table)
@@ -182,7 +185,9 @@ def dry_run_table(plan: Plan, results: Path, jobs: int) -> None:
     for text in cautions(plan):
         console().print(text, soft_wrap=True)
     basis = next(basis for basis in BASES if basis in bases)
-    console().print(f"{len(plan.runs)} runs, about {clock(left / jobs)} with {jobs} at once ({basis})")
+    chains = (seconds + left.get(plan.run(run).parent or "", 0.0) for run, seconds in left.items())
+    whole = max(sum(left.values()) / jobs, *chains, 0.0)
+    console().print(f"{len(plan.runs)} runs, about {clock(whole)} with {jobs} at once ({basis})")
 
 
 def summary(plan: Plan, results: Path, outcome: Outcome) -> str:
