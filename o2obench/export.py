@@ -44,8 +44,8 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
     },
     "evaluations": {
         **RUN,
-        **{"phase": TEXT, **CLOCK, "episodes": INT, "return_mean": FLOAT, "return_std": FLOAT},
-        **{"return_min": FLOAT, "return_max": FLOAT, "score": FLOAT},
+        **{"phase": TEXT, **CLOCK, "episodes": INT, "mean_return": FLOAT, "std_return": FLOAT},
+        **{"min_return": FLOAT, "max_return": FLOAT, "score": FLOAT},
     },
     "episodes": {
         **RUN,
@@ -191,10 +191,10 @@ def _evaluations(shown: _Shown, folder: RunFolder) -> Iterator[dict[str, Any]]:
             "phase": shown.phase,
             **{name: row[name] for name in CLOCK},
             "episodes": len(returns),
-            "return_mean": mean,
-            "return_std": float(returns.std()),
-            "return_min": float(returns.min()),
-            "return_max": float(returns.max()),
+            "mean_return": mean,
+            "std_return": float(returns.std()),
+            "min_return": float(returns.min()),
+            "max_return": float(returns.max()),
             "score": shown.score(mean),
         }
 

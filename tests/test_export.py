@@ -72,7 +72,7 @@ def test_every_number_is_that_of_a_journal(results: Path, tmp_path: Path) -> Non
             continue
         for row, true in zip(own["evaluations"], read_journal(folder.scores), strict=True):
             mean = sum(true["returns"]) / len(true["returns"])
-            assert float(row["return_mean"]) == mean
+            assert float(row["mean_return"]) == mean
             assert float(row["score"]) == refs.score(mean)
             assert int(row["episodes"]) == len(true["returns"])
             assert (row["stage"], int(row["env_steps"])) == (true["stage"], true["env_steps"])
