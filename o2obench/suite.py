@@ -208,22 +208,31 @@ def expand(source: Located, name: str, narrow: Narrow = Narrow(), given: str = "
 def single(
     algorithm: str, data: str, seed: int, options: Sequence[str], budget: tuple[int, int, int], narrow: Narrow
 ) -> Plan:
-    """Return the plan of one run; ``options`` are ``key=value``, ``budget`` (epochs, steps, every)."""
-    chosen: dict[str, Any] = {}
+    """Return the plan of one run; ``budget`` is (epochs, steps, every).
+
+    ``options`` are ``key=value``, those of the pretraining it starts from ``mopo.key=value``.
+    """
+    before = registry.algorithm(algorithm).pretrain
+    own: dict[str, Any] = {}
+    of_pretraining: dict[str, Any] = {}
     where: dict[tuple[str | int, ...], str] = {}
     for text in options:
-        key, equals, value = text.partition("=")
+        path, equals, value = text.partition("=")
         if not equals:
             raise BadInput(f"--set {text}: expected key=value")
-        chosen[key] = parse_scalar(value)
-        where["algorithms", 0, algorithm, key] = f"--set {text}"
+        name, dot, key = path.rpartition(".")
+        if dot and name != before:
+            raise BadInput(f"--set {text}: {algorithm} starts from {before or 'nothing'}, not from {name}")
+        (of_pretraining if dot else own)[key] = parse_scalar(value)
+        where[(*(("overrides", name) if dot else ("algorithms", 0, algorithm)), key)] = f"--set {text}"
     epochs, steps, every = budget
     suite = {
-        "algorithms": [{algorithm: chosen}],
+        "algorithms": [{algorithm: own}],
         "datasets": [data],
         "seeds": [seed],
         "offline": {"epochs": epochs, "evaluate_every": min(epochs, Offline().evaluate_every)},
         "online": {"steps": steps, "evaluate_every": every},
+        "overrides": {before: of_pretraining} if of_pretraining else {},
     }
     return expand(Located(suite, where), f"{algorithm} on {data}", narrow)
 

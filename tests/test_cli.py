@@ -103,6 +103,14 @@ def test_a_forecast_is_no_shorter_than_a_run_and_what_it_starts_from(
             "--set rate=fast: toy_tune.rate: input",
         ),
         (("run", "toy_tune", "pointmass-mixed-v0", "--set", "rat=1"), "unknown key; did you mean rate?"),
+        (
+            ("run", "naive", "pointmass-mixed-v0", "--set", "mopo.penalt=1"),
+            "--set mopo.penalt=1: mopo.penalt: unknown key; did you mean penalty?",
+        ),
+        (
+            ("run", "naive", "pointmass-mixed-v0", "--set", "mbpo.penalty=1"),
+            "--set mbpo.penalty=1: naive starts from mopo, not from mbpo",
+        ),
         (("run", "mopo", "hopper-medium-v2"), "hopper_medium-v2.hdf5 is missing; `o2obench data fetch"),
         (
             ("run", "toy_tune", "pointmass-mixed-v0", "--device", "gpu"),

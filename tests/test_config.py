@@ -13,7 +13,7 @@ from o2obench.config import Located, merge, read_yaml, validate
 from o2obench.dataset import Dataset
 from o2obench.errors import BadInput
 from o2obench.plan import Plan, read_plan
-from o2obench.suite import Narrow, expand, find_suite, read_suite, suite_names
+from o2obench.suite import Narrow, expand, find_suite, read_suite, single, suite_names
 
 GOOD = """\
 title: t
@@ -208,6 +208,16 @@ def test_the_command_line_narrows(tmp_path: Path) -> None:
     assert [(run.algorithm, run.seed) for run in plan.runs] == [("toy_offline", 5), ("toy_offline", 7)]
     with pytest.raises(BadInput, match="--datasets: hopper: not in this suite"):
         expand_text(tmp_path, GOOD, Narrow(datasets=("hopper",)))
+
+
+def test_a_single_run_sets_its_own_options_and_those_of_what_it_starts_from() -> None:
+    budget = (1, 100, 50)
+    parent, run = single(
+        "toy_tune", "pointmass-mixed-v0", 0, ["rate=0.3", "toy_offline.rate=0.7"], budget, Narrow()
+    ).runs
+    assert (parent.spec["config"]["rate"], run.spec["config"]["rate"]) == (0.7, 0.3)
+    plain, _ = single("toy_tune", "pointmass-mixed-v0", 0, ["rate=0.3"], budget, Narrow()).runs
+    assert plain.group != parent.group
 
 
 def test_a_data_set_without_a_row_is_refused_unless_defaults_are_accepted() -> None:

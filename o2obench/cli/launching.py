@@ -126,7 +126,9 @@ def run(
     algorithm: Annotated[str, typer.Argument(help="An algorithm's name.")],
     dataset: Annotated[str, typer.Argument(help="A data set's name.")],
     seed: Annotated[int, typer.Option(min=0)] = 0,
-    options: Annotated[list[str] | None, typer.Option("--set", help="An option: key=value.")] = None,
+    options: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value; of what it starts from: mopo.key=value.")
+    ] = None,
     epochs: Annotated[int, typer.Option(min=1, help="Offline epochs of 1,000 updates.")] = 3000,
     steps: Annotated[int, typer.Option(min=1, help="Online environment steps.")] = 100_000,
     every: Annotated[int, typer.Option(min=1, help="Online steps between evaluations.")] = 1000,
