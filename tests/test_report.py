@@ -12,7 +12,7 @@ import pytest
 from o2obench.execute import execute
 from o2obench.options import Options
 from o2obench.plan import Plan
-from o2obench.report import write_report
+from o2obench.report import canvas, write_report
 from o2obench.results import table_of
 from o2obench.run import RunFolder
 
@@ -179,3 +179,15 @@ def test_printed_numbers_stand_beside_ours_only_at_their_budget(
     (page,) = write_report(tmp_path / "results", tmp_path / "out")
     assert "Printed in papers" in page.read_text()
     assert "DOOF" in (page.parent / "report.md").read_text()
+
+
+def test_a_title_wider_than_its_figure_goes_on_in_a_second_line() -> None:
+    plt = canvas.prepared()
+    for what, lines in (("narrow", 1), ("a data set's very long name " * 2, 2)):
+        figure, _ = plt.subplots(figsize=(6, 3))
+        canvas.finish(figure, f"{what}   (n = 5 seeds; line: mean, band: least to greatest)")
+        head = figure._suptitle.get_text().split("\n")
+        assert len(head) == lines
+        assert head[-1].endswith("(n = 5 seeds; line: mean, band: least to greatest)")
+        assert figure._suptitle.get_window_extent().width <= figure.bbox.width
+        plt.close(figure)

@@ -113,8 +113,10 @@ def seeds_of(counts: Iterable[int]) -> str:
 
 
 def finish(figure: Any, title: str, **layout: Any) -> None:
-    """Give a figure its title, top left, and arrange it."""
-    figure.suptitle(title, x=0.01, ha="left", fontsize=10, color="#222222")
+    """Give a figure its title, top left, and arrange it; what is too wide goes on in a second line."""
+    head = figure.suptitle(title, x=0.01, ha="left", fontsize=10, color="#222222")
+    if head.get_window_extent().width > 0.98 * figure.bbox.width:
+        head.set_text(title.replace("   (", "\n(", 1))
     figure.tight_layout(**layout)
 
 
