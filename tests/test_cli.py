@@ -14,8 +14,10 @@ from pathlib import Path
 import pytest
 
 from o2obench.journal import read_journal
+from o2obench.launch.screen import dry_run_table
 from o2obench.results import plans
 from o2obench.run import RunFolder
+from o2obench.suite import read_suite
 
 from .conftest import Command, environment
 
@@ -82,13 +84,12 @@ def test_dry_run_starts_nothing(tmp_path: Path, o2obench: Command) -> None:
 
 
 def test_a_forecast_is_no_shorter_than_a_run_and_what_it_starts_from(
-    tmp_path: Path, o2obench: Command
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    suite = write_suite(tmp_path, "frozen", epochs=120)
-    shown = [o2obench("suite", suite, "--dry-run", "--jobs", jobs).stdout for jobs in ("1", "2", "500")]
-    assert "4 runs, about 50 min with 1 at once" in shown[0], "two times 120,000 updates at 80 a second"
-    assert "4 runs, about 25 min with 2 at once" in shown[1]
-    assert "4 runs, about 25 min with 500 at once" in shown[2]
+    plan = read_suite(write_suite(tmp_path, "frozen", epochs=120))
+    for jobs, forecast in ((1, "about 50 min"), (2, "about 25 min"), (500, "about 25 min")):
+        dry_run_table(plan, tmp_path / "results", jobs)
+        assert f"4 runs, {forecast} with {jobs} at once" in capsys.readouterr().out, "120,000 at 80 a second"
 
 
 @pytest.mark.parametrize(

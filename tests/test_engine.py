@@ -70,6 +70,7 @@ def assert_equal_up_to_rounding(one: dict[str, Any], other: dict[str, Any], tole
 
 
 @pytest.mark.usefixtures("compiler")
+@pytest.mark.slow
 def test_compiled_steps_compute_what_eager_ones_do() -> None:
     compiled = learn()
     engine.use_compiler(False)
