@@ -224,7 +224,8 @@ def single(
         if dot and name != before:
             raise BadInput(f"--set {text}: {algorithm} starts from {before or 'nothing'}, not from {name}")
         (of_pretraining if dot else own)[key] = parse_scalar(value)
-        where[(*(("overrides", name) if dot else ("algorithms", 0, algorithm)), key)] = f"--set {text}"
+        place = ("overrides", name) if dot else ("algorithms", 0, algorithm)
+        where[*place, key] = f"--set {text}"
     epochs, steps, every = budget
     suite = {
         "algorithms": [{algorithm: own}],

@@ -185,7 +185,7 @@ def dry_run_table(plan: Plan, results: Path, jobs: int) -> None:
     for text in cautions(plan):
         console().print(text, soft_wrap=True)
     basis = next(basis for basis in BASES if basis in bases)
-    chains = (seconds + left.get(plan.run(run).parent or "", 0.0) for run, seconds in left.items())
+    chains = (own + left.get(plan.run(run).parent or "", 0.0) for run, own in left.items())
     whole = max(sum(left.values()) / jobs, *chains, 0.0)
     console().print(f"{len(plan.runs)} runs, about {clock(whole)} with {jobs} at once ({basis})")
 
