@@ -29,9 +29,9 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor
 
-from o2obench.kit.ensemble import Prediction
-from o2obench.kit.modelbased import ModelBased, OnlineConfig
-from o2obench.kit.movement import bound
+from o2obench.kit.model_based.ensemble import Prediction
+from o2obench.kit.model_based.model_change import bound
+from o2obench.kit.model_based.template import ModelBased, OnlineConfig
 
 
 class ComouConfig(OnlineConfig):

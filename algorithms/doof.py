@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from o2obench.agent import Budget, Stage, State, Task, Transitions, count
-from o2obench.kit.modelbased import ModelBased, ModelBasedConfig, Rate, Share, Size, Weight
+from o2obench.kit.model_based.template import ModelBased, ModelBasedConfig, Rate, Share, Size, Weight
 
 
 class DoofConfig(ModelBasedConfig):

@@ -6,7 +6,7 @@ Its start states are fresh at each evaluation, so its curve shows the noise floo
 from __future__ import annotations
 
 from o2obench.agent import Budget, Stage, Transitions
-from o2obench.kit.modelbased import ModelBased, ModelBasedConfig
+from o2obench.kit.model_based.template import ModelBased, ModelBasedConfig
 
 
 class Frozen(ModelBased[ModelBasedConfig]):

@@ -20,7 +20,7 @@ from pydantic import Field
 from torch import Tensor
 
 from o2obench.agent import Budget, Stage, count
-from o2obench.kit.modelbased import ModelBased, OnlineConfig, Rate
+from o2obench.kit.model_based.template import ModelBased, OnlineConfig, Rate
 
 
 class MbpoConfig(OnlineConfig):

@@ -26,7 +26,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from o2obench.agent import count
-from o2obench.kit.modelbased import ModelBased, OnlineConfig, Size
+from o2obench.kit.model_based.template import ModelBased, OnlineConfig, Size
 
 EPOCH = 1000
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 
 from o2obench.agent import Budget, Stage, Transitions, count
-from o2obench.kit.modelbased import EPOCH, ModelBased, ModelBasedConfig, Rate, Size
+from o2obench.kit.model_based.template import EPOCH, ModelBased, ModelBasedConfig, Rate, Size
 from o2obench.kit.sac import Rates
 
 

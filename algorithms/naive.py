@@ -13,7 +13,7 @@ The paper says only that models pretrained by MOPO are tuned directly through MB
 
 from __future__ import annotations
 
-from o2obench.kit.modelbased import ModelBased, OnlineConfig
+from o2obench.kit.model_based.template import ModelBased, OnlineConfig
 
 
 class Naive(ModelBased[OnlineConfig]):

@@ -13,13 +13,13 @@ import torch
 from pydantic import Field
 
 from o2obench.agent import Agent, Array, Budget, Config, Metrics, Stage, State, Task, Transitions, count
-from o2obench.kit.modelbased import KIT_VERSION, Rate, Share, Size, Widths
-from o2obench.kit.nets import to_array
+from o2obench.kit.model_based.template import KIT_VERSION, Rate, Share, Size, Widths
+from o2obench.kit.networks import to_array
 from o2obench.kit.replay import Replay
+from o2obench.kit.rng import Streams
 from o2obench.kit.sac import Sac as Learner
 from o2obench.kit.sac import SacOptions, SacPolicy
-from o2obench.kit.streams import Streams
-from o2obench.stopwatch import timed
+from o2obench.util.timers import timed
 
 REPORT_EVERY = 500
 

@@ -51,7 +51,7 @@ def make(folder: Path) -> None:
     """Write the rows in D4RL's layout, plain and packed, and in Minari's."""
     import h5py
 
-    from o2obench.dataset import describe
+    from o2obench.datasets import describe
 
     made = arrays()
     for name, options in (("plain", {}), ("gzip", {"compression": "gzip"})):
@@ -64,12 +64,12 @@ def make(folder: Path) -> None:
 
 def readers(folder: Path) -> dict[str, Callable[[], Any]]:
     """Return what is measured, by name."""
-    from o2obench import dataset
-    from o2obench.dataset import admission
+    from o2obench.datasets import isolated_validation
+    from o2obench.datasets import registry as datasets
 
     os.environ["MINARI_DATASETS_PATH"] = str(folder / "minari")
     os.environ["O2OBENCH_DATA"] = str(folder)
-    plain, packed = (dataset.find(f"file:{folder / name}.hdf5") for name in ("plain", "gzip"))
+    plain, packed = (datasets.find_dataset(f"file:{folder / name}.hdf5") for name in ("plain", "gzip"))
 
     def copy() -> list[np.ndarray]:
         return [values.copy() for values in made.values()]
@@ -87,9 +87,9 @@ def readers(folder: Path) -> dict[str, Callable[[], Any]]:
         "numpy copy": copy,
         "D4RL, plain": lambda: plain.load(),
         "D4RL, gzip": lambda: packed.load(),
-        "Minari": lambda: dataset.find("minari:file/plain/data-v0").load(),
+        "Minari": lambda: datasets.find_dataset("minari:file/plain/data-v0").load(),
         "minari.iterate_episodes": iterate,
-        "gate, plain (once per hash)": lambda: admission.examine(folder / "plain.hdf5", plain.env),
+        "gate, plain (once per hash)": lambda: isolated_validation.examine(folder / "plain.hdf5", plain.env),
     }
 
 

@@ -55,7 +55,7 @@ stand_in_for_pydantic()
 
 from algorithms.mopo import Mopo  # noqa: E402
 from o2obench.agent import Budget, Task, Transitions  # noqa: E402
-from o2obench.kit import engine  # noqa: E402
+from o2obench.kit import compile  # noqa: E402
 
 
 def main() -> None:
@@ -75,7 +75,7 @@ def main() -> None:
     found: dict[str, Any] = {"gpu": name, "torch": torch.__version__, "tf32": given.tf32}
     say(f"{name}, torch {torch.__version__}, {'TF32' if given.tf32 else 'float32'}")
     found["largest difference of captured and eager steps"] = captured_equals_eager(given.device, given.rows)
-    reason = engine.why_no_compiler(given.device)
+    reason = compile.why_no_compiler(given.device)
     found["no compiler"] = reason
     ways = ["eager", "captured"] + ([] if reason else ["compiled"])
     for seeds in (1, 5, 10):
@@ -108,7 +108,7 @@ def main() -> None:
 
 def build(given: argparse.Namespace, seeds: int, way: str) -> Any:
     """Build MOPO on random data; ``way`` is eager, captured or compiled."""
-    engine.use_compiler(way == "compiled")
+    compile.use_compiler(way == "compiled")
     random = np.random.default_rng(0)
     obs, next_obs = (random.standard_normal((given.rows, OBS), np.float32) for _ in range(2))
     action = np.tanh(random.standard_normal((given.rows, ACT), np.float32))
@@ -122,7 +122,7 @@ def build(given: argparse.Namespace, seeds: int, way: str) -> Any:
     return agent
 
 
-class Uncaptured(engine.Repeat):
+class Uncaptured(compile.Repeat):
     """Steps that are launched one kernel after another."""
 
     @torch.no_grad()

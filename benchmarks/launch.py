@@ -118,8 +118,8 @@ def measured(what: str, folder: Path) -> None:
 
 def write_plan(folder: Path) -> None:
     """Expand the grid and write its plan."""
-    from o2obench.config import Located
-    from o2obench.suite import Narrow, expand
+    from o2obench.planning.expand import Narrow, expand
+    from o2obench.util.config import Located
 
     plan = expand(Located(GRID), "grid", Narrow())
     assert len(plan.runs) == (SWEEP + 1) * SEEDS
@@ -128,16 +128,16 @@ def write_plan(folder: Path) -> None:
 
 def status(folder: Path) -> None:
     """Print where the grid stands."""
-    from o2obench.launch.screen import show_status
+    from o2obench.cli.progress import show_status
 
     show_status(folder, "", watch=False, as_json=False)
 
 
 def launch(folder: Path) -> None:
     """Start the finished grid again, which skips every run but those that cannot be had."""
-    from o2obench.launch.pool import Crew, Pool
-    from o2obench.options import Options
-    from o2obench.plan import read_plan
+    from o2obench.launch.local import Crew, Pool
+    from o2obench.planning.plan import read_plan
+    from o2obench.training.options import Options
 
     file = folder / "plans" / "grid.json"
     Pool(read_plan(file), file, folder, Crew(jobs=2), Options())._ready()
@@ -145,8 +145,8 @@ def launch(folder: Path) -> None:
 
 def fake(folder: Path) -> None:
     """Write the folders of all runs: most are done, some failed, run or wait."""
-    from o2obench.plan import read_plan
-    from o2obench.run import RunFolder
+    from o2obench.planning.plan import read_plan
+    from o2obench.runs.folder import RunFolder
 
     returns = [round(0.37 * k, 6) for k in range(10)]
     rows = [
@@ -174,7 +174,7 @@ def fake(folder: Path) -> None:
 
 def overhead(folder: Path) -> dict[str, float]:
     """Return shares of the time of a run of naive at default settings."""
-    from o2obench.results import parts, plans, seconds
+    from o2obench.analysis.results import parts, plans, seconds
 
     folder.mkdir()
     suite = folder / "tuning.yaml"

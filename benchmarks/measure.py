@@ -20,10 +20,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from o2obench import provenance, registry
+from o2obench import registry
 from o2obench.agent import Budget, Task, Transitions
-from o2obench.env import find_env
-from o2obench.evaluate import Arena
+from o2obench.envs.spec import find_env
+from o2obench.training import provenance
+from o2obench.training.evaluation import Arena
 
 ROLLOUT, HORIZON, UPDATES, FITS = 50_000, 5, 1000, 20
 

@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 
 from o2obench.agent import Stage
-from o2obench.plan import Cell, Plan
-from o2obench.run import Run, RunFolder
-from o2obench.scores import Reference
+from o2obench.datasets.reference_scores import Reference
+from o2obench.planning.plan import Cell, Plan
+from o2obench.runs.folder import Run, RunFolder
 
 SEEDS, LABELS, EVALUATIONS, EPISODES = 10, 20, 100, 100
 

@@ -5,7 +5,7 @@ else is reached through ``o2obench`` on the command line.
 """
 
 from .agent import Agent, Budget, Config, Metrics, Network, Stage, State, Task, Transitions
-from .results import table
+from .analysis.results import table
 
 __version__ = "0.1.0"
 __all__ = [

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from .agent import Agent
-from .config import Located, merge, nearest, read_yaml
 from .errors import BadInput
+from .util.config import Located, merge, nearest, read_yaml
 
 PACKAGE = "o2obench.algorithms"
 GROUP = "o2obench.algorithms"

@@ -9,10 +9,10 @@ from __future__ import annotations
 import sys
 
 from ..errors import BadInput, Interrupted, RunFailed
-from . import data, keeping, launching, methods, reading
+from . import algorithms, analyse, datasets, maintain, run
 from .app import app
 
-PARTS = [part.__name__ for part in (launching, reading, keeping, methods, data)]
+PARTS = [part.__name__ for part in (run, analyse, maintain, algorithms, datasets)]
 """Where commands are written, in the order in which the help lists them."""
 app.registered_commands.sort(key=lambda command: PARTS.index(str(command.callback.__module__)))
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..agent import State, Transitions
-from .nets import to_array
+from .networks import to_array
 
 
 class Batch(NamedTuple):

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from ..agent import Metrics, Network, State, stack_seeds
-from .engine import Repeat, compiled
-from .nets import Adam, Mlp, gradients, to_array
+from .compile import Repeat, compiled
+from .networks import Adam, Mlp, gradients, to_array
 from .replay import Batch, Replay
 
 LOG_STD_MIN, LOG_STD_MAX = -5.0, 2.0

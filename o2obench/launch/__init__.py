@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ..cli.progress import screen
 from ..errors import BadInput
-from ..options import Options
-from ..plan import Plan
-from . import ledger
-from .pool import Crew, Outcome, Pool, visible_gpus
+from ..planning.plan import Plan
+from ..training.options import Options
+from . import jobs
+from .local import Crew, Outcome, Pool, visible_gpus
 from .profile import Local, Slurm
-from .screen import screen
 from .slurm import Cluster
 
 
@@ -56,7 +56,7 @@ class Launch:
         options = replace(self.options, device="cuda") if crew.gpus else self.options
         pool = Pool(self.plan, plan_file, self.results, crew, options)
         with (
-            ledger.announced(self.results, self.plan.suite),
+            jobs.announced(self.results, self.plan.suite),
             screen(self.plan, self.results, self.at_once) as show,
         ):
             return pool.launch(show)

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from ..config import Located, merge, nearest, read_yaml, validate
 from ..errors import BadInput
+from ..util.config import Located, merge, nearest, read_yaml, validate
 
 Amount = Annotated[int, Field(ge=0)]
 Word = Annotated[str, Field(pattern=r"^[^\s'\"`$\\;&|<>]+$")]

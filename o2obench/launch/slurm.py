@@ -27,11 +27,11 @@ from typing import Any
 from filelock import SoftFileLock
 
 from ..errors import BadInput, RunFailed
-from ..options import Options
-from ..plan import Plan, read_plan
-from ..run import Run, RunFolder
-from . import ledger
-from .pool import Crew, Outcome, Pool, visible_gpus
+from ..planning.plan import Plan, read_plan
+from ..runs.folder import Run, RunFolder
+from ..training.options import Options
+from . import jobs as job_registry
+from .local import Crew, Outcome, Pool, visible_gpus
 from .profile import Slurm, minutes
 
 Runs = tuple[str, ...]
@@ -239,7 +239,7 @@ class Cluster:
             _outside_jobs(),
         ):
             (self.results / "launches").mkdir(exist_ok=True)
-            noted = ledger.submitted(self.results, self.plan.suite)
+            noted = job_registry.submitted(self.results, self.plan.suite)
             alive = set(in_queue(list(noted)))
             noted = {job: runs for job, runs in noted.items() if job in alive}
             queued = {run: job for job, runs in noted.items() for run in runs}
@@ -256,7 +256,7 @@ class Cluster:
                     raise RunFailed(_refusal(error, count, sum(len(a.elements) for a in todo))) from None
                 jobs_of[id(array)] = [job.job_id for job in jobs]
                 noted |= {job.job_id: list(runs) for job, runs in zip(jobs, array.elements, strict=True)}
-                ledger.note_submitted(self.results, self.plan.suite, noted)
+                job_registry.note_submitted(self.results, self.plan.suite, noted)
                 count += len(jobs)
         return count
 
@@ -305,7 +305,7 @@ class Cluster:
             open_ = [run for run in self.plan.runs if states[run.id] not in ("done", "diverged")]
             if time.monotonic() - asked_at >= self.profile.poll_seconds or not open_:
                 asked_at = time.monotonic()
-                noted = ledger.submitted(self.results, self.plan.suite)
+                noted = job_registry.submitted(self.results, self.plan.suite)
                 busy = in_queue(list(noted)) or any(states[run.id] == "running" for run in open_)
                 idle = 0 if busy else idle + 1
             if not open_ or idle > 2:

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from filelock import SoftFileLease, Timeout
 
-from ..options import Options
-from ..run import Run, RunFolder
-from ..slot import lease_on
+from ..runs.folder import Run, RunFolder
+from ..runs.writer import lease_on
+from ..training.options import Options
 
 DONE, FAILED, BAD_INPUT, BUSY, INTERRUPTED = 0, 1, 2, 3, 130
 """Exit codes of a worker."""

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..config import nearest
 from ..errors import BadInput
-from ..plan import Plan
-from . import guards, stamp
-from .wish import FORMATS, USUAL, Wish
+from ..planning.plan import Plan
+from ..util.config import nearest
+from . import cache, warnings
+from .options import FORMATS, USUAL, Wish
 
 if TYPE_CHECKING:
-    from .peers import Peer
+    from ..analysis.external import Peer
 
 __all__ = ["FORMATS", "Wish", "write_report"]
 
@@ -29,7 +29,7 @@ def write_report(results: Path, out: Path, suite: str = "", wish: Wish = USUAL) 
     for name in wish.formats:
         if name not in FORMATS:
             raise BadInput(f"--format {name}: not known; {nearest(name, FORMATS)}")
-    around = guards.look(results)
+    around = warnings.look(results)
     chosen = [plan for plan in around.plans if not suite or plan.suite == suite]
     broken = [problem for problem in around.broken if not suite or f"plans/{suite}.json" in problem]
     if not chosen and not broken:
@@ -43,7 +43,7 @@ def write_report(results: Path, out: Path, suite: str = "", wish: Wish = USUAL) 
         )
     peers: tuple[Peer, ...] = ()
     if wish.beside:
-        from .peers import read_peers
+        from ..analysis.external import read_peers
 
         peers = read_peers(wish.beside, chosen)
     pages = [_page(plan, results, out / plan.suite, around, wish, peers) for plan in chosen]
@@ -53,14 +53,14 @@ def write_report(results: Path, out: Path, suite: str = "", wish: Wish = USUAL) 
 
 
 def _page(
-    plan: Plan, results: Path, out: Path, around: guards.Surroundings, wish: Wish, peers: Sequence[Peer]
+    plan: Plan, results: Path, out: Path, around: warnings.Surroundings, wish: Wish, peers: Sequence[Peer]
 ) -> Path:
     asked = [wish.formats, wish.command(plan.suite), [(peer.name, peer.file, peer.sha256) for peer in peers]]
     known = [around.broken, around.unplanned, around.foreign]
-    made_from = stamp.key(plan, results, asked, known)
-    if not stamp.holds(out, made_from):
+    made_from = cache.key(plan, results, asked, known)
+    if not cache.holds(out, made_from):
         from .page import write_page
 
         write_page(plan, results, out, around, wish, peers)
-        stamp.write(out, made_from)
+        cache.write(out, made_from)
     return out / "index.html" if "html" in wish.formats else out

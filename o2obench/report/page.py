@@ -16,18 +16,19 @@ from typing import Any
 import jinja2
 import markupsafe
 
-from ..files import write_atomically
-from ..plan import Plan
-from ..results import parts
-from ..run import folder_name
-from . import guards, papers, plots, render, tables
-from .canvas import Drawing, Panel, Target
-from .exhibits import Exhibit, exhibits
-from .findings import Findings, find, headline
-from .guards import Surroundings
-from .peers import Peer
+from ..analysis.external import Peer
+from ..analysis.results import parts
+from ..planning.plan import Plan
+from ..runs.folder import folder_name
+from ..util.files import write_atomically
+from . import paper_scores, tables, warnings, writers
+from .options import Wish
+from .plots import registry
+from .plots.paper_figures import Exhibit, exhibits
+from .plots.style import Drawing, Panel, Target
+from .summary import Findings, find, headline
 from .tables import Table
-from .wish import Wish
+from .warnings import Surroundings
 
 
 @dataclass(frozen=True)
@@ -63,13 +64,13 @@ def write_page(
     overall = tables.shown(found, [*plan.tables, *(["pairs"] if wish.pairs else [])])
     kinds = tuple(kind for kind in ("svg", "pdf", "png") if kind in formats)
     pen = _Pen(found, out, (*kinds, "svg") if "html" in formats and "svg" not in kinds else kinds)
-    overview = [pen.draw(name, plots.OVERALL[name]) for name in plan.figures if name in plots.OVERALL]
+    overview = [pen.draw(name, registry.OVERALL[name]) for name in plan.figures if name in registry.OVERALL]
     groups = [
         _group(found, dataset, pen) for dataset in wish.watch(found.datasets, f"{plan.suite}: data sets")
     ]
     every = [*overall, *(one.table for one in shown.values() if one.table.rows)]
     every += [table for group in groups for table in group.tables]
-    records = guards.records(plan, results)
+    records = warnings.records(plan, results)
     context = {
         "plan": plan,
         "headline": headline(found),
@@ -79,9 +80,9 @@ def write_page(
         "groups": groups,
         "problems": found.lacking,
         "account": found.account,
-        "notes": [*guards.notes(plan, results, around), *guards.mixtures(records)],
+        "notes": [*warnings.notes(plan, results, around), *warnings.mixtures(records)],
         "exhibits": [(one, pen.exhibit(name, one)) for name, one in shown.items()],
-        "printed": papers.beside(plan, found.datasets),
+        "printed": paper_scores.beside(plan, found.datasets),
         "references": [plan.scores[name] for name in found.datasets],
         "facts": [*facts(plan, records), ("cost", _cost(plan, results))],
         "commands": [plan.command, wish.command(plan.suite)],
@@ -94,14 +95,16 @@ def write_page(
     if "csv" in formats:
         _write_csv(found, every, shown, out)
     if "tex" in formats:
-        for name, same in render.by_name(every).items():
-            write_atomically(out / f"{name}.tex", render.latex(same, f"{plan.suite}-{name}", plan.reduced))
+        for name, same in writers.by_name(every).items():
+            write_atomically(out / f"{name}.tex", writers.latex(same, f"{plan.suite}-{name}", plan.reduced))
 
 
 def _group(found: Findings, dataset: str, pen: _Pen) -> Group:
     made = [tables.EACH[name](found, dataset) for name in found.plan.tables if name in tables.EACH]
     made.append(tables.beside(found, dataset))
-    figures = [pen.draw(name, plots.EACH[name], dataset) for name in found.plan.figures if name in plots.EACH]
+    figures = [
+        pen.draw(name, registry.EACH[name], dataset) for name in found.plan.figures if name in registry.EACH
+    ]
     return Group(
         dataset,
         folder_name(dataset),
@@ -118,12 +121,12 @@ class _Pen:
     out: Path
     kinds: tuple[str, ...]
 
-    def draw(self, name: str, plot: plots.Plot, dataset: str = "") -> Drawn | None:
+    def draw(self, name: str, plot: registry.Plot, dataset: str = "") -> Drawn | None:
         """Draw a figure; None where it has nothing to show, or nobody wants to see it."""
         if not self.kinds:
             return None
         stem = f"{name}-{folder_name(dataset)}" if dataset else f"overall-{name}"
-        title = plots.TITLES[name]
+        title = registry.TITLES[name]
         drawing = plot(self.found, dataset, Target(self.out / stem, self.kinds))
         if isinstance(drawing, str):
             return Drawn(title, stem, "", why=drawing)
@@ -154,7 +157,7 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.globals["markdown"] = render.markdown
+    environment.globals["markdown"] = writers.markdown
     return environment
 
 
@@ -177,9 +180,9 @@ def _html(context: dict[str, Any]) -> str:
 def _write_csv(found: Findings, every: list[Table], shown: dict[str, Exhibit], out: Path) -> None:
     reduced = found.plan.reduced
     comment = "".join(f"# reduced: {text}\n" for text in reduced)
-    write_atomically(out / "scores.csv", render.scores_csv(found))
-    write_atomically(out / "runs.csv", render.runs_csv(found))
-    write_atomically(out / "tables.csv", render.tables_csv(every, reduced))
+    write_atomically(out / "scores.csv", writers.scores_csv(found))
+    write_atomically(out / "runs.csv", writers.runs_csv(found))
+    write_atomically(out / "tables.csv", writers.tables_csv(every, reduced))
     with open(out / "curves.csv", "w", encoding="utf-8") as file:  # may be large: a data set at a time
         file.write(comment)
         for i, dataset in enumerate(found.datasets):
@@ -194,7 +197,7 @@ def _files(plan: Plan, shown: dict[str, Exhibit], every: list[Table], formats: S
     if "csv" in formats:
         files += ["scores.csv", "runs.csv", "tables.csv", "curves.csv", *(f"{name}.csv" for name in shown)]
     if "tex" in formats:
-        files += [f"{name}.tex" for name in render.by_name(every)]
+        files += [f"{name}.tex" for name in writers.by_name(every)]
     return files
 
 

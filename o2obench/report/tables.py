@@ -7,8 +7,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from . import statistics
-from .findings import (
+from ..analysis import statistics
+from ..analysis.external import ends
+from ..analysis.measures import regime
+from ..analysis.statistics import FEW, Estimate
+from .format import DASH, count, interval, mean, of_asked, spread
+from .summary import (
     CHANGE,
     COLLAPSE,
     FINAL,
@@ -23,10 +27,6 @@ from .findings import (
     at,
     quantity,
 )
-from .measures import regime
-from .peers import ends
-from .statistics import FEW, Estimate
-from .words import DASH, count, interval, mean, of_asked, spread
 
 
 @dataclass(frozen=True)

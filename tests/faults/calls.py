@@ -69,7 +69,7 @@ def _counted(strike: Callable[..., None]) -> Iterator[Iterator[int]]:
         for name in IN_OS:
             patches.enter_context(mock.patch.object(os, name, struck(getattr(os, name))))
         patches.enter_context(mock.patch.object(builtins, "open", opened))
-        patches.enter_context(mock.patch("o2obench.checkpoint.save_file", saved))
+        patches.enter_context(mock.patch("o2obench.runs.checkpoint.save_file", saved))
         yield calls
 
 

@@ -26,11 +26,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import IO, Any, NoReturn
 
-from o2obench import cli, execute, run, slot, suite
-from o2obench.launch import pool, worker
-from tests.kill_server import at_call, make_fast
+from o2obench import cli
+from o2obench.launch import local, worker
+from o2obench.planning import expand
+from o2obench.runs import folder, writer
+from o2obench.training import runner
+from tests.helpers.kill_server import at_call, make_fast
 
-LOADED = (execute, pool, suite)
+LOADED = (runner, local, expand)
 PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -162,8 +165,8 @@ class Forked:
 def prepare_worker() -> None:
     """Make this worker write down what it does, and send itself a signal where it is told to."""
     if events := os.environ.get("O2O_TEST_EVENTS"):
-        noted(slot.Slot, "begin", "begin", lambda one: one.run.id, events)
-        noted(run.RunFolder, "finish", "publish", lambda folder: folder.id, events)
+        noted(writer.Slot, "begin", "begin", lambda one: one.run.id, events)
+        noted(folder.RunFolder, "finish", "publish", lambda folder: folder.id, events)
     if told := os.environ.get("O2O_TEST_AT"):
         asked = json.loads(told)
         module, _, place = asked["place"].partition(":")

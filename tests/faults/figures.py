@@ -16,7 +16,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from o2obench.files import read_json, write_atomically
+from o2obench.util.files import read_json, write_atomically
 
 FOLDER = "O2O_FAULT_FIGURES"
 Number = int | float | str

@@ -14,16 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from o2obench import dataset
+from o2obench.analysis.results import logged, parts, table_of
+from o2obench.datasets import registry as datasets
 from o2obench.errors import BadInput, RunFailed
-from o2obench.execute import execute
-from o2obench.files import read_json
-from o2obench.journal import sound
-from o2obench.options import Options
-from o2obench.plan import Plan, read_plan
-from o2obench.results import logged, parts, table_of
-from o2obench.run import RunFolder
-from o2obench.slot import Slot
+from o2obench.planning.plan import Plan, read_plan
+from o2obench.runs.folder import RunFolder
+from o2obench.runs.jsonl import sound
+from o2obench.runs.writer import Slot
+from o2obench.training.options import Options
+from o2obench.training.runner import execute
+from o2obench.util.files import read_json
 
 from . import toy
 
@@ -167,17 +167,17 @@ def in_plan(grounds: Grounds, chance: random.Random, found: Flips) -> None:
 def in_data(folder: Path) -> Callable[[Grounds, random.Random, Flips], None]:
     """Return the flip of a bit in a data set that runs were planned on: it is refused by name."""
     name = "invertedpendulum-replay-v0"
-    source = dataset.find(name)
+    source = datasets.find_dataset(name)
     assert source.file is not None
     copy = folder / source.file.name
     shutil.copy(source.file, copy)
     planned = source.sha256()
 
     def flip(grounds: Grounds, chance: random.Random, found: Flips) -> None:
-        dataset._sha256.cache_clear()  # another process reads it anew
+        datasets._sha256.cache_clear()  # another process reads it anew
         with flipped(copy, chance) as where:
             try:
-                dataset.Dataset(name, source.env, source.scores, copy).load(planned)
+                datasets.Dataset(name, source.env, source.scores, copy).load(planned)
                 named = False
             except BadInput as error:
                 named = str(copy) in str(error)
@@ -188,13 +188,13 @@ def in_data(folder: Path) -> Callable[[Grounds, random.Random, Flips], None]:
 
 def in_new_data(folder: Path, flips: int, seed: int = 0) -> Flips:
     """Flip bits in a data set whose hash nobody has noted yet: the gate refuses it, or its rows are equal."""
-    source = dataset.find("invertedpendulum-replay-v0")
+    source = datasets.find_dataset("invertedpendulum-replay-v0")
     assert source.file is not None
     copy, chance, found = folder / source.file.name, random.Random(seed), Flips()
     shutil.copy(source.file, copy)
     wanted, changed = vars(source.load()), replace(source, file=copy)
     for _ in range(flips):
-        dataset._sha256.cache_clear()
+        datasets._sha256.cache_clear()
         with flipped(copy, chance) as where:
             try:
                 rows = vars(changed.load())

@@ -15,12 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from o2obench.journal import read_journal
-from o2obench.plan import Plan
-from o2obench.results import plans
-from o2obench.run import RunFolder
-
-from ..conftest import PLUGIN, environment
+from o2obench.analysis.results import plans
+from o2obench.planning.plan import Plan
+from o2obench.runs.folder import RunFolder
+from o2obench.runs.jsonl import read_journal
+from tests.conftest import PLUGIN, environment
 
 ROOT = Path(__file__).parents[2]
 

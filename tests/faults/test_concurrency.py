@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 from filelock import SoftFileLease
 
-from o2obench import slot
-from o2obench.plan import Plan
-from o2obench.results import table_of
-from o2obench.run import Run, RunFolder
-from o2obench.slot import Busy, Slot, lease_on
-from o2obench.status import status, summarise
+from o2obench.analysis.results import table_of
+from o2obench.launch.status import status, summarise
+from o2obench.planning.plan import Plan
+from o2obench.runs import writer
+from o2obench.runs.folder import Run, RunFolder
+from o2obench.runs.writer import Busy, Slot, lease_on
+from tests.helpers.suites import toy_plan
 
-from ..suites_for_tests import toy_plan
 from .figures import record, share
 from .processes import (
     Events,
@@ -105,7 +105,7 @@ def parent_of(pid: int) -> int:
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Run:
-    monkeypatch.setattr(slot, "LEASE_SECONDS", 0.6)
+    monkeypatch.setattr(writer, "LEASE_SECONDS", 0.6)
     return toy_plan(seeds=1).runs[0]
 
 
@@ -113,7 +113,7 @@ def forge(folder: RunFolder, pid: int, host: str, start: int | None = None) -> N
     """Write the lease of an owner that is not there."""
     folder.path.mkdir(parents=True, exist_ok=True)
     lines = ["filelock/2", f"pid={pid}", f"host={host}", "mode=lease", f"token={'0' * 32}"]
-    lines += [f"duration={slot.LEASE_SECONDS!r}"] + ([f"start={start}"] if start else [])
+    lines += [f"duration={writer.LEASE_SECONDS!r}"] + ([f"start={start}"] if start else [])
     folder.lease.write_text("".join(f"{line}\n" for line in lines))
 
 
@@ -162,14 +162,14 @@ def test_a_silent_owner_elsewhere_is_superseded_after_the_lease(tmp_path: Path, 
     forge(folder, 4242, "elsewhere")
     with pytest.raises(Busy):
         Slot(run, tmp_path)
-    assert slot.LEASE_SECONDS <= taken_after(lease_on(folder), 5) < slot.LEASE_SECONDS + 1
+    assert writer.LEASE_SECONDS <= taken_after(lease_on(folder), 5) < writer.LEASE_SECONDS + 1
 
 
 @pytest.mark.parametrize("marker", ["lease", "publishing"])
 def test_an_owner_killed_before_it_wrote_its_name_is_superseded(
     tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch, marker: str
 ) -> None:
-    monkeypatch.setattr(slot, "UNSIGNED_SECONDS", 0.3)
+    monkeypatch.setattr(writer, "UNSIGNED_SECONDS", 0.3)
     folder = RunFolder(tmp_path, run.id)
     folder.path.mkdir(parents=True)
     empty = folder.path / marker
@@ -188,7 +188,7 @@ def test_a_fence_of_another_machine_is_passed_by_the_owner_after_a_lease(tmp_pat
     one, began = Slot(run, tmp_path), time.monotonic()
     one.folder.publishing.write_text("4242\nelsewhere\n")
     with one.fence():
-        assert time.monotonic() - began >= slot.LEASE_SECONDS
+        assert time.monotonic() - began >= writer.LEASE_SECONDS
     one.close()
 
 
@@ -198,7 +198,7 @@ def test_a_jump_of_the_clock_keeps_no_dead_owner(tmp_path: Path, run: Run, hours
     forge(folder, 4242, "elsewhere")
     then = time.time() + 3600 * hours
     os.utime(folder.lease, (then, then))
-    assert slot.LEASE_SECONDS <= taken_after(lease_on(folder), 5) < slot.LEASE_SECONDS + 1
+    assert writer.LEASE_SECONDS <= taken_after(lease_on(folder), 5) < writer.LEASE_SECONDS + 1
 
 
 def test_a_jump_of_the_clock_expires_no_living_owner(tmp_path: Path, run: Run) -> None:
@@ -209,7 +209,7 @@ def test_a_jump_of_the_clock_expires_no_living_owner(tmp_path: Path, run: Run) -
         os.utime(owner.folder.lease, (then, then))
 
     with pytest.raises(AssertionError, match="waited in vain"):
-        taken_after(lease_on(owner.folder), 2 * slot.LEASE_SECONDS, jump)
+        taken_after(lease_on(owner.folder), 2 * writer.LEASE_SECONDS, jump)
     assert owner.owns()
     owner.close()
 
@@ -217,19 +217,19 @@ def test_a_jump_of_the_clock_expires_no_living_owner(tmp_path: Path, run: Run) -
 # ---- CO-3: an owner that was stopped, taken over, and wakes up -------------------------------------------
 
 OUTSIDE = {
-    "between two steps": ("o2obench.train:Training.step", 10),
-    "before a checkpoint": ("o2obench.checkpoint:save", 2),
-    "in a checkpoint, before the arrays": ("o2obench.checkpoint:write_arrays", 2),
-    "in a checkpoint, before the manifest": ("o2obench.checkpoint:write_manifest", 2),
-    "in a checkpoint, before the old ones go": ("o2obench.checkpoint:numbered", 3),
-    "before the last state": ("o2obench.slot:Slot.finish", 1),
-    "before the fence": ("o2obench.slot:Slot.publish", 1),
-    "before the fence of the beginning": ("o2obench.slot:Slot.fence", 1),
+    "between two steps": ("o2obench.training.loop:Training.step", 10),
+    "before a checkpoint": ("o2obench.runs.checkpoint:save", 2),
+    "in a checkpoint, before the arrays": ("o2obench.runs.checkpoint:write_arrays", 2),
+    "in a checkpoint, before the manifest": ("o2obench.runs.checkpoint:write_manifest", 2),
+    "in a checkpoint, before the old ones go": ("o2obench.runs.checkpoint:numbered", 3),
+    "before the last state": ("o2obench.runs.writer:Slot.finish", 1),
+    "before the fence": ("o2obench.runs.writer:Slot.publish", 1),
+    "before the fence of the beginning": ("o2obench.runs.writer:Slot.fence", 1),
 }
 INSIDE = {
-    "in the fence of the beginning": ("o2obench.slot:Slot.begin", 1),
-    "in the fence": ("o2obench.run:RunFolder.finish", 1),
-    "in the fence, DONE about to appear": ("o2obench.run:write_once", 1),
+    "in the fence of the beginning": ("o2obench.runs.writer:Slot.begin", 1),
+    "in the fence": ("o2obench.runs.folder:RunFolder.finish", 1),
+    "in the fence, DONE about to appear": ("o2obench.runs.folder:write_once", 1),
 }
 
 

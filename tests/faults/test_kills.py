@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from ..conftest import environment
+from tests.conftest import environment
+
 from .figures import record, share
 
-SERVER = Path(__file__).parents[1] / "kill_server.py"
+SERVER = Path(__file__).parents[1] / "helpers" / "kill_server.py"
 KILLS = int(os.environ.get("N", "50"))
 """Random instants of all four agents together: make test-faults N=200."""
 Found = dict[str, dict[str, Any]]

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from o2obench import checkpoint
-from o2obench.run import RunFolder
+from o2obench.runs import checkpoint
+from o2obench.runs.folder import RunFolder
+from tests.conftest import environment
 
-from ..conftest import environment
 from .figures import record
 from .processes import (
     Events,

@@ -20,19 +20,20 @@ from unittest import mock
 
 import pytest
 
-from o2obench import checkpoint, dataset
+from o2obench.analysis.results import logged, parts, table_of
 from o2obench.cli.options import usable
-from o2obench.dataset import admission
+from o2obench.datasets import isolated_validation
+from o2obench.datasets import registry as datasets
 from o2obench.errors import BadInput, LostLease, RunFailed
-from o2obench.execute import execute
-from o2obench.files import read_json, write_atomically
-from o2obench.journal import Journal, Mark, sealed, sound
-from o2obench.options import Options
-from o2obench.results import logged, parts, table_of
-from o2obench.run import RunFolder
-from o2obench.slot import Busy, Slot
+from o2obench.runs import checkpoint
+from o2obench.runs.folder import RunFolder
+from o2obench.runs.jsonl import Journal, Mark, sealed, sound
+from o2obench.runs.writer import Busy, Slot
+from o2obench.training.options import Options
+from o2obench.training.runner import execute
+from o2obench.util.files import read_json, write_atomically
+from tests.conftest import PLUGIN, environment
 
-from ..conftest import PLUGIN, environment
 from . import toy
 from .figures import record
 from .flips import as_numbers, flip_everywhere, in_new_data
@@ -170,16 +171,16 @@ def test_flipped_bits_in_data_that_nobody_knows(tmp_path: Path) -> None:
 
 
 def test_an_edited_verdict_on_data_is_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = dataset.find("invertedpendulum-replay-v0")
+    found = datasets.find_dataset("invertedpendulum-replay-v0")
     assert found.file is not None
     looked = mock.Mock(return_value=["a note"])
-    monkeypatch.setattr(admission, "apart", looked)
+    monkeypatch.setattr(isolated_validation, "apart", looked)
     for _ in range(2):
-        assert admission.admit(found.file, found.env, "0" * 64) == ["a note"]
+        assert isolated_validation.admit(found.file, found.env, "0" * 64) == ["a note"]
     assert looked.call_count == 1
-    [verdict] = admission.cache_folder().iterdir()
+    [verdict] = isolated_validation.cache_folder().iterdir()
     verdict.write_text(verdict.read_text().replace("a note", "b note"))
-    assert admission.admit(found.file, found.env, "0" * 64) == ["a note"]
+    assert isolated_validation.admit(found.file, found.env, "0" * 64) == ["a note"]
 
 
 # ---- ST-3, ST-4: what an unfinished run finds --------------------------------------------------------------
@@ -248,7 +249,7 @@ def test_what_was_said_of_damage_outlives_later_resumes(part: RunFolder, grounds
 @pytest.mark.parametrize("error", [24, 116], ids=["EMFILE", "ESTALE"])
 def test_a_checkpoint_that_cannot_be_read_is_not_damaged(part: RunFolder, grounds: Path, error: int) -> None:
     before = sorted(path.name for path in part.checkpoint.iterdir())
-    unreadable = mock.patch("o2obench.checkpoint.load_file", side_effect=OSError(error, "out of reach"))
+    unreadable = mock.patch("o2obench.runs.checkpoint.load_file", side_effect=OSError(error, "out of reach"))
     with unreadable, pytest.raises(OSError, match=rf"\[Errno {error}\].*{part.checkpoint}"):
         execute([toy.plan().runs[1]], part.path.parents[3], Options())
     assert sorted(path.name for path in part.checkpoint.iterdir()) == before
@@ -258,7 +259,9 @@ def test_a_checkpoint_that_cannot_be_read_is_not_damaged(part: RunFolder, ground
 
 def test_arrays_that_safetensors_cannot_open_are_not_absent(part: RunFolder, grounds: Path) -> None:
     newest = checkpoint.numbered(part.checkpoint)[-1]
-    unopened = mock.patch("o2obench.checkpoint.load_file", side_effect=FileNotFoundError("No such file: x"))
+    unopened = mock.patch(
+        "o2obench.runs.checkpoint.load_file", side_effect=FileNotFoundError("No such file: x")
+    )
     with unopened, pytest.raises(OSError, match=rf"\[Errno 5\].*{newest}"):
         checkpoint.read(newest)
     assert resume(part, grounds) == []
@@ -396,7 +399,7 @@ def test_a_parent_that_cannot_be_read_is_not_damaged(done: Path) -> None:
     plan = toy.plan()
     shutil.rmtree(done / plan.runs[1].id)
     out_of_reach = mock.patch(
-        "o2obench.run.sha256", side_effect=OSError(116, "Stale file handle", "run.json")
+        "o2obench.runs.folder.sha256", side_effect=OSError(116, "Stale file handle", "run.json")
     )
     with out_of_reach, pytest.raises(OSError, match=r"\[Errno 116\] Stale file handle: 'run.json'"):
         execute([plan.runs[1]], done, Options())
@@ -468,7 +471,7 @@ def seen_late(name: str, times: int) -> Any:
 def test_a_lock_that_nobody_lived_to_sign_holds_nothing_up(part: RunFolder, grounds: Path, name: str) -> None:
     lock: Path = getattr(part, name)
     lock.write_bytes(b"")
-    with mock.patch("o2obench.slot.UNSIGNED_SECONDS", 0.2):
+    with mock.patch("o2obench.runs.writer.UNSIGNED_SECONDS", 0.2):
         if name == "lease":
             with pytest.raises(Busy):  # its maker may be about to sign it
                 execute([toy.plan().runs[1]], part.path.parents[3], Options())

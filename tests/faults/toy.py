@@ -22,14 +22,15 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from o2obench import dataset, provenance, train
-from o2obench.contract import small_plan
+from o2obench.datasets import registry as datasets
+from o2obench.envs.pointmass import mixed_data
 from o2obench.errors import Interrupted
-from o2obench.execute import Busy, execute
-from o2obench.options import Options
-from o2obench.plan import Plan
-from o2obench.pointmass import mixed_data
-from o2obench.run import Run, RunFolder
+from o2obench.planning.plan import Plan
+from o2obench.runs.folder import Run, RunFolder
+from o2obench.testing.check_agent import small_plan
+from o2obench.training import loop, provenance
+from o2obench.training.options import Options
+from o2obench.training.runner import Busy, execute
 
 SAVE_EVERY = 8
 """Units of work between two checkpoints."""
@@ -48,7 +49,7 @@ def plan() -> Plan:
 @contextmanager
 def settled() -> Iterator[None]:
     """Save by units of work instead of seconds; measure the machine and make the data only once."""
-    breathe, breaths = train.Training.breathe, itertools.count(1)
+    breathe, breaths = loop.Training.breathe, itertools.count(1)
 
     def saving(self: Any, stage: Any) -> None:
         self.saved_at, self.save_cost = (0.0 if next(breaths) % SAVE_EVERY == 0 else math.inf), 0.0
@@ -59,15 +60,15 @@ def settled() -> Iterator[None]:
     code = {"version": "any", "commit": None, "dirty": None}
     with ExitStack() as patches:
         for patch in (
-            mock.patch.object(train.Training, "breathe", saving),
+            mock.patch.object(loop.Training, "breathe", saving),
             mock.patch.object(provenance, "compute", return_value=machine),
             mock.patch.object(provenance, "code", return_value=code),
-            mock.patch("o2obench.dataset.mixed_data", functools.cache(mixed_data)),
+            mock.patch("o2obench.datasets.registry.mixed_data", functools.cache(mixed_data)),
             mock.patch("importlib.metadata.entry_points", functools.cache(metadata.entry_points)),
         ):
             patches.enter_context(patch)
         for run in plan().runs:
-            dataset.find(run.dataset).load()
+            datasets.find_dataset(run.dataset).load()
         yield
 
 

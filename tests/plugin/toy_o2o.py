@@ -18,7 +18,7 @@ import numpy as np
 
 from o2obench import Agent, Budget, Config, Metrics, Stage, State, Task, Transitions
 from o2obench.agent import Array, count, stack_seeds
-from o2obench.seeds import generator
+from o2obench.util.rng import generator
 
 PAUSE = float(os.environ.get("TOY_PAUSE", "0"))
 """Seconds that tuning waits after each update: how long a run takes is not what it computes."""

@@ -14,11 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from o2obench.launch import ledger
-from o2obench.results import plans
-from o2obench.run import RunFolder
-
-from ..conftest import environment
+from o2obench.analysis.results import plans
+from o2obench.launch import jobs
+from o2obench.runs.folder import RunFolder
+from tests.conftest import environment
 
 pytestmark = pytest.mark.slurm
 HERE = Path(__file__).parent
@@ -109,7 +108,7 @@ class Grid:
 
     def job_of(self, run: str) -> str:
         """Return the element that computes a run."""
-        return next(job for job, runs in ledger.submitted(self.results, "grid").items() if run in runs)
+        return next(job for job, runs in jobs.submitted(self.results, "grid").items() if run in runs)
 
     def slurm(self, *command: str) -> str:
         return subprocess.run(

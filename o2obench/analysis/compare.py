@@ -1,0 +1,493 @@
+"""Is B worse than A? Paired differences of two results folders, or of two labels of one, run by run.
+
+A is the *baseline*, B is what is judged; every difference is B minus A on the same data set and seed. Only
+runs that are finished and whole on both sides are paired; the others are named. What would make a difference
+mean nothing is refused: other budgets, another evaluation protocol, other data or reference scores. What may
+explain a difference is said: versions, commits, options, pretrained agents.
+
+A measure is a *regression* when the interval of its mean paired difference lies entirely on the worse side.
+Below 5 seeds there is no interval, so there is no regression either (``statistics``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import BadInput
+from ..planning.plan import Plan
+from ..runs.folder import Run, RunFolder
+from ..util.config import nearest
+from ..util.files import read_json
+from . import measures, statistics
+from .measures import MEASURES, Tuning
+from .results import plans, read
+from .statistics import Estimate, rectangle
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+Key = tuple[str, int]
+"""A data set and a seed."""
+ALL = "all data sets"
+COLLAPSE, REGRET = "collapse", "regret"
+UNITS = {one.name: one.unit for one in MEASURES} | {COLLAPSE: "share of runs", REGRET: "score"}
+BETTER_UP = {one.name: one.higher_is_better for one in MEASURES} | {COLLAPSE: False, REGRET: False}
+"""Every measure that is compared, by its name, and whether more of it is better."""
+SIDES = ("A", "B")
+SHARED_CUTS = ("offline", "online", "seeds", "datasets")
+"""Where a reduced count of the whole suite stands; the others stand under their algorithm's name."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A measure of a pair on one data set, or on all of them over the seeds that they share.
+
+    ``a`` and ``b`` are means, ``difference`` is B minus A with its interval (None below 5 seeds);
+    ``by_run`` holds (data set, seed, value of A, value of B). ``verdict``: better, worse or nothing.
+    """
+
+    measure: str
+    unit: str
+    dataset: str
+    a: float
+    b: float
+    difference: Estimate
+    verdict: str
+    by_run: tuple[tuple[str, int, float, float], ...]
+
+
+@dataclass(frozen=True)
+class Side:
+    """What stands on one side: a label of a suite in a results folder, and what computed it."""
+
+    results: str
+    suite: str
+    label: str
+    versions: tuple[str, ...]
+    reduced: tuple[str, ...]
+    """The counts that were cut and bear on this label."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two labels held against each other: A is the baseline, B is judged."""
+
+    a: Side
+    b: Side
+    protocol: tuple[str, ...]
+    notes: tuple[str, ...]
+    """What may explain a difference."""
+    unpaired: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All pairs that two results folders, or two labels, have."""
+
+    pairs: tuple[Pair, ...]
+
+    @property
+    def regressions(self) -> list[tuple[Pair, Row]]:
+        """The rows whose interval lies entirely on the worse side."""
+        return [(pair, row) for pair in self.pairs for row in pair.rows if row.verdict == "worse"]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything as a JSON value."""
+        return {"regressions": len(self.regressions), "pairs": [asdict(pair) for pair in self.pairs]}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What is compared: a suite, algorithms or labels, measures; two labels where they are named."""
+
+    suite: str = ""
+    algorithms: Collection[str] = ()
+    measures: Collection[str] = ()
+    of: str = ""
+    against: str = ""
+
+
+def compare(a: Path, b: Path | None, choice: Choice) -> Comparison:
+    """Compare results folder B with A, or in one folder the label ``of`` with the label ``against``.
+
+    Raises:
+        BadInput: There is nothing to pair, a name is not known, or both sides differ in budget, evaluation
+            protocol, data or reference scores (each is named).
+    """
+    for name in choice.measures:
+        if name not in BETTER_UP:
+            raise BadInput(f"--measures {name}: not known; {nearest(name, BETTER_UP)}")
+    if b is None and not (choice.of and choice.against and choice.of != choice.against):
+        raise BadInput(f"{a}: one folder needs two labels; name them: --of LABEL --against LABEL")
+    if bool(choice.of) != bool(choice.against):
+        raise BadInput("--of and --against belong together; --of is judged, --against is the baseline")
+    sides = [_Source(one, results) for one, results in _plans(a, b or a, choice.suite)]
+    couples = list(zip(sides[::2], sides[1::2], strict=True))
+    _require_known([source for couple in couples for source in couple], choice)
+    found = [_pair(x, y, *labels, choice) for x, y in couples for labels in _labels(x, y, choice)]
+    if not found:
+        raise BadInput(_nothing(couples, choice))
+    if not any(pair.rows for pair in found):
+        why = [line for pair in found for line in pair.unpaired] or ["the measures do not apply"]
+        raise BadInput(f"{b or a}: nothing can be paired with {a}: {why[0]}")
+    return Comparison(tuple(found))
+
+
+def _plans(a: Path, b: Path, suite: str) -> Iterator[tuple[Plan, Path]]:
+    """Yield the plans to compare, A's and B's in turn: those of one name, or the only one of each."""
+    first = {plan.suite: plan for plan in plans(a, suite)}
+    second = {plan.suite: plan for plan in plans(b, suite)}
+    names = [(name, name) for name in first if name in second]
+    if not names and len(first) == len(second) == 1:
+        names = list(zip(first, second, strict=True))
+    if not names:
+        held = f"{a} has {', '.join(first)}, {b} has {', '.join(second)}"
+        raise BadInput(f"no suite is in both folders: {held}; compare folders of one suite")
+    for one, other in names:
+        yield first[one], a
+        yield second[other], b
+
+
+class _Source:
+    """A plan, its results folder, and the numbers of its usable runs by label, data set and seed."""
+
+    def __init__(self, plan: Plan, results: Path) -> None:
+        self.plan, self.results = plan, results
+        shown, problems = read(plan, results)
+        self.problems = {(one.label, one.dataset, one.seed): one.what for one in problems}
+        self.usable = {(one.cell.label, one.cell.dataset, one.cell.seed): one for one in shown}
+
+    def labels(self) -> list[str]:
+        """Return the labels in the plan's order."""
+        return list(dict.fromkeys(cell.label for cell in self.plan.cells))
+
+    def runs(self, label: str) -> dict[Key, Run]:
+        """Return the runs of a label that the plan names, by data set and seed."""
+        return {
+            (cell.dataset, cell.seed): self.plan.run(cell.run)
+            for cell in self.plan.cells
+            if cell.label == label
+        }
+
+    def parent(self, run: Run) -> Run | None:
+        """Return the pretraining run that a run starts from."""
+        return self.plan.run(run.parent) if run.parent else None
+
+    def tuning(self, label: str, key: Key) -> Tuning:
+        """Return a usable run from the switch on; of a run that never interacts its last evaluation."""
+        budget = int(self.runs(label)[key].spec["budget"]["online_steps"])
+        return measures.tuning_of(self.usable[label, *key], self.plan.scores[key[0]], budget)
+
+
+def _labels(x: _Source, y: _Source, choice: Choice) -> list[tuple[str, str]]:
+    """Return the labels to hold against each other: the two that are named, or those that both have."""
+    if choice.of:
+        found = choice.against in x.labels() and choice.of in y.labels()
+        return [(choice.against, choice.of)] if found else []
+    algorithm = {cell.label: cell.algorithm for cell in x.plan.cells}
+    both = [label for label in x.labels() if label in y.labels()]
+    wanted = set(choice.algorithms)
+    return [(one, one) for one in both if not wanted or wanted & {one, algorithm[one]}]
+
+
+def _require_known(sources: Sequence[_Source], choice: Choice) -> None:
+    """Refuse names of algorithms that no plan has."""
+    known = {name for one in sources for cell in one.plan.cells for name in (cell.label, cell.algorithm)}
+    for name in choice.algorithms:
+        if name not in known:
+            raise BadInput(f"--algorithms {name}: not in these folders; {nearest(name, known)}")
+
+
+def _nothing(couples: Sequence[tuple[_Source, _Source]], choice: Choice) -> str:
+    for flag, name, place in (("--against", choice.against, 0), ("--of", choice.of, 1)):
+        known = {label for couple in couples for label in couple[place].labels()}
+        if name and name not in known:
+            return f"{flag} {name}: no such label in {couples[0][place].results}; {nearest(name, known)}"
+    what = f"no suite has both {choice.against} and {choice.of}" if choice.of else "no label is on both sides"
+    labels = dict.fromkeys(label for couple in couples for one in couple for label in one.labels())
+    return f"{what}; there are: {', '.join(labels)}"
+
+
+def _pair(x: _Source, y: _Source, of_x: str, of_y: str, choice: Choice) -> Pair:
+    planned = x.runs(of_x), y.runs(of_y)
+    if of_x == of_y and x.results.resolve() == y.results.resolve() and x.plan.suite == y.plan.suite:
+        raise BadInput(f"{x.results}: {of_x} would be compared with itself; name two folders or two labels")
+    shared = [key for key in planned[0] if key in planned[1]]
+    if not shared:
+        raise BadInput(f"{of_x} and {of_y}: no data set and seed is on both sides; nothing can be paired")
+    _require_comparable(x, y, shared, planned)
+    values, lost = _values(x, y, of_x, of_y, shared)
+    wanted = [name for name in BETTER_UP if not choice.measures or name in choice.measures]
+    rows = [row for name in wanted for row in _rows(name, values.get(name, {}))]
+    return Pair(
+        _side(x, of_x, [planned[0][key] for key in shared]),
+        _side(y, of_y, [planned[1][key] for key in shared]),
+        _protocol(planned, shared),
+        _notes(planned, shared),
+        (*_only_one_side(*planned), *lost),
+        tuple(rows),
+    )
+
+
+# What must be equal, and what is only said
+
+
+def _require_comparable(
+    x: _Source, y: _Source, shared: Sequence[Key], planned: Sequence[Mapping[Key, Run]]
+) -> None:
+    """Refuse pairs whose difference would mean nothing; every difference is named once."""
+    faults = dict[str, None]()
+    for key in shared:
+        one, other = planned[0][key], planned[1][key]
+        kin = x.parent(one), y.parent(other)
+        for what, left, right in _unlike(one, other):
+            faults[f"{key[0]}: {what} is {left} in A, {right} in B"] = None
+        if kin[0] and kin[1]:
+            for what, left, right in _unlike(kin[0], kin[1]):
+                faults[f"{key[0]}: the pretraining's {what} is {left} in A, {right} in B"] = None
+        refs = [(one.ref_min, one.ref_max) for one in (x.plan.scores[key[0]], y.plan.scores[key[0]])]
+        if refs[0] != refs[1]:
+            said = [f"{low:g} to {high:g}" for low, high in refs]
+            faults[f"{key[0]}: the reference scores are {said[0]} in A, {said[1]} in B"] = None
+    if faults:
+        raise BadInput(*(f"{fault}; only like can be compared with like" for fault in faults))
+
+
+def _unlike(one: Run, other: Run) -> Iterator[tuple[str, object, object]]:
+    """Yield what differs in environment, data, budget and protocol; 0 means that there is no such stage."""
+    if one.spec["environment"] != other.spec["environment"]:
+        yield "environment", one.spec["environment"], other.spec["environment"]
+    data = [run.spec["data"] for run in (one, other)]
+    if all(data) and data[0]["sha256"] != data[1]["sha256"]:
+        yield "data's SHA-256", data[0]["sha256"][:12], data[1]["sha256"][:12]
+    for part in ("budget", "protocol"):
+        left, right = one.spec[part], other.spec[part]
+        for name in sorted({*left, *right}):
+            values = left.get(name, 0), right.get(name, 0)
+            if all(values) and values[0] != values[1]:
+                yield f"{part}.{name}", *values
+
+
+def _notes(planned: Sequence[Mapping[Key, Run]], shared: Sequence[Key]) -> tuple[str, ...]:
+    """Return what may explain a difference, or why there is none."""
+    notes = dict[str, None]()
+    for key in shared:
+        one, other = planned[0][key], planned[1][key]
+        if one.identity == other.identity:
+            notes["both sides are the same computation (equal identity)"] = None
+            continue
+        if one.parent and other.parent and one.spec["parent"] != other.spec["parent"]:
+            groups = one.spec["parent"][:8], other.spec["parent"][:8]
+            notes[f"{key[0]}: they start from different pretrained agents ({groups[0]}, {groups[1]})"] = None
+        if one.algorithm == other.algorithm:
+            for name, values in _options(one, other):
+                notes[f"option {name}: {values[0]} in A, {values[1]} in B"] = None
+    return tuple(notes)
+
+
+def _options(one: Run, other: Run) -> Iterator[tuple[str, tuple[object, object]]]:
+    left, right = one.spec["config"], other.spec["config"]
+    for name in sorted({*left, *right}):
+        values = left.get(name, "absent"), right.get(name, "absent")
+        if values[0] != values[1]:
+            yield name, values
+
+
+def _side(source: _Source, label: str, runs: Sequence[Run]) -> Side:
+    versions = dict.fromkeys(_version(source.results, run) for run in runs)
+    family = {run.algorithm for one in runs for run in (one, source.parent(one)) if run}
+    cuts = [
+        line for line in source.plan.reduced if line.split(" ")[0].split(".")[0] in {*SHARED_CUTS, *family}
+    ]
+    found = tuple(version for version in versions if version)
+    return Side(str(source.results), source.plan.suite, label, found, tuple(cuts))
+
+
+def _version(results: Path, run: Run) -> str:
+    """Return the versions of a run that was computed, an empty string where it was not begun."""
+    record = read_json(RunFolder(results, run.id).record)
+    if not isinstance(record, dict):
+        return ""
+    code, (own, kit) = record["code"], run.spec["version"]
+    commit = f" {code['commit'][:10]}{' (changed)' if code['dirty'] else ''}" if code["commit"] else ""
+    return f"{run.algorithm} {own}, kit {kit}, o2obench {code['version']}{commit}"
+
+
+def _protocol(planned: Sequence[Mapping[Key, Run]], shared: Sequence[Key]) -> tuple[str, ...]:
+    """Return budget and evaluation in a line for each that there is."""
+    lines = dict[str, None]()
+    for key in shared:
+        for runs in planned:
+            budget, rule = runs[key].spec["budget"], runs[key].spec["protocol"]
+            parts = [
+                (budget["offline_updates"], "offline updates", rule["updates"], "updates"),
+                (budget["online_steps"], "online steps", rule["steps"], "steps"),
+            ]
+            told = [f"{n:,} {what}, judged every {every:,} {of}" for n, what, every, of in parts if n]
+            lines["; ".join(told) + f"; {rule['episodes']} episodes, {rule['final_episodes']} at ends"] = None
+    return tuple(lines)
+
+
+# Pairs of numbers
+
+
+def _only_one_side(a: Mapping[Key, Run], b: Mapping[Key, Run]) -> list[str]:
+    lost = []
+    for name, mine, theirs in (("A", a, b), ("B", b, a)):
+        for dataset, keys in groupby([key for key in mine if key not in theirs], key=lambda key: key[0]):
+            lost.append(f"{dataset} seed {', '.join(str(seed) for _, seed in keys)}: only planned in {name}")
+    return lost
+
+
+Values = dict[str, dict[Key, tuple[float, float]]]
+"""Measure -> (data set, seed) -> its value in A and in B."""
+
+
+def _values(x: _Source, y: _Source, of_x: str, of_y: str, shared: Sequence[Key]) -> tuple[Values, list[str]]:
+    """Return the measures of every pair that both sides can show, and why the others cannot be paired."""
+    values: Values = {}
+    lost = []
+    for key in shared:
+        why = [
+            f"{name}: {source.problems[label, *key]}"
+            for name, source, label in (("A", x, of_x), ("B", y, of_y))
+            if (label, *key) in source.problems
+        ]
+        try:
+            both = [] if why else [x.tuning(of_x, key), y.tuning(of_y, key)]
+        except ValueError as error:
+            why = [str(error)]
+        if why:
+            lost.append(f"{key[0]} seed {key[1]}: {'; '.join(why)}")
+            continue
+        reference = float(both[0].scores[0])
+        for name, pair in zip(
+            BETTER_UP, zip(*(_all(run, reference) for run in both), strict=True), strict=True
+        ):
+            a, b = pair
+            if a is not None and b is not None:
+                values.setdefault(name, {})[key] = (a, b)
+    return values, lost
+
+
+def _all(run: Tuning, reference: float) -> list[float | None]:
+    """Return every measure of a run; regret is measured from ``reference``, the same for A and B."""
+    fell = measures.collapse(run)
+    rest = [None if fell is None else float(fell), measures.regret(run, reference)]
+    return [*(one.of(run) for one in MEASURES), *rest]
+
+
+def _rows(name: str, values: Mapping[Key, tuple[float, float]]) -> Iterator[Row]:
+    """Yield a row for each data set, and one for all of them over the seeds that all have."""
+    datasets = list(dict.fromkeys(dataset for dataset, _ in values))
+    for dataset in datasets:
+        yield _row(name, dataset, {key: pair for key, pair in values.items() if key[0] == dataset})
+    seeds = {seed for _, seed in values}
+    common = {seed for seed in seeds if all((dataset, seed) in values for dataset in datasets)}
+    if len(datasets) > 1 and common:
+        yield _row(name, ALL, {key: pair for key, pair in values.items() if key[1] in common})
+
+
+def _row(name: str, dataset: str, values: Mapping[Key, tuple[float, float]]) -> Row:
+    a, b = (rectangle((*key, pair[side]) for key, pair in values.items()) for side in (0, 1))
+    found = statistics.paired_difference(b, a)
+    by_run = tuple((*key, *values[key]) for key in found.differences)
+    return Row(
+        name,
+        UNITS[name],
+        dataset,
+        float(np.mean(a.values)),
+        float(np.mean(b.values)),
+        found.mean,
+        _verdict(found.mean, BETTER_UP[name]),
+        by_run,
+    )
+
+
+def _verdict(difference: Estimate, higher_is_better: bool) -> str:
+    """Return better or worse where the whole interval lies on that side of 0, else nothing."""
+    if difference.low is None or difference.high is None:
+        return ""
+    if difference.low > 0:
+        return "better" if higher_is_better else "worse"
+    if difference.high < 0:
+        return "worse" if higher_is_better else "better"
+    return ""
+
+
+# What the command prints
+
+
+def shown(pair: Pair) -> Table:
+    """Return a pair as a table: what is compared above it, what could not be paired below it."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    title = [f"{name}: {_said(side)}" for name, side in zip(SIDES, (pair.a, pair.b), strict=True)]
+    title += [*pair.protocol, *_reduced(pair), *(f"note: {note}" for note in pair.notes)]
+    below = [f"not paired: {line}" for line in pair.unpaired] or ["every run is paired"]
+    table = Table(
+        title=escape("\n".join(title)),
+        caption=escape("\n".join(below)),
+        title_justify="left",
+        caption_justify="left",
+    )
+    for name in ("measure", "data set", "A", "B", "B - A", "interval", "n", ""):
+        table.add_column(name, justify="left" if name in ("measure", "data set", "") else "right")
+    above = ""
+    for row in pair.rows:
+        name, above = "" if row.measure == above else f"{row.measure} ({row.unit})", row.measure
+        numbers = (f"{row.a:.2f}", f"{row.b:.2f}", f"{row.difference.value:+.2f}")
+        small = " small n" if row.difference.low is not None and row.difference.n < statistics.MANY else ""
+        colour = {"worse": "red", "better": "green", "": "default"}[row.verdict]
+        verdict = f"[{colour}]{row.verdict}[/]" if row.verdict else ""
+        table.add_row(
+            name,
+            escape(row.dataset),
+            *numbers,
+            _interval(row.difference) + small,
+            f"{row.difference.n}",
+            verdict,
+        )
+    return table
+
+
+def _said(side: Side) -> str:
+    versions = "; ".join(side.versions) or "not begun"
+    return f"{side.label} of {side.suite} in {side.results} ({versions})"
+
+
+def _reduced(pair: Pair) -> list[str]:
+    """Return what was cut on both sides in one line, and what on one side only."""
+    both = [line for line in pair.a.reduced if line in pair.b.reduced]
+    parts = [("both", both)]
+    for name, side in zip(SIDES, (pair.a, pair.b), strict=True):
+        parts.append((name, [line for line in side.reduced if line not in both]))
+    return [f"reduced ({name}): {', '.join(lines)}" for name, lines in parts if lines]
+
+
+def _interval(difference: Estimate) -> str:
+    if difference.low is None or difference.high is None:
+        return f"none below {statistics.FEW} seeds"
+    return f"{difference.low:+.2f} to {difference.high:+.2f}"
+
+
+def verdict(found: Comparison) -> list[str]:
+    """Return the last lines: each regression, and of how many intervals they are."""
+    looked = sum(row.difference.low is not None for pair in found.pairs for row in pair.rows)
+    lines = [
+        f"worse: {pair.b.label}, {row.measure}, {row.dataset}: {row.difference.value:+.2f} "
+        f"({_interval(row.difference)}, n {row.difference.n})"
+        for pair, row in found.regressions
+    ]
+    if not looked:
+        return [*lines, f"no interval below {statistics.FEW} seeds: no verdict"]
+    told = f"{len(lines)} of {looked} intervals lie on the worse side"
+    return [*lines, f"{told}; of many that are looked at, a few do by chance"]

@@ -1,0 +1,126 @@
+"""Curves of others, brought in as CSV: drawn beside ours and listed in a table of their own, never pooled."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ..errors import BadInput
+from ..planning.plan import Plan
+from ..util.config import nearest
+from ..util.files import sha256
+
+COLUMNS = ("env_steps", "score", "seed")
+"""What a file must have; ``dataset`` too where suites have several."""
+
+
+@dataclass(frozen=True, eq=False)
+class Peer:
+    """Somebody's runs as they gave them.
+
+    ``rows``: dataset ("": whatever there is), seed, env_steps, score.
+    """
+
+    name: str
+    file: str
+    sha256: str
+    rows: pd.DataFrame
+
+    def on(self, dataset: str) -> pd.DataFrame:
+        """Return the rows that belong to a data set, in the order of seeds and steps."""
+        own = self.rows[self.rows.dataset.isin(("", dataset))]
+        return own.sort_values(["seed", "env_steps"], ignore_index=True)
+
+    @property
+    def datasets(self) -> frozenset[str]:
+        """The data sets that the file names."""
+        return frozenset(self.rows.dataset) - {""}
+
+
+def read_peers(asked: Iterable[str], plans: Sequence[Plan]) -> tuple[Peer, ...]:
+    """Read ``name=file.csv`` one by one; raise BadInput where one cannot stand beside these plans."""
+    peers = list[Peer]()
+    for text in asked:
+        name, equals, file = text.partition("=")
+        if not (equals and name and file):
+            raise BadInput(f"--with {text}: write it as name=file.csv")
+        if any(name == cell.label for plan in plans for cell in plan.cells):
+            raise BadInput(f"--with {text}: {name} is an algorithm of the suite; give theirs another name")
+        if any(name == peer.name for peer in peers):
+            raise BadInput(f"--with {text}: {name} is named twice; give each file its own name")
+        peers.append(_read(name, Path(file), plans))
+    return tuple(peers)
+
+
+def _read(name: str, file: Path, plans: Sequence[Plan]) -> Peer:
+    known = sorted({cell.dataset for plan in plans for cell in plan.cells})
+    try:
+        with open(file, encoding="utf-8-sig", newline="") as stream:
+            reader = csv.DictReader(stream)
+            header = reader.fieldnames or ()
+            lacking = [column for column in COLUMNS if column not in header]
+            if "dataset" not in header and len(known) > 1:
+                lacking.append("dataset")
+            if lacking:
+                needed = ", ".join((*COLUMNS, *(["dataset"] if len(known) > 1 else [])))
+                raise BadInput(f"{file}:1: no column {' and '.join(lacking)}; it needs {needed}")
+            rows = [_row(file, reader.line_num, row, known) for row in reader]
+    except OSError as error:
+        raise BadInput(f"--with {name}={file}: cannot be read: {error.strerror}; name a CSV file") from None
+    except (UnicodeDecodeError, csv.Error):
+        raise BadInput(f"--with {name}={file}: is not a CSV file in UTF-8; export it as one") from None
+    if not rows:
+        raise BadInput(f"{file}: holds no evaluation; one row for each, with {', '.join(COLUMNS)}")
+    table = pd.DataFrame(rows, columns=["dataset", "seed", "env_steps", "score"])
+    twice = table[table.duplicated(["dataset", "seed", "env_steps"])]
+    if len(twice):
+        where = f"step {twice.env_steps.iloc[0]:,} of seed {twice.seed.iloc[0]}"
+        raise BadInput(f"{file}: {where} stands there twice; one row for each evaluation")
+    return Peer(name, file.name, sha256(file), table)
+
+
+def _row(file: Path, line: int, row: Mapping[str, str | None], known: Sequence[str]) -> tuple[object, ...]:
+    dataset = row.get("dataset") or ""
+    if "dataset" in row and dataset not in known:
+        raise BadInput(
+            f"{file}:{line}: dataset: {dataset or 'nothing'} is in no suite here; {nearest(dataset, known)}"
+        )
+    whole = dict[str, int]()
+    for column in ("seed", "env_steps"):
+        text = (row.get(column) or "").strip()
+        if not (text.isascii() and text.isdigit() and len(text) < 16):
+            raise BadInput(f"{file}:{line}: {column}: {text or 'nothing'} is not a whole number from 0 on")
+        whole[column] = int(text)
+    text = (row.get("score") or "").strip()
+    try:
+        score = float(text)
+    except ValueError:
+        score = math.nan
+    if not abs(score) < 1e9:
+        raise BadInput(f"{file}:{line}: score: {text or 'nothing'} is not a finite normalised score")
+    return (dataset, whole["seed"], whole["env_steps"], score)
+
+
+def ends(rows: pd.DataFrame, until: int | None = None) -> list[float]:
+    """Return each seed's last score (until a step, where all seeds went that far; else nothing)."""
+    found = []
+    for _, own in rows.groupby("seed", sort=True):
+        if until is not None and own.env_steps.iloc[-1] < until:
+            return []
+        upto = own if until is None else own[own.env_steps <= until]
+        if upto.empty:
+            return []
+        found.append(float(upto.score.iloc[-1]))
+    return found
+
+
+def shared_curve(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Return the steps that all seeds have, and the scores (seeds, steps) there."""
+    wide = rows.pivot(index="env_steps", columns="seed", values="score").dropna()
+    return wide.index.to_numpy(), wide.to_numpy().T

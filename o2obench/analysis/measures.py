@@ -1,0 +1,398 @@
+"""What one run did from the switch on, each as one number: did it lose what it had, how fast did it gain?
+
+Final scores say where a run ended, not how: a method that falls to zero and climbs back looks like one that
+never fell. Here every run is reduced to scalars, one function per question, all of the same ``Tuning``. They
+are computed per run and only then averaged over seeds (``statistics``), because a band around a mean curve
+hides what single runs did.
+
+Noise is not nothing: an evaluation of ten episodes moves by itself, and the least of many evaluations lies
+below the truth. So every measure is read beside ``frozen``, the same pretrained agent that never learns; its
+value is what noise alone makes of the measure, and ``paired`` is the difference to it.
+
+None means "not applicable": the run has too few evaluations, or it learned apart from the environment (it
+collects first and learns afterwards), where a curve over steps shows no learning. ``docs/measures.md`` lists
+all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from ..agent import Array
+from . import statistics
+from .statistics import Paired, Run
+
+if TYPE_CHECKING:
+    from ..datasets.reference_scores import Reference
+    from .results import Shown
+
+WINDOW = 20_000
+"""Environment steps after the switch in which a fall counts as the switch's."""
+LEAST_COLLAPSE, COLLAPSED_SHARE = 15.0, 0.3
+"""A collapse loses more than this many points and more than this share of the score at the switch."""
+NEARLY = 0.9
+"""The share of the best final score whose reaching is timed."""
+LAST = 10
+FEWEST = 3
+"""Evaluations below which there is no curve."""
+LEAD, LEAD_SHARE = 5.0, 0.1
+"""How far policy and data must differ: points, or a share of the way from the data's mean to its best."""
+
+
+def _none() -> Array:
+    return np.empty(0)
+
+
+@dataclass(frozen=True, eq=False)
+class Tuning:
+    """One run from the switch on, in the order in which things happened.
+
+    Attributes:
+        env_steps: Environment steps at each evaluation (rows,); the first is the switch, 0.
+        updates: Policy updates at each evaluation (rows,).
+        scores: Normalised score of each evaluation (rows,), averaged over its episodes.
+        budget: Environment steps the run may take.
+        episode_ends: Environment steps at which training episodes ended (episodes,).
+        episode_scores: Normalised scores of those episodes (episodes,), exploration included.
+
+    Raises:
+        ValueError: There is no row, lengths differ, a clock runs backwards or past the budget, or a score
+            is not finite.
+    """
+
+    env_steps: Array
+    updates: Array
+    scores: Array
+    budget: int
+    episode_ends: Array = field(default_factory=_none)
+    episode_scores: Array = field(default_factory=_none)
+
+    def __post_init__(self) -> None:
+        rows, episodes = len(self.scores), len(self.episode_scores)
+        faults = {
+            "no evaluation": not rows,
+            "columns differ in length": {len(self.env_steps), len(self.updates)} != {rows},
+            "episode columns differ in length": len(self.episode_ends) != episodes,
+            "the first evaluation is not the switch": rows and self.env_steps[0] != 0,
+            "steps run backwards": (np.diff(self.env_steps) < 0).any(),
+            "updates run backwards": (np.diff(self.updates) < 0).any(),
+            "episodes end backwards": (np.diff(self.episode_ends, prepend=0) <= 0).any(),
+            "steps exceed the budget": (np.append(self.env_steps, self.episode_ends) > self.budget).any(),
+            "a score is not finite": not np.isfinite(np.append(self.scores, self.episode_scores)).all(),
+        }
+        found = [fault for fault, holds in faults.items() if holds]
+        if found:
+            raise ValueError(f"not the rows of one run after the switch: {', '.join(found)}")
+
+    @cached_property
+    def curve(self) -> Curve | None:
+        """The curve while interacting; None where it would not show any learning, or too little."""
+        if _learns_only_apart(self):
+            return None
+        steps, first = np.unique(self.env_steps, return_index=True)
+        early = steps <= min(WINDOW, self.budget)
+        if len(steps) < FEWEST or early.sum() < 2:
+            return None
+        scores = self.scores[first]
+        smoothed = _median_of_three(scores)
+        return Curve(steps, scores, smoothed, smoothed[early])
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """A run's learning curve over environment steps, one evaluation for each clock."""
+
+    steps: Array
+    scores: Array
+    smoothed: Array
+    early: Array
+    """The smoothed scores within the window after the switch."""
+
+
+@dataclass(frozen=True)
+class Reached:
+    """When something was reached; ``censored``: it was not, until ``steps``, where the run ended."""
+
+    steps: int
+    censored: bool
+
+
+@dataclass(frozen=True)
+class Rate:
+    """In how many of ``n`` runs something happened."""
+
+    count: int
+    n: int
+
+    @property
+    def share(self) -> float:
+        """The count as a share of the runs."""
+        return self.count / self.n
+
+
+def tuning_of(one: Shown, scores: Reference, budget: int) -> Tuning:
+    """Return a cell's run from the switch on; of a run that never interacts its last evaluation.
+
+    Episodes are those of tuning runs: one from scratch has no policy at the switch to hold them against.
+    """
+    own, of = one.own, slice(None) if one.tunes else slice(-1, None)
+    whole = Tuning(own.env_steps[of], own.updates[of], scores.score(own.mean_returns[of]), budget)
+    if not one.cell.parent:
+        return whole
+    played = own.played
+    return replace(whole, episode_ends=played.env_steps, episode_scores=scores.score(played.returns))
+
+
+# Where it ends, and where it stands on the way
+
+
+def final(run: Tuning) -> float:
+    """Return the score of the last evaluation; never the best one."""
+    return float(run.scores[-1])
+
+
+def change(run: Tuning) -> float | None:
+    """Return the final score minus the score at the switch; None without an evaluation after the switch."""
+    return float(run.scores[-1] - run.scores[0]) if len(run.scores) > 1 else None
+
+
+def score_at(run: Tuning, mark: int) -> float | None:
+    """Return the score of the last evaluation at or before ``mark`` environment steps.
+
+    A run that stops interacting before the mark and then learns without the environment is compared as it
+    is after its last stage: it spent fewer steps, not more. Any other run that ends before the mark has no
+    score there: None.
+    """
+    if mark > run.env_steps[-1] and not _learned_after_its_last_step(run):
+        return None
+    return float(run.scores[run.env_steps <= mark][-1])
+
+
+def late(run: Tuning) -> float | None:
+    """Return the mean of the last 10 evaluations while interacting, the switch not among them."""
+    curve = run.curve
+    return None if curve is None or len(curve.scores) <= LAST else float(curve.scores[-LAST:].mean())
+
+
+# What is lost after the switch
+
+
+def drop(run: Tuning) -> float | None:
+    """Return the transfer drop, how far the score falls below the switch in the first 20,000 steps.
+
+    ``s(0) - min over t <= min(20,000, budget) of smoothed(t)``, where smoothed is the median of an
+    evaluation and its two neighbours: a fall counts when two evaluations show it, or when the run ends
+    with it. The switch is among them, so the drop is never negative; a gain is not a negative drop, it has
+    measures of its own.
+    """
+    curve = run.curve
+    return None if curve is None else float(curve.smoothed[0] - curve.early.min())
+
+
+def collapse(run: Tuning) -> bool | None:
+    """Return whether the run collapsed: ``drop > max(15, 0.3 s(0))``."""
+    fell = drop(run)
+    return None if fell is None else fell > max(LEAST_COLLAPSE, COLLAPSED_SHARE * float(run.scores[0]))
+
+
+def collapse_rate(runs: Iterable[Tuning]) -> Rate | None:
+    """Return in how many runs there was a collapse; runs without an answer are not counted."""
+    answers = [answer for answer in map(collapse, runs) if answer is not None]
+    return Rate(sum(answers), len(answers)) if answers else None
+
+
+def steps_to_recover(run: Tuning) -> Reached | None:
+    """Return the first step after the worst point of ``drop`` at which smoothed(t) >= s(0) again.
+
+    0 when nothing was lost; censored at the last evaluation when the score never comes back. Read it
+    beside the drop: what lost a tenth of a point may take long to find it again, and ``frozen`` does.
+    """
+    curve = run.curve
+    if curve is None:
+        return None
+    worst = int(curve.early.argmin())
+    return _first(curve.steps[worst:], curve.smoothed[worst:] >= curve.smoothed[0])
+
+
+# How fast it gains
+
+
+def steps_to_nearly(run: Tuning, best_final: float, share: float = NEARLY) -> Reached | None:
+    """Return the first step at which smoothed(t) >= ``share`` of the best final score among the methods.
+
+    Args:
+        run: The run.
+        best_final: The greatest mean final score of a method on this data set, the same for all runs.
+        share: Which part of it has to be reached.
+
+    Returns:
+        The step, censored at the last evaluation; None also when ``best_final`` is not positive, since a
+        share of it means nothing then.
+    """
+    curve = run.curve
+    if curve is None or best_final <= 0:
+        return None
+    return _first(curve.steps, curve.smoothed >= share * best_final)
+
+
+def area(run: Tuning) -> float | None:
+    """Return the area under the curve over the budget: the mean score while tuning.
+
+    ``1 / budget * integral of s(t) dt`` by trapezoids. None also when evaluations end before the budget.
+    """
+    curve = run.curve
+    if curve is None or curve.steps[-1] < run.budget:
+        return None
+    return float(np.trapezoid(curve.scores, curve.steps) / run.budget)
+
+
+def gain(run: Tuning) -> float | None:
+    """Return points gained per 1,000 environment steps, from the switch to the last step."""
+    curve = run.curve
+    if curve is None:
+        return None
+    return float((curve.scores[-1] - curve.scores[0]) / curve.steps[-1] * 1000)
+
+
+def regret(run: Tuning, reference: float) -> float | None:
+    """Return what interacting cost: how far training episodes scored below a reference, on average.
+
+    ``1 / T * sum over episodes of length_e * (reference - score_e)``, T their total length. Weighted by
+    length it is a cost per step: many short failures do not outweigh the time they took. (Cal-QL's regret
+    counts episodes alike.) It holds for every run that interacts, also if it learns afterwards; negative
+    when training itself scored above the reference. An episode that the budget cut off is not counted.
+
+    Args:
+        run: The run.
+        reference: A score; that at the switch asks what not tuning would have saved.
+    """
+    if not len(run.episode_ends):
+        return None
+    lengths = np.diff(run.episode_ends, prepend=0)
+    return float(np.average(reference - run.episode_scores, weights=lengths))
+
+
+def roughness(run: Tuning) -> float | None:
+    """Return how much the curve goes back and forth, in points per evaluation.
+
+    ``(sum of |s_i - s_(i-1)| - |s_n - s_0|) / n``: the total variation less the net change. It is 0 for
+    every monotone curve, however fast or bent, where mean second differences would punish a fast learner
+    that levels off. It compares runs that are evaluated equally often.
+    """
+    curve = run.curve
+    if curve is None:
+        return None
+    moves = np.diff(curve.scores)
+    return float((np.abs(moves).sum() - abs(moves.sum())) / len(moves))
+
+
+# Over several runs
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A measure that needs nothing but the run, as a table shows it."""
+
+    name: str
+    unit: str
+    higher_is_better: bool
+    of: Callable[[Tuning], float | None]
+
+
+MEASURES = (
+    Measure("final score", "score", True, final),
+    Measure("change", "score", True, change),
+    Measure("mean of the last 10", "score", True, late),
+    Measure("transfer drop", "score", False, drop),
+    Measure("area under the curve", "score", True, area),
+    Measure("gain", "score / 1,000 steps", True, gain),
+    Measure("roughness", "score / evaluation", False, roughness),
+)
+
+
+def paired(algorithm: Mapping[Run, float | None], frozen: Mapping[Run, float | None]) -> Paired | None:
+    """Return a measure of an algorithm minus that of ``frozen``, run by run, and the mean difference.
+
+    Args:
+        algorithm: The measure by (data set, seed).
+        frozen: The same measure of the same runs.
+
+    Returns:
+        The differences; None when the measure does not apply to one of both.
+
+    Raises:
+        ValueError: A run is missing, or has no value while others of its algorithm have one.
+    """
+    both = (algorithm, frozen)
+    if any(all(value is None for value in values.values()) for values in both):
+        return None
+    x, y = (statistics.rectangle((*run, value) for run, value in values.items()) for values in both)
+    return statistics.paired_difference(x, y)
+
+
+Prior = Literal["policy", "data", "comparable"]
+
+
+def regime(pretrained_score: float, data_mean_score: float, data_best_score: float) -> Prior:
+    """Name the better prior knowledge that tuning starts from: the pretrained policy or the data.
+
+    Where the policy is better, tuning has to keep the policy; where the data are better, it has to keep
+    using the data; where they are comparable, either may do (three regimes, arXiv:2510.01460). The policy
+    is set against the *mean* of the data, what the data's collectors scored. Scores differ when they lie
+    apart by more than 5 points and by more than 10 % of the way from the data's mean to its best episode:
+    in data of mixed quality the mean is a blurred mark. Both thresholds are this project's.
+
+    Args:
+        pretrained_score: Score at the switch, averaged over seeds.
+        data_mean_score: Mean score of the data's episodes.
+        data_best_score: Score of their best episode.
+
+    Raises:
+        ValueError: A score is not finite, or the best episode lies below the mean.
+    """
+    if not np.isfinite([pretrained_score, data_mean_score, data_best_score]).all():
+        raise ValueError("a score is not finite")
+    if data_best_score < data_mean_score:
+        raise ValueError(f"the best episode ({data_best_score:g}) is below the mean ({data_mean_score:g})")
+    lead = pretrained_score - data_mean_score
+    if abs(lead) <= max(LEAD, LEAD_SHARE * (data_best_score - data_mean_score)):
+        return "comparable"
+    return "policy" if lead > 0 else "data"
+
+
+# The curve
+
+
+def _median_of_three(scores: Array) -> Array:
+    """Replace each inner score by the median of it and its neighbours.
+
+    The ends stay: the switch and the end of a stage are judged on more episodes than what lies between.
+    """
+    inner = np.sort([scores[:-2], scores[1:-1], scores[2:]], axis=0)[1]
+    return np.concatenate([scores[:1], inner, scores[-1:]])
+
+
+def _learns_only_apart(run: Tuning) -> bool:
+    """Return whether the policy changes, but only while the environment stands still.
+
+    ``frozen`` never changes, which is no reason to leave it out: it is what the others are held against.
+    """
+    interacting, learning = np.diff(run.env_steps) > 0, np.diff(run.updates) > 0
+    return bool(learning.any() and not (learning & interacting).any())
+
+
+def _learned_after_its_last_step(run: Tuning) -> bool:
+    at_the_end = run.updates[run.env_steps == run.env_steps[-1]]
+    return bool(at_the_end[-1] > at_the_end[0])
+
+
+def _first(steps: Array, reached: Array) -> Reached:
+    """Return the first step at which something is so, or the last step, censored."""
+    if not reached.any():
+        return Reached(int(steps[-1]), censored=True)
+    return Reached(int(steps[reached.argmax()]), censored=False)

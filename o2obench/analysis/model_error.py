@@ -1,0 +1,236 @@
+"""How wrong a run's model is: its predictions against the simulator, on sets of states and actions.
+
+``data``: rows of the data set. ``random``: its states with uniformly random actions. ``rollout``: rows that
+the pretrained model made with its policy (DOOF's fake buffer, Table 6). ``online``: rows this run collected.
+``uniform``: states drawn evenly within the range of this data set (Table 2, whose recipe is not printed; the
+range of another set would need its file). And rows of other data sets of the task, where named (Fig. 5).
+All models of a family are judged on the same rows, and a tuned run's beside the one it started from
+(``before``, ``after``). DOOF calls the distance total variation; its values exceed 1, so it is taken for a
+prediction error, of which only ratios compare (docs/algorithms/doof.md). The numbers are kept in the run's
+folder, where a report finds them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..agent import Agent, Array, State, Transitions
+from ..datasets.d4rl import read_simulator
+from ..datasets.registry import Dataset, find_dataset
+from ..envs.simulator import Truth, truth
+from ..envs.spec import find_env
+from ..errors import BadInput
+from ..runs import checkpoint
+from ..runs.folder import Run, RunFolder
+from ..util.files import read_json, write_atomically
+from ..util.rng import generator
+from .policy import load
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+ROWS = 2000
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A model on one set of rows: L2 error of the mean next observation (raw units) and more.
+
+    ``model`` is ``after`` for the run's own, ``before`` for that of the pretraining run it started from.
+    ``rmse`` is in units of the data's own changes, averaged over dimensions; ``nll`` is per row, nats, of
+    change and reward; ``rank`` is Spearman's correlation of uncertainty and error.
+    """
+
+    run: str
+    rows: str
+    model: str
+    n: int
+    skipped: int
+    mean: float
+    median: float
+    q95: float
+    max: float
+    squared: float
+    rmse: float
+    nll: float
+    uncertainty: float
+    rank: float
+
+
+@dataclass(frozen=True)
+class _Rows:
+    obs: Array
+    action: Array
+    state: tuple[Array, Array] | None = None
+
+
+def diagnose(folder: Path, count: int = ROWS, on: Sequence[str] = ()) -> list[Judged]:
+    """Judge the model of a finished run, also on rows of the data sets ``on``.
+
+    Raises:
+        BadInput: It has no model or no state to look at, or a data set is of another task.
+    """
+    run, agent, state = _load(folder)
+    others = {name: _other(name, run) for name in on}
+    data = _data(run)
+    parent = _load(_results(folder, run) / run.parent)[1] if run.parent else None
+    models = {"before": parent, "after": agent} if parent else {"after": agent}
+    scale = (data.next_obs - data.obs).std(axis=0) + 1e-8
+    env, judged = find_env(run.spec["environment"]), []
+    sets = _sets(run, parent or agent, data, state, count)
+    elsewhere = ((name, _drawn(other, run.seed, count)) for name, other in others.items())
+    for name, rows in chain(sets, elsewhere):
+        true = truth(env, rows.obs, rows.action, rows.state)
+        if true.known.any():
+            for which, model in models.items():
+                numbers = _errors(model, rows, true, scale)
+                judged.append(Judged(run.id, name, which, int(true.known.sum()), true.skipped, **numbers))
+    return judged
+
+
+def _errors(model: Agent[Any], rows: _Rows, true: Truth, scale: Array) -> dict[str, float]:
+    """Return a model's errors at rows whose truth is known."""
+    mean, log_var, uncertainty = model.predict(rows.obs[None], rows.action[None])
+    wanted = np.concatenate([true.next_obs - rows.obs, true.reward[:, None]], axis=1)[true.known]
+    found, spread = mean[0][:, true.known], log_var[0][:, true.known]
+    gap = found.mean(axis=0)[:, :-1] - wanted[:, :-1]
+    error = np.linalg.norm(gap, axis=1)
+    nll = 0.5 * ((found - wanted) ** 2 * np.exp(-spread) + spread + np.log(2 * np.pi)).sum(-1).mean(0)
+    doubt = uncertainty[0][true.known]
+    numbers = {
+        "mean": error.mean(),
+        "median": np.median(error),
+        "q95": np.quantile(error, 0.95),
+        "max": error.max(),
+        "squared": (error**2).mean(),
+        "rmse": np.sqrt(((gap / scale) ** 2).mean()),
+        "nll": nll.mean(),
+        "uncertainty": doubt.mean(),
+        "rank": _spearman(doubt, error),
+    }
+    return {name: float(number) for name, number in numbers.items()}
+
+
+def keep(folder: Path, count: int, judged: Sequence[Judged]) -> None:
+    """Write ``diagnosis.json`` into the run's folder: the numbers, and what they rest on."""
+    run = Run.from_json(read_json(folder / "run.json")["run"])
+    ids = [run.id, run.parent] if run.parent else [run.id]
+    folders = [RunFolder(_results(folder, run), name) for name in ids]
+    rests = {one.id: checkpoint.manifest(one.handover())["sha256"] for one in folders}
+    found = {"checkpoints": rests, "rows": count, "seed": run.seed, "judged": [asdict(one) for one in judged]}
+    write_atomically(folder / "diagnosis.json", json.dumps(found, indent=1) + "\n")
+
+
+def _results(folder: Path, run: Run) -> Path:
+    """Return the results folder that a run's folder lies in."""
+    return folder.resolve().parents[len(Path(run.id).parts) - 1]
+
+
+def _load(folder: Path) -> tuple[Run, Agent[Any], State]:
+    """Return a finished run, its agent with what it handed over, and that state."""
+    run, agent, state = load(folder)
+    if "model" not in state:
+        raise BadInput(f"{folder}: {run.algorithm} has no model to diagnose")
+    return run, agent, state
+
+
+def _data(run: Run) -> Transitions:
+    if run.spec["data"] is None:
+        raise BadInput(f"{run.id}: {run.algorithm} has no data set to be judged on")
+    return find_dataset(run.dataset).load(run.spec["data"]["sha256"])
+
+
+def _sets(
+    run: Run, before: Agent[Any], data: Transitions, state: State, count: int
+) -> Iterator[tuple[str, _Rows]]:
+    """Yield the sets, the same for all runs that share data and seed; ``before`` is the pretrained agent."""
+    draw = generator(run.seed, "diagnosis")
+    some = draw.integers(len(data), size=count)
+    stored = _stored(find_dataset(run.dataset), len(data), some)
+    anywhere = draw.uniform(-1, 1, (count, data.action.shape[1])).astype(np.float32)
+    yield "data", _Rows(data.obs[some], data.action[some], stored)
+    yield "random", _Rows(data.obs[some], anywhere, stored)
+    obs, action = before.imagine(
+        data.obs[draw.integers(len(data), size=count)][None], before.config.horizon[3]
+    )
+    picked = draw.choice(obs.shape[1], min(count, obs.shape[1]), replace=False)
+    yield "rollout", _Rows(obs[0, picked], action[0, picked])
+    low, high = data.obs.min(axis=0), data.obs.max(axis=0)
+    yield "uniform", _Rows(draw.uniform(low, high, (count, len(low))).astype(np.float32), anywhere)
+    if "online" in state:
+        width, rows = data.obs.shape[1], state["online"][0]
+        chosen = rows[draw.integers(len(rows), size=min(count, len(rows)))]
+        yield "online", _Rows(chosen[:, :width], chosen[:, width : width + data.action.shape[1]])
+
+
+def _other(name: str, run: Run) -> Dataset:
+    """Return a data set of the run's task by its name."""
+    found = find_dataset(name)
+    if found.env.id != run.spec["environment"]:
+        raise BadInput(
+            f"{name}: is of {found.env.id}, {run.id} of {run.spec['environment']}; name a set of it"
+        )
+    found.admit()
+    return found
+
+
+def _drawn(found: Dataset, seed: int, count: int) -> _Rows:
+    """Return rows of another data set, the same for all runs of a seed."""
+    data = found.load()
+    some = generator(seed, f"diagnosis on {found.name}").integers(len(data), size=count)
+    return _Rows(data.obs[some], data.action[some], _stored(found, len(data), some))
+
+
+def _stored(found: Dataset, rows: int, some: Array) -> tuple[Array, Array] | None:
+    """Return (qpos, qvel) of some rows of a data set, None where its file does not hold all of them."""
+    simulator = read_simulator(found.file) if found.file and found.file.suffix == ".hdf5" else None
+    if simulator is None or len(simulator[0]) != rows:
+        return None
+    return simulator[0][some], simulator[1][some]
+
+
+def _spearman(one: Array, other: Array) -> float:
+    """Return the rank correlation of two arrays (n,)."""
+    ranks = [np.argsort(np.argsort(values)).astype(np.float64) for values in (one, other)]
+    if len(one) < 2 or ranks[0].std() == 0:
+        return 0.0
+    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
+
+
+def table(found: Sequence[Judged]) -> Table:
+    """Return what the command prints."""
+    from rich.table import Table
+
+    shown = Table(title="Prediction error against the simulator", title_justify="left")
+    for name in (
+        "run",
+        "rows",
+        "model",
+        "n",
+        "skipped",
+        "mean",
+        "median",
+        "95 %",
+        "max",
+        "rmse",
+        "nll",
+        "u",
+        "rank",
+    ):
+        shown.add_column(
+            name, justify="left" if name in ("run", "rows", "model") else "right", overflow="fold"
+        )
+    above = ""
+    for one in found:
+        numbers = (one.mean, one.median, one.q95, one.max, one.rmse, one.nll, one.uncertainty, one.rank)
+        cells = [f"{number:.3g}" for number in numbers]
+        run, above = "" if one.run == above else one.run, one.run
+        shown.add_row(run, one.rows, one.model, f"{one.n:,}", f"{one.skipped:,}", *cells)
+    return shown

@@ -1,0 +1,136 @@
+"""The policy of a finished run: rebuilt to be looked at, or written as plain arrays for other programs."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..agent import Agent, Array, Network, State
+from ..envs.spec import find_env
+from ..errors import BadInput
+from ..runs import checkpoint
+from ..runs.folder import Run, RunFolder
+from ..training.build import build
+from ..util.files import write_atomically
+from ..util.rng import generator
+from .diff import read_record
+
+TOLERANCE = 1e-5
+ROWS = 256
+"""Observations on which the arrays must act as the agent does, to this tolerance, before they are written."""
+
+
+def load(folder: Path) -> tuple[Run, Agent[Any], State]:
+    """Return a finished run, its agent with the policy to judge, and the state that it handed over.
+
+    Raises:
+        BadInput: This is no finished run, its last state is gone, or another version computed it.
+    """
+    run, _ = read_record(folder)
+    here = RunFolder(folder.parent, folder.name)
+    last = here.handover()
+    whole = checkpoint.read(last) if last else None
+    if whole is None:
+        raise BadInput(
+            f"{folder}: is finished, but its checkpoint was removed or damaged, or never published; compute "
+            "it again into another folder: start its suite with --results OTHER"
+            if here.state() == "done"
+            else f"{folder}: is not finished; start its suite again"
+        )
+    agent, state = build([run], "cpu", with_data=False), whole["agent"]
+    try:
+        agent.warm_start([state])
+    except TypeError:
+        raise BadInput(
+            f"{folder}: {run.algorithm} cannot take its own last state over; give it a warm_start"
+        ) from None
+    return run, agent, state
+
+
+def write_policy(folder: Path, out: Path) -> list[str]:
+    """Write a finished run's policy into ``out``, FILE.npz and FILE.json or a folder; say what it is.
+
+    The arrays are tried first: on random observations they act as the agent does, or nothing is written.
+
+    Raises:
+        BadInput: There is no such run, or its algorithm does not hand out such a policy.
+    """
+    run, agent, _ = load(folder)
+    network = agent.network() if agent.policy() is not None else None
+    if network is None:
+        what = "hands no policy out" if agent.policy() is None else "does not describe its policy (network)"
+        raise BadInput(f"{folder}: {run.algorithm} {what}; it can be shown by `o2obench render`")
+    arrays = _arrays(network)
+    _require_equal(folder, agent, network, arrays)
+    content = io.BytesIO()
+    np.savez(content, allow_pickle=False, **arrays)
+    about = _about(run, network, arrays) | {"sha256": hashlib.sha256(content.getvalue()).hexdigest()}
+    stem = out.with_suffix("") if out.suffix == ".npz" else out / "policy"
+    try:
+        stem.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"{stem.parent}: cannot be used as a folder: {error.strerror}; name another") from None
+    files = [stem.with_name(f"{stem.name}.{kind}") for kind in ("npz", "json")]
+    write_atomically(files[0], content.getvalue())
+    write_atomically(files[1], json.dumps(about, indent=1) + "\n")
+    sizes = " -> ".join(map(str, about["layers"]))
+    return [f"policy: {files[0]}, {files[1].name} ({sizes}, {network.activation}, {network.squash})"]
+
+
+def act(arrays: dict[str, Array], activation: str, squash: str, obs: Array) -> Array:
+    """Return the actions (n, act_dim) in [-1, 1] of a written policy for obs (n, obs_dim); numpy only."""
+    x, last = obs.astype(np.float32), len(arrays) // 2 - 1
+    for i in range(last + 1):
+        x = x @ arrays[f"weight_{i}"] + arrays[f"bias_{i}"]
+        if i < last and activation == "relu":
+            x = np.maximum(x, 0.0)
+    return np.tanh(x) if squash == "tanh" else x
+
+
+def _arrays(network: Network) -> dict[str, Array]:
+    """Return the only seed's weights (inputs, outputs) and biases (outputs,) by name."""
+    arrays = dict[str, Array]()
+    for i, (weight, bias) in enumerate(network.layers):
+        arrays[f"weight_{i}"], arrays[f"bias_{i}"] = weight[0], bias[0]
+    return arrays
+
+
+def _require_equal(folder: Path, agent: Agent[Any], network: Network, arrays: dict[str, Array]) -> None:
+    draw = generator(agent.task.seeds[0], "policy")
+    obs = draw.normal(size=(ROWS, agent.task.obs_dim)).astype(np.float32)
+    wanted = agent.act(obs[None], explore=False)[0]
+    gap = float(np.abs(act(arrays, network.activation, network.squash, obs) - wanted).max())
+    if not gap <= TOLERANCE:
+        raise BadInput(
+            f"{folder}: the arrays act differently from the agent, by up to {gap:.2g}; not written"
+        )
+
+
+def _about(run: Run, network: Network, arrays: dict[str, Array]) -> dict[str, Any]:
+    env, shapes = find_env(run.spec["environment"]), [weight.shape[1:] for weight, _ in network.layers]
+    bounds = {
+        name: np.broadcast_to(np.asarray(bound, np.float64), (env.act_dim,)).tolist()
+        for name, bound in (("action_low", env.low), ("action_high", env.high))
+    }
+    return {
+        "format": 1,
+        "run": run.id,
+        "identity": run.identity,
+        "algorithm": run.algorithm,
+        "version": list(run.spec["version"]),
+        "dataset": run.dataset,
+        "environment": env.id,
+        "seed": run.seed,
+        "layers": [shapes[0][0], *(outputs for _, outputs in shapes)],
+        "activation": network.activation,
+        "squash": network.squash,
+        "observations": "raw",
+        "actions": "in [-1, 1]; the environment's own are low + (action + 1) / 2 * (high - low)",
+        **bounds,
+        "arrays": {name: list(array.shape) for name, array in arrays.items()},
+    }

@@ -1,0 +1,168 @@
+"""What results say: ``report | diagnose | compare | diff | export | render | policy``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .app import app
+from .options import AsJson, Folder, Suite, names_of, usable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+
+@app.command()
+def report(
+    results: Annotated[Path, typer.Argument(help="The results folder.")] = Path("results"),
+    out: Annotated[Path, typer.Option(help="Where the report goes.")] = Path("reports"),
+    suite: Annotated[str, typer.Option(help="Only this suite.")] = "",
+    formats: Annotated[
+        str,
+        typer.Option("--format", help="What to write, such as html,csv; all: html,md,tex,csv,svg,pdf,png."),
+    ] = "",
+    reference: Annotated[str, typer.Option(help="The algorithm that others are compared with.")] = "",
+    pairs: Annotated[bool, typer.Option("--pairs", help="Compare all pairs in a table, too.")] = False,
+    with_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--with", help="Curves of others: name=file.csv with env_steps, score, seed (, dataset)."
+        ),
+    ] = None,
+) -> None:
+    """Write tables, figures and one HTML page per suite from a results folder."""
+    write_reports(results, out, suite, formats, reference=reference, pairs=pairs, beside=tuple(with_ or ()))
+
+
+@app.command()
+def diagnose(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of finished runs.")],
+    rows: Annotated[int, typer.Option(min=2, help="States and actions in each set.")] = 2000,
+    on: Annotated[
+        str, typer.Option(help="Judge on rows of these data sets of the task too, with commas.")
+    ] = "",
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the numbers here too.")] = None,
+) -> None:
+    """Compare the models of finished runs with the simulator, and keep the numbers in their folders."""
+    from ..analysis.model_error import diagnose, keep, table
+    from ..registry import algorithm
+    from ..util.files import write_atomically
+    from .progress import console
+
+    algorithm("sac")  # imports torch, which the machine's settings wait for
+    found = []
+    for run in runs:
+        judged = diagnose(run, rows, names_of(on) or ())
+        keep(run, rows, judged)
+        found += judged
+    console().print(table(found))
+    if json_file:
+        write_atomically(json_file, json.dumps([vars(one) for one in found], indent=1) + "\n")
+
+
+@app.command()
+def compare(
+    a: Annotated[Path, typer.Argument(help="The results folder that is the baseline.")],
+    b: Annotated[
+        Path | None, typer.Argument(help="The one that is judged; left out: two labels of A.")
+    ] = None,
+    suite: Suite = "",
+    algorithms: Annotated[str, typer.Option(help="Only these algorithms or labels, with commas.")] = "",
+    measures: Annotated[str, typer.Option(help="Only these measures, with commas.")] = "",
+    of: Annotated[str, typer.Option(help="The label that is judged.")] = "",
+    against: Annotated[str, typer.Option(help="The label that is the baseline.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Hold B against A, or a label against another, run by run; exit code 1 where B is clearly worse."""
+    from ..analysis import compare as comparison
+    from .progress import console
+
+    names = (names_of(algorithms) or (), names_of(measures) or ())
+    found = comparison.compare(a, b, comparison.Choice(suite, *names, of, against))
+    if as_json:
+        print(json.dumps(found.to_json(), indent=1))
+    else:
+        for pair in found.pairs:
+            console().print(comparison.shown(pair))
+        print("\n".join(comparison.verdict(found)))
+    if found.regressions:
+        raise typer.Exit(1)
+
+
+@app.command()
+def diff(
+    a: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")],
+    b: Annotated[Path, typer.Argument(metavar="RUN", help="Another.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show what differs between two runs: options, budget, data, versions, and where their scores part."""
+    from ..analysis.diff import difference, shown
+    from .progress import console
+
+    found = difference(a, b)
+    if as_json:
+        print(json.dumps(found.to_json(), indent=1))
+    else:
+        console().print(shown(found))
+
+
+@app.command()
+def export(
+    results: Folder,
+    out: Annotated[Path, typer.Option(help="The folder that takes the tables.")],
+    suite: Suite = "",
+    format: Annotated[str, typer.Option(help="csv, parquet or both, with a comma.")] = "csv",
+) -> None:
+    """Write runs, evaluations, episodes and metrics as tidy tables, and what could not be used."""
+    from ..analysis.export import export as export_tables
+
+    for line in export_tables(results, out, suite, names_of(format) or ()):
+        print(line)
+
+
+@app.command()
+def render(
+    run: Annotated[Path, typer.Argument(help="A finished run's folder.")],
+    episodes: Annotated[int, typer.Option(min=1, help="How many are shown.")] = 1,
+    out: Annotated[Path | None, typer.Option(help="The GIF; default: named after the run.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Start states; default: the run's own.")] = None,
+) -> None:
+    """Draw a finished run's policy in its environment, from the start states of the switch, as a GIF."""
+    from ..analysis.video import render as draw
+
+    for line in draw(run, episodes, out, seed):
+        print(line)
+
+
+@app.command()
+def policy(
+    run: Annotated[Path, typer.Argument(help="A finished run's folder.")],
+    out: Annotated[Path, typer.Option(help="FILE.npz, or a folder.")],
+) -> None:
+    """Write a finished run's policy as plain arrays and a JSON file that says how to use them."""
+    from ..analysis.policy import write_policy
+
+    for line in write_policy(run, out):
+        print(line)
+
+
+def write_reports(results: Path, out: Path, suite: str, formats: str = "", **asked: Any) -> None:
+    """Write the reports of a results folder and name their pages."""
+    from ..report import FORMATS, Wish, write_report
+
+    usable(out)
+    wish = Wish(names_of(formats) or FORMATS, watch=_watched, **asked)
+    for page in write_report(results, out, suite, wish):
+        print(f"report: {page}")
+
+
+def _watched(items: Sequence[Any], what: str) -> Iterable[Any]:
+    """Show on a terminal how far a loop is, and take the line away at its end."""
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    return track(items, what, console=console, transient=True, disable=not console.is_terminal)

@@ -1,0 +1,136 @@
+"""Data sets: ``data list | info | check | plot | export | fetch | collect``."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import BadInput
+from .app import app
+from .options import Threads, stop_on_signal
+
+data_app = typer.Typer(help="Look at data sets, fetch them, check them, collect one.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+
+@data_app.command("list")
+def data_list(
+    words: Annotated[str, typer.Argument(help="Only names that hold this.")] = "",
+) -> None:
+    """List the known data sets: environment, size, reference scores, where they are."""
+    from ..datasets import describe
+    from .progress import console
+
+    console().print(describe.table(words))
+
+
+@data_app.command("info")
+def data_info(name: Annotated[str, typer.Argument(help="A data set's name.")]) -> None:
+    """Show what a data set holds: episodes, returns, ends, hash."""
+    from ..datasets import describe
+
+    print(describe.info_text(name))
+
+
+@data_app.command("check")
+def data_check(
+    name: Annotated[str, typer.Argument(help="A data set's name or an HDF5 file.")],
+    env: Annotated[str, typer.Option(help="The environment, when checking a file.")] = "",
+) -> None:
+    """Check keys, shapes, values and episode ends of a data set."""
+    from ..datasets import describe
+
+    print(describe.check_text(name, env))
+
+
+@data_app.command("plot")
+def data_plot(
+    name: Annotated[str, typer.Argument(help="A data set's name.")],
+    file: Annotated[Path | None, typer.Argument(help="The picture: .png, .pdf or .svg.")] = None,
+) -> None:
+    """Draw a data set: returns, how episodes end, where its states lie."""
+    from ..report.plots.dataset import plot
+    from ..runs.folder import folder_name
+
+    file = file or Path(f"{folder_name(name)}.png")
+    if file.suffix not in (".png", ".pdf", ".svg"):
+        raise BadInput(f"{file}: a picture ends in .png, .pdf or .svg")
+    if not file.parent.is_dir() or file.is_dir():
+        raise BadInput(
+            f"{file}: its folder is missing, or it is a folder; name a picture in a folder that is there"
+        )
+    plot(name, file)
+    print(f"picture: {file}")
+
+
+@data_app.command("export")
+def data_export(
+    name: Annotated[str, typer.Argument(help="A data set's name.")],
+    folder: Annotated[
+        Path | None, typer.Argument(help="Where Minari keeps its data sets; default: its own.")
+    ] = None,
+) -> None:
+    """Write a data set in Minari's layout, for minari.load_dataset and what builds on it."""
+    from ..datasets import describe, minari
+
+    root = folder or minari.root_folder()
+    written = describe.export(name, root)
+    print(f"{written}: minari.load_dataset('{written.relative_to(root)}') with {minari.FOLDER}={root}")
+
+
+@data_app.command("fetch")
+def data_fetch(
+    names: Annotated[list[str], typer.Argument(help="Names of D4RL's or Minari's data sets.")],
+    offline: Annotated[bool, typer.Option("--offline", help="Do not touch the network.")] = False,
+) -> None:
+    """Fetch D4RL's and Minari's sets, going on where a download broke off; check those that are here."""
+    from ..datasets.download import fetch
+    from ..datasets.registry import find_dataset
+
+    problems = list[str]()
+    for name in names:
+        try:
+            fetch(find_dataset(name), offline)
+        except BadInput as error:
+            problems += error.problems
+    if problems:
+        raise BadInput(*problems)
+
+
+@data_app.command("collect")
+def data_collect(
+    task: Annotated[str, typer.Argument(help="An environment: hopper, or an id such as Hopper-v4.")],
+    file: Annotated[Path | None, typer.Argument(help="The HDF5 file to write; it must not exist.")] = None,
+    kind: Annotated[
+        str, typer.Option(help="random, medium-replay, medium, expert, high, ...")
+    ] = "medium-replay",
+    rows: Annotated[int, typer.Option(min=2, help="Rows of the set, or at most so many.")] = 200_000,
+    steps: Annotated[int, typer.Option(min=2, help="Environment steps of the SAC training.")] = 200_000,
+    until: Annotated[
+        float, typer.Option(help="For beginnings: end a training at this mean return of ten episodes.")
+    ] = math.inf,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    work: Annotated[
+        Path | None, typer.Option(help="Where trainings are kept; default: trainings/ in the data folder.")
+    ] = None,
+    minari: Annotated[bool, typer.Option(help="Write it in Minari's layout too.")] = True,
+    if_missing: Annotated[bool, typer.Option("--if-missing", help="A set that exists is fine.")] = False,
+    threads: Threads = 1,
+) -> None:
+    """Train SAC from scratch and record a data set of D4RL's kinds (obs, actions, qpos, qvel ...)."""
+    from ..datasets.reference_scores import KINDS
+    from ..datasets.registry import data_folder
+    from ..training.collect import Recipe, collect, collect_beginnings
+    from ..util.config import nearest
+
+    recipe = Recipe(rows, steps, seed, work or data_folder() / "trainings", threads, minari, if_missing)
+
+    if kind == "beginnings" and file is not None:
+        collect_beginnings(task, file, steps, seed, threads, until)
+    elif kind in KINDS:
+        collect(task, kind, file, recipe, stop_on_signal())
+    else:
+        raise BadInput(f"--kind {kind}: not known; {nearest(kind, KINDS)}")

@@ -1,0 +1,250 @@
+"""What a launch shows: a live board on a terminal, plain lines elsewhere, and the forecast of a plan."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+
+from ..analysis.results import parts, plans, rate, seconds
+from ..launch.local import Outcome
+from ..launch.status import (
+    PRIOR_RATE,
+    RunStatus,
+    board,
+    clock,
+    ends,
+    headline,
+    overview,
+    status,
+    summarise,
+    time_left,
+)
+from ..planning.plan import Plan
+from ..runs.folder import Run, RunFolder
+
+PLAIN_EVERY, WATCH_EVERY = 15.0, 3.0
+"""Seconds between two lines of a launch, and two pictures of a watched folder."""
+SHARE = 0.05
+"""Of a launcher's time, for reading where the runs stand."""
+MOST_LINES = 200
+"""Runs of a suite that are listed where nobody can scroll back."""
+
+
+@functools.cache
+def console() -> Console:
+    """Return the console that all output goes through."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+
+
+@contextmanager
+def screen(plan: Plan, results: Path, jobs: int) -> Iterator[Callable[[], None]]:
+    """Show the board while a launch goes on; yield the function that refreshes it."""
+    before = status(plan, results)
+    done_before, began = sum(run.done for run in before), time.monotonic()
+
+    def footer(runs: list[RunStatus]) -> str:
+        seconds = time.monotonic() - began
+        left = time_left(runs, done_before, seconds, jobs)
+        return f"{clock(seconds)} so far, about {clock(left)} left, {jobs} at once"
+
+    if console().is_terminal:
+        with Live(console=console(), refresh_per_second=2, transient=True) as live:
+
+            def show() -> None:
+                runs = status(plan, results)
+                live.update(board(plan, runs, footer(runs), limit=max(5, console().height - 8)))
+
+            yield _at_most_every(1.0, show)
+        return
+
+    def line() -> None:
+        runs = status(plan, results)
+        console().print(f"{headline(plan, runs)} | {footer(runs)}", soft_wrap=True)
+        for run in runs:
+            if run.state == "running":
+                console().print(escape(_line(run)), soft_wrap=True)
+
+    line()
+    yield _at_most_every(PLAIN_EVERY, line)
+
+
+def show_status(results: Path, suite: str, watch: bool, as_json: bool) -> None:
+    """Print where the suites of a folder stand; with ``watch`` again and again, until Ctrl-C."""
+
+    def read() -> list[tuple[Plan, list[RunStatus]]]:
+        return [(plan, status(plan, results)) for plan in plans(results, suite)]
+
+    def picture() -> RenderableType:
+        found = read()
+        shown: list[RenderableType] = [overview([summarise(plan, runs, results) for plan, runs in found])]
+        if suite or len(found) == 1:
+            limit = max(5, console().height - 14) if console().is_terminal else MOST_LINES
+            shown += [board(plan, runs, limit=limit) for plan, runs in found]
+        return Group(*shown)
+
+    if as_json:
+        told = [
+            {**vars(summarise(plan, runs, results)), "runs": [vars(run) for run in runs]}
+            for plan, runs in read()
+        ]
+        print(json.dumps(told, indent=1))
+    elif not watch:
+        console().print(picture())
+    else:
+        with Live(picture(), console=console(), auto_refresh=False) as live:
+            while True:
+                time.sleep(WATCH_EVERY)
+                live.update(picture(), refresh=True)
+
+
+@contextmanager
+def single_run(plan: Plan, run: Run, results: Path) -> Iterator[None]:
+    """Announce a run that is computed in this process, and say every few seconds how far it is."""
+    updates, steps = plan.work(run)
+    console().print(f"{run.id}: {updates:,} updates, {steps:,} environment steps", soft_wrap=True)
+    for line in cautions(plan, [run]):
+        console().print(line, soft_wrap=True)
+    over = threading.Event()
+
+    def tell() -> None:
+        while not over.wait(PLAIN_EVERY):
+            [now] = [entry for entry in status(plan, results) if entry.run == run.id]
+            console().print(escape(_line(now)), soft_wrap=True)
+
+    teller = threading.Thread(target=tell, daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        over.set()
+        teller.join()
+    folder = RunFolder(results, run.id)
+    first, last = ends(folder, plan.scores[plan.cells[0].dataset])
+    console().print(f"done: {folder.path}", soft_wrap=True)
+    if first is not None and last is not None:
+        console().print(f"    score {first:.1f} -> {last:.1f}", soft_wrap=True)
+
+
+def _line(run: RunStatus) -> str:
+    score = "" if run.score is None else f", score {run.score:.1f}"
+    return f"    {run.label} {run.dataset} seed {run.seed}: {run.doing or 'starting'}{score}"
+
+
+def cautions(plan: Plan, runs: Sequence[Run] | None = None) -> list[str]:
+    """Return a line for each kind of run that its budget lets learn nothing, or judges at its ends only."""
+    lines = (line for run in (plan.runs if runs is None else runs) for line in _cautions(plan, run))
+    return [f"caution: {line}" for line in dict.fromkeys(lines)]
+
+
+def _cautions(plan: Plan, run: Run) -> Iterator[str]:
+    (updates, steps), label = plan.work(run), plan.label(run)
+    first, every = run.spec["config"].get("n_init"), run.spec["protocol"]["steps"]
+    if first and steps and not updates:
+        yield f"{label}: learns nothing: n_init = {first:,}, steps = {steps:,}"
+    if every > steps > 0:
+        yield f"{label}: judged at its ends only: every {every:,} of {steps:,} steps"
+
+
+def dry_run_table(plan: Plan, results: Path, jobs: int) -> None:
+    """Print what a suite would do: its runs, what is done already, and what the rest will cost.
+
+    However many are at work at once, a run and the one that it starts from come after each other.
+    """
+    table = Table(title=escape(f"{plan.suite}: {plan.title}"), title_justify="left")
+    for column in ("label", "dataset", "runs", "done", "updates each", "steps each", "hours each"):
+        table.add_column(column, justify="left" if column in ("label", "dataset") else "right")
+    groups: dict[str, list[Run]] = defaultdict(list)
+    for run in plan.runs:
+        groups[run.group].append(run)
+    left, bases = dict[str, float](), set()
+    for runs in groups.values():
+        updates, steps = plan.work(runs[0])
+        each, basis = _forecast(plan, runs, results)
+        bases.add(basis)
+        todo = [run.id for run in runs if not RunFolder(results, run.id).done.exists()]
+        left |= dict.fromkeys(todo, each)
+        table.add_row(
+            *(escape(plan.label(runs[0])), runs[0].dataset, str(len(runs)), str(len(runs) - len(todo))),
+            *(f"{updates:,}", f"{steps:,}", f"{each / 3600:.2f}"),
+        )
+    console().print(table)
+    for text in plan.reduced:
+        console().print(f"reduced: {text}")
+    for text in cautions(plan):
+        console().print(text, soft_wrap=True)
+    basis = next(basis for basis in BASES if basis in bases)
+    chains = (own + left.get(plan.run(run).parent or "", 0.0) for run, own in left.items())
+    whole = max(sum(left.values()) / jobs, *chains, 0.0)
+    console().print(f"{len(plan.runs)} runs, about {clock(whole)} with {jobs} at once ({basis})")
+
+
+def summary(plan: Plan, results: Path, outcome: Outcome) -> str:
+    """Return what a launch did, a line each for what went wrong."""
+    lines = [
+        f"{plan.suite}: {len(outcome.finished)} finished now, {len(outcome.skipped)} were done before, "
+        f"{len(outcome.failed)} failed, {len(outcome.blocked)} could not start"
+    ]
+    for run_id in outcome.failed:
+        folder = RunFolder(results, run_id)
+        lines.append(f"  failed: {folder.id}: {folder.failure()} (see {folder.log})")
+    lines += [f"  not started: {run_id}: its pretraining run is not done" for run_id in outcome.blocked]
+    if outcome.stopped and not outcome.interrupted:
+        lines += [f"  saved and stopped from outside: {run_id}" for run_id in outcome.stopped]
+    return "\n".join(lines)
+
+
+BASES = (
+    f"partly or all at {PRIOR_RATE:.0f} updates a second, which nobody has measured here",
+    "measured on runs of the same algorithms, by updates and steps",
+    "measured on runs like these",
+)
+"""What a forecast rests on, the weakest first."""
+
+
+def _forecast(plan: Plan, runs: list[Run], results: Path) -> tuple[float, str]:
+    """Return the seconds of one of these runs, and what that rests on: finished runs in the folder."""
+    work = sum(plan.work(runs[0]))
+    alike = [run for run in runs if RunFolder(results, run.id).done.exists()]
+    if alike:
+        return sum(seconds(run, results) for run in alike) / len(alike), BASES[2]
+    measured = rate(runs[0].algorithm, results)
+    return (work / measured, BASES[1]) if measured else (work / PRIOR_RATE, BASES[0])
+
+
+def where_time_went(run: Run, results: Path) -> Table:
+    """Return where the time of a run went."""
+    spent = parts([run], results)
+    total = sum(spent.values())
+    table = Table(title=f"where {clock(total)} went", title_justify="left")
+    for column in ("part", "seconds", "share"):
+        table.add_column(column, justify="left" if column == "part" else "right")
+    for part, used in spent.items():
+        table.add_row(part, f"{used:,.1f}", f"{used / total if total else 0:.1%}")
+    return table
+
+
+def _at_most_every(seconds: float, call: Callable[[], None]) -> Callable[[], None]:
+    """Return what calls at most so often, and in large grids seldom enough to take only SHARE of the time."""
+    due = time.monotonic() + seconds
+
+    def maybe() -> None:
+        nonlocal due
+        began = time.monotonic()
+        if began >= due:
+            call()
+            now = time.monotonic()
+            due = now + max(seconds, (now - began) / SHARE)
+
+    return maybe

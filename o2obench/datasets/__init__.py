@@ -1,0 +1,1 @@
+"""Datasets by name: where they lie, whether they are sound, and their transitions."""

@@ -1,0 +1,183 @@
+"""Fetch data sets: D4RL's from its public address, resumed where broken off; Minari's through Minari.
+
+D4RL publishes no checksums. The size and SHA-256 of each file are therefore written to ``fetched.json``
+in the data folder when it is first fetched, and hold from then on.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import shutil
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from ..errors import BadInput
+from ..util.files import read_json, sha256, sync_folder, write_atomically
+from . import minari
+from .isolated_validation import admit
+from .registry import Dataset, find_dataset
+
+D4RL = "http://rail.eecs.berkeley.edu/datasets/offline_rl"
+"""D4RL's public address; $O2OBENCH_D4RL_URL names a mirror."""
+LOCK = "fetched.json"
+CHUNK = 2**20
+ATTEMPTS, STALL_SECONDS = 4, 30.0
+
+
+class _Broken(Exception):
+    """The connection broke off; what has come can be kept."""
+
+
+def fetch(data: Dataset, offline: bool = False, say: Callable[[str], None] = print) -> None:
+    """Bring a D4RL data set to this machine, or check the one that is here.
+
+    Raises BadInput when it cannot be had, saying why and where to put the file by hand; the name of the
+    data set never stands on a file that is not whole and good.
+    """
+    if data.file is None or data.embedded:
+        say(f"{data.name}: came with the package")
+        return
+    offline = offline or bool(os.environ.get("O2OBENCH_OFFLINE"))
+    if data.name.startswith("minari:"):
+        _fetch_minari(data, offline, say)
+        return
+    data.file.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(data.file.with_name(f".{data.file.name}.lock")):
+        if data.file.is_file():
+            _accept(data, data.file, say)
+            return
+        part = data.file.with_name(f".{data.file.name}.part")
+        address = url(data)
+        if offline:
+            raise BadInput(
+                f"dataset {data.name}: {data.file} is missing and this is offline; {by_hand(data)}"
+            )
+        _download(data, address, part, say)
+        try:
+            _accept(data, part, say)
+        except BadInput:
+            part.unlink(missing_ok=True)
+            raise
+        os.replace(part, data.file)
+        sync_folder(data.file.parent)
+
+
+def _fetch_minari(data: Dataset, offline: bool, say: Callable[[str], None]) -> None:
+    """Let Minari bring one of its data sets, which passes the gate before it may stay."""
+    assert data.file is not None
+    name = data.name.removeprefix("minari:")
+    if not data.present:
+        if offline:
+            raise BadInput(
+                f"dataset {data.name}: {data.file} is missing and this is offline; {data.remedy()}"
+            )
+        minari.fetch(name, minari.root_folder())
+        try:
+            find_dataset(data.name).admit()
+        except BadInput:
+            shutil.rmtree(minari.root_folder() / name)
+            raise
+    fetched = find_dataset(data.name)
+    fetched.admit()
+    say(f"{data.name}: {data.file}, {data.file.stat().st_size:,} bytes, {fetched.sha256()[:12]}")
+
+
+def url(data: Dataset) -> str:
+    """Return a data set's address; raise BadInput for one that D4RL does not publish."""
+    if not data.scores.folder:
+        raise BadInput(f"dataset {data.name}: is not one of D4RL's; {data.remedy()}")
+    base = os.environ.get("O2OBENCH_D4RL_URL", D4RL).rstrip("/")
+    return f"{base}/{data.scores.folder}/{data.scores.file}"
+
+
+def by_hand(data: Dataset) -> str:
+    """Return how to bring a file here without us."""
+    assert data.file is not None
+    return f"put the file at {data.file}, or name its folder in O2OBENCH_DATA"
+
+
+def recorded(data: Dataset) -> dict[str, Any] | None:
+    """Return what was written down when the file was first fetched: bytes, sha256, url."""
+    assert data.file is not None
+    known = read_json(data.file.with_name(LOCK))
+    entry = known.get(data.file.name) if isinstance(known, dict) else None
+    return entry if isinstance(entry, dict) else None
+
+
+def _accept(data: Dataset, file: Path, say: Callable[[str], None]) -> None:
+    """Check a whole file against the record, or read it through and write its record."""
+    assert data.file is not None
+    size, found = file.stat().st_size, sha256(file)
+    entry = recorded(data)
+    if entry is not None:
+        if entry.get("sha256") != found:
+            raise BadInput(
+                f"{data.file}: SHA-256 is {found[:12]} ({size} bytes), {LOCK} recorded "
+                f"{str(entry.get('sha256'))[:12]} ({entry.get('bytes')} bytes) at its first fetch; if D4RL's "
+                f"file has changed on purpose, remove its entry from {data.file.with_name(LOCK)}"
+            )
+        say(f"{data.name}: {data.file} is the file of its first fetch ({found[:12]})")
+        return
+    admit(file, data.env, found)
+    known = read_json(data.file.with_name(LOCK)) or {}
+    known[data.file.name] = {"bytes": size, "sha256": found, "url": url(data)}
+    write_atomically(data.file.with_name(LOCK), json.dumps(known, indent=1, sort_keys=True) + "\n")
+    say(f"{data.name}: {data.file}, {size:,} bytes, {found[:12]} recorded in {LOCK} (D4RL publishes no hash)")
+
+
+def _download(data: Dataset, address: str, part: Path, say: Callable[[str], None]) -> None:
+    """Write the whole file to ``part``, in several attempts if need be, each going on from the last."""
+    why = ""
+    for attempt in range(ATTEMPTS):
+        try:
+            _attempt(address, part, say)
+        except urllib.error.HTTPError as error:
+            why = f"the server answers {error.code} {error.reason}"
+            if error.code == 416:  # what we have is longer than what there is
+                part.unlink(missing_ok=True)
+            elif error.code < 500:
+                break
+        except (_Broken, OSError, http.client.HTTPException) as error:
+            why = str(error) or type(error).__name__
+        else:
+            return
+        if attempt + 1 < ATTEMPTS:
+            say(f"{data.name}: {why}; trying again")
+    kept = f", {part.stat().st_size:,} bytes are kept and will not be fetched again" if part.exists() else ""
+    raise BadInput(f"dataset {data.name}: {address}: {why}{kept}; try again, or {by_hand(data)}")
+
+
+def _attempt(address: str, part: Path, say: Callable[[str], None]) -> None:
+    have = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(address, headers={"Range": f"bytes={have}-"} if have else {})
+    with urllib.request.urlopen(request, timeout=STALL_SECONDS) as answer:
+        if have and answer.status != 206:
+            have = 0  # the server begins anew, and so do we
+        length = answer.headers.get("Content-Length")
+        whole = have + int(length) if length else None
+        with open(part, "r+b" if have else "wb") as file:
+            file.seek(have)
+            while chunk := _read(answer, have, whole):
+                file.write(chunk)
+                if (have + len(chunk)) * 10 // (whole or 1) > have * 10 // (whole or 1):
+                    say(f"{address}: {have + len(chunk):,} of {whole or 0:,} bytes")
+                have += len(chunk)
+            file.flush()
+            os.fsync(file.fileno())
+    if whole is not None and have < whole:
+        raise _Broken(f"broke off after {have:,} of {whole:,} bytes")
+
+
+def _read(answer: Any, have: int, whole: int | None) -> bytes:
+    try:
+        chunk: bytes = answer.read1(CHUNK)
+    except TimeoutError:
+        raise _Broken(f"sends nothing any more after {have:,} of {whole or 0:,} bytes") from None
+    return chunk

@@ -1,0 +1,302 @@
+"""Minari's layout: an HDF5 group per episode, and a metadata.json that names the environment.
+
+Read here without Minari, which would make the environment from code that the metadata name; of these only
+the id is used, and looked up among the environments known here. Written through Minari itself.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..envs.spec import EnvSpec
+from ..errors import BadInput
+from ..util.files import is_number
+from .validation import RATIO, Columns, Findings, array, flags, floats, open_hdf5
+
+MAIN, METADATA = "main_data.hdf5", "metadata.json"
+MOST_METADATA = 2**24
+FOLDER = "MINARI_DATASETS_PATH"
+HARMLESS = {"render_mode", "max_episode_steps", "disable_env_checker"}
+"""Arguments of an environment that change neither its dynamics nor its rewards."""
+
+
+def root_folder() -> Path:
+    """Return where Minari keeps its data sets: $MINARI_DATASETS_PATH, else ~/.minari/datasets."""
+    return Path(os.environ.get(FOLDER) or Path.home() / ".minari" / "datasets")
+
+
+def metadata(file: Path) -> dict[str, Any]:
+    """Return the metadata beside a main_data.hdf5; raise BadInput naming the key that is wrong.
+
+    Keys: ``environment`` (id), ``total_episodes``, ``total_steps``, ``ref_min`` and ``ref_max`` or None.
+    """
+    path = file.with_name(METADATA)
+    if not path.is_file():
+        raise BadInput(f"{path}: not found; it names the environment, get the data set again")
+    if path.stat().st_size > MOST_METADATA:
+        raise BadInput(f"{path}: {path.stat().st_size:,} bytes; metadata are a few thousand")
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise BadInput(f"{path}: not JSON ({str(error)[:80]}); get the data set again") from None
+    if not isinstance(value, dict):
+        raise BadInput(f"{path}: expected an object, found a {type(value).__name__}")
+    if value.get("data_format", "hdf5") != "hdf5":
+        raise BadInput(f"{path}: data_format: {value['data_format']}; only hdf5 is read")
+    counts = {}
+    for key in ("total_episodes", "total_steps"):
+        count = value.get(key)
+        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+            raise BadInput(f"{path}: {key}: {count!r}, expected a count")
+        counts[key] = count
+    return {**counts, "environment": _environment(path, value), **_reference(path, value)}
+
+
+def _environment(path: Path, value: dict[str, Any]) -> str:
+    text = value.get("env_spec")
+    if text is None:
+        raise BadInput(f"{path}: env_spec: missing; it names the environment")
+    try:
+        spec = json.loads(text) if isinstance(text, str) else text
+    except (ValueError, RecursionError):
+        raise BadInput(f"{path}: env_spec: not JSON") from None
+    spec = spec if isinstance(spec, dict) else {}
+    name = spec.get("id")
+    if not isinstance(name, str) or not name:
+        raise BadInput(f"{path}: env_spec.id: {name!r}, expected an environment's id")
+    given = spec.get("kwargs")
+    changed = sorted(set(given) - HARMLESS) if isinstance(given, dict) else []
+    if changed or spec.get("additional_wrappers"):
+        how = f"env_spec.kwargs: {', '.join(changed)}" if changed else "env_spec.additional_wrappers"
+        raise BadInput(f"{path}: {how}: the data come from a changed {name}, here it is the standard one")
+    return name
+
+
+def _reference(path: Path, value: dict[str, Any]) -> dict[str, float | None]:
+    low, high = value.get("ref_min_score"), value.get("ref_max_score")
+    if low is None or high is None:
+        return {"ref_min": None, "ref_max": None}
+    if not (is_number(low) and is_number(high) and low < high):
+        raise BadInput(
+            f"{path}: ref_max_score: {high!r:.20} must be a number above ref_min_score {low!r:.20}"
+        )
+    return {"ref_min": float(low), "ref_max": float(high)}
+
+
+def read_columns(file: Path, env: EnvSpec, findings: Findings) -> Columns:
+    """Return the arrays of a data set, its episodes one after the other in the order of their numbers."""
+    said = metadata(file)
+    if said["environment"] != env.id:
+        raise BadInput(f"{file.with_name(METADATA)}: env_spec.id: {said['environment']}, this is {env.id}")
+    rows, episodes = said["total_steps"], said["total_episodes"]
+    with open_hdf5(file) as root:
+        if len(root) != episodes:
+            raise BadInput(f"{file}:/: {len(root):,} episodes, {METADATA} says {episodes:,}")
+        if 4 * rows * env.obs_dim > RATIO * file.stat().st_size:
+            raise BadInput(
+                f"{file}:/: {METADATA} says {rows:,} steps, more than {file.stat().st_size:,} bytes hold"
+            )
+        columns = _read(root, rows, episodes, env, findings)
+    findings.settle()
+    return columns
+
+
+PARTS = {
+    "observations": "floats",
+    "actions": "actions",
+    "rewards": "floats",
+    "terminations": "flags",
+    "truncations": "flags",
+}
+
+
+def _episode(root: Any, number: int, env: EnvSpec, findings: Findings) -> dict[str, Any]:
+    """Return the nodes of an episode, looked at but not read."""
+    import h5py
+
+    name = f"episode_{number}"
+    link = root.get(name, getlink=True)
+    if link is None:
+        findings.add(name, "missing; episodes are numbered from 0 without gaps")
+        findings.settle()
+    if not isinstance(link, h5py.HardLink):
+        findings.add(name, "the episode is a link; links are refused")
+        findings.settle()
+    group = root[name]
+    if not isinstance(group, h5py.Group):
+        findings.add(name, "is an array, expected an episode's group")
+        findings.settle()
+    nodes = dict[str, Any]()
+    for key, kinds in PARTS.items():
+        before = len(findings.problems)
+        node = array(group, key, findings, kinds)
+        if node is not None:
+            nodes[key] = node
+        elif len(findings.problems) == before:
+            findings.add(f"{name}/{key}", f"missing; an episode needs {', '.join(PARTS)}")
+    findings.settle()
+    _episode_shapes(name, nodes, env, findings)
+    findings.settle()
+    return nodes
+
+
+def _episode_shapes(name: str, nodes: dict[str, Any], env: EnvSpec, findings: Findings) -> None:
+    steps = nodes["rewards"].shape[0] if nodes["rewards"].ndim else 0
+    if steps == 0:
+        findings.add(f"{name}/rewards", "an episode without steps")
+    for key, width, count in (
+        *(("observations", env.obs_dim, steps + 1), ("actions", env.act_dim, steps)),
+        *((key, 0, steps) for key in ("rewards", "terminations", "truncations")),
+    ):
+        shape = nodes[key].shape
+        if len(shape) != (2 if width else 1) or (width and shape[1] != width):
+            what = f"rows of {width}" if width else "one number per step"
+            findings.add(f"{name}/{key}", f"shape {shape}: expected {what} for {env.id}")
+        elif shape[0] == steps and key == "observations":
+            findings.add(
+                f"{name}/{key}", f"{steps} rows for {steps} steps; the last next observation is missing"
+            )
+        elif shape[0] != count:
+            findings.add(f"{name}/{key}", f"{shape[0]:,} rows for {steps:,} steps, expected {count:,}")
+
+
+def _read(root: Any, rows: int, episodes: int, env: EnvSpec, findings: Findings) -> Columns:
+    """Read one episode after the other; none stays open, since each holds a cache of its own."""
+    obs, next_obs = np.empty((rows, env.obs_dim), np.float32), np.empty((rows, env.obs_dim), np.float32)
+    action, reward = np.empty((rows, env.act_dim), np.float32), np.empty(rows, np.float32)
+    ends = {"terminations": np.zeros(rows, bool), "truncations": np.zeros(rows, bool)}
+    starts, start, cut = np.zeros(episodes, np.int64), 0, 0
+    whole = np.empty((0, env.obs_dim), np.float32)
+    for number in range(episodes):
+        name, episode = f"episode_{number}", _episode(root, number, env, findings)
+        steps = episode["rewards"].shape[0]
+        here, starts[number] = slice(start, start + steps), start
+        if here.stop > rows:
+            break
+        if len(whole) <= steps:
+            whole = np.empty((2 * steps + 1, env.obs_dim), np.float32)
+        floats(episode["observations"], whole[: steps + 1], f"{name}/observations", findings)
+        obs[here], next_obs[here] = whole[:steps], whole[1 : steps + 1]
+        floats(episode["actions"], action[here], f"{name}/actions", findings)
+        floats(episode["rewards"], reward[here], f"{name}/rewards", findings)
+        for key, column in ends.items():
+            column[here] = flags(episode[key], steps, f"{name}/{key}", findings)
+            early = np.flatnonzero(column[here][:-1])
+            if len(early):
+                findings.add(f"{name}/{key}[{early[0]}]", f"an end before the last of {steps} steps")
+        start = here.stop
+        if not (ends["terminations"][start - 1] or ends["truncations"][start - 1]):
+            ends["truncations"][start - 1], cut = True, cut + 1
+    if here.stop != rows:
+        raise BadInput(f"{root.filename}:/: {here.stop:,} steps up to {name}, {METADATA} says {rows:,}")
+    if cut:
+        findings.notes.append(f"{cut:,} episodes are cut off; they count as truncated")
+
+    def place(column: str, row: int) -> str:
+        number = int(np.searchsorted(starts, row, side="right")) - 1
+        inside, key = row - int(starts[number]), column
+        if column == "next_observations":
+            inside, key = inside + 1, "observations"
+        key = {"terminals": "terminations", "timeouts": "truncations"}.get(key, key)
+        return f"episode_{number}/{key}[{inside}]"
+
+    truncated = ends["truncations"] & ~ends["terminations"]
+    return Columns(obs, action, reward, next_obs, ends["terminations"], truncated, place=place)
+
+
+def write(
+    name: str,
+    root: Path,
+    env: EnvSpec,
+    columns: Columns,
+    scores: tuple[float, float],
+    card: Mapping[str, Any],
+) -> Path:
+    """Write columns as the Minari data set ``name`` under ``root``, through Minari; return its folder.
+
+    Raises BadInput when it exists.
+    """
+    import minari
+    from minari.data_collector import EpisodeBuffer
+
+    buffers = [
+        EpisodeBuffer(
+            id=number,
+            observations=np.concatenate([columns.obs[start:stop], columns.next_obs[stop - 1 : stop]]),
+            actions=columns.action[start:stop],
+            rewards=columns.reward[start:stop],
+            terminations=columns.terminated[start:stop],
+            truncations=columns.truncated[start:stop],
+            infos={},
+        )
+        for number, (start, stop) in enumerate(zip(*columns.start_and_stop(), strict=True))
+    ]
+    with arriving(name, root):
+        minari.create_dataset_from_buffers(
+            *(name, buffers),
+            env=env.id,
+            algorithm_name="SAC",
+            author="o2obench",
+            description=json.dumps(card),
+            ref_min_score=scores[0],
+            ref_max_score=scores[1],
+            data_format="hdf5",
+        )
+    return root / name
+
+
+def fetch(name: str, root: Path) -> Path:
+    """Bring a remote data set to ``root`` through Minari; return its main file, not checked yet.
+
+    Raises BadInput when it cannot be had, with Minari's reason in one line.
+    """
+    import minari
+
+    with arriving(name, root):
+        try:
+            minari.download_dataset(name)
+        except ImportError:
+            raise BadInput(f"dataset minari:{name}: fetching needs `pip install 'minari[hf]'`") from None
+        except Exception as error:  # noqa: BLE001  (whatever its network libraries raise)
+            why = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise BadInput(f"dataset minari:{name}: Minari could not fetch it: {why}") from None
+    return root / name / "data" / MAIN
+
+
+@contextmanager
+def arriving(name: str, root: Path) -> Iterator[None]:
+    """Give Minari a folder of its own to write ``name`` to; when it is whole, rename it to its place."""
+    root = root.resolve()
+    target = root / name
+    if target.exists():
+        raise BadInput(f"{target}: exists; a data set is never overwritten")
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"{root}: cannot be used as a folder ({error.strerror}); name another") from None
+    before = os.environ.get(FOLDER)
+    with tempfile.TemporaryDirectory(dir=root, prefix=".") as temporary, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        os.environ[FOLDER] = temporary
+        try:
+            yield
+        finally:
+            os.environ.pop(FOLDER)
+            if before is not None:
+                os.environ[FOLDER] = before
+        target.parent.mkdir(parents=True, exist_ok=True)
+        for file in sorted(Path(temporary).rglob("namespace_metadata.json")):
+            place = root / file.relative_to(temporary)
+            if not place.exists():
+                shutil.copy(file, place)
+        os.replace(Path(temporary) / name, target)

@@ -1,0 +1,270 @@
+"""Data sets by name: where they lie, what they are, and their transitions, checked before use.
+
+Names: ``hopper-medium-v2`` or ``d4rl:hopper-medium-v2`` (D4RL's), ``o2o:hopper-medium-replay-v0``
+(collected by this project), ``minari:mujoco/hopper/medium-v0``, ``file:path.hdf5`` (D4RL's layout, with a
+``path.json`` beside it that names the environment), and those that come with the package.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import hashlib
+import os
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ..agent import Transitions
+from ..envs.pointmass import mixed_data
+from ..envs.spec import EnvSpec, environments, find_env
+from ..errors import BadInput
+from ..util.files import is_number, read_json
+from . import minari, validation
+from .isolated_validation import admit, read_columns
+from .reference_scores import COLLECTED, KINDS, Reference, known_reference, reference_of, references
+
+EMBEDDED = Path(__file__).parent / "embedded"
+TOY = "pointmass-mixed-v0"
+MINARI_ID = re.compile(r"(?:[A-Za-z0-9_-]+/)*[A-Za-z0-9_-]+-v\d+")
+TASKS = ("halfcheetah", "hopper", "walker2d")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A named data set: its environment, its reference scores and the file that holds it.
+
+    ``file`` is None for the toy data, which are made when they are asked for.
+    """
+
+    name: str
+    env: EnvSpec
+    scores: Reference
+    file: Path | None
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the data came with the package."""
+        return self.file is None or self.file.parent == EMBEDDED
+
+    @property
+    def present(self) -> bool:
+        """Whether the data are on this machine."""
+        return self.file is None or self.file.is_file()
+
+    @property
+    def key(self) -> str:
+        """The name in a run's identity: without the folder of a user's own file, which does not matter."""
+        return f"file:{Path(self.name).name}" if self.name.startswith("file:") else self.name
+
+    def sha256(self) -> str:
+        """Return the SHA-256 of the file (of file and metadata for Minari's, of arrays for the toy data)."""
+        if self.file is None:
+            return _toy_sha256()
+        self.require()
+        if self.file.name == minari.MAIN:
+            both = (_sha256_now(self.file), _sha256_now(self.file.with_name(minari.METADATA)))
+            return hashlib.sha256("".join(both).encode()).hexdigest()
+        return _sha256_now(self.file)
+
+    def require(self) -> None:
+        """Raise BadInput, saying where to put the file, when the data are not on this machine."""
+        if not self.present:
+            raise BadInput(f"dataset {self.name}: {self.file} is missing; {self.remedy()}")
+
+    def remedy(self) -> str:
+        """Return how a missing file can be had."""
+        collected = COLLECTED.fullmatch(self.name)
+        if collected:
+            how = f"`o2obench data collect {collected['task']} --kind {collected['kind']}` makes it"
+        elif self.name.startswith("minari:"):
+            return f"`o2obench data fetch {self.name}`, or name Minari's folder in MINARI_DATASETS_PATH"
+        else:
+            how = f"`o2obench data fetch {self.name}`" if self.scores.folder else "it cannot be fetched"
+        return f"{how}, or put the file there, or name its folder in O2OBENCH_DATA"
+
+    def admit(self) -> list[str]:
+        """Let the data pass the gate, once per hash; return what is worth knowing about them.
+
+        Raises BadInput listing every problem as ``file:/key: what is wrong; what to do``.
+        """
+        return admit(self.file, self.env, self.sha256()) if self.file else []
+
+    def columns(self) -> validation.Columns:
+        """Return the raw arrays of a file that passed the gate."""
+        assert self.file is not None
+        notes = self.admit()
+        columns = read_columns(self.file, self.env, validation.Findings(self.file, admitted=True))
+        return validation.mark_ends(columns) if validation.UNMARKED in " ".join(notes) else columns
+
+    def load(self, sha256: str | None = None) -> Transitions:
+        """Return the transitions, checked; raise BadInput when they are not those of ``sha256``."""
+        if sha256 is not None and sha256 != self.sha256():
+            raise BadInput(
+                f"{self.file}: SHA-256 is {self.sha256()[:12]}, the run was planned on {sha256[:12]}"
+            )
+        return mixed_data() if self.file is None else validation.transitions(self.columns(), self.env)
+
+
+def canonical(name: str) -> str:
+    """Return the one name of a data set: no ``d4rl:``, a user's own file by its full path."""
+    if name.startswith("file:"):
+        try:
+            path = Path(name.removeprefix("file:")).expanduser().resolve()
+            path.exists()
+        except (OSError, RuntimeError, ValueError) as error:
+            raise BadInput(f"dataset {name[:80]}: not a path: {error}") from None
+        return f"file:{path}"
+    return name.removeprefix("d4rl:")
+
+
+def is_d4rl(name: str) -> bool:
+    """Tell whether a data set is one of D4RL's own."""
+    known = references().get(name)
+    return bool(known and known.folder)
+
+
+def is_collected(name: str) -> bool:
+    """Tell whether a data set was collected by this project, also under another name or layout."""
+    if name.startswith("file:"):
+        card = read_json(Path(name.removeprefix("file:")).with_suffix(".json"))
+        return isinstance(card, dict) and str(card.get("dataset", "")).startswith("o2o:")
+    return name.startswith(("o2o:", "minari:o2o/"))
+
+
+def find_dataset(name: str) -> Dataset:
+    """Return the data set of this name; raise BadInput when it or its environment is not known."""
+    name = canonical(name)
+    scheme, colon, rest = name.partition(":")
+    if colon and scheme == "file":
+        return _of_card(name, Path(rest))
+    if colon and scheme == "minari":
+        return _of_minari(name, rest)
+    collected = COLLECTED.fullmatch(name)
+    if collected and known_reference(name) is None:
+        return _of_card(name, data_folder() / f"{name.removeprefix('o2o:')}.hdf5")
+    scores = reference(name)
+    try:
+        env = find_env(scores.environment)
+    except BadInput:
+        raise BadInput(f"dataset {name}: its environment {scores.environment} is not known here") from None
+    if name == TOY:
+        return Dataset(name, env, scores, None)
+    embedded = EMBEDDED / f"{name.replace(':', '-')}.hdf5"
+    file = embedded if embedded.is_file() else data_folder() / scores.file
+    return Dataset(name, env, scores, file)
+
+
+def reference(name: str) -> Reference:
+    """Return the reference scores in the table; raise BadInput when there are none."""
+    found = known_reference(name)
+    if found is None:
+        close = difflib.get_close_matches(name, references(), n=1, cutoff=0.6)
+        hint = f"did you mean {close[0]}?" if close else "`o2obench data list` shows the known ones"
+        raise BadInput(f"dataset {name[:80]}: not known, no reference scores; {hint}")
+    return found
+
+
+def dataset_names() -> list[str]:
+    """Return all names whose environment is known here, those that came with the package first."""
+    known = [name for name, entry in references().items() if entry.environment in environments()]
+    known += [f"o2o:{task}-{kind}-v0" for task in TASKS for kind in KINDS]
+    known += [f"o2o:{file.stem}" for file in data_folder().glob("*-v0.json")]
+    root = minari.root_folder()
+    known += [
+        f"minari:{file.parent.parent.relative_to(root)}" for file in root.glob(f"**/data/{minari.METADATA}")
+    ]
+    usable = [name for name in dict.fromkeys(known) if ":" not in name or _known(name)]
+    return sorted(usable, key=lambda name: (not find_dataset(name).embedded, name))
+
+
+def data_folder() -> Path:
+    """Return the folder of downloaded data: $O2OBENCH_DATA, else ~/.o2obench/data."""
+    return Path(os.environ.get("O2OBENCH_DATA") or Path.home() / ".o2obench" / "data")
+
+
+def _known(name: str) -> bool:
+    try:
+        find_dataset(name)
+    except BadInput:
+        return False
+    return True
+
+
+def _of_card(name: str, file: Path) -> Dataset:
+    """Return a data set that a card beside its file describes: environment, and scores where not known."""
+    card_file = file.with_suffix(".json")
+    if not file.is_file():
+        collect = name.startswith("o2o:")
+        remedy = (
+            "`o2obench data collect` makes it"
+            if collect
+            else "give the path of an HDF5 file in D4RL's layout"
+        )
+        raise BadInput(f"dataset {name}: {file} is missing; {remedy}")
+    card = read_json(card_file)
+    if not isinstance(card, dict) or not isinstance(card.get("environment"), str):
+        raise BadInput(
+            f'dataset {name}: its environment is not known; write {{"environment": "Hopper-v4"}} (and '
+            f"ref_min, ref_max, the returns of score 0 and 100, where we have none) to {card_file}"
+        )
+    env = find_env(card["environment"])
+    return Dataset(name, env, _scores(name, env, card, card_file), file)
+
+
+def _of_minari(name: str, rest: str) -> Dataset:
+    if not MINARI_ID.fullmatch(rest) or len(rest) > 200:
+        raise BadInput(f"dataset {name}: not a name of Minari's; for example minari:mujoco/hopper/medium-v0")
+    file = minari.root_folder() / rest / "data" / minari.MAIN
+    if not file.is_file():
+        known = references().get(name)
+        if known:
+            return Dataset(name, find_env(known.environment), known, file)
+        raise BadInput(
+            f"dataset {name}: {file} is missing; `o2obench data fetch {name}`, or name Minari's folder in "
+            "MINARI_DATASETS_PATH"
+        )
+    said = minari.metadata(file)
+    env = find_env(said["environment"])
+    return Dataset(name, env, _scores(name, env, said, file.with_name(minari.METADATA)), file)
+
+
+def _scores(name: str, env: EnvSpec, card: dict[str, Any], place: Path) -> Reference:
+    """Return the scores that a card holds, else those known for the data set or its environment."""
+    low, high = card.get("ref_min"), card.get("ref_max")
+    if low is not None or high is not None:
+        if not (is_number(low) and is_number(high) and low < high):
+            raise BadInput(
+                f"{place}: ref_min {low!r} and ref_max {high!r} must be numbers, the first smaller"
+            )
+        source = str(card.get("source") or f"the data set's own {place.name}")
+        return Reference(name, env.id, float(low), float(high), "", "", source)
+    found = known_reference(name)
+    if found is None or found.environment != env.id:
+        found = reference_of(env.id)
+    if found is None:
+        keys = ("ref_min_score", "ref_max_score") if place.name == minari.METADATA else ("ref_min", "ref_max")
+        raise BadInput(
+            f"dataset {name}: no reference scores are known for {env.id}; "
+            f"write {' and '.join(keys)} to {place}"
+        )
+    return replace(found, dataset=name, folder="", file="")
+
+
+@functools.cache
+def _toy_sha256() -> str:
+    data = mixed_data()
+    arrays = [getattr(data, name) for name in data.__dataclass_fields__]
+    return hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()
+
+
+def _sha256_now(file: Path) -> str:
+    stat = file.stat()
+    return _sha256(file, stat.st_size, stat.st_mtime_ns)
+
+
+@functools.cache
+def _sha256(file: Path, size: int, mtime_ns: int) -> str:
+    with open(file, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,1 @@
+"""Environments: sizes, termination rules, vectorised stepping, the simulator's own answers."""

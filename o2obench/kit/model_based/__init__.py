@@ -1,0 +1,1 @@
+"""The model-based family: a dynamics model, rollouts in it, and SAC on both kinds of transitions."""

@@ -1,0 +1,102 @@
+"""Who is at work on a results folder: launchers on machines, and jobs of a scheduler.
+
+    results/launches/<suite>.<host>.<process>.json    a launcher, as long as it runs
+    results/launches/<suite>.slurm.json               SLURM's jobs: which element computes which runs
+
+Nothing here says how a run stands; its own folder does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..util.files import read_json, write_atomically
+
+
+@contextmanager
+def announced(results: Path, suite: str) -> Iterator[None]:
+    """Note that this process launches a suite, for as long as it does."""
+    note = _folder(results) / f"{suite}.{socket.gethostname()}.{os.getpid()}.json"
+    note.parent.mkdir(parents=True, exist_ok=True)
+    content = {"host": socket.gethostname(), "pid": os.getpid(), "began": _began(os.getpid())}
+    write_atomically(note, json.dumps(content) + "\n", durable=False)
+    try:
+        yield
+    finally:
+        note.unlink(missing_ok=True)
+
+
+def submitted(results: Path, suite: str) -> dict[str, list[str]]:
+    """Return the array elements (or jobs) that were submitted for a suite, and the runs of each."""
+    noted = read_json(_slurm_file(results, suite))
+    jobs = noted.get("jobs") if isinstance(noted, dict) else None
+    return {str(job): list(runs) for job, runs in jobs.items()} if isinstance(jobs, dict) else {}
+
+
+def note_submitted(results: Path, suite: str, jobs: Mapping[str, list[str]]) -> None:
+    """Write down the elements of a suite, all of them."""
+    file = _slurm_file(results, suite)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(file, json.dumps({"jobs": dict(jobs)}, indent=1) + "\n")
+
+
+def cancel(results: Path, suite: str) -> list[str]:
+    """Ask a suite's launchers on this machine to save and end, cancel its SLURM jobs; say what was done."""
+    said = []
+    for note in sorted(_folder(results).glob(f"{suite}.*.json")):
+        if note != _slurm_file(results, suite):
+            said.append(_end_launcher(note))
+    jobs = submitted(results, suite)
+    if jobs:
+        whole = sorted({job.split("_")[0] for job in jobs})
+        try:
+            done = subprocess.run(["scancel", *whole], capture_output=True, text=True, timeout=120)
+            said.append(f"SLURM jobs {', '.join(whole)}: {done.stderr.strip() or 'cancelled'}")
+        except OSError:
+            said.append(
+                f"SLURM jobs {', '.join(whole)}: scancel was not found; run this where they were submitted"
+            )
+        if said[-1].endswith("cancelled"):
+            _slurm_file(results, suite).unlink(missing_ok=True)
+    return said
+
+
+def _end_launcher(note: Path) -> str:
+    """Send SIGTERM to a launcher that lives on this machine."""
+    known = read_json(note)
+    known = known if isinstance(known, dict) else {}
+    host, pid = known.get("host"), known.get("pid")
+    if not isinstance(pid, int) or pid < 2:
+        return f"{note}: not the note of a launcher; left alone"
+    if host != socket.gethostname():
+        return f"launcher {pid} on {host}: run this command there"
+    if _began(pid) is None or _began(pid) != known.get("began"):
+        note.unlink(missing_ok=True)
+        return f"launcher {pid}: is gone already"
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+    return f"launcher {pid}: asked to save and end"
+
+
+def _began(pid: int) -> str | None:
+    """Return when a process began, in the kernel's ticks: a number used again is another process."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19]
+    except (OSError, IndexError):
+        return None
+
+
+def _folder(results: Path) -> Path:
+    return results / "launches"
+
+
+def _slurm_file(results: Path, suite: str) -> Path:
+    return _folder(results) / f"{suite}.slurm.json"

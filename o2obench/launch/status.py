@@ -1,0 +1,224 @@
+"""Where the runs of a plan stand, read from their folders alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..datasets.reference_scores import Reference
+from ..planning.plan import Cell, Plan
+from ..runs.folder import Run, RunFolder
+from ..runs.jsonl import last_record, read_journal
+from ..util.files import is_number, read_json
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+PRIOR_SECONDS, PRIOR_RATE = 30.0, 80.0
+"""Before anything is measured, a process is taken to do 80 updates a second, rollouts included."""
+STATES = ("done", "running", "waiting", "interrupted", "stale", "failed", "diverged")
+COLOURS = {
+    **{"done": "green", "running": "cyan", "failed": "red", "diverged": "red"},
+    **{"interrupted": "yellow", "stale": "yellow"},
+}
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """One run: its state, what it is doing, how much of its planned updates and steps is done.
+
+    ``rate``: updates and steps per second since its process began.
+    """
+
+    run: str
+    label: str
+    dataset: str
+    seed: int
+    state: str
+    doing: str
+    done: float
+    planned: float
+    rate: float
+    score: float | None
+    error: str
+    log: str
+
+
+def status(plan: Plan, results: Path) -> list[RunStatus]:
+    """Return the state of every run of the plan, in its order."""
+    cells = {cell.run: cell for cell in reversed(plan.cells)}
+    parents = {cell.parent: cell for cell in reversed(plan.cells) if cell.parent}
+    return [_status(plan, results, run, cells, parents) for run in plan.runs]
+
+
+def _status(
+    plan: Plan, results: Path, run: Run, cells: Mapping[str, Cell], parents: Mapping[str, Cell]
+) -> RunStatus:
+    folder = RunFolder(results, run.id)
+    state = folder.state()
+    updates, steps = plan.work(run)
+    planned = float(updates + steps)
+    doing, done, rate = "", planned if state == "done" else 0.0, 0.0
+    progress = read_json(folder.progress) if state in ("running", "interrupted", "stale") else None
+    if isinstance(progress, dict):
+        doing, done = _doing(progress), _amount(progress, "env_steps") + _amount(progress, "updates")
+        rate = _amount(progress, "rate") if state == "running" else 0.0
+    cell = cells.get(run.id)
+    dataset = cell.dataset if cell else parents[run.id].dataset
+    failed = state in ("failed", "diverged")
+    return RunStatus(
+        run=run.id,
+        label=plan.label(run),
+        dataset=dataset,
+        seed=run.seed,
+        state=state,
+        doing=doing,
+        done=min(done, planned),
+        planned=planned,
+        rate=rate,
+        score=_last_score(folder, plan.scores[dataset]) if state != "waiting" else None,
+        error=folder.failure() if failed else "",
+        log=str(folder.log) if failed else "",
+    )
+
+
+def _doing(progress: Mapping[str, Any]) -> str:
+    total = f"/{progress['total']:,}" if progress.get("total") else ""
+    return f"{progress.get('stage')} {_amount(progress, 'done'):,.0f}{total} {progress.get('unit')}"
+
+
+def _amount(progress: Mapping[str, Any], name: str) -> float:
+    value = progress.get(name)
+    return float(value) if is_number(value) else 0.0
+
+
+def time_left(runs: Sequence[RunStatus], done_before: float, seconds: float, jobs: int) -> float:
+    """Forecast the seconds until the grid is done from what was done in the last ``seconds``."""
+    done = sum(run.done for run in runs) - done_before
+    rate = (done + PRIOR_SECONDS * PRIOR_RATE * jobs) / (seconds + PRIOR_SECONDS)
+    return _left(runs) / rate
+
+
+def _left(runs: Sequence[RunStatus]) -> float:
+    """Return the updates and steps that are still to do."""
+    return sum(run.planned - run.done for run in runs if run.state not in ("done", "failed", "diverged"))
+
+
+def clock(seconds: float) -> str:
+    """Return seconds as ``1 h 05 min``, ``12 min`` or ``40 s``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def headline(plan: Plan, runs: Sequence[RunStatus]) -> str:
+    """Return one line: how many runs are in which state."""
+    counts = Counter(run.state for run in runs)
+    return f"{plan.suite}: " + ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
+
+
+@dataclass(frozen=True)
+class SuiteStatus:
+    """A suite in one line: counts of runs by state, the share done, speed, time left, the last error."""
+
+    suite: str
+    counts: Mapping[str, int]
+    share: float
+    rate: float
+    seconds_left: float | None
+    """At the speed of what runs now; None while nothing runs, or nothing has made a first update yet."""
+    error: str
+    log: str
+
+
+def summarise(plan: Plan, runs: Sequence[RunStatus], results: Path) -> SuiteStatus:
+    """Return where a suite stands as a whole."""
+    rate, planned = sum(run.rate for run in runs), sum(run.planned for run in runs)
+    failed = [run for run in runs if run.error]
+    failed.sort(key=lambda run: _written(RunFolder(results, run.run).failed))
+    left = _left(runs)
+    return SuiteStatus(
+        suite=plan.suite,
+        counts={state: sum(run.state == state for run in runs) for state in STATES},
+        share=sum(run.done for run in runs) / planned if planned else 1.0,
+        rate=rate,
+        seconds_left=0.0 if not left else left / rate if rate else None,
+        error=f"{failed[-1].run}: {failed[-1].error}" if failed else "",
+        log=failed[-1].log if failed else "",
+    )
+
+
+def _written(file: Path) -> float:
+    try:
+        return file.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def overview(suites: Sequence[SuiteStatus]) -> Table:
+    """Return one line per suite, and below it each suite's last error."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    states = [state for state in STATES if any(suite.counts[state] for suite in suites)]
+    table = Table(title_justify="left", caption_justify="left")
+    for column in ("suite", *states, "progress", "per second", "left"):
+        table.add_column(column, justify="left" if column == "suite" else "right")
+    for suite in suites:
+        counts = [f"[{COLOURS.get(s, 'dim')}]{suite.counts[s]}[/]" if suite.counts[s] else "" for s in states]
+        nothing = "no speed yet" if suite.counts["running"] else "nothing runs"
+        left = nothing if suite.seconds_left is None else clock(suite.seconds_left)
+        done = suite.seconds_left == 0.0
+        table.add_row(
+            *(escape(suite.suite), *counts, f"{suite.share:.0%}"),
+            *(f"{suite.rate:,.0f}" if suite.rate else "", "" if done else left),
+        )
+    errors = [f"{escape(suite.error)}\n  log: {escape(suite.log)}" for suite in suites if suite.error]
+    table.caption = "\n".join(["last errors:", *errors]) if errors else None
+    return table
+
+
+def board(plan: Plan, runs: Sequence[RunStatus], footer: str = "", limit: int | None = None) -> Table:
+    """Return the runs of a suite, one line each; beyond ``limit`` rows, the most telling ones."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=escape(headline(plan, runs)), caption=footer or None, title_justify="left")
+    for column in ("algorithm", "dataset", "seed", "state", "doing", "score"):
+        table.add_column(column, justify="right" if column in ("seed", "score") else "left")
+    shown = list(runs)
+    if limit is not None and len(runs) > limit:
+        telling = ("failed", "diverged", "stale", "running", "interrupted", "waiting", "done")
+        shown = sorted(runs, key=lambda run: telling.index(run.state))[:limit]
+        table.caption = f"and {len(runs) - limit} more runs. {footer}"
+    for run in shown:
+        colour = COLOURS.get(run.state, "dim")
+        table.add_row(
+            *(escape(run.label), run.dataset, str(run.seed), f"[{colour}]{run.state}[/]"),
+            escape(run.error[:60] if run.error else run.doing),
+            "" if run.score is None else f"{run.score:.1f}",
+        )
+    return table
+
+
+def ends(folder: RunFolder, scores: Reference) -> tuple[float | None, float | None]:
+    """Return the mean scores of a run's first and last evaluation."""
+    rows = list(read_journal(folder.scores))
+    return _score(rows[0] if rows else None, scores), _score(rows[-1] if rows else None, scores)
+
+
+def _last_score(folder: RunFolder, scores: Reference) -> float | None:
+    """Return the mean score of the newest evaluation."""
+    return _score(last_record(folder.scores), scores)
+
+
+def _score(row: Any, scores: Reference) -> float | None:
+    """Return the mean score of an evaluation, None where the row is none."""
+    returns = row.get("returns") if row else None
+    if not isinstance(returns, list) or not returns or not all(is_number(value) for value in returns):
+        return None
+    return float(scores.score(sum(returns) / len(returns)))

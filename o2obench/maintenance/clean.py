@@ -1,0 +1,318 @@
+"""`o2obench clean`: where the space of a results folder goes, and what of it may go."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from filelock import LeaseSettingsMismatch, SoftFileLock, Timeout
+
+from ..errors import BadInput
+from ..planning.plan import Plan
+from ..runs import inventory
+from ..runs.folder import RunFolder
+from ..runs.inventory import (
+    PARTS,
+    REMOVED,
+    TEMPORARY,
+    Inventory,
+    entries,
+    is_file,
+    is_folder,
+    plan_files,
+    plans_of,
+    shown,
+)
+from ..runs.owner import owner_of
+from ..runs.verify import record_of
+from ..runs.writer import lease_on
+from ..util.files import temporary_name, write_atomically
+from . import leftovers
+from .leftovers import Leftover
+
+USES = (
+    "records",
+    "journals",
+    "logs",
+    "checkpoints of finished runs",
+    "checkpoints of unfinished runs",
+    "unplanned runs",
+    "leftovers",
+)
+COST = (
+    "without its last checkpoint a finished run cannot be diagnosed, and no new tuning run can start from it"
+)
+
+Chooser = Callable[[RunFolder], list[Leftover]]
+"""Names what of a run may go."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What `clean` may remove beside leftovers, and whether it only says so."""
+
+    dry_run: bool = False
+    checkpoints: bool = False
+    unplanned: bool = False
+
+
+@dataclass
+class Cleaning:
+    """Bytes by use, what was removed (or would be), and what was left although it might go."""
+
+    use: Counter[str] = field(default_factory=Counter)
+    removed: list[Leftover] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+
+    def lines(self, choice: Choice) -> Iterator[str]:
+        """Yield what a terminal shows: the uses, what went or would go, what was left, the sum."""
+        for use in USES:
+            yield f"{_size(self.use[use]):>10}  {use}"
+        verb = "would go" if choice.dry_run else "removed"
+        for one in self.removed:
+            yield f"{shown(one.path)}: {verb}: {_size(one.size)}, {shown(one.why)}"
+        yield from self.left
+        if any(one.path.parent.name == "checkpoint" for one in self.removed) and choice.checkpoints:
+            yield COST
+        freed = sum(one.size for one in self.removed)
+        yield f"{len(self.removed)} {verb}, {freed:,} bytes ({_size(freed)})"
+
+
+def clean(results: Path, choice: Choice) -> Cleaning:
+    """Remove what nobody needs from a results folder; with ``dry_run`` change nothing."""
+    found = inventory.take(results)
+    plans = _plans(results, choice)
+    planned = None if plans is None else {run.id for plan in plans for run in plan.runs}
+    cleaning = Cleaning()
+    wanted = _wanted(results, found.runs, plans or []) if choice.checkpoints else set()
+    with ExitStack() as stack:
+        if not choice.dry_run:
+            stack.enter_context(inventory.alone(results))
+        _clean_beside_runs(results, found, choice, cleaning)
+        for run_id in found.runs:
+            folder = RunFolder(results, run_id)
+            unplanned = planned is not None and run_id not in planned
+            _measure(folder, unplanned, cleaning)
+            if unplanned and choice.unplanned:
+                _clean_run(folder, _whole_run, choice, cleaning)
+            else:
+                keep = not choice.checkpoints or run_id in wanted
+                _clean_run(folder, _leftovers if keep else _leftovers_and_last, choice, cleaning)
+    cleaning.left += [f"{shown(path)}: not ours; left alone" for path in found.foreign]
+    return cleaning
+
+
+def _plans(results: Path, choice: Choice) -> list[Plan] | None:
+    """Return the plans; None where one cannot be read and nothing depends on them."""
+    try:
+        plans = plans_of(results)
+    except BadInput as error:
+        if choice.checkpoints or choice.unplanned:
+            raise BadInput(*(f"{problem} (nothing was removed)" for problem in error.problems)) from None
+        return None
+    if choice.unplanned and not plans:
+        raise BadInput(
+            f"{shown(results)}: holds no plan, so every run would go; remove the folder if you mean that"
+        )
+    return plans
+
+
+def _wanted(results: Path, runs: list[str], plans: list[Plan]) -> set[str]:
+    """Return the runs from which one starts that is not done: by a plan, or as its folder says."""
+    done = {run_id for run_id in runs if is_file(RunFolder(results, run_id).done)}
+    parents = {run.parent for plan in plans for run in plan.runs if run.id not in done and run.parent}
+    for run_id in set(runs) - done:
+        with contextlib.suppress(KeyError, TypeError):
+            parents.add(record_of(RunFolder(results, run_id))["run"]["parent"])
+    return {str(parent) for parent in parents}
+
+
+def _measure(folder: RunFolder, unplanned: bool, cleaning: Cleaning) -> None:
+    """Add a run's bytes to their uses."""
+    gone = {one.path for one in leftovers.of_run(folder)}
+    state = "finished" if is_file(folder.done) else "unfinished"
+    names = {"record": "records", "journal": "journals", "log": "logs", "temporary": "leftovers"}
+    for entry in entries(folder.path):
+        use = names.get(
+            entry.kind, f"checkpoints of {state} runs" if entry.kind == "checkpoint" else "records"
+        )
+        if entry.kind != "foreign":
+            cleaning.use["leftovers" if entry.path in gone else "unplanned runs" if unplanned else use] += (
+                entry.size
+            )
+
+
+def _leftovers(folder: RunFolder) -> list[Leftover]:
+    return list(leftovers.of_run(folder))
+
+
+def _leftovers_and_last(folder: RunFolder) -> list[Leftover]:
+    """Return a run's leftovers and, when it is done, its last checkpoint."""
+    last = folder.handover() if is_file(folder.done) and not folder.checkpoint.is_symlink() else None
+    sizes = {entry.path: entry.size for entry in entries(folder.path) if entry.kind == "checkpoint"}
+    more = (
+        [Leftover(last, sizes[last], "the last checkpoint of a finished run")]
+        if last in sizes and last
+        else []
+    )
+    return [*_leftovers(folder), *more]
+
+
+def _whole_run(folder: RunFolder) -> list[Leftover]:
+    size = sum(entry.size for entry in entries(folder.path))
+    return [Leftover(folder.path, size, "a run that no plan names")]
+
+
+def _clean_run(folder: RunFolder, choose: Chooser, choice: Choice, cleaning: Cleaning) -> None:
+    """Remove what ``choose`` names from a run, unless somebody computes it."""
+    doomed = choose(folder)
+    if not doomed:
+        return
+    foreign = [entry.path for entry in entries(folder.path) if entry.kind == "foreign"]
+    if doomed[0].path == folder.path and foreign:
+        cleaning.left.append(f"{shown(folder.path)}: left, for {shown(foreign[0].name)} in it is not ours")
+        return
+    try:
+        with _looked_at(folder) if choice.dry_run else _held(folder):
+            still = {one.path for one in choose(folder)} | {folder.lease}  # giving the lease back removes it
+            for one in (one for one in doomed if one.path in still):
+                if not choice.dry_run:
+                    _remove(one.path, folder)
+                cleaning.removed.append(one)
+    except _HeldError as error:
+        cleaning.left.append(f"{shown(folder.path)}: left, {error}")
+
+
+class _HeldError(Exception):
+    """Somebody else has the run."""
+
+
+@contextmanager
+def _looked_at(folder: RunFolder) -> Iterator[None]:
+    """Raise _HeldError when somebody seems to compute the run; nothing is acquired."""
+    owner = owner_of(folder.lease)
+    if owner and owner.holds:
+        raise _HeldError(f"it is computed by {owner}")
+    yield
+
+
+@contextmanager
+def _held(folder: RunFolder) -> Iterator[None]:
+    """Hold a run's lease; raise _HeldError when it cannot be had at once."""
+    lease = lease_on(folder)
+    try:
+        if any(one.path == folder.lease and not owner_of(one.path) for one in leftovers.of_run(folder)):
+            folder.lease.unlink()  # without a record it names nobody, and nobody could ever supersede it
+        lease.acquire()
+    except (Timeout, LeaseSettingsMismatch):
+        raise _HeldError(f"it is held by {owner_of(folder.lease) or 'another process'}") from None
+    except OSError as error:
+        raise _HeldError(f"its lease cannot be had: {error.strerror}") from None
+    try:
+        yield
+    finally:
+        lease.release()
+
+
+def _remove(path: Path, folder: RunFolder) -> None:
+    if path == folder.path:
+        _remove_run(path)
+    elif path == folder.publishing:
+        _remove_publishing(path)
+    elif is_folder(path):
+        if path == folder.handover():
+            _say_removed(path)
+        _remove_checkpoint(path)
+    elif path != folder.lease:
+        path.unlink(missing_ok=True)
+
+
+def _say_removed(last: Path) -> None:
+    """Write down that a finished run's last checkpoint went on purpose."""
+    write_atomically(last.with_name(REMOVED), json.dumps({"checkpoint": last.name, "why": COST}) + "\n")
+
+
+def _remove_publishing(path: Path) -> None:
+    """Remove the mark of a publisher that died; leave it where the process is not known to be dead."""
+    pid = SoftFileLock(path).pid
+    if pid is None:
+        path.unlink()
+        return
+    try:
+        with SoftFileLock(path, timeout=0):
+            pass
+    except Timeout:
+        why = f"its {path.name} is of process {pid}, not known to be gone; remove that file if it is"
+        raise _HeldError(why) from None
+
+
+def _remove_checkpoint(target: Path) -> None:
+    """Remove a checkpoint's parts, and its folder when nothing else is in it; its manifest first."""
+    for part in sorted(target.iterdir(), key=lambda part: part.name != PARTS[0]):
+        temporary = TEMPORARY.fullmatch(part.name)
+        if is_file(part) and (temporary["name"] if temporary else part.name) in PARTS:
+            part.unlink()
+    _remove_empty(target)
+
+
+def _remove_run(path: Path) -> None:
+    """Remove a run: at once out of sight, then file by file what is ours."""
+    aside = path if TEMPORARY.fullmatch(path.name) else temporary_name(path)
+    if aside != path:
+        path.rename(aside)
+    for entry in list(entries(aside)):
+        if entry.kind == "checkpoint":
+            _remove_checkpoint(entry.path)
+        elif entry.kind != "foreign":
+            entry.path.unlink(missing_ok=True)
+    _remove_empty(aside / "checkpoint", aside, *list(aside.parents)[:3])
+
+
+def _remove_empty(*folders: Path) -> None:
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            os.rmdir(folder)
+
+
+def _clean_beside_runs(results: Path, found: Inventory, choice: Choice, cleaning: Cleaning) -> None:
+    """Remove what killed commands left beside the runs."""
+    for file in plan_files(results):
+        cleaning.use["records"] += file.stat().st_size
+    owner = owner_of(results / inventory.UPKEEP) if choice.dry_run else None
+    for path in found.temporary:
+        if owner and owner.holds:
+            cleaning.left.append(f"{shown(path)}: left, {owner} is at work here")
+            continue
+        size = sum(file.lstat().st_size for file in [path, *path.rglob("*")] if is_file(file))
+        cleaning.use["leftovers"] += size
+        cleaning.removed.append(Leftover(path, size, "left by a process that was killed"))
+        if not choice.dry_run:
+            _remove_beside_runs(path)
+
+
+def _remove_beside_runs(path: Path) -> None:
+    if path.name == inventory.UPKEEP:
+        return  # this command's own by now
+    if not is_folder(path):
+        path.unlink(missing_ok=True)
+    elif path.name.startswith(".doctor."):
+        for file in path.glob("*probe-*"):
+            file.unlink()
+        _remove_empty(path)
+    else:
+        _remove_run(path)
+
+
+def _size(count: float) -> str:
+    """Return bytes as ``12 B``, ``3.4 MiB``."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:,.0f} {unit}" if unit == "B" else f"{count:,.1f} {unit}"
+        count /= 1024
+    return f"{count:,.1f} TiB"

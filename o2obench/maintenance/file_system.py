@@ -1,0 +1,145 @@
+"""What a file system can do, measured where the results lie: what exactly-once rests on."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import SoftFileLease
+
+from ..util.files import sync_folder, temporary_name, write_atomically
+
+CONTENDER = """
+import sys
+from filelock import SoftFileLease, Timeout
+try:
+    SoftFileLease(sys.argv[1], lease_duration=60, timeout=0).acquire()
+except Timeout:
+    raise SystemExit(7)
+"""
+REFUSED = 7
+
+
+@dataclass(frozen=True)
+class Ability:
+    """Something that was tried, whether it went as results folders need it, and what was seen."""
+
+    name: str
+    works: bool
+    seen: str
+
+
+def measure(results: Path) -> list[Ability]:
+    """Try in a temporary folder inside ``results`` what runs rely on, and remove that folder again."""
+    try:
+        with _probe(results) as folder:
+            found = [_try(name, trial, folder) for name, trial in TRIALS.items()]
+    except OSError as error:
+        return [Ability("writing", False, f"nothing can be written here: {error.strerror}")]
+    return [*found, _space(results)]
+
+
+@contextmanager
+def _probe(results: Path) -> Iterator[Path]:
+    folder = temporary_name(results / "doctor")
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+def _try(name: str, trial: Callable[[Path], str], folder: Path) -> Ability:
+    try:
+        return Ability(name, True, trial(folder))
+    except (OSError, AssertionError, subprocess.SubprocessError) as error:
+        return Ability(name, False, str(error) or type(error).__name__)
+
+
+def _replace(folder: Path) -> str:
+    file = folder / "probe-replace"
+    file.write_text("old")
+    with open(file) as before:
+        write_atomically(file, "new")
+        assert before.read() == "old", "an open file changes when its name is given to another"
+    assert file.read_text() == "new", "the new content is not seen"
+    return "a reader keeps the old file, the name has the new one"
+
+
+def _link(folder: Path) -> str:
+    first, second, name = folder / "probe-first", folder / "probe-second", folder / "probe-linked"
+    first.write_text("first")
+    second.write_text("second")
+    os.link(first, name)
+    try:
+        os.link(second, name)
+    except FileExistsError:
+        assert name.read_text() == "first", "a second link replaced the first"
+        return "the first of two wins"
+    raise AssertionError("a second link of one name was not refused")
+
+
+def _exclusive(folder: Path) -> str:
+    file = folder / "probe-exclusive"
+    os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+    try:
+        os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+    except FileExistsError:
+        return "the second of two is refused"
+    raise AssertionError("a file was created twice")
+
+
+def _fsync(folder: Path) -> str:
+    with open(folder / "probe-fsync", "wb") as file:
+        file.write(b"content")
+        file.flush()
+        os.fsync(file.fileno())
+    sync_folder(folder)
+    return "files and folders"
+
+
+def _granularity(folder: Path) -> str:
+    file = folder / "probe-mtime"
+    file.touch()
+    moment = 1_600_000_001_234_567_891
+    os.utime(file, ns=(moment, moment))
+    off = moment - file.stat().st_mtime_ns
+    for step, said in ((1, "1 ns"), (100, "100 ns"), (10**3, "1 us"), (10**6, "1 ms"), (10**9, "1 s")):
+        if abs(off) < step:
+            return said
+    assert abs(off) < 3 * 10**9, f"a time comes back {off / 1e9:.0f} s off"
+    return "2 s"
+
+
+def _lease(folder: Path) -> str:
+    path = folder / "probe-lease"
+    contender = [sys.executable, "-c", CONTENDER, str(path)]
+    with SoftFileLease(path, lease_duration=60, timeout=0):
+        held = subprocess.run(contender, capture_output=True, timeout=60, check=False).returncode
+    assert held == REFUSED, "a second process got a lease that was held"
+    free = subprocess.run(contender, capture_output=True, timeout=60, check=False).returncode
+    assert free == 0, "a lease that was given back cannot be acquired"
+    return "held by one, refused to another process, given back"
+
+
+def _space(results: Path) -> Ability:
+    found = os.statvfs(results)
+    free, files = found.f_bavail * found.f_frsize, found.f_favail
+    seen = f"{free / 2**30:,.1f} GiB" + (f", {files:,} files" if found.f_files else "")
+    return Ability("free space", free > 0 and (files > 0 or not found.f_files), seen)
+
+
+TRIALS = {
+    "atomic replace": _replace,
+    "hard links": _link,
+    "exclusive create": _exclusive,
+    "fsync": _fsync,
+    "times of files": _granularity,
+    "leases": _lease,
+}

@@ -1,0 +1,210 @@
+"""`o2obench merge`: the finished runs and the plans of one results folder, taken over into another."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from filelock import LeaseSettingsMismatch, Timeout
+
+from ..errors import BadInput
+from ..planning.plan import Plan
+from ..runs import inventory, verify
+from ..runs.folder import RunFolder
+from ..runs.inventory import KINDS, PARTS, REMOVED, is_file, is_folder, plans_of, shown
+from ..runs.writer import lease_on
+from ..util.files import sha256, sync_folder, temporary_name
+from .merge_plans import unite
+
+COPIED = (*(name for name in KINDS if name not in ("FAILED", "progress.json")),)
+"""What is copied of a finished run beside the state that it hands over."""
+
+
+@dataclass
+class Merging:
+    """What happened to the runs and plans of the folder that was merged from."""
+
+    copied: list[str] = field(default_factory=list)
+    identical: list[str] = field(default_factory=list)
+    unfinished: list[str] = field(default_factory=list)
+    plans: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    def lines(self) -> Iterator[str]:
+        """Yield what a terminal shows: a line for each problem and plan, then the counts."""
+        yield from self.problems
+        yield from self.plans
+        yield (
+            f"{len(self.copied)} runs copied, {len(self.identical)} were there, "
+            f"{len(self.unfinished)} are not finished and were left, {len(self.problems)} problems"
+        )
+
+
+def merge(into: Path, source: Path) -> Merging:
+    """Copy what ``into`` lacks from ``source``, which is never changed; both are checked first.
+
+    A kill at any instant leaves no half run and no half plan; a repetition completes the merge.
+    """
+    _check_places(into, source)
+    runs = inventory.take(source).runs
+    plans = _united_plans(into, source)
+    merging = Merging()
+    wanted = [run_id for run_id in runs if _is_wanted(into, source, run_id, merging)]
+    into.mkdir(parents=True, exist_ok=True)
+    with inventory.alone(into):
+        for run_id in wanted:
+            _copy_run(into, source, run_id, merging)
+        for plan, what in plans:
+            plan.write(into)
+            merging.plans.append(f"{shown(into / 'plans' / plan.suite)}.json: {what}")
+    return merging
+
+
+def _check_places(into: Path, source: Path) -> None:
+    """Raise BadInput unless ``into`` is a results folder, empty or new, and apart from ``source``."""
+    if into.exists() and (not into.is_dir() or inventory.look(into).foreign):
+        inventory.take(into)
+    if os.path.lexists(into / "plans") and not is_folder(into / "plans"):
+        raise BadInput(f"{shown(into / 'plans')}: is no folder; move it away")
+    one, other = into.resolve(), source.resolve()
+    if one == other or one in other.parents or other in one.parents:
+        raise BadInput(f"{shown(source)}: is, holds or lies in {shown(into)}; name two folders apart")
+
+
+def _united_plans(into: Path, source: Path) -> list[tuple[Plan, str]]:
+    """Return the plans to write and what each is; raise BadInput listing those that cannot be united."""
+    here = {plan.suite: plan for plan in plans_of(into)}
+    wanted, problems = list[tuple[Plan, str]](), list[str]()
+    for plan in plans_of(source):
+        if plan.suite not in here:
+            wanted.append((plan, "copied"))
+            continue
+        try:
+            united = unite(here[plan.suite], plan)
+        except ValueError as error:
+            file = source / "plans" / f"{plan.suite}.json"
+            problems.append(f"{shown(file)}: {shown(error)}; merge into another folder, or rename the suite")
+            continue
+        if united != here[plan.suite]:
+            wanted.append((united, f"united, {len(united.seeds)} seeds, {len(united.runs)} runs"))
+    if problems:
+        raise BadInput(*problems)
+    return wanted
+
+
+def _is_wanted(into: Path, source: Path, run_id: str, merging: Merging) -> bool:
+    """Tell whether a run is to be copied; note why not, where it is not."""
+    theirs, ours = RunFolder(source, run_id), RunFolder(into, run_id)
+    if not is_file(theirs.done):
+        merging.unfinished.append(run_id)
+        return False
+    faults = list(verify.published(theirs, run_id))
+    if faults:
+        merging.problems += [f"{fault} (not copied)" for fault in faults]
+        return False
+    if not is_file(ours.done):
+        return True
+    faults = list(verify.published(ours, run_id))
+    if faults:
+        merging.problems += [f"{fault} (the other folder holds a whole one)" for fault in faults]
+    elif different := [name for name in ("scores", "episodes") if _bytes(ours, name) != _bytes(theirs, name)]:
+        merging.problems.append(
+            f"{shown(theirs.path)}: conflict: its {' and '.join(different)} differ from those of the same "
+            f"run in {shown(into)}; keep one of the two by removing the other"
+        )
+    else:
+        merging.identical.append(run_id)
+    return False
+
+
+def _bytes(folder: RunFolder, name: str) -> str:
+    file: Path = getattr(folder, name)
+    return sha256(file) if file.exists() else ""
+
+
+def _copy_run(into: Path, source: Path, run_id: str, merging: Merging) -> None:
+    """Copy a finished run under a temporary name, verify the copy, and give it its name."""
+    theirs, target = RunFolder(source, run_id), RunFolder(into, run_id)
+    if not _parents(into, target.path.parent):
+        merging.problems.append(f"{shown(target.path.parent)}: a part of it is no folder; move that away")
+        return
+    copy = RunFolder(target.path.parent, temporary_name(target.path).name)
+    try:
+        for file in _files(theirs):
+            _copy_file(file, copy.path / file.relative_to(theirs.path))
+        faults = list(verify.published(copy, run_id))
+        if faults:
+            merging.problems += [f"{fault} (the copy; the run changed meanwhile)" for fault in faults]
+            return
+        sync_folder(copy.path)
+        problem = _give_name(copy.path, target)
+    finally:
+        shutil.rmtree(copy.path, ignore_errors=True)
+    if problem:
+        merging.problems.append(problem)
+    else:
+        merging.copied.append(run_id)
+
+
+def _parents(into: Path, folder: Path) -> bool:
+    """Make a folder below ``into``; return False where a link or a file stands in the way."""
+    for part in (*reversed(folder.relative_to(into).parents), folder.relative_to(into)):
+        step = into / part
+        if step != into:
+            if not os.path.lexists(step):
+                step.mkdir()
+            elif not is_folder(step):
+                return False
+    return True
+
+
+def _files(folder: RunFolder) -> list[Path]:
+    """Return the files of a finished run that are copied; DONE comes last."""
+    last = folder.handover()
+    state = [last / name for name in PARTS] if last and last.exists() else []
+    wanted = [*(folder.path / name for name in COPIED), *state, folder.checkpoint / REMOVED]
+    return sorted((file for file in wanted if is_file(file)), key=lambda file: file == folder.done)
+
+
+def _copy_file(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target, follow_symlinks=False)
+    with open(target, "rb") as file:
+        os.fsync(file.fileno())
+    sync_folder(target.parent)
+
+
+def _give_name(copy: Path, target: RunFolder) -> str:
+    """Rename a whole copy to its run's folder; return why not, where that cannot be.
+
+    What an unfinished attempt left there is set aside, under the run's lease, and removed.
+    """
+    if not os.path.lexists(target.path):
+        copy.rename(target.path)
+        sync_folder(target.path.parent)
+        return ""
+    if not is_folder(target.path):
+        return f"{shown(target.path)}: is no folder, the run cannot be copied; move it away"
+    if any(entry.kind == "foreign" for entry in inventory.entries(target.path)):
+        return f"{shown(target.path)}: an unfinished run with foreign files; move them away and merge again"
+    lease = lease_on(target)
+    try:
+        lease.acquire()
+    except (Timeout, LeaseSettingsMismatch):
+        return f"{shown(target.path)}: is being computed, the finished one was not copied; merge again later"
+    try:
+        if target.done.exists():
+            return f"{shown(target.path)}: was finished meanwhile; merge again to compare the two"
+        aside = temporary_name(target.path)
+        target.path.rename(aside)
+        copy.rename(target.path)
+        sync_folder(target.path.parent)
+        shutil.rmtree(aside, ignore_errors=True)
+    except OSError as error:
+        return f"{shown(target.path)}: {error.strerror}; merge again"
+    finally:
+        lease.release()
+    return ""

@@ -1,0 +1,1 @@
+"""Suite files to plans: every run of a grid, checked before anything starts."""

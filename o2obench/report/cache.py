@@ -1,0 +1,89 @@
+"""Made once: a report whose every input and output is as it was is not made again.
+
+The stamp beside a page names the content of all it rests on and of all that was written. It saves time and
+nothing else: without it the report is made anew, with the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from functools import cache
+from importlib import metadata, resources
+from pathlib import Path
+from typing import Any
+
+from ..planning.plan import Plan
+from ..runs.folder import RunFolder
+from ..runs.inventory import JOURNALS, RECORDS
+from ..util.files import read_json, sha256, write_atomically
+
+NAME = ".made.json"
+LIBRARIES = ("numpy", "pandas", "scipy", "matplotlib", "seaborn", "rliable", "arch", "jinja2")
+READ = frozenset((*RECORDS, *JOURNALS)) - {"progress.json"}
+"""The files of a run that a report reads; of all others only the names count."""
+
+
+def key(plan: Plan, results: Path, *others: Any) -> str:
+    """Return what a page of this plan rests on, as one hash.
+
+    That is: this program, the libraries, the plan, the content of every run's files, and ``others``, JSON
+    values: what was asked for, and what lies around the runs.
+    """
+    about = [_program(), sha256(results / "plans" / f"{plan.suite}.json"), *others]
+    of = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+    for run in plan.runs:
+        of.update(_fingerprint(RunFolder(results, run.id)))
+    return of.hexdigest()
+
+
+def write(out: Path, made_from: str) -> None:
+    """Note what the files of a report rest on; all of them were just written."""
+    written = {name: sha256(out / name) for name in _files(out)}
+    write_atomically(out / NAME, json.dumps({"key": made_from, "files": written}, indent=1) + "\n")
+
+
+def holds(out: Path, made_from: str) -> bool:
+    """Tell whether the report in a folder was made from the same, and is as it was written."""
+    stamp = read_json(out / NAME)
+    if not isinstance(stamp, dict) or stamp.get("key") != made_from:
+        return False
+    try:
+        return stamp.get("files") == {name: sha256(out / name) for name in _files(out)}
+    except OSError:
+        return False
+
+
+def _files(out: Path) -> Iterator[str]:
+    """Return the names of a report's files; folders beside them are somebody else's."""
+    files = (entry.name for entry in os.scandir(out) if entry.is_file(follow_symlinks=False))
+    return (name for name in sorted(files) if name != NAME)
+
+
+def _fingerprint(folder: RunFolder) -> bytes:
+    """Return state and content of a run's folder: files that are read by their bytes, all others by name."""
+    of = hashlib.sha256(folder.state().encode())
+    for directory, below, names in os.walk(folder.path):
+        below.sort()
+        for path in sorted(Path(directory, name) for name in (*below, *names)):
+            of.update(f"{path.relative_to(folder.path)}\n".encode(errors="surrogateescape"))
+            if (path.parent == folder.path and path.name in READ) or path.name == "manifest.json":
+                try:
+                    of.update(sha256(path).encode())
+                except OSError as error:
+                    of.update(str(error.errno).encode())
+    return of.digest()
+
+
+@cache
+def _program() -> list[str]:
+    """Return this program's files by their hashes, and the versions of what it computes and draws with."""
+    package = Path(str(resources.files("o2obench")))
+    sources = sorted(
+        file for file in package.rglob("*") if file.suffix in (".py", ".csv", ".html", ".md", ".js", ".css")
+    )
+    hashes = [f"{file.relative_to(package)} {sha256(file)}" for file in sources]
+    return [sys.version, *(f"{name} {metadata.version(name)}" for name in LIBRARIES), *hashes]

@@ -1,0 +1,283 @@
+"""The figures over all data sets: aggregates, profiles, improvement, the grid of curves, ablations.
+
+All of them compare algorithms on their common seeds. Those that stand for an interval are left out below 5
+seeds, and say so.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...analysis import statistics
+from ...analysis.statistics import FEW, Estimate, Scores, Statistic
+from ..format import count
+from ..summary import FINAL, Findings, grid
+from .curves import band_kind, draw_peers
+from .style import (
+    BAND,
+    STYLE,
+    Drawing,
+    Target,
+    belongs,
+    beside,
+    finish,
+    heading,
+    lines_of,
+    prepared,
+    save,
+    share_legend,
+)
+
+SHOWN: dict[Statistic, str] = {
+    "mean": "mean ↑",
+    "median": "median ↑",
+    "iqm": "IQM ↑",
+    "optimality_gap": "optimality gap ↓",
+}
+
+
+def too_few(found: Findings) -> str:
+    """Return why a figure of intervals is left out, or nothing."""
+    n = found.comparison.n
+    return (
+        f"left out, intervals need {FEW} seeds that all algorithms share; here {count(n, 'seed')}"
+        if n < FEW
+        else ""
+    )
+
+
+def aggregates(found: Findings, _: str, target: Target) -> Drawing | str | None:
+    """Draw mean, median, IQM and optimality gap with their intervals, a row for each algorithm."""
+    compared = found.comparison
+    if len(compared.datasets) < 2:
+        return None
+    if too_few(found):
+        return too_few(found)
+    plt, names = prepared(), list(compared.scores)
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(1, 4, sharey=True, figsize=(10.5, 0.9 + 0.34 * len(names)))
+        for axis, (statistic, title) in zip(axes, SHOWN.items(), strict=True):
+            for place, name in enumerate(reversed(names)):
+                for artist in _bar(
+                    axis, place, found.aggregated[name][statistic], lines_of(found.plan)[name][0]
+                ):
+                    belongs(artist, found.labels, name)
+            axis.set_title(title, loc="left", fontsize=9, color="#555555")
+            axis.set_yticks(range(len(names)), list(reversed(names)))
+            axis.use_sticky_edges = False
+            for tick in axis.get_yticklabels():
+                belongs(tick, found.labels, tick.get_text())
+            axis.grid(True, axis="x")
+        finish(figure, _said(found, "final scores"), w_pad=0.8)
+        return Drawing(save(figure, target, found.labels), _kind(found))
+
+
+def profiles(found: Findings, _: str, target: Target) -> Drawing | str | None:
+    """Draw the share of runs above each score."""
+    compared = found.comparison
+    if len(compared.scores) < 2:
+        return None
+    if too_few(found):
+        return too_few(found)
+    every = np.concatenate([held.values.ravel() for held in compared.scores.values()])
+    least, most = float(every.min()), float(every.max())
+    at = np.linspace(least - 0.05 * (most - least), most, 81)
+    plt = prepared()
+    with plt.rc_context(STYLE):
+        figure, axis = plt.subplots(figsize=(8.4, 3.6))
+        for name, held in compared.scores.items():
+            band = statistics.performance_profile(held, at, replicates=500)
+            _line(axis, found, name, at, band.value, band.low, band.high)
+        axis.set(xlabel="normalised score s", ylabel="share of runs above s", ylim=(0, 1.02))
+        _finish(figure, axis, _said(found, "performance profiles of final scores"))
+        return Drawing(save(figure, target, found.labels), _kind(found, "pointwise; 500 draws"))
+
+
+def improvement(found: Findings, _: str, target: Target) -> Drawing | str | None:
+    """Draw how likely a run of the row scores above one of the column, on the same data set."""
+    names = list(found.comparison.scores)
+    if len(names) < 2:
+        return None
+    if too_few(found):
+        return too_few(found)
+    pairs = found.pairs
+    values = np.array([[pairs[a, b].value if a != b else np.nan for b in names] for a in names])
+    plt = prepared()
+    with plt.rc_context(STYLE):
+        side = 1.6 + 0.62 * len(names)
+        figure, axis = plt.subplots(figsize=(side + 2.2, side))
+        axis.imshow(values, vmin=0, vmax=1, cmap="PuOr_r")  # one image: the page's filter leaves it whole
+        for i, row in enumerate(values):
+            for j, value in enumerate(row):
+                if i != j:
+                    one = pairs[names[i], names[j]]
+                    sure = one.low is not None and one.high is not None and not one.low <= 0.5 <= one.high
+                    dark = "white" if abs(value - 0.5) > 0.3 else "#222222"
+                    weight = "bold" if sure else "normal"
+                    axis.text(
+                        j, i, f"{value:.2f}", ha="center", va="center", color=dark, weight=weight, fontsize=8
+                    )
+        axis.set_xticks(range(len(names)), names, rotation=35, ha="right")
+        axis.set_yticks(range(len(names)), names)
+        axis.set_title("P(row scores above column)", loc="left", fontsize=9, color="#555555")
+        finish(figure, _said(found, "final scores"))
+        note = "Bold: the 95 % interval does not hold one half. Seeds of both are drawn independently. "
+        return Drawing(save(figure, target), note + _kind(found))
+
+
+def efficiency(found: Findings, _: str, target: Target) -> Drawing | str | None:
+    """Draw the IQM over data sets and seeds at each step that all runs were evaluated at."""
+    compared = found.comparison
+    if len(compared.datasets) < 2:
+        return None
+    plt = prepared()
+    with plt.rc_context(STYLE):
+        figure, axis = plt.subplots(figsize=(8.4, 3.6))
+        for name, held in compared.scores.items():
+            at = _at_steps(found, name, held)
+            if len(at) > 1:
+                band = statistics.sample_efficiency(at, "iqm", replicates=500)
+                _line(axis, found, name, band.x, band.value, band.low, band.high)
+        axis.set(xlabel="environment steps", ylabel="IQM of normalised scores")
+        _finish(figure, axis, _said(found, "while tuning"))
+        return Drawing(save(figure, target, found.labels), _kind(found, "pointwise; 500 draws"))
+
+
+def curves(found: Findings, _: str, target: Target) -> Drawing | str | None:
+    """Draw the learning curves of all data sets in a grid, online part only."""
+    plt, datasets = prepared(), [d for d in found.datasets if any(li.tunes and li.runs for li in found.on(d))]
+    if len(datasets) < 2:
+        return None
+    across = min(3, len(datasets))
+    down = -(-len(datasets) // across)
+    fewest = min(len(li.runs) for li in found.lines if li.tunes and li.runs)
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(
+            down, across, squeeze=False, figsize=(3.6 * across + 1.4, 0.7 + 2.4 * down)
+        )
+        for axis in axes.flat[len(datasets) :]:
+            axis.set_axis_off()
+        for axis, dataset in zip(axes.flat, datasets, strict=False):
+            for label in found.tuned:
+                steps, scores = grid(found, dataset, label)
+                if len(steps) > 1:
+                    low, high = scores.min(axis=0), scores.max(axis=0)
+                    if fewest >= FEW:
+                        band = statistics.mean_curve(scores)
+                        low, high = band.low, band.high
+                    _line(axis, found, label, steps, scores.mean(axis=0), low, high)
+            draw_peers(axis, found, dataset)
+            axis.set_title(dataset, loc="left", fontsize=9, color="#555555")
+            axis.grid(True, axis="y")
+            axis.locator_params(axis="x", nbins=5)
+        for axis in axes[:, 0]:
+            axis.set_ylabel("normalised score")
+        for axis in axes[-1]:
+            axis.set_xlabel("environment steps")
+        room = share_legend(figure, axes.flat)
+        how = f"at least {count(fewest, 'seed')}; line: mean, band: {band_kind(fewest)}"
+        finish(figure, heading(found.plan, "Learning curves", how), w_pad=0.8, **room)
+        return Drawing(save(figure, target, found.labels))
+
+
+def ablation(found: Findings, _: str, target: Target) -> Drawing | str | None:
+    """Draw final scores against the one option in which labels of an algorithm differ."""
+    names = dict.fromkeys(cell.algorithm for cell in found.plan.cells)
+    swept = {name: sweep for name in names if (sweep := _swept(found, name))}
+    if not swept or not any(line.runs for line in found.lines if line.algorithm in swept):
+        return None
+    plt = prepared()
+    small: dict[str, Any] = {"alpha": 0.35, "markersize": 3.5, "mew": 0}
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(1, len(swept), squeeze=False, figsize=(max(6.4, 4.2 * len(swept)), 3.4))
+        for axis, (algorithm, (option, labels)) in zip(axes[0], swept.items(), strict=True):
+            for i, dataset in enumerate(found.datasets):
+                colour = f"C{i}"
+                means = []
+                for place, label in enumerate(labels.values()):
+                    line = found.by_name.get((label, dataset))
+                    values = list(line.of(FINAL).values()) if line else []
+                    axis.plot([place] * len(values), values, "o", color=colour, **small)
+                    means.append(float(np.mean(values)) if values else np.nan)
+                axis.plot(range(len(labels)), means, "-o", color=colour, label=dataset, lw=1.6, markersize=6)
+            axis.set_xticks(range(len(labels)), list(labels))
+            axis.set(xlabel=option, ylabel="final score")
+            axis.set_title(algorithm, loc="left", fontsize=9, color="#555555")
+            axis.grid(True, axis="y")
+        axes[0][-1].legend(**beside())
+        finish(figure, heading(found.plan, "One option swept", "large: mean over seeds, small: each seed"))
+        return Drawing(save(figure, target))
+
+
+def _swept(found: Findings, algorithm: str) -> tuple[str, dict[str, str]] | None:
+    """Return the one option in which an algorithm's labels differ, and the label of each value."""
+    configs = {
+        cell.label: found.plan.run(cell.run).spec["config"]
+        for cell in found.plan.cells
+        if cell.algorithm == algorithm and cell.dataset == found.datasets[0]
+    }
+    keys = {key for config in configs.values() for key in config}
+    differ = [key for key in sorted(keys) if len({str(config.get(key)) for config in configs.values()}) > 1]
+    if len(configs) < 3 or len(differ) != 1:
+        return None
+    return differ[0], {str(config.get(differ[0])): label for label, config in configs.items()}
+
+
+def _at_steps(found: Findings, label: str, held: Scores) -> dict[int, Scores]:
+    """Return a label's scores at every step at which all its compared runs were evaluated."""
+    runs = {
+        (dataset, run.seed): run.tuning
+        for dataset in held.datasets
+        for run in found.by_name[label, dataset].runs
+        if run.tuning and run.seed in held.seeds
+    }
+    common = set.intersection(*(set(run.env_steps.tolist()) for run in runs.values()))
+    last = {
+        (name, step): run.scores[run.env_steps == step][-1] for name, run in runs.items() for step in common
+    }
+    return {
+        step: Scores(
+            held.datasets,
+            held.seeds,
+            np.array([[last[(name, seed), step] for name in held.datasets] for seed in held.seeds]),
+        )
+        for step in sorted(common)
+    }
+
+
+def _line(axis: Any, found: Findings, name: str, x: Any, y: Any, low: Any, high: Any) -> None:
+    colour, dash = lines_of(found.plan)[name]
+    if low is not None and high is not None:
+        axis.fill_between(x, low, high, color=colour, alpha=0.15, lw=0, label=BAND + name)
+    axis.plot(x, y, color=colour, linestyle=dash, lw=1.8, label=name)
+
+
+def _bar(axis: Any, place: float, one: Estimate, colour: Any) -> list[Any]:
+    """Draw an interval and the value in it; return what was drawn."""
+    drawn = [axis.vlines(one.value, place - 0.33, place + 0.33, color="#222222", lw=1.6)]
+    if one.low is not None and one.high is not None:
+        drawn += axis.barh(place, one.high - one.low, left=one.low, height=0.5, color=colour, alpha=0.45)
+    return drawn
+
+
+def _finish(figure: Any, axis: Any, title: str) -> None:
+    axis.grid(True)
+    axis.legend(**beside())
+    finish(figure, title)
+
+
+def _said(found: Findings, what: str) -> str:
+    compared = found.comparison
+    whole = f"{count(len(compared.datasets), 'data set')}, {what}"
+    return heading(found.plan, whole, f"n = {compared.n} common seeds")
+
+
+def _kind(found: Findings, more: str = "") -> str:
+    n = found.comparison.n
+    left = f" {'; '.join(found.comparison.left_out)}." if found.comparison.left_out else ""
+    if n < FEW:
+        return f"Fewer than {FEW} common seeds: no interval.{left}"
+    small = ", small n: too narrow" if n < statistics.MANY else ""
+    return f"Intervals: 95 % bootstrap over seeds{', ' if more else ''}{more}{small}.{left}"

@@ -1,0 +1,223 @@
+"""Tables written down: Markdown, LaTeX (booktabs) and tidy CSV. HTML is a macro of the page's template."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+
+from .summary import Findings, quantity
+from .tables import Table, Value
+
+LATEX = {
+    "\\": r"\textbackslash{}",
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': "''",
+    "\N{EN DASH}": "--",
+    "\N{MINUS SIGN}": "$-$",
+    "→": r"$\rightarrow$",
+    "±": r"$\pm$",
+    "≥": r"$\geq$",
+    "λ": r"$\lambda$",
+}
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]")
+"""What no name should hold, and what would change how the text around it is read."""
+
+
+def plain(text: str) -> str:
+    """Return a text without control characters."""
+    return CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+# Markdown
+
+
+def markdown(table: Table) -> str:
+    """Return a table as GitHub's Markdown."""
+    head = [_md(column.name) for column in table.columns]
+    rule = ["---" if column.text else "---:" for column in table.columns]
+    rows = [[_md_cell(cell) for cell in row.cells] for row in table.rows]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in (head, rule, *rows))
+
+
+def _md_cell(cell: Value) -> str:
+    text = _md(cell.text)
+    text = f"**{text}**" if cell.bold else text
+    return f"{text} ({_md(cell.beside)})" if cell.beside else text
+
+
+def _md(text: str) -> str:
+    """Escape what Markdown or the HTML inside it would read as markup."""
+    text = plain(text).replace("&", "&amp;").replace("<", "&lt;")
+    return re.sub(r"([\\|*_`\[\]])", r"\\\1", text)
+
+
+# LaTeX
+
+
+def latex(tables: Sequence[Table], label: str, reduced: Sequence[str]) -> str:
+    """Return tables of one kind (one for each data set, or a single one) as a booktabs table."""
+    first = tables[0]
+    columns = "".join("l" if column.text else "r" for column in first.columns)
+    lines = ["% Needs \\usepackage{booktabs}. Made by o2obench report; do not edit, make it again."]
+    lines += [f"% reduced: {plain(text)}" for text in reduced]
+    lines += [r"\begin{table}", r"\centering", r"\small", rf"\begin{{tabular}}{{{columns}}}", r"\toprule"]
+    lines += [_tex_row([_tex_head(table_column) for table_column in first.columns])]
+    several = len(tables) > 1
+    for table in tables:
+        lines.append(r"\midrule")
+        if several and table.rows:
+            words = _tex(table.rows[0].dataset)
+            lines.append(rf"\multicolumn{{{len(first.columns)}}}{{l}}{{\emph{{{words}}}}} \\")
+        lines += [_tex_row([_tex_cell(cell) for cell in row.cells]) for row in table.rows]
+    cut = f" Reduced budget, not comparable with published scores: {'; '.join(reduced)}." if reduced else ""
+    left = f" {'; '.join(first.left_out)}." if first.left_out else ""
+    caption = _tex(f"{first.title}. {first.note.strip()}{left}{cut}")
+    lines += [
+        r"\bottomrule",
+        r"\end{tabular}",
+        rf"\caption{{{caption}}}",
+        rf"\label{{tab:{label}}}",
+        r"\end{table}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _tex_row(cells: Iterable[str]) -> str:
+    return f"{' & '.join(cells)} \\\\"
+
+
+def _tex_head(column: object) -> str:
+    name, better = getattr(column, "name", ""), getattr(column, "better", "")
+    return _tex(name) + {"higher": r" $\uparrow$", "lower": r" $\downarrow$"}.get(better, "")
+
+
+def _tex_cell(cell: Value) -> str:
+    text = re.sub(r"(?<![\w.])-(?=\d)", "$-$", _tex(cell.text))
+    text = "{[}".join(text.split("["))
+    return rf"\textbf{{{text}}}" if cell.bold else text
+
+
+def _tex(text: str) -> str:
+    """Escape everything that LaTeX would read as a command; what its fonts lack becomes a question mark."""
+    written = (LATEX.get(character, character) for character in plain(text))
+    return "".join(part if part.isascii() else "?" for part in written)
+
+
+# CSV
+
+
+def tables_csv(tables: Iterable[Table], reduced: Sequence[str]) -> str:
+    """Return every number of the tables, one line each, with its interval and the seeds behind it."""
+    head = [
+        "table",
+        "dataset",
+        "algorithm",
+        "quantity",
+        "unit",
+        "value",
+        "low",
+        "high",
+        "n",
+        "interval",
+        "bold",
+    ]
+    return _csv(head, _numbers(tables), reduced)
+
+
+def _numbers(tables: Iterable[Table]) -> Iterator[list[object]]:
+    for table in tables:
+        for row in table.rows:
+            for column, cell in zip(table.columns, row.cells, strict=True):
+                if cell.value is not None:
+                    named = {"final": column.name, "beside": row.cells[0].text}
+                    label = row.label or named.get(table.name, "")
+                    numbers = [_digits(value) for value in (cell.value, cell.low, cell.high)]
+                    n = "" if cell.n is None else cell.n
+                    what = [table.name, row.dataset, label, column.name, column.unit]
+                    yield [*what, *numbers, n, cell.interval, int(cell.bold)]
+
+
+def runs_csv(found: Findings) -> str:
+    """Return every number of every run, one line each, beside the control's of the same seed."""
+    head = [
+        "dataset",
+        "algorithm",
+        "seed",
+        "quantity",
+        "unit",
+        "value",
+        "lower_bound",
+        "control",
+        "difference",
+    ]
+    return _csv(head, _values(found), found.plan.reduced)
+
+
+def _values(found: Findings) -> Iterator[list[object]]:
+    for line in found.lines:
+        control = found.by_name.get((found.control or "", line.dataset))
+        of_control = {run.seed: run.values for run in control.runs} if control and control is not line else {}
+        for run in line.runs:
+            for name, value in run.values.items():
+                if value is None:
+                    continue
+                other = of_control.get(run.seed, {}).get(name)
+                difference = None if other is None else value - other
+                numbers = [_digits(value), int(name in run.censored), _digits(other), _digits(difference)]
+                yield [line.dataset, line.label, run.seed, name, quantity(name).unit, *numbers]
+
+
+def scores_csv(found: Findings) -> str:
+    """Return start, final and change, one line per algorithm, data set and seed."""
+    head = ["dataset", "algorithm", "seed", "start", "final", "change", "updates", "env_steps"]
+    rows = (
+        [
+            line.dataset,
+            line.label,
+            run.seed,
+            *(f"{v:.4f}" for v in (a, b, b - a)),
+            run.updates,
+            line.env_steps,
+        ]
+        for line in found.lines
+        for run, a, b in zip(line.runs, line.start, line.final, strict=True)
+    )
+    return _csv(head, rows, found.plan.reduced)
+
+
+def _csv(head: Sequence[str], rows: Iterable[Sequence[object]], reduced: Sequence[str]) -> str:
+    """Return CSV with what is reduced in a last column; no cell is a formula."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*head, "reduced"])
+    cut = _safe("; ".join(reduced))
+    for row in rows:
+        writer.writerow([*(_safe(cell) for cell in row), cut])
+    return text.getvalue()
+
+
+def _safe(cell: object) -> object:
+    """Keep a spreadsheet from reading a name as a formula; numbers stay numbers."""
+    if not isinstance(cell, str):
+        return cell
+    text = plain(cell)
+    number = re.fullmatch(r"[+-]?\d[\d.e+-]*", text)
+    return f"'{text}" if text[:1] in tuple("=+-@\t\r") and text and not number else text
+
+
+def _digits(value: float | None) -> str:
+    return "" if value is None else f"{value:.6g}"
+
+
+def by_name(tables: Iterable[Table]) -> dict[str, list[Table]]:
+    """Return tables by the name of their files, in their order."""
+    ordered = sorted(tables, key=lambda table: table.name)
+    return {name: list(group) for name, group in groupby(ordered, key=lambda table: table.name)}

@@ -1,0 +1,1 @@
+"""Runs on disk: what a run computes, its folder, its lock, its logs and its checkpoints."""

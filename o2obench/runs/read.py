@@ -1,0 +1,208 @@
+"""The evaluations of one finished run, vouched for and checked line by line."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import math
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..agent import Array
+from ..util.files import is_number, read_json, sha256
+from .folder import Run, RunFolder
+from .jsonl import at_once, read_journal
+
+
+class Unusable(Exception):
+    """Why a run or a cell is left out."""
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluations:
+    """One finished run's evaluations, in the order in which they were made: one entry of each per row."""
+
+    stages: Array
+    env_steps: Array
+    updates: Array
+    episodes: Array
+    mean_returns: Array
+    first: Array
+    """The returns of the first evaluation."""
+    last: Array
+    """The returns of the last one."""
+    sha256: str
+    """Of scores.jsonl, which no other run should share."""
+    compute: Any
+    """What run.json says of the machine."""
+    played: Episodes
+    """The training episodes."""
+
+
+@dataclass(frozen=True, eq=False)
+class Episodes:
+    """A run's training episodes in the order in which they ended: one entry of each per episode."""
+
+    stages: Array
+    env_steps: Array
+    returns: Array
+    lengths: Array
+
+
+def read_evaluations(folder: RunFolder, run: Run, env_steps: int) -> Evaluations:
+    """Return what a finished run evaluated; raise Unusable when a file or a number is not as it should be.
+
+    Args:
+        folder: The run's folder.
+        run: The run as planned.
+        env_steps: The environment steps it was to take; its last evaluation stands there.
+    """
+    record = require_whole(folder, run)
+    content = folder.scores.read_bytes()
+    rows = _rows(content, run)
+    clocks = [(row["env_steps"], row["updates"]) for row in rows]
+    faults = {
+        "an evaluation stands there twice": len(
+            {(row["stage"], *c) for row, c in zip(rows, clocks, strict=True)}
+        )
+        < len(rows),
+        "its clock runs backwards": any(a[0] > b[0] or a[1] > b[1] for a, b in itertools.pairwise(clocks)),
+        f"its evaluations end at step {clocks[-1][0]:,} of {env_steps:,}": clocks[-1][0] != env_steps,
+        **_episode_faults(rows, run),
+    }
+    found = [fault for fault, holds in faults.items() if holds]
+    if found:
+        raise Unusable(f"{run.algorithm}: scores.jsonl: {'; '.join(found)}")
+    return Evaluations(
+        stages=np.array([sys.intern(row["stage"]) for row in rows], object),
+        env_steps=np.array([row["env_steps"] for row in rows]),
+        updates=np.array([row["updates"] for row in rows]),
+        episodes=np.array([len(row["returns"]) for row in rows]),
+        mean_returns=np.array([sum(row["returns"]) / len(row["returns"]) for row in rows]),
+        first=np.array(rows[0]["returns"], float),
+        last=np.array(rows[-1]["returns"], float),
+        sha256=hashlib.sha256(content).hexdigest(),
+        compute=record.get("compute"),
+        played=_read_episodes(folder, run) if "episodes.jsonl" in _hashes(folder) else NO_EPISODES,
+    )
+
+
+NO_EPISODES = Episodes(np.array([], object), np.array([], np.int64), np.empty(0), np.array([], np.int64))
+
+
+def _read_episodes(folder: RunFolder, run: Run) -> Episodes:
+    """Return a run's training episodes; raise Unusable when they are not what they should be."""
+    stages, env_steps, returns, lengths = [], [], [], []
+    try:
+        for number, row in enumerate(read_journal(folder.episodes), start=1):
+            clocks = (row["env_steps"], row["length"])
+            whole = all(type(value) is int and abs(value) < 2**53 for value in clocks)
+            if not (whole and isinstance(row["stage"], str) and is_number(row["return"])):
+                raise Unusable(f"{run.algorithm}: episodes.jsonl:{number}: not an episode")
+            stages.append(sys.intern(row["stage"]))
+            env_steps.append(row["env_steps"])
+            returns.append(row["return"])
+            lengths.append(row["length"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise Unusable(f"{run.algorithm}: episodes.jsonl: a line is not an episode") from None
+    return Episodes(
+        stages=np.array(stages, object),
+        env_steps=np.array(env_steps, np.int64),
+        returns=np.array(returns, np.float64),
+        lengths=np.array(lengths, np.int64),
+    )
+
+
+def changed(folder: RunFolder, name: str) -> bool:
+    """Tell whether a file is other than published; of one that DONE does not name nothing can be said."""
+    hashes = _hashes(folder)
+    try:
+        return name in hashes and hashes[name] != sha256(folder.path / name)
+    except OSError:
+        return True
+
+
+def damage(error: Exception) -> str:
+    """Say in a line what an unexpected error means; no path of this machine in it."""
+    errno = error.errno if isinstance(error, OSError) else None
+    return f"could not be read: {os.strerror(errno) if errno else type(error).__name__}"
+
+
+def require_whole(folder: RunFolder, run: Run) -> dict[str, Any]:
+    """Return run.json; refuse a run that is not done, or whose files are not those it was published with."""
+    state = folder.state()
+    if state != "done":
+        error = folder.failure()
+        raise Unusable(f"{run.algorithm}: {state}{': ' + error if error else ''}")
+    try:
+        found = folder.damage()
+    except OSError as error:
+        found = damage(error)
+    if found:
+        raise Unusable(f"{run.algorithm}: {found}")
+    record = read_json(folder.record)
+    if not isinstance(record, dict) or record.get("identity") != run.identity:
+        raise Unusable(f"{run.algorithm}: run.json belongs to another run")
+    return record
+
+
+def _hashes(folder: RunFolder) -> dict[str, Any]:
+    done = read_json(folder.done)
+    hashes = done.get("sha256") if isinstance(done, dict) else None
+    return hashes if isinstance(hashes, dict) and all("/" not in name for name in hashes) else {}
+
+
+def _rows(content: bytes, run: Run) -> list[dict[str, Any]]:
+    """Return the rows of scores.jsonl, each of the right form and finite."""
+    *lines, rest = content.split(b"\n")
+    if rest or not lines:
+        what = "its last line is cut off" if rest else "it holds no evaluation"
+        raise Unusable(f"{run.algorithm}: scores.jsonl: {what}")
+    rows = []
+    whole = at_once(lines)
+    for number, line in enumerate(lines, start=1):
+        where = f"{run.algorithm}: scores.jsonl:{number}"
+        try:
+            row = json.loads(line) if whole is None else whole[number - 1]
+        except (ValueError, RecursionError):
+            raise Unusable(f"{where}: not a JSON record") from None
+        if not _formed(row):
+            raise Unusable(f"{where}: not an evaluation: stage, env_steps, updates, returns")
+        if not all(map(math.isfinite, row["returns"])):
+            raise Unusable(f"{where}: a return is not finite")
+        rows.append(row)
+    return rows
+
+
+def _formed(row: Any) -> bool:
+    if not isinstance(row, dict) or not isinstance(row.get("stage"), str):
+        return False
+    clocks, returns = (row.get("env_steps"), row.get("updates")), row.get("returns")
+    if not all(type(clock) is int and 0 <= clock < 2**53 for clock in clocks):
+        return False
+    if not (isinstance(returns, list) and returns):
+        return False
+    kinds = set(map(type, returns))
+    return kinds == {float} or all(
+        type(value) is float or (type(value) is int and abs(value) < 2**53) for value in returns
+    )
+
+
+def _episode_faults(rows: Sequence[dict[str, Any]], run: Run) -> dict[str, bool]:
+    """Name evaluations over another number of episodes than the run's protocol has."""
+    protocol = run.spec.get("protocol", {})
+    some, many = protocol.get("episodes"), protocol.get("final_episodes")
+    counts, last = {len(row["returns"]) for row in rows}, len(rows[-1]["returns"])
+    strange = sorted(counts - {some, many})
+    return {
+        f"an evaluation of {strange[0] if strange else 0} episodes, the protocol has {some} and {many}": bool(
+            strange
+        ),
+        f"its last evaluation has {last} episodes, the protocol {many}": not strange and last != many,
+    }

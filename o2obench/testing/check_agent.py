@@ -1,0 +1,341 @@
+"""The agent contract: what every algorithm must do so that its results can be compared and resumed.
+
+``o2obench check NAME`` holds a registered algorithm against it on the toy point mass, with all counts
+cut to a few; the project's own tests run the same checks over all its algorithms.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import json
+import random
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import registry
+from ..agent import Agent, Array, Budget, Config, State, Task, stack_steps, take_seed
+from ..envs.pointmass import mixed_data
+from ..envs.spec import Interaction, find_env
+from ..errors import Interrupted
+from ..planning.expand import Narrow, expand
+from ..planning.plan import Plan
+from ..runs.folder import Run, RunFolder
+from ..training.options import Options
+from ..training.provenance import prepare
+from ..training.runner import execute
+from ..util.config import Located
+
+FEW, NARROW = 5, 32
+UPDATES, STEPS = 10, 15
+ENV, DATA = "PointMass-v0", "pointmass-mixed-v0"
+
+
+def check(name: str, say: Callable[[str], None]) -> bool:
+    """Run every check on algorithm ``name``; say what holds and what does not; return whether all do."""
+    registry.algorithm(name)
+    prepare(threads=1)
+    holds = True
+    for test in CHECKS:
+        title = (test.__doc__ or "").split("\n")[0].rstrip(".")
+        try:
+            test(name)
+        except Exception as error:  # noqa: BLE001  (whatever an algorithm raises is the finding)
+            holds = False
+            say(f"FAILED  {title}: {type(error).__name__}: {error}")
+        else:
+            say(f"ok      {title}")
+    return holds
+
+
+# ---- a small life -----------------------------------------------------------------------------------
+
+
+def small_config(agent: type[Agent[Any]]) -> Config:
+    """Return the algorithm's options with every count cut to a few, and networks to a few units."""
+    return agent.Config.model_validate({**_few(agent), **_narrow(agent)})
+
+
+def build(name: str, seeds: tuple[int, ...] = (0,)) -> Agent[Any]:
+    """Return a new agent on the point mass, started from its pretraining where it has one."""
+    agent_class = registry.algorithm(name)
+    spec = find_env(ENV)
+    task = Task(
+        obs_dim=spec.obs_dim,
+        act_dim=spec.act_dim,
+        horizon=spec.horizon,
+        seeds=seeds,
+        terminal=spec.terminal,
+        budget=Budget(UPDATES, STEPS),
+    )
+    data = mixed_data(500)
+    agent = agent_class(task, small_config(agent_class), data if agent_class.uses_data else data[:0])
+    if agent_class.pretrain:
+        parent = _pretrained(agent_class.pretrain, seeds)
+        agent.warm_start([take_seed(parent, i) for i in range(len(seeds))])
+    return agent
+
+
+@functools.cache
+def _pretrained(name: str, seeds: tuple[int, ...]) -> State:
+    return live(build(name, seeds)).handover()
+
+
+def live(agent: Agent[Any]) -> Agent[Any]:
+    """Let an agent live through its stages, without files; return it."""
+    seeds = agent.task.seeds
+    lives = [Interaction(find_env(ENV), seed) for seed in seeds]
+    for stage in type(agent).stages(agent.config, agent.task.budget):
+        agent.begin(stage.name)
+        _work(agent, stage.name)
+        for _ in range(stage.env_steps):
+            obs = np.stack([life.obs for life in lives])[:, None]
+            actions = agent.act(obs, explore=True)[:, 0]
+            steps = [life.step(action)[0] for life, action in zip(lives, actions, strict=True)]
+            agent.observe(stack_steps(steps))
+            _work(agent, stage.name)
+    return agent
+
+
+def leaves(state: Any, place: str = "") -> dict[str, Any]:
+    """Return the leaves of a state by their place."""
+    if isinstance(state, dict):
+        parts = [leaves(value, f"{place}/{key}") for key, value in state.items()]
+        return dict(itertools.chain.from_iterable(part.items() for part in parts))
+    return {place: state}
+
+
+def differences(a: State, b: State) -> list[str]:
+    """Return the places where two states differ in any bit."""
+    left, right = leaves(a), leaves(b)
+    return sorted(
+        place for place in left.keys() | right.keys() if not _same(left.get(place), right.get(place))
+    )
+
+
+# ---- the checks -------------------------------------------------------------------------------------
+
+
+def a_life_fits_the_steps_it_takes(name: str) -> None:
+    """The steps that the stages take, offered alone, give the same stages: a run's identity names no more."""
+    agent = registry.algorithm(name)
+    config = small_config(agent)
+    life = agent.stages(config, Budget(UPDATES, 1000 * STEPS))
+    again = agent.stages(config, Budget(UPDATES, sum(stage.env_steps for stage in life)))
+    assert life == again, f"{life} becomes {again}"
+
+
+def acts_in_bounds(name: str) -> None:
+    """Actions have the shape (seeds, n, act_dim), are finite and lie in [-1, 1]."""
+    agent = build(name, (0, 1))
+    obs = _observations(2, 7)
+    for explore in (False, True):
+        action = agent.act(obs, explore=explore)
+        assert action.shape == (2, 7, agent.task.act_dim), f"shape {action.shape}"
+        assert np.isfinite(action).all(), "an action is not finite"
+        assert (np.abs(action) <= 1).all(), "an action is outside [-1, 1]"
+
+
+def batch_is_singles(name: str) -> None:
+    """A batch of observations is judged as its single rows are."""
+    agent = build(name)
+    obs = _observations(1, 6)
+    singles = np.concatenate([agent.act(obs[:, i : i + 1], explore=False) for i in range(6)], axis=1)
+    assert np.allclose(agent.act(obs, explore=False), singles, atol=1e-5), "actions differ"
+
+
+def updates_change_weights(name: str) -> None:
+    """Planned updates happen and change what is handed over; without any, nothing changes."""
+    agent = build(name)
+    before, planned = agent.handover(), _planned(agent)
+    after = live(agent).handover()
+    weights = [place for place in differences(before, after) if place != "/updates"]
+    if planned:
+        assert agent.updates > 0, f"{planned} updates were planned, none was done"
+        assert weights, "updates were done, but nothing that is handed over changed"
+    else:
+        assert not weights, f"no update was planned, yet {weights[0]} changed"
+
+
+def save_and_load(name: str) -> None:
+    """A state loaded into a new agent is that state again, bit for bit."""
+    agent = live(build(name))
+    state = agent.state_dict()
+    other = build(name)
+    other.load_state_dict(state)
+    wrong = differences(state, other.state_dict())
+    assert not wrong, f"differs after a load: {', '.join(wrong[:5])}"
+
+
+def evaluation_leaves_no_trace(name: str) -> None:
+    """act(explore=False) changes nothing in the agent."""
+    agent = live(build(name))
+    before = agent.state_dict()
+    agent.act(_observations(1, 5), explore=False)
+    wrong = differences(before, agent.state_dict())
+    assert not wrong, f"changed by an evaluation: {', '.join(wrong[:5])}"
+
+
+def a_policy_can_be_judged_elsewhere(name: str) -> None:
+    """What ``policy`` hands out, where it does, lets an agent that has seen no data act alike."""
+    agent = live(build(name))
+    policy = agent.policy()
+    if policy is None:
+        return
+    other = type(agent)(agent.task, agent.config, mixed_data(1)[:0])
+    other.load_policy(policy)
+    obs = _observations(1, 5)
+    same = np.array_equal(agent.act(obs, explore=False), other.act(obs, explore=False))
+    assert same, "an agent with this policy acts differently"
+
+
+def global_randomness_untouched(name: str) -> None:
+    """No global random state (random, numpy, torch) is read or moved."""
+    registry.algorithm(name)  # imports may do what they like
+    before = _global_states()
+    first = live(build(name)).handover()
+    assert before == _global_states(), "a global random state was moved"
+    random.seed(12345)
+    np.random.seed(12345)  # noqa: NPY002  (the point of the check)
+    assert not differences(first, live(build(name)).handover()), "results depend on a global random state"
+
+
+def neighbours_do_not_matter(name: str) -> None:
+    """In a pack, another neighbour changes no bit of a seed's state."""
+    if not registry.algorithm(name).packs:
+        return
+    first, second = (live(build(name, seeds)).state_dict() for seeds in ((3, 4), (3, 5)))
+    wrong = differences(take_seed(first, 0), take_seed(second, 0))
+    assert not wrong, f"depends on the neighbour: {', '.join(wrong[:5])}"
+    assert differences(take_seed(first, 1), take_seed(second, 1)), "the seed does not matter at all"
+
+
+def resume_is_straight(name: str) -> None:
+    """Interrupted at every few yields and resumed, a run ends with the same bytes."""
+    with tempfile.TemporaryDirectory() as folder:
+        plan = small_plan(name)
+        straight, broken = Path(folder, "straight"), Path(folder, "broken")
+        *parents, run = plan.runs
+        for parent in parents:
+            execute([parent], straight, Options())
+            shutil.copytree(straight / parent.id, broken / parent.id)
+        execute([run], straight, Options())
+        breaks = _execute_with_breaks(run, broken)
+        for file in ("scores", "episodes"):
+            a, b = (getattr(RunFolder(root, run.id), file).read_bytes() for root in (straight, broken))
+            assert a == b, f"{file}.jsonl differs after {breaks} resumes"
+        a, b = (_final_arrays(RunFolder(root, run.id)) for root in (straight, broken))
+        assert a == b, f"the final parameters differ after {breaks} resumes"
+
+
+def small_plan(name: str) -> Plan:
+    """Return the plan of one small run of the algorithm on the point mass, and of its pretraining."""
+    reduced: dict[str, Any] = {
+        "offline": {"epochs": 1, "evaluate_every": 1},
+        "online": {"steps": STEPS, "evaluate_every": 10},
+    }
+    for used in {name, registry.algorithm(name).pretrain} - {None}:
+        reduced[str(used)] = _few(registry.algorithm(str(used)))
+    value = {"algorithms": [name], "datasets": [DATA], "seeds": [0], "reduced": reduced}
+    plan = expand(Located(value), f"check-{name}", Narrow(defaults=True))
+    runs: dict[str, Run] = {}
+    for run in plan.runs:
+        spec = dict(run.spec)
+        if spec["budget"]["offline_updates"]:
+            spec["budget"] = {**spec["budget"], "offline_updates": 10 * UPDATES}
+        spec["protocol"] = {**spec["protocol"], "episodes": 2, "final_episodes": 4}
+        spec["config"] = {**spec["config"], **_narrow(registry.algorithm(run.algorithm))}
+        runs[run.id] = replace(run, spec=spec, parent=runs[run.parent].id if run.parent else None)
+    return replace(plan, runs=tuple(runs.values()))
+
+
+CHECKS: tuple[Callable[[str], None], ...] = (
+    a_life_fits_the_steps_it_takes,
+    acts_in_bounds,
+    batch_is_singles,
+    updates_change_weights,
+    save_and_load,
+    evaluation_leaves_no_trace,
+    a_policy_can_be_judged_elsewhere,
+    global_randomness_untouched,
+    neighbours_do_not_matter,
+    resume_is_straight,
+)
+
+
+def _few(agent: type[Agent[Any]]) -> dict[str, int]:
+    counts = _declared(agent, "count").items()
+    return {key: FEW for key, default in counts if default is None or default > FEW}
+
+
+def _narrow(agent: type[Agent[Any]]) -> dict[str, tuple[int, ...]]:
+    hidden = _declared(agent, "widths").items()
+    return {key: tuple(min(width, NARROW) for width in layers) for key, layers in hidden}
+
+
+def _declared(agent: type[Agent[Any]], what: str) -> dict[str, Any]:
+    """Return the defaults of the options that are declared as counts or widths."""
+    return {
+        key: field.default
+        for key, field in agent.Config.model_fields.items()
+        if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get(what)
+    }
+
+
+def _execute_with_breaks(run: Run, results: Path) -> int:
+    """Compute a run in pieces: it is stopped at the 7th yield, resumed, stopped again ..."""
+    breaks = 0
+    while True:
+        calls = itertools.count(1)
+
+        def seventh(calls: Iterator[int] = calls) -> bool:
+            return next(calls) % 7 == 0
+
+        try:
+            execute([run], results, Options(stop=seventh))
+        except Interrupted:
+            breaks += 1
+        else:
+            return breaks
+
+
+def _final_arrays(folder: RunFolder) -> bytes:
+    [file] = folder.checkpoint.glob("*/state.safetensors")
+    values = json.loads((file.parent / "manifest.json").read_text())["values"]["agent"]
+    return file.read_bytes() + json.dumps(values, sort_keys=True).encode()
+
+
+def _planned(agent: Agent[Any]) -> int:
+    return sum(stage.updates for stage in type(agent).stages(agent.config, agent.task.budget))
+
+
+def _work(agent: Agent[Any], stage: str) -> None:
+    for _ in agent.work(stage):
+        pass
+
+
+def _observations(seeds: int, n: int) -> Array:
+    return np.random.default_rng(0).normal(size=(seeds, n, find_env(ENV).obs_dim)).astype(np.float32)
+
+
+def _same(a: Any, b: Any) -> bool:
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+        return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+    return type(a) is type(b) and bool(a == b)
+
+
+def _global_states() -> tuple[Any, ...]:
+    numpy_state = np.random.get_state()  # noqa: NPY002  (read, to see that nobody moves it)
+    states = [random.getstate(), str(numpy_state)]
+    if "torch" in sys.modules:
+        import torch
+
+        states.append(torch.get_rng_state().numpy().tobytes())
+    return tuple(states)

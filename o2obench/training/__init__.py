@@ -1,0 +1,1 @@
+"""Computing a run: the loop, evaluation, exact resume, and what a result depends on."""

@@ -1,0 +1,295 @@
+"""Collect data sets in D4RL's layout and in D4RL's way: SAC from scratch, its replay, its policies."""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import shlex
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..agent import Agent, Array
+from ..datasets import d4rl, minari
+from ..datasets.describe import export
+from ..datasets.reference_scores import Reference, reference_of, task_name
+from ..datasets.registry import data_folder
+from ..envs.spec import EnvSpec, Interaction, environments, find_env
+from ..errors import BadInput
+from ..util.files import write_atomically
+from ..util.rng import derive, generator
+from . import provenance
+from .collector import Training, advance, append, collector, new_rows, record, settle_machine, to_arrays
+
+MEDIUM_SCORE = 100.0 / 3.0
+EXPERT_SCORE = 90.0
+EPISODES = 100
+"""Of random actions, where a task has no reference scores."""
+
+
+def collect_beginnings(
+    env_id: str, file: Path, steps: int, seed: int, threads: int, until: float = math.inf
+) -> None:
+    """Write ``steps`` rows of SAC's replay to ``file`` (HDF5) and a data card beside it (JSON).
+
+    A training ends when the mean return of its last ten episodes reaches ``until``; the next seed goes
+    on until all rows are recorded. Raises BadInput when the file exists.
+    """
+    _refuse_existing(file)
+    spec = find_task(env_id)
+    machine = settle_machine(threads, steps)
+    rows, trainings = new_rows(), list[dict[str, int]]()
+    while len(rows["rewards"]) < steps:
+        left = steps - len(rows["rewards"])
+        agent = collector(spec, seed + len(trainings), left)
+        returns = _beginning(agent, spec, rows, left, until)
+        trainings.append({"seed": seed + len(trainings), "rows": left - steps + len(rows["rewards"])})
+        print(f"training {len(trainings)}: {len(returns)} episodes, {len(rows['rewards'])}/{steps} rows")
+    arrays = to_arrays(rows)
+    card = {
+        "dataset": file.stem,
+        "environment": spec.id,
+        "command": "o2obench " + shlex.join(sys.argv[1:]),
+        "collector": {"algorithm": "sac", "config": agent.config.model_dump(mode="json")},
+        "trainings": trainings,
+        **_described(arrays),
+        "compute": machine,
+    }
+    _publish(file, arrays, card)
+
+
+def _beginning(
+    agent: Agent[Any], spec: EnvSpec, rows: dict[str, list[Any]], steps: int, until: float
+) -> list[float]:
+    """Let the agent live and learn, append every step to ``rows``; return its episodes' returns."""
+    life, returns = Interaction(spec, agent.task.seeds[0]), list[float]()
+    for _ in range(steps):
+        finished = advance(agent, life, rows)
+        if finished:
+            returns.append(finished.env_return)
+            if len(returns) >= 10 and np.mean(returns[-10:]) >= until:
+                return returns
+    rows["timeouts"][-1] = np.asarray(not rows["terminals"][-1])
+    return returns
+
+
+def collect(task: str, kind: str, file: Path | None, recipe: Recipe, stop: Callable[[], bool]) -> Path:
+    """Write a data set of D4RL's kinds from a SAC training, which is done or gone on with first.
+
+    ``random``: the untrained policy. ``medium-replay``: all steps until a score of a third of the reference
+    expert's is reached. ``medium``: fresh episodes of that policy. ``expert``: of the best policy, if it
+    scores 90 or more; ``high``: of the best policy, whatever it scores. ``medium-expert``: half and half.
+    Policies are sampled, as D4RL's were. Where no reference scores are known the training measures its own:
+    uniform random actions are 0, its best policy is 100. Raises BadInput when the file exists or the level
+    was not reached.
+    """
+    spec = find_task(task)
+    name = f"{task_name(spec.id)}-{kind}-v0"
+    own = file is None
+    file = file or data_folder() / f"{name}.hdf5"
+    if recipe.if_missing and file.exists():
+        print(f"{file}: is there")
+        return file
+    _refuse_existing(file)
+    folder = recipe.work / f"{task_name(spec.id)}-seed-{recipe.seed}"
+    training = Training(spec.id, folder, recipe.steps, recipe.seed, recipe.threads)
+    levels = Levels(training, reference_of(spec.id))
+    training.run(lambda: levels.enough_for(kind), functools.partial(print, flush=True), stop)
+    if kind == "medium-replay":
+        arrays = thin(training.arrays(levels.step("medium")), recipe.rows)
+    elif kind == "medium-expert":
+        halves = [rollouts(training, levels.step(part), recipe.rows // 2, part) for part in kind.split("-")]
+        arrays = {key: np.concatenate([half[key] for half in halves]) for key in halves[0]}
+    else:
+        arrays = rollouts(training, levels.step(kind), recipe.rows, kind)
+    scores = levels.scores
+    card = {
+        "dataset": f"o2o:{name}",
+        "environment": spec.id,
+        "ref_min": scores.ref_min,
+        "ref_max": scores.ref_max,
+        "source": scores.source,
+        "command": f"o2obench data collect {task_name(spec.id)} --kind {kind} {recipe.flags()}",
+        "collector": {"algorithm": "sac", "config": training.agent.config.model_dump(mode="json")},
+        "levels": {  # mean returns of ten greedy episodes, by step
+            step: round(mean, 1) for step, mean in levels.means().items() if step <= levels.last(kind)
+        },
+        **_described(arrays),
+        "compute": training.machine,
+    }
+    _publish(file, arrays, card)
+    if recipe.minari and own:
+        print(f"{export(f'o2o:{name}', minari.root_folder())}: the same for Minari")
+    return file
+
+
+def _refuse_existing(file: Path) -> None:
+    """Refuse a name that is taken, by a set or by a card, or that cannot be written to."""
+    if file.suffix not in (".hdf5", ".h5"):
+        raise BadInput(f"{file}: a data set's name ends in .hdf5")
+    for one in (file, file.with_suffix(".json")):
+        if one.exists():
+            raise BadInput(f"{one}: exists; a data set is never overwritten, choose another name")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(
+            f"{file.parent}: cannot be used as a folder ({error.strerror}); name another"
+        ) from None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a set is collected: rows, the training's steps and seed, and where the training is kept."""
+
+    rows: int
+    steps: int
+    seed: int
+    work: Path
+    threads: int = 1
+    minari: bool = False
+    """Whether to write it in Minari's layout too, where it gets its own name."""
+    if_missing: bool = False
+
+    def flags(self) -> str:
+        """Return the options of the command that collects it."""
+        return f"--rows {self.rows} --steps {self.steps} --seed {self.seed}"
+
+
+class Levels:
+    """Which step of a training is the policy of a level, by scores that are known or its own."""
+
+    def __init__(self, training: Training, known: Reference | None) -> None:
+        self.training, self.known = training, known
+
+    @functools.cached_property
+    def scores(self) -> Reference:
+        """The reference scores: the known ones, else those of this training, which must be at its end."""
+        if self.known:
+            return self.known
+        spec, means = self.training.spec, self.means()
+        low, high = random_return(spec, self.training.seed), max(means.values())
+        if high <= low:
+            raise BadInput(
+                f"{spec.id}: {self.training.steps:,} steps of SAC are no better than random actions; train "
+                "longer with --steps"
+            )
+        source = (
+            f"this project: {EPISODES} episodes of uniform random actions; the best policy of "
+            f"{self.training.steps:,} steps of SAC"
+        )
+        return Reference("", spec.id, round(low, 2), round(high, 2), "", "", source)
+
+    def enough_for(self, kind: str) -> bool:
+        """Return whether the training has come far enough: to its end, where the best policy is meant."""
+        if not self.known:
+            return False
+        return kind == "random" or (kind in ("medium", "medium-replay") and bool(self._reached()))
+
+    def step(self, kind: str) -> int:
+        """Return the step whose policy plays the episodes of ``kind``."""
+        if kind == "random":
+            return 0
+        means = self.means()
+        best = max(means, key=lambda step: means[step])
+        score = float(self.scores.score(means[best]))
+        if kind == "medium":
+            reached = self._reached()
+            if not reached:
+                raise BadInput(
+                    f"medium: {self.training.steps:,} steps reach a score of {score:.0f}; medium means "
+                    f"{MEDIUM_SCORE:.0f}, a third of the reference expert; train longer with --steps"
+                )
+            return reached[0]
+        if kind == "expert" and (score < EXPERT_SCORE or not self.known):
+            raise BadInput(
+                f"expert: the best policy of this training scores {score:.0f}, expert means "
+                f"{EXPERT_SCORE:.0f} of a reference; train longer with --steps, or collect it as --kind high"
+            )
+        return best
+
+    def _reached(self) -> list[int]:
+        means = self.means()
+        return [step for step in sorted(means) if step and self.scores.score(means[step]) >= MEDIUM_SCORE]
+
+    def means(self) -> dict[int, float]:
+        """Return the mean returns of ten greedy episodes, by step; a training may have gone further."""
+        found = {int(step): float(np.mean(returns)) for step, returns in self.training.levels.items()}
+        return {step: mean for step, mean in found.items() if step <= self.training.steps}
+
+    def last(self, kind: str) -> int:
+        """Return the last step that the data set of ``kind`` depends on."""
+        if not self.known or kind not in ("random", "medium", "medium-replay"):
+            return self.training.steps
+        return self.step(kind.removesuffix("-replay"))
+
+
+def random_return(spec: EnvSpec, seed: int) -> float:
+    """Return the mean return of episodes of uniform random actions."""
+    life, draw, returns = Interaction(spec, seed), generator(seed, "random actions"), list[float]()
+    while len(returns) < EPISODES:
+        finished = life.step(draw.uniform(-1, 1, spec.act_dim).astype(np.float32))[1]
+        if finished:
+            returns.append(finished.env_return)
+    return float(np.mean(returns))
+
+
+def rollouts(training: Training, step: int, rows: int, kind: str) -> dict[str, Array]:
+    """Return ``rows`` steps of fresh episodes of the policy at ``step``, its actions sampled."""
+    spec, seed = training.spec, derive(training.seed, "data", kind)
+    agent: Any = collector(spec, seed, 1)
+    agent.load_policy(training.policies[str(step)])
+    life, kept = Interaction(spec, seed), new_rows()
+    for _ in range(rows):
+        record(kept, life)
+        append(kept, spec, life.step(agent.sample(life.obs[None, None])[0, 0])[0])
+    return to_arrays(kept)
+
+
+def thin(arrays: dict[str, Array], rows: int) -> dict[str, Array]:
+    """Return at most ``rows`` rows: whole episodes, evenly taken from all of the time."""
+    ends = np.flatnonzero(arrays["terminals"] | arrays["timeouts"]) + 1
+    if ends[-1] <= rows:
+        return arrays
+    starts, kept, chosen = np.concatenate([[0], ends[:-1]]), 0, []
+    for start, end in zip(starts, ends, strict=True):
+        if kept + (end - start) <= rows * end / ends[-1]:
+            chosen.append(np.arange(start, end))
+            kept += end - start
+    index = np.concatenate(chosen)
+    return {key: array[index] for key, array in arrays.items()}
+
+
+def find_task(task: str) -> EnvSpec:
+    """Return the environment of an id or of its short name."""
+    short = {task_name(spec.id): spec for spec in environments().values()}
+    return short[task] if task in short else find_env(task)
+
+
+def _described(arrays: dict[str, Array]) -> dict[str, Any]:
+    ends = np.flatnonzero(arrays["terminals"] | arrays["timeouts"])
+    returns = np.add.reduceat(arrays["rewards"].astype(np.float64), np.concatenate([[0], ends[:-1] + 1]))
+    statistics = {
+        "mean": returns.mean(),
+        "min": returns.min(),
+        "median": np.median(returns),
+        "max": returns.max(),
+    }
+    return {
+        "rows": len(arrays["rewards"]),
+        "episodes": len(returns),
+        "returns": {name: round(float(value), 2) for name, value in statistics.items()},
+        "terminated": int(arrays["terminals"].sum()),
+    }
+
+
+def _publish(file: Path, arrays: dict[str, Array], card: dict[str, Any]) -> None:
+    card = {**card, "code": provenance.code(), "licence": "CC0-1.0"}
+    d4rl.write(file, arrays, card)
+    write_atomically(file.with_suffix(".json"), json.dumps(card, indent=1) + "\n")
+    print(f"{file}: {card['rows']} rows, {card['episodes']} episodes, returns {card['returns']}")

@@ -1,0 +1,167 @@
+"""A SAC training of which everything is kept: every step with the simulator's state, policies by level.
+
+D4RL's kinds of data are all cut from such a training (``collect.py``). It is saved every two minutes and
+goes on from there; a finished one is only read.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import registry
+from ..agent import Agent, Array, Budget, State, Task, Transitions, stack_steps
+from ..envs.spec import EnvSpec, Episode, Interaction, find_env
+from ..errors import BadInput, Interrupted
+from ..runs import checkpoint
+from . import provenance
+from .evaluation import Arena
+
+EVALUATE_EVERY, EPISODES = 5_000, 10
+SAVE_SECONDS = 120.0
+COLUMNS = ("observations", "actions", "rewards", "terminals", "timeouts", "next_observations")
+SIMULATOR = ("infos/qpos", "infos/qvel")
+
+
+class Training:
+    """SAC from scratch for ``steps`` steps, kept in ``folder``."""
+
+    def __init__(self, env_id: str, folder: Path, steps: int, seed: int, threads: int = 1) -> None:
+        self.spec, self.folder, self.steps, self.seed = find_env(env_id), folder, steps, seed
+        self.machine = settle_machine(threads, steps)
+        self.agent = collector(self.spec, seed, steps)
+        self.life = Interaction(self.spec, seed)
+        self.step, self.number = 0, 0
+        self.rows = new_rows()
+        self.levels: dict[str, list[float]] = {}
+        """Returns of ten greedy episodes, by step."""
+        self.policies: dict[str, State] = {}
+        found = checkpoint.load(folder)
+        if found:
+            self.number = found[0]
+            self._load(found[1])
+
+    def run(self, enough: Callable[[], bool], say: Callable[[str], None], stop: Callable[[], bool]) -> None:
+        """Train until an evaluation after which ``enough`` holds, or to the end.
+
+        Raises Interrupted, with everything saved, when asked to stop.
+        """
+        if self.levels and (enough() or self.step >= self.steps):
+            return
+        arena, saved_at = Arena(self.spec, (self.seed,)), time.monotonic()
+        while True:
+            if self.step % EVALUATE_EVERY == 0 and str(self.step) not in self.levels:
+                self._evaluate(arena, say)
+                if enough():
+                    break
+            if self.step >= self.steps:
+                break
+            advance(self.agent, self.life, self.rows)
+            self.step += 1
+            if stop() or time.monotonic() - saved_at > SAVE_SECONDS:
+                self.save()
+                saved_at = time.monotonic()
+                if stop():
+                    raise Interrupted
+        self.save()
+
+    def _evaluate(self, arena: Arena, say: Callable[[str], None]) -> None:
+        act = self.agent.act
+        returns = arena.returns(lambda obs: act(obs, explore=False), ("level", self.step), EPISODES)[0]
+        policy = self.agent.policy()
+        assert policy is not None
+        self.levels[str(self.step)] = [float(value) for value in returns]
+        self.policies[str(self.step)] = policy
+        where = f"{self.spec.id} seed {self.seed}: step {self.step:,} of {self.steps:,}"
+        say(f"{where}, return {returns.mean():.0f}")
+
+    def arrays(self, end: int | None = None) -> dict[str, Array]:
+        """Return the first ``end`` steps as arrays by D4RL's keys; the last row ends an episode."""
+        return to_arrays({key: values[:end] for key, values in self.rows.items()})
+
+    def save(self) -> None:
+        """Save everything."""
+        self.number += 1
+        state = {
+            "what": [self.spec.id, self.seed],
+            "step": self.step,
+            "agent": self.agent.state_dict(),
+            "life": self.life.state_dict(),
+            "rows": {key: np.array(values) for key, values in self.rows.items() if values},
+            "levels": self.levels,
+            "policies": self.policies,
+        }
+        checkpoint.save(self.folder, self.number, state)
+
+    def _load(self, state: State) -> None:
+        wanted = [self.spec.id, self.seed]
+        if state["what"][:2] != wanted:
+            held = f"{self.folder}: holds the training {state['what']}, asked for {wanted}"
+            raise BadInput(f"{held}; name another with --work")
+        self.step, self.levels, self.policies = state["step"], state["levels"], state["policies"]
+        for key, values in state["rows"].items():
+            self.rows[key] = list(values)
+        self.agent.load_state_dict(state["agent"])
+        self.life.load_state_dict(state["life"])
+
+
+def settle_machine(threads: int, steps: int) -> dict[str, Any]:
+    """Make this process compute on so many threads, compiled where it pays; return what was settled."""
+    registry.algorithm("sac")  # imports torch, which is then settled
+    provenance.prepare(threads)
+    machine = provenance.compute("cpu", threads, compiled=steps >= provenance.COMPILE_FROM)
+    provenance.apply(machine)
+    return machine
+
+
+def collector(spec: EnvSpec, seed: int, steps: int) -> Agent[Any]:
+    """Return SAC from scratch, for ``steps`` steps."""
+    agent_class = registry.algorithm("sac")
+    obs, actions = np.zeros((0, spec.obs_dim), np.float32), np.zeros((0, spec.act_dim), np.float32)
+    flags = np.zeros(0, bool)
+    data = Transitions(obs, actions, np.zeros(0, np.float32), obs, flags, flags, flags)
+    task = Task(spec.obs_dim, spec.act_dim, spec.horizon, (seed,), spec.terminal, Budget(0, steps))
+    return agent_class(task, agent_class.Config(), data)
+
+
+def advance(agent: Agent[Any], life: Interaction, rows: dict[str, list[Any]]) -> Episode | None:
+    """Let an agent take one step and learn from it, and append the step to ``rows``."""
+    record(rows, life)
+    step, finished = life.step(agent.act(life.obs[None, None], explore=True)[0, 0])
+    append(rows, life.spec, step)
+    agent.observe(stack_steps([step]))
+    for _ in agent.work("tune"):
+        pass
+    return finished
+
+
+def new_rows() -> dict[str, list[Any]]:
+    """Return an empty list for each of D4RL's keys."""
+    return {key: [] for key in (*COLUMNS, *SIMULATOR)}
+
+
+def to_arrays(rows: dict[str, list[Any]]) -> dict[str, Array]:
+    """Return the rows as arrays, keys without any left out; the last row ends its episode."""
+    arrays = {key: np.array(values) for key, values in rows.items() if values}
+    arrays["timeouts"][-1] = not arrays["terminals"][-1]
+    return arrays
+
+
+def record(rows: dict[str, list[Any]], life: Interaction) -> None:
+    """Note the simulator's state before a step, where there is one."""
+    simulator = getattr(life.env, "unwrapped", life.env)
+    if hasattr(simulator, "data"):
+        rows["infos/qpos"].append(simulator.data.qpos.copy())
+        rows["infos/qvel"].append(simulator.data.qvel.copy())
+
+
+def append(rows: dict[str, list[Any]], spec: EnvSpec, step: Transitions) -> None:
+    """Append a step, its action in the environment's own range."""
+    action = spec.from_unit(step.action)
+    values = (step.obs, action, step.reward, step.terminated, step.truncated, step.next_obs)
+    for key, value in zip(COLUMNS, values, strict=True):
+        rows[key].append(value)

@@ -1,0 +1,206 @@
+"""YAML files to typed values, with the place of every key kept for the error message.
+
+Scalars follow YAML 1.2 (``1e-3`` is a number, ``no`` is a string, ``010`` is ten), duplicate keys are
+refused, and nothing in a file can name code.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from ..errors import BadInput
+
+Place = tuple[str | int, ...]
+M = TypeVar("M", bound=BaseModel)
+
+
+class _Yaml12(yaml.SafeLoader):
+    """PyYAML's safe loader with the scalars of YAML 1.2's core schema."""
+
+    yaml_implicit_resolvers = {}  # noqa: RUF012  (PyYAML's own class attribute)
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.MarkedYAMLError(problem="aliases (*name) are not allowed", problem_mark=mark)
+        return super().compose_node(parent, index)
+
+
+for _tag, _pattern, _first in (
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("int", r"[-+]?[0-9][0-9_]*", "-+0123456789"),
+    (
+        "float",
+        r"[-+]?(?:\.[0-9]+|[0-9][0-9_]*(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)",
+        "-+.0123456789",
+    ),
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+):
+    _Yaml12.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), list(_first))
+_Yaml12.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(str(node.value).replace("_", "")))
+_Yaml12.add_constructor(
+    "tag:yaml.org,2002:float",
+    lambda loader, node: float(str(node.value).lower().replace("_", "").replace(".inf", "inf")),
+)
+
+
+@dataclass(frozen=True)
+class Located:
+    """A plain value and, for each key in it, the ``file:line:col`` where it was written."""
+
+    value: Any
+    where: Mapping[Place, str] = field(default_factory=dict)
+
+    def at(self, place: Place) -> str:
+        """Return the position of ``place``, or of the nearest enclosing key that has one."""
+        while place and place not in self.where:
+            place = place[:-1]
+        return self.where.get(place, "")
+
+    def child(self, *keys: str | int) -> Located:
+        """Return the value under ``keys`` with its positions."""
+        value, depth = self.value, len(keys)
+        for key in keys:
+            value = value[key]
+        return Located(value, {p[depth:]: w for p, w in self.where.items() if p[:depth] == keys})
+
+
+def read_yaml(path: Path) -> Located:
+    """Read one YAML file; raise BadInput with a position when it is not well formed."""
+    where: dict[Place, str] = {(): f"{path}:1:1"}
+
+    def walk(node: yaml.Node, place: Place) -> Any:
+        where.setdefault(place, _position(path, node.start_mark))
+        if isinstance(node, yaml.MappingNode):
+            mapping: dict[str, Any] = {}
+            for key_node, value_node in node.value:
+                key = loader.construct_object(key_node)
+                here = _position(path, key_node.start_mark)
+                if not isinstance(key, str):
+                    raise BadInput(f"{here}: {key!r}: a key must be text; put it in quotes")
+                if key in mapping:
+                    raise BadInput(f"{here}: {key}: written twice; keep one of the two")
+                where[(*place, key)] = here
+                mapping[key] = walk(value_node, (*place, key))
+            return mapping
+        if isinstance(node, yaml.SequenceNode):
+            return [walk(item, (*place, i)) for i, item in enumerate(node.value)]
+        return loader.construct_object(node)
+
+    try:
+        loader = _Yaml12(path.read_text(encoding="utf-8-sig"))
+        node = loader.get_single_node()
+        value = walk(node, ()) if node is not None else {}
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        position = _position(path, mark) if mark else str(path)
+        raise BadInput(f"{position}: not valid YAML: {error.problem or error.context}") from None
+    except RecursionError:
+        raise BadInput(f"{path}: cannot be read as YAML: nested too deeply") from None
+    except (yaml.YAMLError, ValueError, OSError) as error:
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise BadInput(f"{path}: cannot be read as YAML: {reason}") from None
+    return Located(value, where)
+
+
+def parse_scalar(text: str) -> Any:
+    """Return the value that ``text`` would have in a YAML file (a number, a list, a word)."""
+    try:
+        return yaml.load(text, Loader=_Yaml12)
+    except yaml.YAMLError:
+        return text
+
+
+def merge(*layers: Located) -> Located:
+    """Merge mappings key by key at every depth, later layers winning; positions follow the winner."""
+    value: dict[str, Any] = {}
+    where: dict[Place, str] = {}
+    for layer in layers:
+        _lay(value, where, layer, ())
+    return Located(value, where)
+
+
+def _lay(below: dict[str, Any], where: dict[Place, str], layer: Located, place: Place) -> None:
+    """Lay the mapping at ``place`` of a layer over the one below, which is changed."""
+    if place in layer.where:
+        where[place] = layer.where[place]
+    for key, item in layer.child(*place).value.items():
+        here = (*place, key)
+        if isinstance(item, dict) and isinstance(below.get(key), dict):
+            below[key] = dict(below[key])
+            _lay(below[key], where, layer, here)
+            continue
+        below[key] = item
+        for old in [old for old in where if old[: len(here)] == here]:
+            del where[old]
+        where.update({p: w for p, w in layer.where.items() if p[: len(here)] == here})
+
+
+def validate(model: type[M], source: Located, prefix: Place = ()) -> M:
+    """Build ``model`` from plain values; raise BadInput naming every wrong key, its place and a remedy."""
+    try:
+        return model.model_validate_json(json.dumps(source.value), strict=True)
+    except ValidationError as error:
+        raise BadInput(*(_problem(model, source, prefix, dict(e)) for e in error.errors())) from None
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return ``; did you mean ...?`` when some known name is close to ``word``, else the known names."""
+    names = sorted(known)
+    close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    if close:
+        return f"did you mean {close[0]}?"
+    return "known: " + ", ".join(names) if names else "none is known"
+
+
+def _problem(model: type[BaseModel], source: Located, prefix: Place, error: dict[str, Any]) -> str:
+    place: Place = tuple(error["loc"])
+    while place and not _exists(source.value, place):  # pydantic adds the names of union members
+        place = place[:-1]
+    if error["type"] == "missing":
+        place = tuple(error["loc"])
+    key = ".".join(str(part) for part in (*prefix, *place)) or "(file)"
+    if error["type"] == "extra_forbidden":
+        what = f"unknown key; {nearest(str(place[-1]), _fields(model, place[:-1]))}"
+    elif error["type"] == "missing":
+        what = "missing; add it"
+    else:
+        message = error["msg"].removeprefix("Value error, ")
+        what = f"{message[0].lower()}{message[1:]}"
+        if error["type"] != "value_error" and not isinstance(error["input"], (dict, list)):
+            what += f", got {error['input']!r}"
+    position = source.at(place)
+    return f"{position}: {key}: {what}" if position else f"{key}: {what}"
+
+
+def _fields(model: type[BaseModel], place: Place) -> Iterable[str]:
+    for part in place:
+        annotation = model.model_fields[str(part)].annotation if part in model.model_fields else None
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return ()
+        model = annotation
+    return model.model_fields
+
+
+def _exists(value: Any, place: Sequence[Any]) -> bool:
+    for part in place:
+        if (isinstance(value, dict) and part in value) or (
+            isinstance(value, list) and isinstance(part, int) and part < len(value)
+        ):
+            value = value[part]
+        else:
+            return False
+    return True
+
+
+def _position(path: Path, mark: Any) -> str:
+    return f"{path}:{mark.line + 1}:{mark.column + 1}"

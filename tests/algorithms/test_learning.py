@@ -1,0 +1,63 @@
+"""MOPO learns on the toy point mass; with its updates disabled it does not."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from o2obench import registry
+from o2obench.agent import Budget, Task
+from o2obench.datasets.describe import episode_returns
+from o2obench.datasets.registry import reference
+from o2obench.envs.pointmass import left_the_field, mixed_data
+from o2obench.envs.spec import find_env
+from o2obench.training.evaluation import Arena
+
+SEEDS = (0, 1, 2)
+
+
+def mean_returns_after_training(updates: int) -> Any:
+    """Train three seeds side by side; return their mean returns over 20 episodes."""
+    mopo = registry.algorithm("mopo")
+    config = mopo.Config.model_validate(
+        {
+            "horizon": (0, 1, 5, 5),
+            "penalty": 0.5,
+            "rollout_rows": 2000,
+            "model_hidden": (64, 64),
+            "model_weight_decay": (2.5e-5, 5e-5, 1e-4),
+            "model_passes": 60,
+            "hidden": (64, 64),
+            "actor_rate": 3e-4,
+            "alpha_rate": 3e-4,
+        }
+    )
+    task = Task(4, 2, 50, SEEDS, left_the_field, Budget(updates, 0))
+    agent = mopo(task, config, mixed_data())
+    for stage in mopo.stages(config, task.budget):
+        agent.begin(stage.name)
+        for _ in agent.work(stage.name):
+            pass
+    arena = Arena(find_env("PointMass-v0"), SEEDS)
+    return arena.returns(lambda obs: agent.act(obs, explore=False), ("learning",), 20).mean(axis=1)
+
+
+@pytest.mark.slow
+def test_half_the_gap_is_closed_on_all_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
+    data_mean = float(episode_returns(mixed_data())[0].mean())
+    optimum = reference("pointmass-mixed-v0").ref_max
+    half = data_mean + 0.5 * (optimum - data_mean)
+    began = time.monotonic()
+    learnt = mean_returns_after_training(updates=2000)
+    seconds = time.monotonic() - began
+    assert (learnt >= half).all(), f"returns {learnt}, half the gap is at {half:.1f} ({seconds:.0f} s)"
+
+    from o2obench.kit.sac import Sac
+
+    monkeypatch.setattr(
+        Sac, "update", lambda self, batch, noise, rates: batch.reward.new_zeros(4, len(SEEDS))
+    )
+    disabled = mean_returns_after_training(updates=100)
+    assert not (disabled >= half).all(), f"the test is blind: {disabled} without a single update"

@@ -1,0 +1,311 @@
+"""The command line as its users meet it: exit codes, one-line errors, imports, resume by re-running."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from o2obench.analysis.results import plans
+from o2obench.cli.progress import dry_run_table
+from o2obench.planning.expand import read_suite
+from o2obench.runs.folder import RunFolder
+from o2obench.runs.jsonl import read_journal
+from tests.conftest import Command, environment
+
+SUITE = """\
+title: Toys
+algorithms: [{algorithms}]
+datasets: [pointmass-mixed-v0]
+seeds: 2
+offline: {{epochs: {epochs}, evaluate_every: 1}}
+online: {{steps: 60, evaluate_every: 20}}
+"""
+
+
+def write_suite(folder: Path, algorithms: str = "toy_tune", epochs: int = 1) -> Path:
+    file = folder / "toys.yaml"
+    file.write_text(SUITE.format(algorithms=algorithms, epochs=epochs))
+    return file
+
+
+def states(results: Path) -> dict[str, str]:
+    [plan] = plans(results)
+    return {f"{run.algorithm} {run.seed}": RunFolder(results, run.id).state() for run in plan.runs}
+
+
+def test_a_suite_runs_reports_and_is_skipped_the_second_time(tmp_path: Path, o2obench: Command) -> None:
+    suite = write_suite(tmp_path)
+    first = o2obench("suite", suite)
+    assert first.returncode == 0, first.stderr
+    assert "4 finished now" in first.stdout
+    assert f"o2obench suite {suite}" in (tmp_path / "reports" / "toys" / "report.md").read_text()
+    assert "report: reports/toys/index.html" in first.stdout
+    assert set(states(tmp_path / "results").values()) == {"done"}
+    second = o2obench("suite", suite)
+    assert "0 finished now, 4 were done before" in second.stdout
+    more = o2obench("suite", suite, "--seeds", "3", "--no-report")
+    assert "2 finished now, 4 were done before" in more.stdout
+    status = o2obench("status", "results")
+    assert "6 done" in status.stdout
+
+
+def test_a_failed_run_stops_only_its_children_and_makes_the_exit_code_1(
+    tmp_path: Path, o2obench: Command
+) -> None:
+    done = o2obench("suite", write_suite(tmp_path, "toy_breaks, toy_tune"))
+    assert done.returncode == 1
+    assert "RuntimeError: broken on purpose" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+    assert all(
+        "Traceback" in log.read_text() for log in (tmp_path / "results").rglob("toy_breaks/*/*/log.txt")
+    )
+    found = states(tmp_path / "results")
+    assert found["toy_breaks 0"] == found["toy_breaks 1"] == "failed"
+    assert found["toy_tune 0"] == found["toy_tune 1"] == "done"
+    page = (tmp_path / "reports" / "toys" / "index.html").read_text()
+    assert "broken on purpose" in page
+    assert "0 of 2" in page
+
+
+def test_dry_run_starts_nothing(tmp_path: Path, o2obench: Command) -> None:
+    done = o2obench("suite", write_suite(tmp_path), "--dry-run")
+    assert done.returncode == 0
+    assert "4 runs, about" in done.stdout
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_forecast_is_no_shorter_than_a_run_and_what_it_starts_from(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = read_suite(write_suite(tmp_path, "frozen", epochs=120))
+    for jobs, forecast in ((1, "about 50 min"), (2, "about 25 min"), (500, "about 25 min")):
+        dry_run_table(plan, tmp_path / "results", jobs)
+        assert f"4 runs, {forecast} with {jobs} at once" in capsys.readouterr().out, "120,000 at 80 a second"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("suite", "quik"), "suite quik: not known; did you mean quick?"),
+        (("suite", "nowhere.yaml"), "nowhere.yaml: no such suite file"),
+        (("run", "naiv", "pointmass-mixed-v0"), "algorithm naiv: not known; did you mean naive?"),
+        (("run", "toy_tune", "hoper-medium-v2"), "did you mean hopper-medium-v2?"),
+        (
+            ("run", "toy_tune", "pointmass-mixed-v0", "--set", "rate=fast"),
+            "--set rate=fast: toy_tune.rate: input",
+        ),
+        (("run", "toy_tune", "pointmass-mixed-v0", "--set", "rat=1"), "unknown key; did you mean rate?"),
+        (
+            ("run", "naive", "pointmass-mixed-v0", "--set", "mopo.penalt=1"),
+            "--set mopo.penalt=1: mopo.penalt: unknown key; did you mean penalty?",
+        ),
+        (
+            ("run", "naive", "pointmass-mixed-v0", "--set", "mbpo.penalty=1"),
+            "--set mbpo.penalty=1: naive starts from mopo, not from mbpo",
+        ),
+        (("run", "mopo", "hopper-medium-v2"), "hopper_medium-v2.hdf5 is missing; `o2obench data fetch"),
+        (
+            ("run", "toy_tune", "pointmass-mixed-v0", "--device", "gpu"),
+            "--device gpu: has to be cpu, cuda or",
+        ),
+        (
+            ("run", "toy_tune", "pointmass-mixed-v0", "--device", "cuda"),
+            "--device cuda: no GPU was found here",
+        ),
+        (("suite", "smoke", "--launcher", "slurm"), "no sbatch was found here"),
+        (("report", "empty"), "empty: no suite was run here (found: none)"),
+        (("status", "empty"), "empty: no suite was run here (found: none)"),
+        (("data", "info", "hoper"), "dataset hoper: not known, no reference scores"),
+        (("data", "check", "x.hdf5"), "x.hdf5: name the environment with --env"),
+        (("check", "nave"), "algorithm nave: not known"),
+        (("new", "Bad-Name"), "new Bad-Name: the name must be lower-case letters"),
+        (("new", "mopo"), "new mopo: an algorithm of this name exists"),
+        (("suite", "smoke", "--results", "/dev/null"), "/dev/null: cannot be used as a folder"),
+        (("suite", "smoke", "--seeds", "0-99999999999"), "--seeds 0-99999999999: expected a number of seeds"),
+        (("suite", "smoke", "--seeds", "x"), "--seeds x: expected a number of seeds"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    tmp_path: Path, o2obench: Command, arguments: tuple[str, ...], message: str
+) -> None:
+    tools = tmp_path / "tools"  # neither a GPU's driver nor a scheduler
+    tools.mkdir()
+    done = o2obench(*arguments, PATH=str(tools), CUDA_VISIBLE_DEVICES="")
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "algorithms: [frozen]\ndatasets:\n  - pointmas-mixed-v0\n",
+            "my.yaml:3:5: dataset pointmas-mixed-v0: not",
+        ),
+        (
+            "algorithms:\n  - frozen\n  - naiv: {n_init: 5}\ndatasets: [pointmass-mixed-v0]\n",
+            "my.yaml:3:5: algorithm",
+        ),
+        (
+            "algorithms:\n  - frozne\ndatasets: [pointmass-mixed-v0]\n",
+            "my.yaml:2:5: algorithm frozne: not known",
+        ),
+    ],
+)
+def test_an_unknown_name_is_refused_where_it_stands(
+    tmp_path: Path, o2obench: Command, text: str, message: str
+) -> None:
+    (tmp_path / "my.yaml").write_text(text)
+    done = o2obench("suite", "my.yaml", "--dry-run")
+    assert done.returncode == 2
+    assert done.stderr.startswith(message), done.stderr
+
+
+def test_a_single_run_says_its_scores_and_what_it_cannot_learn(tmp_path: Path, o2obench: Command) -> None:
+    done = o2obench("run", "toy_tune", "pointmass-mixed-v0", "--epochs", "1", "--steps", "40")
+    assert done.returncode == 0, done.stderr
+    assert "caution: toy_tune: judged at its ends only: every 1,000 of 40 steps" in done.stdout
+    assert done.stdout.count("    score ") == 2, "the pretraining's and its own"
+    (tmp_path / "short.yaml").write_text(
+        "algorithms: [naive]\ndatasets: [pointmass-mixed-v0]\nonline: {steps: 500, evaluate_every: 100}\n"
+    )
+    shown = o2obench("suite", "short.yaml", "--dry-run").stdout
+    assert "caution: naive: learns nothing: n_init = 1,000, steps = 500" in shown
+    assert "mopo (pretraining)" in shown
+
+
+def test_debug_shows_the_traceback(o2obench: Command) -> None:
+    assert "Traceback" in o2obench("--debug", "suite", "quik").stderr
+
+
+def test_help_status_and_report_do_not_import_torch(tmp_path: Path, o2obench: Command) -> None:
+    assert o2obench("suite", write_suite(tmp_path)).returncode == 0
+    code = (
+        "import sys; from o2obench.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as end: assert not end.code, end.code\n"
+        "assert 'torch' not in sys.modules, 'torch was imported'"
+    )
+    for arguments in (["--help"], ["suite", "--help"], ["status", "results"], ["report", "results"]):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *arguments],
+            capture_output=True,
+            text=True,
+            env=environment(),
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr
+
+
+def test_list_names_algorithms_suites_and_data(o2obench: Command) -> None:
+    text = o2obench("list").stdout
+    for line in ("mopo ", "toy_tune ", "quick ", "pointmass-mixed-v0 "):
+        assert line in text
+
+
+def test_interrupt_saves_and_the_same_command_goes_on(tmp_path: Path, o2obench: Command) -> None:
+    suite = write_suite(tmp_path, epochs=25)
+    command = [sys.executable, "-m", "o2obench", "suite", str(suite), "--jobs", "2"]
+    launcher = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, text=True)
+    _wait_for(lambda: len(list(tmp_path.rglob("progress.json"))) == 2)
+    launcher.send_signal(signal.SIGINT)
+    out, _ = launcher.communicate(timeout=60)
+    assert launcher.returncode == 130
+    assert "Interrupted; the same command goes on from here." in out
+    assert set(states(tmp_path / "results").values()) == {"interrupted", "waiting"}
+    assert len(list(tmp_path.rglob("manifest.json"))) >= 2, "both workers saved"
+    again = o2obench("suite", suite, "--no-report")
+    assert again.returncode == 0
+    assert set(states(tmp_path / "results").values()) == {"done"}
+    straight = o2obench("suite", suite, "--results", "straight", "--no-report")
+    assert straight.returncode == 0
+    [plan] = plans(tmp_path / "results")
+    for run in plan.runs:
+        one, two = (
+            RunFolder(tmp_path / name, run.id).scores.read_bytes() for name in ("results", "straight")
+        )
+        assert one == two
+
+
+def test_workers_end_when_their_launcher_is_killed(tmp_path: Path) -> None:
+    suite = write_suite(tmp_path, epochs=500)
+    command = [sys.executable, "-m", "o2obench", "suite", str(suite), "--jobs", "1"]
+    launcher = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL)
+    _wait_for(lambda: bool(list(tmp_path.rglob("progress.json"))))
+    launcher.kill()
+    launcher.wait()
+    _wait_for(lambda: not list(tmp_path.rglob("progress.json")), 15)
+    assert "interrupted" in states(tmp_path / "results").values()
+
+
+def test_two_launchers_do_not_run_the_same_run_twice(tmp_path: Path) -> None:
+    suite = write_suite(tmp_path, epochs=5)
+    command = [sys.executable, "-m", "o2obench", "suite", str(suite), "--jobs", "2", "--no-report"]
+    both = [subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    outputs = [process.communicate(timeout=100)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], outputs
+    assert set(states(tmp_path / "results").values()) == {"done"}
+    [plan] = plans(tmp_path / "results")
+    for run in plan.runs:
+        rows = read_journal(RunFolder(tmp_path / "results", run.id).timings)
+        clocks = [(row["stage"], row["env_steps"], row["updates"]) for row in rows]
+        assert len(clocks) == len(set(clocks)), f"timings keep lost work: {run.id} was run twice"
+
+
+def test_a_worker_that_dies_without_a_word_is_recorded(tmp_path: Path) -> None:
+    suite = write_suite(tmp_path, epochs=500)
+    command = [sys.executable, "-m", "o2obench", "suite", str(suite), "--jobs", "1", "--no-report"]
+    launcher = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, text=True)
+    _wait_for(lambda: bool(list(tmp_path.rglob("progress.json"))))
+
+    def killed_for_good() -> bool:
+        found = subprocess.run(["pgrep", "-P", str(launcher.pid)], capture_output=True, text=True)
+        for worker in found.stdout.split():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(worker), signal.SIGKILL)
+        return bool(list(tmp_path.rglob("FAILED")))
+
+    try:
+        _wait_for(killed_for_good)
+    finally:
+        launcher.send_signal(signal.SIGINT)
+        out, _ = launcher.communicate(timeout=60)
+    failed = [file.read_text() for file in tmp_path.rglob("FAILED")]
+    assert any("was killed by signal 9" in text for text in failed), (failed, out)
+
+
+def _wait_for(true: object, seconds: float = 60.0) -> None:
+    assert callable(true)
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+
+
+def test_a_board_of_many_runs_shows_the_telling_ones() -> None:
+    from dataclasses import replace
+
+    from rich.console import Console
+
+    from o2obench.launch.status import RunStatus, board
+    from tests.helpers.suites import toy_plan
+
+    one = RunStatus("r", "a", "pointmass-mixed-v0", 0, "done", "", 1.0, 1.0, 0.0, 50.0, "", "")
+    runs = [one] * 50 + [replace(one, state="failed", error="out of luck"), replace(one, state="running")]
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(board(toy_plan(), runs, "footer", limit=5))
+    text = console.export_text()
+    assert "out of luck" in text
+    assert "running" in text
+    assert "and 47 more runs. footer" in text

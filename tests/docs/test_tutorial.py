@@ -1,0 +1,74 @@
+"""The tutorial, run as a reader would run it; only `pip install -e` is replaced by what it writes."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import PLUGIN, Command
+
+PAGE = Path(__file__).parents[2] / "docs" / "tutorial.md"
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
+
+
+@pytest.mark.slow
+def test_the_tutorial(o2obench: Command, tmp_path: Path) -> None:
+    (method,) = blocks("python")
+    row, suite = blocks("yaml")
+    commands = [line[2:] for block in blocks("console") for line in block.splitlines()]
+    assert len(method.splitlines()) <= 60
+    path = f"{tmp_path / 'o2obench-cautious'}:{PLUGIN}"
+    for command in commands:
+        name, *arguments = command.split()
+        if name == "pip":
+            package = tmp_path / "o2obench-cautious"
+            (package / "o2obench_cautious" / "cautious.py").write_text(method)
+            (package / "o2obench_cautious" / "configs" / "cautious.yaml").write_text(row)
+            entry = re.search(r'"o2obench.algorithms"\]\n(.*)\n', (package / "pyproject.toml").read_text())
+            assert entry, "the scaffold registers the algorithm"
+            info = package / "o2obench_cautious-0.1.dist-info"
+            info.mkdir()
+            (info / "METADATA").write_text("Metadata-Version: 2.1\nName: o2obench-cautious\nVersion: 0.1\n")
+            (info / "entry_points.txt").write_text(
+                f"[o2obench.algorithms]\n{entry[1].replace(chr(34), '')}\n"
+            )
+            (tmp_path / "my.yaml").write_text(suite)
+            continue
+        assert name == "o2obench"
+        done = o2obench(*arguments, PYTHONPATH=path)
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    page = (tmp_path / "reports" / "my" / "report.md").read_text()
+    for label in ("frozen", "naive", "cautious 10", "cautious 1000"):
+        assert label in page
+    assert "Nothing: every run of the plan is finished" in page
+
+
+def test_every_algorithm_has_a_page_with_a_command() -> None:
+    from o2obench import registry
+
+    names = [name for name in registry.names() if not name.startswith("toy_")]
+    for name in names:
+        page = (PAGE.parent / "algorithms" / f"{name}.md").read_text()
+        assert f"o2obench run {name} " in page
+        assert f"algorithms/{name}.md" in (PAGE.parent / "algorithms.md").read_text()
+
+
+def test_the_page_on_suites_names_all_keys_figures_and_tables(tmp_path: Path) -> None:
+    from o2obench.planning.expand import SuiteFile, read_suite
+    from o2obench.planning.plan import FIGURES, TABLES
+
+    page = PAGE.with_name("suites.md").read_text()
+    (example,) = re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)
+    (tmp_path / "my.yaml").write_text(example)
+    plan = read_suite(tmp_path / "my.yaml")
+    assert len(plan.cells) == 4 * 2 * 5
+    keys = re.findall(r"^\| `(\w+)` \|", page, flags=re.MULTILINE)
+    assert keys == [*SuiteFile.model_fields, "like"]
+    figures, tables = page.split("**Figures**")[1].split("**Tables**")
+    assert re.findall(r"`(\w+)`", figures) == list(FIGURES)
+    assert re.findall(r"`(\w+)`", tables) == list(TABLES)

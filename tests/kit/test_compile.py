@@ -1,0 +1,184 @@
+"""The engine: however an inner step runs, it computes the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from o2obench import registry
+from o2obench.agent import Budget, Task
+from o2obench.envs.pointmass import left_the_field, mixed_data
+from o2obench.errors import BadInput, Interrupted
+from o2obench.kit import compile
+from o2obench.runs.folder import RunFolder
+from o2obench.testing import check_agent
+from o2obench.testing.check_agent import leaves
+from o2obench.training import provenance
+from o2obench.training.options import Options
+from o2obench.training.runner import execute
+from o2obench.util.files import read_json
+from tests.helpers.suites import toy_plan
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
+
+
+@pytest.fixture
+def compiler() -> Iterator[None]:
+    reason = compile.why_no_compiler("cpu")
+    if reason:
+        pytest.skip(reason)
+    compile.use_compiler(True)
+    yield
+    compile.use_compiler(False)
+
+
+def learn(device: str = "cpu", seeds: tuple[int, ...] = (0, 1)) -> dict[str, Any]:
+    """Let a small MOPO fit its model with a seed masked out, roll it out, and do ten updates."""
+    mopo = registry.algorithm("mopo")
+    options = {
+        "rollout_rows": 50,
+        "model_hidden": (16, 16),
+        "model_weight_decay": (1e-5,) * 3,
+        "hidden": (16,),
+    }
+    task = Task(4, 2, 50, seeds, left_the_field, Budget(1000, 0), device)
+    agent: Any = mopo(task, mopo.Config.model_validate(options), mixed_data(1500))
+    fit = agent._new_fit()
+    fit.start()
+    fit._shuffle()
+    index = fit.order[..., : 3 * 256].unflatten(-1, (3, 256)).movedim(2, 0)
+    agent.model.learn(agent.replay, index, None)
+    agent.model.learn(agent.replay, index, torch.tensor([True, False], device=device)[: len(seeds)])
+    agent.due_rollout, agent.due_updates = 50, 10
+    for _ in (*agent._roll_out(), *agent._update_policy()):
+        pass
+    state: dict[str, Any] = agent.state_dict()
+    return state
+
+
+def assert_equal_up_to_rounding(one: dict[str, Any], other: dict[str, Any], tolerance: float) -> None:
+    mine, theirs = leaves(one), leaves(other)
+    assert mine.keys() == theirs.keys()
+    for place, value in theirs.items():
+        if isinstance(value, np.ndarray) and value.dtype.kind == "f":
+            assert np.allclose(mine[place], value, rtol=tolerance, atol=tolerance), place
+
+
+@pytest.mark.usefixtures("compiler")
+@pytest.mark.slow
+def test_compiled_steps_compute_what_eager_ones_do() -> None:
+    compiled = learn()
+    compile.use_compiler(False)
+    assert_equal_up_to_rounding(compiled, learn(), 1e-5)
+
+
+@pytest.mark.usefixtures("compiler")
+@pytest.mark.slow
+def test_a_compiled_run_resumes_to_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(provenance, "COMPILE_FROM", 0)
+    [run] = check_agent.small_plan("mopo").runs
+    execute([run], tmp_path / "straight", Options())
+    assert check_agent._execute_with_breaks(run, tmp_path / "broken") >= 1
+    straight, broken = (RunFolder(tmp_path / name, run.id) for name in ("straight", "broken"))
+    assert read_json(broken.record)["compute"]["compiled"] is True
+    assert straight.scores.read_bytes() == broken.scores.read_bytes()
+    assert check_agent._final_arrays(straight) == check_agent._final_arrays(broken)
+    eager = RunFolder(tmp_path / "eager", run.id)
+    execute([run], tmp_path / "eager", Options(eager=True))
+    assert read_json(eager.record)["compute"]["compiled"] is False
+
+
+def test_a_run_that_was_compiled_does_not_go_on_without_a_compiler(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [run] = check_agent.small_plan("mopo").runs
+    calls = iter(range(10**6))
+    there, file = provenance.compute, RunFolder(tmp_path, run.id).record
+    with monkeypatch.context() as begun:
+        begun.setattr(provenance, "compute", lambda *settings: {**there(*settings), "compiled": True})
+        begun.setattr(provenance, "apply", lambda *settings: None)
+        with pytest.raises(Interrupted):
+            execute([run], tmp_path, Options(stop=lambda: next(calls) == 5))
+    monkeypatch.setattr(compile, "why_no_compiler", lambda device: "no compiler")
+    with pytest.raises(BadInput, match="compiled was True, is False"):
+        execute([run], tmp_path, Options())
+    execute([run], tmp_path, Options(allow_drift=True))
+    assert not compile._compiling, "allowed to drift, it goes on as this machine can"
+    assert read_json(file)["drift"] == ["compiled was True, is False"]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("on", [False, True], ids=["eager", "compiled"])
+def test_graphs_on_a_gpu_compute_what_a_cpu_does(on: bool) -> None:
+    """Streams of a GPU differ from a CPU's, so the two are compared from equal draws."""
+    compile.use_compiler(on)
+    try:
+        total = {device: sums(device) for device in ("cpu", "cuda")}
+    finally:
+        compile.use_compiler(False)
+    assert torch.allclose(total["cpu"], total["cuda"].cpu(), rtol=1e-5)
+    learn("cuda")
+
+
+def sums(device: str) -> Tensor:
+    state = torch.ones(3, device=device)
+
+    def step(x: Tensor, y: Tensor) -> None:
+        state.mul_(0.9).add_(x * y)
+
+    repeat = compile.Repeat(step)
+    for count in (25, 10, 1, 1, 1, 32):  # warmed up, captured, replayed, with remainders
+        x = torch.arange(float(3 * count)).view(count, 3).to(device)
+        repeat(x, 1.0 / (1.0 + x))
+    return state
+
+
+def test_the_route_of_products_is_exact_however_fast_it_claims_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where ``medium`` rounds to bfloat16 (Intel with AMX) it is refused, though it be ten times as fast."""
+    seconds = iter([1.0] * 20 + [0.1] * 20)
+    monkeypatch.setattr(provenance, "_seconds_of", lambda work: next(seconds))
+    former = torch.get_float32_matmul_precision()
+    route = provenance._matmul_route("cpu")
+    assert torch.get_float32_matmul_precision() == former
+    torch.set_float32_matmul_precision(route)
+    try:
+        a, b = (torch.randn(256, 256, generator=torch.Generator().manual_seed(k)) for k in range(2))
+        exact = a.double() @ b.double()
+        assert float(((a @ b).double() - exact).norm() / exact.norm()) < 1e-6
+        torch.set_float32_matmul_precision("medium")
+        rounds = float(((a @ b).double() - exact).norm() / exact.norm()) >= 1e-6
+        assert route == ("highest" if rounds else "medium")
+    finally:
+        torch.set_float32_matmul_precision(former)
+
+
+def test_a_missing_compiler_is_said_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(compile, "why_no_compiler", lambda device: "no C++ compiler found")
+    assert provenance.compute("cpu", 1, "highest", True)["compiled"] is False
+    [line] = capsys.readouterr().err.splitlines()
+    assert "uncompiled" in line
+    assert "no C++ compiler found" in line
+
+
+def test_a_run_of_few_updates_is_not_compiled_and_says_so(tmp_path: Path) -> None:
+    run = toy_plan(seeds=1).runs[0]
+    execute([run], tmp_path, Options())
+    assert read_json(RunFolder(tmp_path, run.id).record)["compute"]["compiled"] is False
+
+
+def test_numbers_below_the_normal_range_count_as_zero_on_every_thread() -> None:
+    threads = torch.get_num_threads()
+    provenance.prepare(2)
+    try:
+        tiny = torch.full((1_000_000,), 1e-38) * 1e-4
+        assert not tiny.view(torch.int32).any()
+    finally:
+        torch.set_num_threads(threads)

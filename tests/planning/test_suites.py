@@ -1,0 +1,312 @@
+"""Configuration: what is meant is read, what is wrong is refused with file, line, column and a remedy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from o2obench import registry
+from o2obench.datasets.registry import Dataset
+from o2obench.errors import BadInput
+from o2obench.planning.expand import Narrow, expand, find_suite, read_suite, single, suite_names
+from o2obench.planning.plan import Plan, read_plan
+from o2obench.util.config import Located, merge, read_yaml, validate
+
+GOOD = """\
+title: t
+algorithms:
+  - toy_offline
+  - toy_tune: {rate: [0.1, 0.2], label: "toy {rate}"}
+datasets: [pointmass-mixed-v0]
+seeds: 2
+offline: {epochs: 2, evaluate_every: 1}
+online: {steps: 100, evaluate_every: 50}
+"""
+
+
+def expand_text(tmp_path: Path, text: str, narrow: Narrow = Narrow()) -> Plan:  # noqa: B008
+    file = tmp_path / "s.yaml"
+    file.write_text(text)
+    return read_suite(file, narrow)
+
+
+def problem(tmp_path: Path, text: str) -> str:
+    with pytest.raises(BadInput) as caught:
+        expand_text(tmp_path, text)
+    return str(caught.value).replace(f"{tmp_path}/", "")
+
+
+def test_scalars_follow_yaml_1_2(tmp_path: Path) -> None:
+    file = tmp_path / "v.yaml"
+    file.write_text(
+        "a: 1e-3\nb: no\nc: 010\nd: 1:30\ne: 1_000\nf: .inf\ng: ~\nh: true\ni: '5'\nj: 2001-01-01\n"
+    )
+    assert read_yaml(file).value == {
+        **{"a": 0.001, "b": "no", "c": 10, "d": "1:30", "e": 1000, "f": float("inf"), "g": None, "h": True},
+        **{"i": "5", "j": "2001-01-01"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: 1\na: 2\n", "v.yaml:2:1: a: written twice; keep one of the two"),
+        ("a: [1\n", "v.yaml:2:1: not valid YAML: expected ',' or ']'"),
+        ("a: !!python/object:os.system x\n", "v.yaml:1:4: not valid YAML: could not determine a constructor"),
+        ("a: &x 1\nb: *x\n", "v.yaml:2:4: not valid YAML: aliases (*name) are not allowed"),
+        ("1: 2\n", "v.yaml:1:1: 1: a key must be text; put it in quotes"),
+        ("a:\n\t- 1\n", "v.yaml:2:1: not valid YAML: found character '\\t'"),
+    ],
+)
+def test_yaml_that_cannot_be_meant_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    file = tmp_path / "v.yaml"
+    file.write_text(text)
+    with pytest.raises(BadInput) as caught:
+        read_yaml(file)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("seeds: 2", "seds: 2", "s.yaml:6:1: seds: unknown key; did you mean seeds?"),
+        ("epochs: 2", "epoch: 2", "s.yaml:7:11: offline.epoch: unknown key; did you mean epochs?"),
+        ("epochs: 2", "epochs: -2", "s.yaml:7:11: offline.epochs: input should be greater than 0, got -2"),
+        ("epochs: 2", "epochs: 2.5", "s.yaml:7:11: offline.epochs: input should be a valid integer"),
+        (
+            "steps: 100",
+            "steps: '100'",
+            "s.yaml:8:10: online.steps: input should be a valid integer, got '100'",
+        ),
+        ("toy_offline", "toy_offlin", "algorithm toy_offlin: not known; did you mean toy_offline?"),
+        ("mixed-v0", "mixd-v0", "did you mean pointmass-mixed-v0?"),
+        ("rate: [0.1, 0.2]", "rat: [0.1, 0.2]", "s.yaml:4:16: toy_tune.rat: unknown key; did you mean rate?"),
+        (
+            "rate: [0.1, 0.2]",
+            "rate: [0.1, fast]",
+            "s.yaml:4:16: toy_tune.rate: input should be a valid number",
+        ),
+        ('"toy {rate}"', '"toy {speed}"', "label: 'toy {speed}' names an option not set here"),
+        ("seeds: 2", "seeds: [1, 1]", "s.yaml:6:1: seeds: [1, 1] holds one seed twice"),
+        ('"toy {rate}"', '"x {rate.__class__}"', "label: 'x {rate.__class__}' names an option not set here"),
+        ('"toy {rate}"', '"x {rate:>100000000}"', "write {option}"),
+        ('"toy {rate}"', '"x"', "s.yaml:2:1: algorithms: 'x' stands twice; give labels"),
+        ("rate: [0.1, 0.2]", "rate: []", "s.yaml:4:16: toy_tune.rate: an empty sweep"),
+        (
+            "rate: [0.1, 0.2]",
+            "rate: [0.1, .inf]",
+            "s.yaml:4:16: toy_tune.rate: input should be a finite number",
+        ),
+        ("seeds: 2", "seeds: 99999999999999999999", "s.yaml:6:1: seeds: "),
+        ("seeds: 2", "overrides: {nope: {rate: 1}}", "s.yaml:6:13: overrides.nope: known: "),
+        ("[pointmass-mixed-v0]", "['" + 26 * "{a,b}" + "']", "s.yaml:2:1: the suite has over 100,000 cells"),
+        ("seeds: 2", "seeds: 0", "s.yaml:6:1: seeds: input should be greater than 0"),
+        ("algorithms:\n", "algorithms: []\nx:\n", "s.yaml:2:1: algorithms: list should have at least 1 item"),
+    ],
+)
+def test_a_wrong_suite_names_file_line_key_and_remedy(
+    tmp_path: Path, old: str, new: str, message: str
+) -> None:
+    assert old in GOOD
+    found = problem(tmp_path, GOOD.replace(old, new))
+    assert message in found
+    assert "Traceback" not in found
+
+
+def test_all_problems_are_listed_at_once(tmp_path: Path) -> None:
+    text = GOOD.replace("seeds: 2", "seeds: 0").replace("epochs: 2", "epochs: 0")
+    assert len(problem(tmp_path, text).splitlines()) >= 2
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_misspelt_key_is_never_taken(tmp_path: Path, data: st.DataObject) -> None:
+    keys = [
+        "title",
+        "algorithms",
+        "datasets",
+        "seeds",
+        "offline",
+        "epochs",
+        "evaluate_every",
+        "online",
+        "steps",
+    ]
+    key = data.draw(st.sampled_from(keys))
+    at = data.draw(st.integers(0, len(key) - 1))
+    letter = data.draw(st.sampled_from("abcdefghijklmnopqrstuvwxyz_"))
+    kind = data.draw(st.sampled_from(["delete", "insert", "replace"]))
+    wrong = key[:at] + ("" if kind == "delete" else letter) + key[at + (kind != "insert") :]
+    if wrong in keys or not wrong:
+        return
+    found = problem(tmp_path, GOOD.replace(f"{key}:", f"{wrong}:", 1))
+    assert wrong in found
+    assert "s.yaml:" in found
+
+
+def test_sweeps_multiply_and_labels_are_filled(tmp_path: Path) -> None:
+    plan = expand_text(tmp_path, GOOD)
+    assert [cell.label for cell in plan.cells] == ["toy_offline"] * 2 + ["toy 0.1"] * 2 + ["toy 0.2"] * 2
+    assert len(plan.runs) == 6, "both sweeps share the pretraining runs"
+    parents = {cell.parent for cell in plan.cells if cell.algorithm == "toy_tune"}
+    assert parents == {run.id for run in plan.runs if run.algorithm == "toy_offline"}
+
+
+def test_parents_come_before_children(tmp_path: Path) -> None:
+    plan = expand_text(tmp_path, GOOD.replace("  - toy_offline\n", ""))
+    ids = [run.id for run in plan.runs]
+    assert all(run.parent is None or ids.index(run.parent) < ids.index(run.id) for run in plan.runs)
+
+
+def test_reduction_is_labelled_with_the_full_value(tmp_path: Path) -> None:
+    text = GOOD + "reduced: {seeds: 1, online: {steps: 60}, toy_tune: {inner: 3}}\n"
+    plan = expand_text(tmp_path, text)
+    assert set(plan.reduced) == {
+        "seeds = 1 (full: 2)",
+        "online.steps = 60 (full: 100)",
+        "toy_tune.inner = 3 (full: 12)",
+    }
+
+
+def test_what_is_not_lowered_is_no_reduction(tmp_path: Path) -> None:
+    plan = expand_text(tmp_path, GOOD + "reduced: {online: {steps: 100}, toy_tune: {inner: 12}}\n")
+    assert plan.reduced == ()
+
+
+def test_a_suite_on_top_of_others_changes_what_it_names_only(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text(GOOD + "overrides: {toy_tune: {inner: 10, rate: 0.3}}\n")
+    (tmp_path / "cut.yaml").write_text("overrides: {toy_tune: {inner: 8}}\nonline: {steps: 50}\n")
+    plan = expand_text(tmp_path, "like: [base, cut]\nalgorithms: [toy_tune]\n")
+    config, budget = (plan.runs[-1].spec[part] for part in ("config", "budget"))
+    assert (config["inner"], config["rate"]) == (8, 0.3)
+    assert (budget["online_steps"], budget["offline_updates"]) == (50, 0)
+    assert plan.runs[0].spec["protocol"]["updates"] == 1000, "evaluate_every is the base's"
+    wrong = problem(tmp_path, "like: [base, cut]\noverrides: {toy_tune: {iner: 3}}\n")
+    assert wrong.startswith("s.yaml:2:"), "the position is that of the layer that holds the key"
+
+
+@pytest.mark.parametrize(
+    ("reduced", "message"),
+    [
+        ("{toy_tune: {rate: 0.01}}", "reduced.toy_tune.rate: is not a count"),
+        ("{toy_tune: {inner: 20}}", "reduced.toy_tune.inner: 20 is more than the full 12"),
+        ("{toy_tun: {inner: 2}}", "reduced.toy_tun: unknown key; did you mean toy_tune?"),
+        ("{online: {steps: 500}}", "reduced.online.steps: 500 is more than the full 100"),
+        ("{online: {stepz: 5}}", "online.stepz: unknown key; did you mean steps?"),
+        ("{toy_tune: 5}", "reduced.toy_tune: expected options in braces"),
+    ],
+)
+def test_only_counts_can_be_reduced(tmp_path: Path, reduced: str, message: str) -> None:
+    assert message in problem(tmp_path, f"{GOOD}reduced: {reduced}\n")
+
+
+def test_the_command_line_narrows(tmp_path: Path) -> None:
+    plan = expand_text(tmp_path, GOOD, Narrow(seeds=(5, 7), algorithms=("toy_offline",)))
+    assert [(run.algorithm, run.seed) for run in plan.runs] == [("toy_offline", 5), ("toy_offline", 7)]
+    with pytest.raises(BadInput, match="--datasets: hopper: not in this suite"):
+        expand_text(tmp_path, GOOD, Narrow(datasets=("hopper",)))
+
+
+def test_a_single_run_sets_its_own_options_and_those_of_what_it_starts_from() -> None:
+    budget = (1, 100, 50)
+    parent, run = single(
+        "toy_tune", "pointmass-mixed-v0", 0, ["rate=0.3", "toy_offline.rate=0.7"], budget, Narrow()
+    ).runs
+    assert (parent.spec["config"]["rate"], run.spec["config"]["rate"]) == (0.7, 0.3)
+    plain, _ = single("toy_tune", "pointmass-mixed-v0", 0, ["rate=0.3"], budget, Narrow()).runs
+    assert plain.group != parent.group
+
+
+def test_a_data_set_without_a_row_is_refused_unless_defaults_are_accepted() -> None:
+    value = {"algorithms": ["mopo"], "datasets": ["pointmass-mixed-v0"], "seeds": 1}
+    assert expand(Located(value), "x").runs
+    agent = registry.algorithm("mopo")
+    layers = registry.options_file(agent, "mopo").value["datasets"]
+    assert "halfcheetah-expert-v2" not in layers
+    value["datasets"] = ["halfcheetah-expert-v2"]
+    with pytest.raises(BadInput, match=r"is missing|no row in its configs/mopo\.yaml"):
+        expand(Located(value), "x")
+
+
+def test_exact_rows_win_over_patterns_and_the_suite_over_both() -> None:
+    layers = merge(Located({"a": 1, "b": 1}), Located({"b": 2}), Located({"c": 3}))
+    assert layers.value == {"a": 1, "b": 2, "c": 3}
+    naive = registry.algorithm("naive")
+    value = {
+        "algorithms": [{"naive": {"n_init": 500}}],
+        "datasets": ["pointmass-mixed-v0"],
+        "seeds": 1,
+        "overrides": {"naive": {"n_init": 700, "model_every": 125}},
+    }
+    config = expand(Located(value), "x").runs[-1].spec["config"]
+    assert (config["n_init"], config["model_every"]) == (500, 125)
+    assert config["horizon"] == [20, 150, 1, 1], "from the pattern pointmass-*"
+    assert config["updates_per_step"] == naive.Config.model_fields["updates_per_step"].default
+
+
+def test_every_row_of_every_algorithm_is_valid() -> None:
+    for name in registry.names():
+        agent = registry.algorithm(name)
+        file = registry.options_file(agent, name)
+        for row in file.value.get("datasets", {}):
+            validate(agent.Config, file.child("datasets", row), (name,))
+
+
+MOPO_ROWS = {  # (horizon, penalty) of OfflineRL-Kit and DOOF's Appendix C on D4RL's v2 sets
+    "halfcheetah": {
+        "random": (1, 0.25),
+        "medium": (5, 0.5),
+        "medium-replay": (5, 0.5),
+        "medium-expert": (5, 2.5),
+    },
+    "hopper": {"random": (1, 5.0), "medium": (5, 5.0), "medium-replay": (5, 2.5), "medium-expert": (5, 5.0)},
+    "walker2d": {
+        "random": (1, 0.75),
+        "medium": (5, 0.5),
+        "medium-replay": (1, 2.5),
+        "medium-expert": (1, 2.5),
+    },
+}
+
+
+@pytest.mark.parametrize("name", ["mopo", "moore", "doof", "doof_control"])
+def test_horizon_and_penalty_are_the_printed_ones(name: str) -> None:
+    rows = registry.options_file(registry.algorithm(name), name).value["datasets"]
+    for task, kinds in MOPO_ROWS.items():
+        for kind, (horizon, penalty) in kinds.items():
+            row = rows[f"{task}-{kind}-v2"]
+            assert (row["horizon"], row["penalty"]) == ([0, 1, horizon, horizon], penalty)
+
+
+def test_suites_share_the_runs_of_doof(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run's identity holds the steps it takes: 10,000, whatever the suite offers to others."""
+    monkeypatch.setattr(Dataset, "present", True)
+    monkeypatch.setattr(Dataset, "sha256", lambda self: "0" * 64)
+    monkeypatch.setattr(Dataset, "admit", lambda self: [])
+    only = Narrow(seeds=(0,), datasets=("halfcheetah-medium-v2",))
+    names = ("mujoco_all", "doof_table3", "doof_fig6_coefficient")
+    plans = [read_suite(find_suite(name), only) for name in names]
+    for algorithm in ("doof", "doof_control"):
+        ids = [{run.id for run in plan.runs if run.algorithm == algorithm} for plan in plans]
+        assert set.intersection(*ids), algorithm
+
+
+def test_every_suite_resolves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if all data were here: a row of options for every algorithm on every data set."""
+    monkeypatch.setattr(Dataset, "present", True)
+    monkeypatch.setattr(Dataset, "sha256", lambda self: "0" * 64)
+    monkeypatch.setattr(Dataset, "admit", lambda self: [])
+    for name in suite_names():
+        plan = read_suite(find_suite(name), Narrow(seeds=(0,)))
+        assert plan.cells
+        assert read_plan(plan.write(tmp_path)) == plan
+
+
+def test_a_damaged_plan_is_refused(tmp_path: Path) -> None:
+    file = expand_text(tmp_path, GOOD).write(tmp_path)
+    file.write_text(file.read_text().replace('"rate": 0.1', '"rate": 0.3'))
+    with pytest.raises(BadInput, match=r"not a plan .*start the suite again"):
+        read_plan(file)

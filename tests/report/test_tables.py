@@ -1,0 +1,174 @@
+"""Findings and tables: marks, bold, hostile names; every figure by its name, twice the same bytes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from o2obench.analysis import statistics
+from o2obench.analysis.statistics import rectangle
+from o2obench.datasets.registry import find_dataset as find_data
+from o2obench.datasets.statistics import mean_and_best
+from o2obench.planning.plan import USUAL_FIGURES, Plan
+from o2obench.report import Wish, tables, write_report, writers
+from o2obench.report.format import interval, number
+from o2obench.report.summary import FINAL, Findings, Line, at, quantity
+from o2obench.runs.folder import RunFolder
+from tests.helpers.folders import finish, paper_plan
+
+DATASETS = ("hopper-medium-v2", "walker2d-medium-v2")
+
+
+def made(folder: Path, monkeypatch: pytest.MonkeyPatch, seeds: int, *algorithms: str) -> Findings:
+    chosen = {"algorithms": algorithms or None, "datasets": DATASETS}
+    plan = paper_plan("mujoco_all", monkeypatch, seeds=tuple(range(seeds)), **chosen)
+    finish(plan, folder)
+    return find(plan, folder)
+
+
+def last_scores(plan: Plan, results: Path, label: str, dataset: str) -> list[float]:
+    cells = [cell for cell in plan.cells if (cell.label, cell.dataset) == (label, dataset)]
+    files = [RunFolder(results, cell.run).scores.read_text().splitlines() for cell in cells]
+    return [float(plan.scores[dataset].score(np.mean(json.loads(lines[-1])["returns"]))) for lines in files]
+
+
+def test_numbers_come_from_the_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = made(tmp_path, monkeypatch, 2, "frozen", "comou", "doof")
+    line = found.by_name["comou", DATASETS[0]]
+    assert line.final == pytest.approx(last_scores(found.plan, tmp_path, "comou", DATASETS[0]))
+    frozen = found.by_name["frozen", DATASETS[0]]
+    beside = found.beside_control(line, FINAL)
+    assert beside is not None
+    assert beside.value == pytest.approx(np.mean(line.final) - np.mean(frozen.final))
+    assert (found.control, found.reference) == ("frozen", "frozen"), "no naive tuning in this plan"
+
+
+def test_a_method_that_stops_interacting_is_compared_at_its_own_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = made(tmp_path, monkeypatch, 2, "comou", "doof")
+    doof, comou = (found.by_name[name, DATASETS[0]] for name in ("doof", "comou"))
+    mark = at(10_000)
+    assert list(doof.of(mark).values()) == pytest.approx(list(doof.final))
+    assert list(comou.of(mark).values()) != pytest.approx(list(comou.final))
+
+
+def test_bold_is_what_cannot_be_told_from_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = made(tmp_path, monkeypatch, 5, "frozen", "comou")
+    frozen, comou = (found.by_name[name, DATASETS[0]] for name in ("frozen", "comou"))
+
+    def shifted(by: float) -> list[Line]:
+        runs = tuple(replace(run, values={**run.values, FINAL: 40.0 + by + run.seed}) for run in comou.runs)
+        low = tuple(replace(run, values={**run.values, FINAL: 40.0 + run.seed}) for run in frozen.runs)
+        return [replace(frozen, runs=low), replace(comou, runs=runs)]
+
+    assert tables.bold(shifted(50.0), FINAL) == {"comou"}
+    assert tables.bold(shifted(0.1), FINAL) == frozenset(), "all overlap"
+    one, other = shifted(50.0)
+    assert tables.bold([one, replace(other, runs=other.runs[1:])], FINAL) == frozenset(), "other seeds"
+    fewer = [replace(line, runs=line.runs[:4]) for line in (one, other)]
+    assert tables.bold(fewer, FINAL) == frozenset(), "below five seeds"
+
+
+def test_every_usual_figure_is_drawn_twice_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = made(tmp_path / "results", monkeypatch, 5, "frozen", "naive")
+    replace(found.plan, figures=tuple(f for f in USUAL_FIGURES if f != "ablation")).write(
+        tmp_path / "results"
+    )
+    for name in ("a", "b"):
+        write_report(tmp_path / "results", tmp_path / name, wish=Wish(("html", "svg")))
+    a, b = (tmp_path / name / found.plan.suite for name in ("a", "b"))
+    drawn = {file.stem.removeprefix("overall-").partition("-")[0] for file in a.glob("*.svg")}
+    assert drawn == {*USUAL_FIGURES} - {"ablation", "diagnostics"} | ({"diagnostics"} & drawn)
+    for file in a.iterdir():
+        assert file.read_bytes() == (b / file.name).read_bytes(), file.name
+
+
+HOSTILE = [
+    "=cmd|' /C calc'!A0",
+    "\\input{/etc/passwd}",
+    "$x_{1$",
+    "a & b % c # d",
+    "x\x1b[31m\u202e",
+    "a|b`c`<b>",
+]
+
+
+def test_hostile_names_are_text_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = paper_plan(
+        "mujoco_all", monkeypatch, seeds=(0, 1), algorithms=("frozen", "naive", "comou"), datasets=DATASETS
+    )
+    names = dict(zip(dict.fromkeys(cell.label for cell in plan.cells), HOSTILE, strict=False))
+    extra = {label: HOSTILE[i] for i, label in enumerate(names)}
+    plan = replace(plan, cells=tuple(replace(cell, label=extra[cell.label]) for cell in plan.cells))
+    finish(plan, tmp_path / "results")
+    [page] = write_report(tmp_path / "results", tmp_path, wish=Wish(("html", "md", "tex", "csv", "svg")))
+    rows = list(csv.reader(io.StringIO((page.parent / "scores.csv").read_text())))
+    assert not any(cell[:1] in ("=", "@") for row in rows for cell in row)
+    text = (page.parent / "scores.tex").read_text()
+    assert r"\input" not in text
+    assert r"\textbackslash{}input\{/etc/passwd\}" in text
+    assert "<b>" not in (page.parent / "report.md").read_text()
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_name_in_a_table(name: str) -> None:
+    value = tables.Value(name, 1.0)
+    one = tables.Table(
+        "t", name, name, (tables.Column(name, text=True),), (tables.Row(name, name, (value,)),)
+    )
+    tex = writers.latex([one], "t", (name,))
+    read = [line for line in tex.splitlines() if not line.startswith("%")]
+    assert r"\input{" not in "\n".join(read)
+    assert "\x1b" not in tex + writers.markdown(one) + writers.tables_csv([one], (name,))
+    assert "\n" not in writers.markdown(one).splitlines()[2]
+    body = tex.split(r"\midrule")[1].split(r"\bottomrule")[0]
+    assert body.count("&") == body.count(r"\&"), "no column comes from a name"
+    assert body.count("$") == body.count(r"\$"), "no mathematics comes from a name"
+
+
+def test_what_rounds_to_zero_has_no_sign() -> None:
+    assert number([-0.01], "{:+.1f}") == "0.0"
+    assert number([-0.06], "{:+.1f}") == "-0.1"
+    assert interval(statistics.mean_over_seeds([-0.01] * 5), "{:.1f}") == "0.0 [0.0, 0.0]"
+
+
+def test_the_mean_over_seeds_is_that_of_the_aggregates() -> None:
+    values = np.random.default_rng(0).normal(60, 15, 8)
+    mine = statistics.mean_over_seeds(list(values))
+    theirs = statistics.mean(rectangle(("a", i, v) for i, v in enumerate(values)))
+    assert mine.value == pytest.approx(theirs.value)
+    assert mine.low == pytest.approx(theirs.low, abs=1.0)
+    assert mine.high == pytest.approx(theirs.high, abs=1.0)
+    assert mine.interval == theirs.interval
+    band = statistics.mean_curve(np.stack([values, values + 1.0], axis=1))
+    assert band.low is not None
+    assert band.high is not None
+    assert band.low[0] == pytest.approx(mine.low, abs=1.0)
+    assert band.high[1] == pytest.approx(band.high[0] + 1.0)
+    assert statistics.mean_curve(values[:4, None]).low is None
+
+
+def test_plans_know_what_their_data_return(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = find_data("invertedpendulum-replay-v0")
+    both = mean_and_best(data)
+    assert both is not None
+    assert both[0] < both[1] <= 1000.0
+    monkeypatch.setattr(type(data), "load", lambda self: pytest.fail("known by its hash"))
+    assert mean_and_best(data) == both
+
+
+def test_marks_that_repeat_the_final_score_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = made(tmp_path, monkeypatch, 2, "frozen", "comou")
+    heads = [column.name for column in tables.scores(found, DATASETS[0]).columns]
+    assert "at 10,000 steps" in heads
+    assert "at 100,000 steps" not in heads
+    assert quantity(at(10_000)).unit == "score"

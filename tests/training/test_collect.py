@@ -1,0 +1,207 @@
+"""Collecting: a training that survives interruptions, and the kinds of data cut from it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from o2obench.datasets import registry as datasets
+from o2obench.datasets import validation
+from o2obench.datasets.isolated_validation import examine, read_columns
+from o2obench.envs.spec import find_env
+from o2obench.errors import BadInput, Interrupted
+from o2obench.planning.expand import expand
+from o2obench.runs import checkpoint
+from o2obench.training import collect as collecting
+from o2obench.training import collector as trainings
+from o2obench.training.collect import Recipe, collect, thin
+from o2obench.training.collector import Training
+from o2obench.util.config import Located
+from tests.helpers.datasets import hopper_file
+
+STEPS = 120
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Evaluate often, and call medium what a beginner reaches."""
+    monkeypatch.setattr(trainings, "EVALUATE_EVERY", 40)
+    monkeypatch.setattr(collecting, "MEDIUM_SCORE", -1e9)
+
+
+def recipe(work: Path, rows: int = 100) -> Recipe:
+    return Recipe(rows=rows, steps=STEPS, seed=3, work=work)
+
+
+def never() -> bool:
+    return False
+
+
+def test_an_interrupted_training_ends_as_one_that_was_not(tmp_path: Path) -> None:
+    quiet: list[str] = []
+    straight = Training("PointMass-v0", tmp_path / "straight", STEPS, 3)
+    straight.run(never, quiet.append, never)
+    calls = iter(range(10**6))
+    while True:
+        broken = Training("PointMass-v0", tmp_path / "broken", STEPS, 3)
+        try:
+            broken.run(never, quiet.append, lambda: next(calls) % 35 == 30)
+        except Interrupted:
+            continue
+        break
+    assert next(calls) > STEPS + 2, "it was never interrupted"
+    one, other = straight.arrays(), broken.arrays()
+    assert one.keys() == other.keys()
+    assert all(np.array_equal(one[key], other[key]) for key in one)
+    assert straight.levels == broken.levels
+    assert list(straight.levels) == ["0", "40", "80", "120"]
+    saved = [checkpoint.load(tmp_path / name) for name in ("straight", "broken")]
+    assert all(saved)
+
+
+def test_a_training_runs_on_the_threads_it_is_given(tmp_path: Path) -> None:
+    """In a process of its own: torch must be imported before it is settled."""
+    code = (
+        "import sys; from pathlib import Path; from o2obench.training.collector import Training; "
+        f"Training('PointMass-v0', Path({str(tmp_path)!r}), 10, 0); "
+        "import torch; print(torch.get_num_threads())"
+    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "2"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.stdout.strip() == "1", done.stderr
+
+
+def test_a_finished_training_is_only_read(tmp_path: Path) -> None:
+    Training("PointMass-v0", tmp_path, STEPS, 3).run(never, lambda text: None, never)
+    said: list[str] = []
+    again = Training("PointMass-v0", tmp_path, STEPS, 3)
+    assert again.step == STEPS
+    again.run(never, said.append, never)
+    assert not said
+    with pytest.raises(BadInput, match="holds the training"):
+        Training("Hopper-v4", tmp_path, STEPS, 3)
+
+
+def test_kinds_are_written_checked_and_described(tmp_path: Path) -> None:
+    spec, cards = find_env("PointMass-v0"), {}
+    for kind in ("random", "medium-replay", "medium", "high", "medium-expert"):
+        if kind == "medium-expert":
+            with pytest.raises(BadInput, match="expert means 90"):
+                collect("pointmass", kind, tmp_path / "e.hdf5", recipe(tmp_path), never)
+            continue
+        file = collect("pointmass", kind, tmp_path / f"{kind}.hdf5", recipe(tmp_path), never)
+        examine(file, spec)
+        data = validation.transitions(read_columns(file, spec, validation.Findings(file)), spec)
+        cards[kind] = json.loads(file.with_suffix(".json").read_text())
+        assert cards[kind]["rows"] == len(data)
+        assert cards[kind]["environment"] == "PointMass-v0"
+        assert bool(data.terminated[-1] | data.truncated[-1])
+    assert cards["random"]["rows"] == cards["medium"]["rows"] == 100
+    assert cards["medium-replay"]["rows"] <= 40, "all steps until the level, which the first policy reached"
+    assert "--kind random --rows 100 --steps 120 --seed 3" in cards["random"]["command"]
+
+
+def test_the_same_recipe_gives_the_same_rows(tmp_path: Path) -> None:
+    import h5py
+
+    files = [
+        collect("PointMass-v0", "medium", tmp_path / f"{i}.hdf5", recipe(tmp_path / str(i)), never)
+        for i in range(2)
+    ]
+    with h5py.File(files[0]) as a, h5py.File(files[1]) as b:
+        for key in a:
+            assert np.array_equal(a[key][()], b[key][()]), key
+
+
+def test_a_training_goes_no_further_than_a_kind_needs(tmp_path: Path) -> None:
+    for kind, steps in (("random", 0), ("medium", 40), ("random", 40), ("high", STEPS)):
+        collect("pointmass", kind, tmp_path / f"{kind}-{steps}.hdf5", recipe(tmp_path), never)
+        assert Training("PointMass-v0", tmp_path / "pointmass-seed-3", STEPS, 3).step == steps
+
+
+def test_a_set_is_never_overwritten(tmp_path: Path) -> None:
+    file = tmp_path / "kept.hdf5"
+    file.write_text("precious")
+    with pytest.raises(BadInput, match="never overwritten"):
+        collect("pointmass", "random", file, recipe(tmp_path), never)
+    assert file.read_text() == "precious"
+
+
+def test_a_level_that_was_not_reached_is_refused_with_the_figures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collecting, "MEDIUM_SCORE", 1e9)
+    with pytest.raises(BadInput, match="train longer with --steps"):
+        collect("pointmass", "medium", tmp_path / "m.hdf5", recipe(tmp_path), never)
+    assert not (tmp_path / "m.hdf5").exists()
+
+
+def test_thinning_keeps_whole_episodes_from_all_of_the_time() -> None:
+    random = np.random.default_rng(0)
+    ends = np.zeros(10_000, bool)
+    at = np.cumsum(random.integers(5, 40, 600))
+    ends[at[at < 9_999]] = True
+    ends[-1] = True
+    arrays: dict[str, Any] = {
+        "number": np.arange(10_000),
+        "terminals": ends,
+        "timeouts": np.zeros(10_000, bool),
+    }
+    thinned = thin(arrays, 2_500)
+    number = thinned["number"]
+    assert 2_400 < len(number) <= 2_500
+    breaks = np.flatnonzero(np.diff(number) != 1)
+    assert thinned["terminals"][breaks].all(), "an episode was cut"
+    assert ends[number[0] - 1] or number[0] == 0
+    assert abs(number.mean() - 5_000) < 300, "not from all of the time"
+    assert thin(arrays, 20_000) is arrays
+
+
+def test_collected_sets_have_names_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("O2OBENCH_DATA", str(tmp_path))
+    ours, theirs = (
+        datasets.find_dataset("o2o:walker2d-expert-v0"),
+        datasets.find_dataset("walker2d-expert-v0"),
+    )
+    assert ours.file != theirs.file
+    assert ours.scores.ref_max == theirs.scores.ref_max
+    assert "collected by o2obench" in ours.scores.source
+    assert "o2o:hopper-random-v0" in datasets.dataset_names()
+    with pytest.raises(BadInput, match="data collect walker2d --kind expert"):
+        ours.require()
+    with pytest.raises(BadInput, match="data fetch walker2d-expert-v0"):
+        theirs.require()
+    for name in (
+        "o2o:../x-random-v0",
+        "o2o:hopper-random-v1",
+        "o2o:hopper-randomly-v0",
+    ):
+        with pytest.raises(BadInput, match="no reference scores"):
+            datasets.find_dataset(name)
+    with pytest.raises(BadInput, match=r"chess-random-v0\.hdf5 is missing"):
+        datasets.find_dataset("o2o:chess-random-v0")
+
+
+def test_a_suite_runs_on_collected_data_with_the_rows_of_their_twin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("O2OBENCH_DATA", str(tmp_path))
+    hopper_file(tmp_path / "hopper-medium-v0.hdf5")
+    hopper_file(tmp_path / "hopper_medium-v2.hdf5", rows=400)
+    plans = {
+        name: expand(Located({"algorithms": ["naive"], "datasets": [name], "seeds": 1}), "twin")
+        for name in ("o2o:hopper-medium-v0", "hopper-medium-v2", "d4rl:hopper-medium-v2")
+    }
+    ours, theirs, prefixed = plans.values()
+    assert [run.spec["config"] for run in ours.runs] == [run.spec["config"] for run in theirs.runs]
+    assert {run.id for run in ours.runs}.isdisjoint(run.id for run in theirs.runs)
+    assert [run.id for run in theirs.runs] == [run.id for run in prefixed.runs]
+    assert all(":" not in run.id for run in ours.runs)
+    assert all(cell.dataset == "o2o:hopper-medium-v0" for cell in ours.cells)
