@@ -22,6 +22,7 @@ from torch import Tensor
 
 from o2obench.agent import Budget, Stage, State, Task, Transitions, count
 from o2obench.kit.model_based.template import ModelBased, ModelBasedConfig, Rate, Share, Size, Weight
+from o2obench.util.rng import Stream
 
 
 class DoofConfig(ModelBasedConfig):
@@ -79,7 +80,7 @@ class Doof(ModelBased[DoofConfig]):
     def _draw_uncertain(self) -> None:
         """Draw the uncertain set: offline rows whose reward holds the bonus."""
         replay = self.replay
-        drawn = replay.offline_index(self.streams.uniform("uncertain set", self.config.uncertain_rows))
+        drawn = replay.offline_index(self.streams.uniform(Stream.UNCERTAIN_SET, self.config.uncertain_rows))
         rows, bonus = replay.rows[drawn], self.config.ratio * self.config.penalty * self.uncertainty(drawn)
         rows[..., replay.obs_dim + replay.act_dim] += bonus
         replay.set_extra(rows)
@@ -91,7 +92,7 @@ class Doof(ModelBased[DoofConfig]):
 
     def starts(self, rows: int) -> Tensor:
         """Return half offline rows, half rows of the uncertain set or, in step 5, collected ones."""
-        replay, uniform = self.replay, self.streams.uniform("starts", rows)
+        replay, uniform = self.replay, self.streams.uniform(Stream.ROLLOUT_STARTS, rows)
         first, second = uniform.tensor_split([rows // 2], -1)
         after = replay.online_index if replay.online else replay.offline_index
         other = replay.extra_index if self.stage == "explorer" else after
@@ -99,9 +100,9 @@ class Doof(ModelBased[DoofConfig]):
 
     def real_batch(self, updates: int) -> Tensor:
         """Return 6 offline rows of 256, and for the explorer 6 of the uncertain set."""
-        kinds = {"real rows": self.replay.offline_index}
+        kinds = {Stream.REAL_BATCH: self.replay.offline_index}
         if self.stage == "explorer":
-            kinds["uncertain rows"] = self.replay.extra_index
+            kinds[Stream.UNCERTAIN_BATCH] = self.replay.extra_index
         real = int(self.config.real_share * self.config.batch)
         return torch.cat([of(self.streams.uniform(kind, updates, real)) for kind, of in kinds.items()], -1)
 

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from o2obench.agent import Budget, Stage, count
 from o2obench.kit.model_based.template import ModelBased, OnlineConfig, Rate
+from o2obench.util.rng import Stream
 
 
 class MbpoConfig(OnlineConfig):
@@ -49,6 +50,6 @@ class Mbpo(ModelBased[MbpoConfig]):
     def explore(self, obs: Tensor) -> Tensor:
         """Act uniformly at random in the warm-up, then by a sample of the policy."""
         if self.replay.online < self.config.n_init:
-            uniform = self.streams.uniform("exploration", *obs.shape[1:-1], self.task.act_dim)
+            uniform = self.streams.uniform(Stream.EXPLORATION, *obs.shape[1:-1], self.task.act_dim)
             return (2.0 * uniform - 1.0).to(torch.float32)
         return super().explore(obs)

@@ -19,6 +19,7 @@ from o2obench.kit.replay import Replay
 from o2obench.kit.rng import Streams
 from o2obench.kit.sac import Sac as Learner
 from o2obench.kit.sac import SacOptions, SacPolicy
+from o2obench.util.rng import Stream
 from o2obench.util.timers import timed
 
 REPORT_EVERY = 500
@@ -65,11 +66,11 @@ class Sac(SacPolicy, Agent[SacConfig]):
         if self.replay.online >= self.config.n_init:
             return self.sample(obs)
         shape = (*obs.shape[1:-1], self.task.act_dim)
-        return to_array((2.0 * self.streams.uniform("exploration", *shape) - 1.0).float())
+        return to_array((2.0 * self.streams.uniform(Stream.EXPLORATION, *shape) - 1.0).float())
 
     def sample(self, obs: Array) -> Array:
         """Return a sample of the policy, however long it has been trained."""
-        noise = self.streams.normal("exploration", *obs.shape[1:-1], self.task.act_dim)
+        noise = self.streams.normal(Stream.EXPLORATION, *obs.shape[1:-1], self.task.act_dim)
         return to_array(self.sac.act(self._tensor(obs), noise))
 
     def _tensor(self, obs: Array) -> torch.Tensor:
@@ -86,8 +87,8 @@ class Sac(SacPolicy, Agent[SacConfig]):
         config = self.config
         while self.due:
             with timed("update"):
-                index = self.replay.online_index(self.streams.uniform("real rows", config.batch))
-                noise = self.streams.normal("sac noise", 2, config.batch, self.task.act_dim)
+                index = self.replay.online_index(self.streams.uniform(Stream.REAL_BATCH, config.batch))
+                noise = self.streams.normal(Stream.SAC_NOISE, 2, config.batch, self.task.act_dim)
                 self.sac.learn(self.replay, index[None], noise[None], [(config.rate,) * 3])
             self.updates, self.due = self.updates + 1, self.due - 1
             if self.updates % REPORT_EVERY == 0:

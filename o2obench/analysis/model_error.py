@@ -30,7 +30,7 @@ from ..errors import BadInput
 from ..runs import checkpoint
 from ..runs.folder import Run, RunFolder
 from ..util.files import read_json, write_atomically
-from ..util.rng import generator
+from ..util.rng import Stream, generator
 from .policy import load
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def _sets(
     run: Run, before: Agent[Any], data: Transitions, state: State, count: int
 ) -> Iterator[tuple[str, _Rows]]:
     """Yield the sets, the same for all runs that share data and seed; ``before`` is the pretrained agent."""
-    draw = generator(run.seed, "diagnosis")
+    draw = generator(run.seed, Stream.DIAGNOSIS)
     some = draw.integers(len(data), size=count)
     stored = _stored(find_dataset(run.dataset), len(data), some)
     anywhere = draw.uniform(-1, 1, (count, data.action.shape[1])).astype(np.float32)
@@ -184,7 +184,7 @@ def _other(name: str, run: Run) -> Dataset:
 def _drawn(found: Dataset, seed: int, count: int) -> _Rows:
     """Return rows of another data set, the same for all runs of a seed."""
     data = found.load()
-    some = generator(seed, f"diagnosis on {found.name}").integers(len(data), size=count)
+    some = generator(seed, f"{Stream.DIAGNOSIS} on {found.name}").integers(len(data), size=count)
     return _Rows(data.obs[some], data.action[some], _stored(found, len(data), some))
 
 

@@ -17,7 +17,7 @@ from ..runs import checkpoint
 from ..runs.folder import Run, RunFolder
 from ..training.build import build
 from ..util.files import write_atomically
-from ..util.rng import generator
+from ..util.rng import Stream, generator
 from .diff import read_record
 
 TOLERANCE = 1e-5
@@ -101,7 +101,7 @@ def _arrays(network: Network) -> dict[str, Array]:
 
 
 def _require_equal(folder: Path, agent: Agent[Any], network: Network, arrays: dict[str, Array]) -> None:
-    draw = generator(agent.task.seeds[0], "policy")
+    draw = generator(agent.task.seeds[0], Stream.POLICY_PROBE)
     obs = draw.normal(size=(ROWS, agent.task.obs_dim)).astype(np.float32)
     wanted = agent.act(obs[None], explore=False)[0]
     gap = float(np.abs(act(arrays, network.activation, network.squash, obs) - wanted).max())

@@ -15,7 +15,7 @@ from ..datasets.reference_scores import known_reference, reference_of
 from ..envs.spec import EnvSpec, find_env, with_pictures
 from ..errors import BadInput
 from ..util.files import write_atomically
-from ..util.rng import derive
+from ..util.rng import Stream, derive
 from .policy import load
 
 FRAMES_PER_SECOND = 25
@@ -81,7 +81,7 @@ def _film(env: Any, spec: EnvSpec, agent: Agent[Any], seed: int, episode: int) -
     """Live through an episode of the evaluation at the switch, and draw it."""
     rate = float(env.metadata.get("render_fps", FRAMES_PER_SECOND))
     every = max(1, round(rate / FRAMES_PER_SECOND))
-    obs, _ = env.reset(seed=derive(seed, "evaluation", "switch", episode))
+    obs, _ = env.reset(seed=derive(seed, Stream.EVALUATION, Stream.AT_ONLINE_START, episode))
     pictures, env_return, steps, ended = [np.asarray(env.render())], 0.0, 0, False
     batch = np.zeros((1, WIDTH, spec.obs_dim), np.float32)
     while not ended:

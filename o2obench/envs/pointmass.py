@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..agent import Array, Transitions
-from ..util.rng import generator
+from ..util.rng import Stream, generator
 
 FIELD = 1.5
 PIXELS = 160
@@ -71,7 +71,7 @@ def good_action(obs: Array) -> Array:
 @functools.cache
 def mixed_data(rows: int = 5000) -> Transitions:
     """Return the toy data set: episodes of controllers between random and a tenth good; always the same."""
-    random, env, kept = generator(0, "pointmass-mixed-v0"), PointMass(), list[tuple[Any, ...]]()
+    random, env, kept = generator(0, Stream.TOY_DATA), PointMass(), list[tuple[Any, ...]]()
     while len(kept) < rows:
         skill = random.uniform(0.0, 0.1)
         obs, _ = env.reset(seed=int(random.integers(2**31)))

@@ -23,7 +23,7 @@ import numpy as np
 from ..agent import Array, Terminal, Transitions
 from ..errors import BadInput, Diverged
 from ..util.config import nearest
-from ..util.rng import derive
+from ..util.rng import Stream, derive
 from .pointmass import PointMass, left_the_field
 from .vector import Lockstep, Locomotion, hopper_healthy, walker2d_healthy
 
@@ -309,7 +309,7 @@ class Interaction:
 
     def _reset(self, episode: int) -> None:
         self.episode, self.actions, self.env_return = episode, list[Array](), 0.0
-        obs, _ = self.env.reset(seed=derive(self.seed, "episode", episode))
+        obs, _ = self.env.reset(seed=derive(self.seed, Stream.TRAINING_EPISODE, episode))
         self.obs: Array = np.asarray(obs, np.float32)
 
     def step(self, action: Array) -> tuple[Transitions, Episode | None]:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..agent import Array, State
-from ..util.rng import derive
+from ..util.rng import Stream, derive
 
 MANY_ROWS = 512
 """On a CPU, larger batches pass network after network: a network's activations stay in the cache."""
@@ -69,7 +69,7 @@ class Mlp:
         self.parts = [count for i, o in self.shapes for count in (i * o, o)]
         of_seed = []
         for seed in seeds:
-            stream = torch.Generator().manual_seed(derive(seed, "init", name))
+            stream = torch.Generator().manual_seed(derive(seed, Stream.INIT, name))
             drawn = [init(i, (*members, o), stream) for i, o in self.shapes]
             of_seed.append(torch.cat([part.flatten(-2) for layer in drawn for part in layer], -1))
         self.flat = torch.stack(of_seed).to(device)

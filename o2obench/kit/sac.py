@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..agent import Metrics, Network, State, stack_seeds
+from ..util.rng import Stream
 from .compile import Repeat, compiled
 from .networks import Adam, Mlp, gradients, to_array
 from .replay import Batch, Replay
@@ -44,9 +45,9 @@ class Sac:
         self.options, self.act_dim = options, act_dim
         actor_sizes = (obs_dim, *options.hidden, 2 * act_dim)
         critic_sizes = (obs_dim + act_dim, *options.hidden, 1)
-        self.actor = Mlp("actor", seeds, (), actor_sizes, torch.relu, device)
-        self.critics = Mlp("critics", seeds, (2,), critic_sizes, torch.relu, device)
-        self.targets = Mlp("critics", seeds, (2,), critic_sizes, torch.relu, device)
+        self.actor = Mlp(Stream.ACTOR, seeds, (), actor_sizes, torch.relu, device)
+        self.critics = Mlp(Stream.CRITICS, seeds, (2,), critic_sizes, torch.relu, device)
+        self.targets = Mlp(Stream.CRITICS, seeds, (2,), critic_sizes, torch.relu, device)
         self.log_alpha = torch.zeros(len(seeds), device=device)
         self.losses = torch.zeros((4, len(seeds)), device=device)
         """Sums over updates since they were last read: critic loss, actor loss, mean Q, temperature."""

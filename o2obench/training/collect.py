@@ -22,7 +22,7 @@ from ..datasets.registry import data_folder
 from ..envs.spec import EnvSpec, Interaction, environments, find_env
 from ..errors import BadInput
 from ..util.files import write_atomically
-from ..util.rng import derive, generator
+from ..util.rng import Stream, derive, generator
 from . import provenance
 from .collector import Training, advance, append, collector, new_rows, record, settle_machine, to_arrays
 
@@ -231,7 +231,7 @@ class Levels:
 
 def random_return(spec: EnvSpec, seed: int) -> float:
     """Return the mean return of episodes of uniform random actions."""
-    life, draw, returns = Interaction(spec, seed), generator(seed, "random actions"), list[float]()
+    life, draw, returns = Interaction(spec, seed), generator(seed, Stream.RANDOM_ACTIONS), list[float]()
     while len(returns) < EPISODES:
         finished = life.step(draw.uniform(-1, 1, spec.act_dim).astype(np.float32))[1]
         if finished:
@@ -241,7 +241,7 @@ def random_return(spec: EnvSpec, seed: int) -> float:
 
 def rollouts(training: Training, step: int, rows: int, kind: str) -> dict[str, Array]:
     """Return ``rows`` steps of fresh episodes of the policy at ``step``, its actions sampled."""
-    spec, seed = training.spec, derive(training.seed, "data", kind)
+    spec, seed = training.spec, derive(training.seed, Stream.COLLECTED_DATA, kind)
     agent: Any = collector(spec, seed, 1)
     agent.load_policy(training.policies[str(step)])
     life, kept = Interaction(spec, seed), new_rows()

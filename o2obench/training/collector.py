@@ -18,6 +18,7 @@ from ..agent import Agent, Array, Budget, State, Task, Transitions, stack_steps
 from ..envs.spec import EnvSpec, Episode, Interaction, find_env
 from ..errors import BadInput, Interrupted
 from ..runs import checkpoint
+from ..util.rng import Stream
 from . import provenance
 from .evaluation import Arena
 
@@ -71,7 +72,9 @@ class Training:
 
     def _evaluate(self, arena: Arena, say: Callable[[str], None]) -> None:
         act = self.agent.act
-        returns = arena.returns(lambda obs: act(obs, explore=False), ("level", self.step), EPISODES)[0]
+        returns = arena.returns(lambda obs: act(obs, explore=False), (Stream.AT_LEVEL, self.step), EPISODES)[
+            0
+        ]
         policy = self.agent.policy()
         assert policy is not None
         self.levels[str(self.step)] = [float(value) for value in returns]

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..agent import Array
 from ..envs.spec import EnvSpec
-from ..util.rng import derive
+from ..util.rng import Stream, derive
 
 
 class Arena:
@@ -33,7 +33,7 @@ class Arena:
         obs = np.zeros((count, self.spec.obs_dim), np.float32)
         for i in range(count):
             seed, episode = self.seeds[i // self.width], first + i % self.width
-            obs[i] = self.envs.reset(i, derive(seed, "evaluation", *clock, episode))
+            obs[i] = self.envs.reset(i, derive(seed, Stream.EVALUATION, *clock, episode))
         while running.any():
             actions = self.spec.from_unit(act(obs.reshape(len(self.seeds), self.width, -1)))
             seen, reward, ended = self.envs.step(actions.reshape(count, -1), running)

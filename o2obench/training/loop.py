@@ -19,6 +19,7 @@ from ..envs.spec import Interaction, find_env, nothing
 from ..errors import Diverged, Interrupted
 from ..runs.writer import Slot
 from ..util import timers
+from ..util.rng import Stream
 from ..util.timers import timed
 from .async_evaluation import Evaluator, Snapshot
 from .evaluation import Arena
@@ -77,7 +78,7 @@ class Training:
             self.agent.warm_start(parents)
         if not self.clock.started:
             if parents or self.stages[0].env_steps:
-                self.evaluate("start", self.protocol.final_episodes, ("switch",))
+                self.evaluate("start", self.protocol.final_episodes, (Stream.AT_ONLINE_START,))
                 self.collect(wait=True)
                 for slot in self.slots:
                     slot.check_start()
@@ -124,10 +125,10 @@ class Training:
         following = self.stages[self.clock.stage + 1 :][:1]
         before_switch = not self.clock.env_steps and all(s.env_steps for s in following)
         if at_end and before_switch and self.agent.pretrain is None:
-            return ("switch",)
+            return (Stream.AT_ONLINE_START,)
         if stage.env_steps:
-            return ("steps", self.clock.env_steps)
-        return ("updates", self.clock.env_steps, self.agent.updates)
+            return (Stream.AT_ENV_STEPS, self.clock.env_steps)
+        return (Stream.AT_UPDATES, self.clock.env_steps, self.agent.updates)
 
     def step(self, stage: Stage) -> None:
         """Do one environment step with every seed and show it to the agent."""

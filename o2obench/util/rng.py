@@ -1,4 +1,4 @@
-"""Every random number of the project comes from a stream derived from (seed, purpose).
+"""Seeds: every random number comes from a stream that is derived from (seed, purpose).
 
 No stream depends on an algorithm's name or configuration, so two algorithms with one seed meet the
 same start states, and no two purposes share numbers.
@@ -7,8 +7,59 @@ same start states, and no two purposes share numbers.
 from __future__ import annotations
 
 import hashlib
+from enum import StrEnum
 
 import numpy as np
+
+
+class Stream(StrEnum):
+    """The purposes for which this project draws random numbers.
+
+    The values are hashed into seeds: they are part of the protocol, and another spelling gives other numbers.
+    An algorithm may name purposes of its own; any text is one.
+    """
+
+    # episodes
+    EVALUATION = "evaluation"
+    AT_ONLINE_START = "switch"
+    AT_ENV_STEPS = "steps"
+    AT_UPDATES = "updates"
+    AT_LEVEL = "level"
+    TRAINING_EPISODE = "episode"
+    # networks
+    INIT = "init"
+    ACTOR = "actor"
+    CRITICS = "critics"
+    ENSEMBLE = "ensemble"
+    # learning
+    EXPLORATION = "exploration"
+    ROLLOUT_STARTS = "starts"
+    ROLLOUT_ACTIONS = "rollout actions"
+    ROLLOUT_ELITES = "elites"
+    ROLLOUT_NOISE = "model noise"
+    REAL_BATCH = "real rows"
+    MODEL_BATCH = "model rows"
+    SAC_NOISE = "sac noise"
+    UNCERTAIN_SET = "uncertain set"
+    UNCERTAIN_BATCH = "uncertain rows"
+    # model training
+    BOOTSTRAP = "bootstrap"
+    SHUFFLE = "shuffle"
+    OFFLINE_HALF = "offline half"
+    OFFLINE_HOLDOUT = "held out"
+    ONLINE_HOLDOUT = "held out online"
+    OFFLINE_PROBE = "offline probe"
+    ONLINE_PROBE = "online probe"
+    # looking at finished runs
+    DIAGNOSIS = "diagnosis"
+    IMAGINED_ACTIONS = "imagined actions"
+    IMAGINED_ELITES = "imagined elites"
+    IMAGINED_NOISE = "imagined noise"
+    POLICY_PROBE = "policy"
+    # collecting data
+    RANDOM_ACTIONS = "random actions"
+    COLLECTED_DATA = "data"
+    TOY_DATA = "pointmass-mixed-v0"
 
 
 def derive(seed: int, *purpose: str | int) -> int:

@@ -18,7 +18,7 @@ from o2obench.datasets.statistics import mean_and_best
 from o2obench.planning.plan import USUAL_FIGURES, Plan
 from o2obench.report import Wish, tables, write_report, writers
 from o2obench.report.format import interval, number
-from o2obench.report.summary import FINAL, Findings, Line, at, quantity
+from o2obench.report.summary import FINAL, Findings, Line, at, find, quantity
 from o2obench.runs.folder import RunFolder
 from tests.helpers.folders import finish, paper_plan
 

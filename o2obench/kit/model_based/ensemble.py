@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn.functional import silu, softplus
 
 from ...agent import State
+from ...util.rng import Stream
 from ..compile import Repeat, compiled
 from ..networks import Adam, Mlp, gradients, to_array, truncated_normal_init
 from ..replay import Batch, Replay
@@ -84,7 +85,7 @@ class Ensemble:
         inputs, outputs = obs_dim + act_dim, obs_dim + 1
         sizes = (inputs, *options.hidden, 2 * outputs)
         members = (options.members,)
-        self.net = Mlp("ensemble", seeds, members, sizes, silu, device, truncated_normal_init)
+        self.net = Mlp(Stream.ENSEMBLE, seeds, members, sizes, silu, device, truncated_normal_init)
         self.max_log_var = torch.full((len(seeds), outputs), 0.5, device=device)
         self.min_log_var = torch.full((len(seeds), outputs), -10.0, device=device)
         self.scale_mean = torch.zeros((len(seeds), inputs), device=device)
@@ -274,10 +275,10 @@ class Fit:
             self.best = torch.where(torch.isfinite(error), error, self.best)
         rows = -(-self.data.size // options.batch) * options.batch
         if self.data.paired:
-            new = self.streams.uniform("bootstrap", options.members, rows // 2)
+            new = self.streams.uniform(Stream.BOOTSTRAP, options.members, rows // 2)
             self.order = self._beside_offline_rows(_pick(self.data.online_train, new))
         else:
-            self.order = self._draw("bootstrap", options.members, rows)
+            self.order = self._draw(Stream.BOOTSTRAP, options.members, rows)
 
     def turn(self) -> bool:
         """Do a few gradient steps, and at the end of a pass judge it; return whether the fit is over."""
@@ -326,11 +327,11 @@ class Fit:
     def _shuffled(self, rows: Tensor) -> Tensor:
         """Return rows (seeds, members, n) in a new order; those of a stopped seed as they are."""
         members, n = rows.shape[1:]
-        return rows.gather(2, self.streams.permutations("shuffle", members, n, self.mask()))
+        return rows.gather(2, self.streams.permutations(Stream.SHUFFLE, members, n, self.mask()))
 
     def _beside_offline_rows(self, new: Tensor) -> Tensor:
         """Return batches (seeds, members, 2 n): half of each offline rows, drawn anew, half ``new`` ones."""
-        drawn = self.streams.uniform("offline half", *new.shape[1:], active=self.mask())
+        drawn = self.streams.uniform(Stream.OFFLINE_HALF, *new.shape[1:], active=self.mask())
         half = self.model.options.batch // 2
         halves = [x.unflatten(-1, (-1, half)) for x in (_pick(self.data.offline_train, drawn), new)]
         return torch.stack(halves, 3).flatten(2)

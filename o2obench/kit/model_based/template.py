@@ -36,6 +36,7 @@ from ...agent import (
     count,
     stack_seeds,
 )
+from ...util.rng import Stream
 from ...util.timers import timed
 from ..networks import to_array
 from ..replay import Replay
@@ -55,6 +56,7 @@ TURN = 100
 """SAC updates between two chances to evaluate, save or stop."""
 REPORT_EVERY = 500
 """SAC updates between two readings of the losses from the device."""
+PROBES = {"offline": Stream.OFFLINE_PROBE, "online": Stream.ONLINE_PROBE}
 PROBE = 2000
 """Rows of a source on which a model training's movement is measured: for medians, not for maxima."""
 HOLDOUT_BLOCK = 5
@@ -197,16 +199,16 @@ class ModelBased(SacPolicy, Agent[C], Generic[C]):
 
     def explore(self, obs: Tensor) -> Tensor:
         """Return the actions with which data are collected: a sample of the policy."""
-        noise = self.streams.normal("exploration", *obs.shape[1:-1], self.task.act_dim)
+        noise = self.streams.normal(Stream.EXPLORATION, *obs.shape[1:-1], self.task.act_dim)
         return self.sac.act(obs, noise)
 
     def starts(self, rows: int) -> Tensor:
         """Return the numbers of the real rows (seeds, rows) from which rollouts branch."""
-        return self._real_rows("starts", rows)
+        return self._real_rows(Stream.ROLLOUT_STARTS, rows)
 
     def real_batch(self, updates: int) -> Tensor:
         """Return the real rows of SAC's batches (seeds, updates, rows): int(real_share * batch) of each."""
-        return self._real_rows("real rows", updates, int(self.config.real_share * self.config.batch))
+        return self._real_rows(Stream.REAL_BATCH, updates, int(self.config.real_share * self.config.batch))
 
     def extra_rows(self) -> int:
         """Return how many rows of its own the algorithm keeps."""
@@ -315,9 +317,9 @@ class ModelBased(SacPolicy, Agent[C], Generic[C]):
         now = torch.from_numpy(obs).to(self.task.device)
         alive, made = torch.ones(obs.shape[:2], dtype=torch.bool, device=now.device), []
         for _ in range(steps):
-            action = self.judged.act(now, streams.normal("imagined actions", rows, self.task.act_dim))
-            choice = streams.uniform("imagined elites", rows)
-            noise = streams.normal("imagined noise", rows, self.task.obs_dim + 1)
+            action = self.judged.act(now, streams.normal(Stream.IMAGINED_ACTIONS, rows, self.task.act_dim))
+            choice = streams.uniform(Stream.IMAGINED_ELITES, rows)
+            noise = streams.normal(Stream.IMAGINED_NOISE, rows, self.task.obs_dim + 1)
             following, _, _ = self.model.step(now, action, choice, noise)
             made.append((now[alive], action[alive]))
             alive = alive & ~self.task.terminal(now, action, following) & torch.isfinite(following).all(-1)
@@ -351,7 +353,7 @@ class ModelBased(SacPolicy, Agent[C], Generic[C]):
         """Return how far the training moved the model, and how it doubted before, on rows of each source."""
         found, streams = dict[str, Array](), Streams(self.task.seeds, self.task.device)
         for source in self._sources():
-            index = getattr(self.replay, f"{source}_index")(streams.uniform(f"{source} probe", PROBE))
+            index = getattr(self.replay, f"{source}_index")(streams.uniform(PROBES[source], PROBE))
             inputs, _ = self._inputs_and_targets(index)
             before = self.predict_before(inputs)
             moved = movement(before, self.model.predict(inputs), self.model.min_log_var)
@@ -433,9 +435,9 @@ class ModelBased(SacPolicy, Agent[C], Generic[C]):
         alive = torch.ones(obs.shape[:2], dtype=torch.bool, device=obs.device)
         seen = []
         for _ in range(horizon):
-            action = self.sac.act(obs, self.streams.normal("rollout actions", rows, self.task.act_dim))
-            choice = self.streams.uniform("elites", rows)
-            noise = self.streams.normal("model noise", rows, self.task.obs_dim + 1)
+            action = self.sac.act(obs, self.streams.normal(Stream.ROLLOUT_ACTIONS, rows, self.task.act_dim))
+            choice = self.streams.uniform(Stream.ROLLOUT_ELITES, rows)
+            noise = self.streams.normal(Stream.ROLLOUT_NOISE, rows, self.task.obs_dim + 1)
             next_obs, reward, uncertainty = self.model.step(obs, action, choice, noise)
             reward = reward - self.penalty() * uncertainty
             ended = self.task.terminal(obs, action, next_obs)
@@ -453,7 +455,7 @@ class ModelBased(SacPolicy, Agent[C], Generic[C]):
             turn = min(TURN - self.updates % TURN, self.due_updates)
             rates = [self.rates(self.updates + k) for k in range(turn)]
             with timed("update"):
-                noise = self.streams.normal("sac noise", turn, 2, self.config.batch, self.task.act_dim)
+                noise = self.streams.normal(Stream.SAC_NOISE, turn, 2, self.config.batch, self.task.act_dim)
                 index = self._sac_rows(turn)
                 self.sac.learn(self.replay, index.movedim(1, 0), noise.movedim(1, 0), rates)
             self.updates += turn
@@ -466,7 +468,7 @@ class ModelBased(SacPolicy, Agent[C], Generic[C]):
     def _sac_rows(self, updates: int) -> Tensor:
         """Return the row numbers (seeds, updates, batch) of batches: real rows, then model rows."""
         real = self.real_batch(updates)
-        of_model = self.streams.uniform("model rows", updates, self.config.batch - real.shape[-1])
+        of_model = self.streams.uniform(Stream.MODEL_BATCH, updates, self.config.batch - real.shape[-1])
         return torch.cat([real, self.replay.ring_index(of_model)], -1)
 
     def _real_rows(self, purpose: str, *shape: int) -> Tensor:
@@ -516,7 +518,7 @@ class ModelBased(SacPolicy, Agent[C], Generic[C]):
         """
         rows = self.replay.offline
         held = min(rows // 5, self.config.holdout)
-        order = Streams(self.task.seeds, "cpu").permutations("held out", 1, rows)[:, 0]
+        order = Streams(self.task.seeds, "cpu").permutations(Stream.OFFLINE_HOLDOUT, 1, rows)[:, 0]
         order = order.to(self.task.device)
         return order[:, held:], order[:, :held]
 
@@ -526,7 +528,7 @@ class ModelBased(SacPolicy, Agent[C], Generic[C]):
         Fixed when a row enters: a fresh split at each training would leak former training rows.
         """
         blocks = max(1, self.replay.online_capacity // HOLDOUT_BLOCK)
-        uniform = Streams(self.task.seeds, "cpu").uniform("held out online", blocks)
+        uniform = Streams(self.task.seeds, "cpu").uniform(Stream.ONLINE_HOLDOUT, blocks)
         return (uniform * HOLDOUT_BLOCK).long().to(self.task.device)
 
     def _split_online(self) -> tuple[Tensor, Tensor]:
