@@ -42,9 +42,10 @@ data: $(READY) ## Collect the data sets that do not come with the package: KINDS
 	  $(BIN)/o2obench data collect $$task --kind $$kind --rows 200000 --if-missing || exit; done; done
 	@$(BIN)/o2obench data list o2o:
 
-check: $(READY) ## Format, lint and types, as CI checks them.
+check: $(READY) ## Format, lint, import layers and types, as CI checks them.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/lint-imports
 	$(BIN)/mypy
 
 format: $(READY) ## Format the code and mend what ruff can mend.
@@ -57,7 +58,7 @@ test: $(READY) ## The unmarked tests: 3 minutes on 2 cores, no network.
 test-slow: $(READY) ## Learning, the compiler, the tutorial, the wheel: one minute and a half.
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m slow
 
-test-faults: $(READY) ## Kills, damage, launchers against each other; N=200 kills, and a table of figures.
+test-faults: $(READY) ## Kills, corruption, launchers against each other; N=200 kills, and a table of figures.
 	@rm -rf $(FIGURES)
 	N=$(N) O2O_FAULT_FIGURES=$(FIGURES) $(BIN)/python -m pytest -q -n 2 --dist worksteal -m faults; code=$$?; \
 	PYTHONPATH=. $(BIN)/python -m tests.faults.figures $(FIGURES) && exit $$code

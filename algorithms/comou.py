@@ -1,4 +1,4 @@
-"""CoMoU (Chen et al. 2026, doi:10.65109/JCLP2243): the model is tuned inside a trust region around itself.
+"""CoMoU (Chen et al. 2026, doi:10.65109/JCLP2243): the model is updated inside a trust region.
 
 The paper's Eq. (1) wants the new model to be a mixture of data and old model,
 p_{t+1} = trust * rho + (1 - trust) * p_t. Its best Gaussian (the minimiser of KL(mixture || p)) is found by
@@ -9,17 +9,18 @@ the family's loss with two targets, the data with weight trust and the old model
 Deviations and decisions; the paper prints neither loss, nor data, nor the values of its lambda-tilde:
 
 - Each member is held by its own old copy, taken once when a model training begins (a copy taken at every
-  gradient step would have no gradient at all: naive tuning). Its bounds and its scaler are copied too.
+  gradient step would have no gradient at all: naive fine-tuning). Its bounds and its scaler are copied too.
 - Both terms have the code base's scale (doubled, averaged over outputs). A textbook KL beside them would
   change the odds by (obs_dim + 1) / 2.
-- ``trust`` = 0.1, in (0, 1]; 1 is naive tuning, bit for bit. The Gaussian is not bounded as Eq. (1)'s
+- ``trust`` = 0.1, in (0, 1]; 1 is naive fine-tuning, bit for bit. The Gaussian is not bounded as Eq. (1)'s
   mixture is, by -log(1 - trust), but moves like the logarithm of a surprise, not like its square.
-- Early stopping judges trust (y - mu)^2 + (1 - trust) (mu_old - mu)^2 on the held-out rows. A pass must lower
-  it by 1 %, as everywhere, and no pass can lower it by more than the share trust of what data could teach:
-  with trust below a few hundredths most trainings are refused: means and weights stand still, only the
-  shared bounds drift (``kit.ensemble.Fit``). ``moved/online/shift`` is logged; read it beside every curve.
-- All else is the naive baseline's: online rows only (``rows: union`` is an option), no penalty, MBPO's
-  horizon and updates. Claims are made against naive tuning in all its variants.
+- Early stopping evaluates trust (y - mu)^2 + (1 - trust) (mu_old - mu)^2 on the held-out transitions. A pass
+  must lower it by 1 %, as everywhere, and no pass can lower it by more than the share trust of what data
+  could teach: with trust below a few hundredths most trainings are refused: means and weights stand still,
+  only the shared bounds drift (``kit.ensemble.Fit``). ``model_change/online/shift`` is logged; read it beside
+  every curve.
+- All else is the naive baseline's: online transitions only (``rows: union`` is an option), no penalty, MBPO's
+  horizon and updates. Claims are made against naive fine-tuning in all its variants.
 """
 
 from __future__ import annotations
@@ -29,13 +30,14 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor
 
+from o2obench.kit.model_based.config import OnlineConfig
 from o2obench.kit.model_based.ensemble import Prediction
 from o2obench.kit.model_based.model_change import bound
-from o2obench.kit.model_based.template import ModelBased, OnlineConfig
+from o2obench.kit.model_based.template import ModelBased
 
 
 class ComouConfig(OnlineConfig):
-    """Naive tuning's options and the trust region."""
+    """Naive fine-tuning's options and the trust region."""
 
     trust: Annotated[float, Field(gt=0, le=1)] = 0.1
     """lambda-tilde = 1 / (lambda + 1): the weight of the data; the old model has the rest."""
@@ -58,8 +60,8 @@ class Comou(ModelBased[ComouConfig]):
         return (wanted * (-prediction.log_var).exp() + prediction.log_var).mean((-2, -1))
 
     def logged(self) -> dict[str, float]:
-        """Return what Eq. (1)'s exact mixture could move at most, nats."""
-        return {"moved/bound": bound(self.config.trust)} if self.config.trust < 1.0 else {}
+        """Return what Eq. (1)'s exact mixture could change at most, nats."""
+        return {"model_change/bound": bound(self.config.trust)} if self.config.trust < 1.0 else {}
 
     def model_error(self, prediction: Prediction, y: Tensor, inputs: Tensor) -> Tensor:
         """Judge the means by the same mixture."""

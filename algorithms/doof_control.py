@@ -1,7 +1,8 @@
 """The control that DOOF's paper lacks: as many further updates of MOPO's policy, without any new data.
 
 Step 5 of DOOF in the untuned offline model, with the same restarted learning rates and batches; rollouts
-start from offline rows. What DOOF gains over it is owed to the collected steps, not to 300,000 more updates.
+start from offline transitions. What DOOF gains over it is owed to the collected steps, not to 300,000 more
+updates.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from .doof import Doof, DoofConfig
 
 
 class DoofControl(Doof):
-    """DOOF without exploration, collection and tuning of the model."""
+    """DOOF without exploration, collection and training of the model."""
 
     version = 1
 
     @classmethod
-    def stages(cls, config: DoofConfig, budget: Budget) -> tuple[Stage, ...]:
+    def steps(cls, config: DoofConfig, budget: Budget) -> dict[Stage, str]:
         """Train the policy only."""
-        return (Stage("policy", 0, config.policy_updates),)
+        return {Stage("policy", 0, config.policy_updates): "policy"}

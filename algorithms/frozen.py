@@ -1,25 +1,70 @@
 """Frozen: the pretrained policy acts and never learns; the control against which every drop is read.
 
-Its start states are fresh at each evaluation, so its curve shows the noise floor of the protocol.
+Its start states are fresh at each evaluation, so its curve shows the noise floor of the protocol. It is the
+agent of whatever pretraining it starts from; a suite gets one for each of its pretrainings.
 """
 
 from __future__ import annotations
 
-from o2obench.agent import Budget, Stage, Transitions
-from o2obench.kit.model_based.template import ModelBased, ModelBasedConfig
+from collections.abc import Sequence
+
+from o2obench.agent import Agent, Budget, Config, Network, Stage, State, Task
+from o2obench.transitions import Array, Transitions
 
 
-class Frozen(ModelBased[ModelBasedConfig]):
-    """MOPO's final policy, unchanged."""
+class FrozenConfig(Config):
+    """It has no options."""
 
-    Config = ModelBasedConfig
+
+class Frozen(Agent[FrozenConfig]):
+    """The agent of the pretraining, unchanged."""
+
+    Config = FrozenConfig
     pretrain = "mopo"
-    needs_row = False
+    uses_data = False
+
+    def __init__(self, task: Task, config: FrozenConfig, data: Transitions) -> None:
+        super().__init__(task, config, data)
+        if task.pretraining is None:
+            raise TypeError("frozen needs a pretraining to start from")
+        self.agent = task.pretraining()
 
     @classmethod
-    def stages(cls, config: ModelBasedConfig, budget: Budget) -> tuple[Stage, ...]:
+    def stages(cls, config: FrozenConfig, budget: Budget) -> tuple[Stage, ...]:
         """Interact as long as the others do, without an update."""
-        return (Stage("tune", budget.online_steps),)
+        return (Stage("fine-tune", budget.online_steps),)
+
+    def warm_start(self, states: Sequence[State]) -> None:
+        """Take the pretrained policy over."""
+        self.agent.warm_start(states)
+
+    def act(self, obs: Array, explore: bool) -> Array:
+        """Act as the pretrained agent does."""
+        return self.agent.act(obs, explore)
 
     def observe(self, step: Transitions) -> None:
         """Look away."""
+
+    def policy(self) -> State | None:
+        """Return the pretrained policy."""
+        return self.agent.policy()
+
+    def load_policy(self, policy: State) -> None:
+        """Take a policy over."""
+        self.agent.load_policy(policy)
+
+    def network(self) -> Network:
+        """Return the pretrained policy as plain arrays; TypeError where its agent has none."""
+        return self.agent.network()  # type: ignore[attr-defined, no-any-return]
+
+    def state_dict(self) -> State:
+        """Return the pretrained agent's state."""
+        return self.agent.state_dict()
+
+    def load_state_dict(self, state: State) -> None:
+        """Take it back."""
+        self.agent.load_state_dict(state)
+
+    def pretrained_state(self) -> State:
+        """Return what the pretrained agent hands over."""
+        return self.agent.pretrained_state()

@@ -5,51 +5,49 @@ One update per step after 1,000 uniformly random steps, on batches of everything
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Annotated
+from collections.abc import Iterator, Mapping
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
 from pydantic import Field
 
-from o2obench.agent import Agent, Array, Budget, Config, Metrics, Stage, State, Task, Transitions, count
-from o2obench.kit.model_based.template import KIT_VERSION, Rate, Share, Size, Widths
+from o2obench.agent import Agent, Budget, Metrics, Stage, State, Task, count
+from o2obench.kit import sac as learner
 from o2obench.kit.networks import to_array
+from o2obench.kit.options import Rate, Size
 from o2obench.kit.replay import Replay
 from o2obench.kit.rng import Streams
 from o2obench.kit.sac import Sac as Learner
 from o2obench.kit.sac import SacOptions, SacPolicy
+from o2obench.transitions import Array, Transitions
 from o2obench.util.rng import Stream
 from o2obench.util.timers import timed
 
 REPORT_EVERY = 500
 
 
-class SacConfig(Config):
+class SacConfig(SacOptions):
     """Options with the values of the second SAC paper."""
 
-    hidden: Widths = (256, 256)
-    rate: Rate = 3e-4
-    gamma: Share = 0.99
-    tau: Share = 0.005
-    batch: Size = 256
-    n_init: Annotated[int, Field(ge=1)] = count(1000)
-    updates_per_step: Size = count(1)
+    lr: Rate = 3e-4
+    learning_starts: Annotated[int, Field(ge=1)] = count(1000)
+    utd_ratio: Size = count(1)
 
 
 class Sac(SacPolicy, Agent[SacConfig]):
     """Act, store, update."""
 
     Config = SacConfig
-    kit_version = KIT_VERSION
+    kit_versions: ClassVar[Mapping[str, int]] = {"sac": learner.VERSION}
+    provides = ("actor", "critics")
     uses_data = False
 
     def __init__(self, task: Task, config: SacConfig, data: Transitions) -> None:
         super().__init__(task, config, data)
         seeds, dims = task.seeds, (task.obs_dim, task.act_dim)
         self.streams = Streams(seeds, task.device)
-        options = SacOptions(config.hidden, config.gamma, config.tau, -float(task.act_dim))
-        self.sac = self.judged = Learner(seeds, *dims, options, task.device)
+        self.sac = Learner(seeds, *dims, config, task.device)
         self.replay = Replay(data, len(seeds), dims, task.budget.online_steps, 0, task.device)
         self.due = 0
 
@@ -57,13 +55,18 @@ class Sac(SacPolicy, Agent[SacConfig]):
     def stages(cls, config: SacConfig, budget: Budget) -> tuple[Stage, ...]:
         """Learn with the environment from the first step on."""
         steps = budget.online_steps
-        return (Stage("tune", steps, config.updates_per_step * max(0, steps - config.n_init)),)
+        return (Stage("fine-tune", steps, config.utd_ratio * max(0, steps - config.learning_starts)),)
+
+    @classmethod
+    def schedule(cls, config: SacConfig) -> Mapping[str, int]:
+        """Return when learning starts, and the updates per environment step."""
+        return {"learning_starts": config.learning_starts, "utd_ratio": config.utd_ratio}
 
     def act(self, obs: Array, explore: bool) -> Array:
         """Return the mean action; to explore, a sample, in the beginning a uniform one."""
         if not explore:
             return to_array(self.sac.act(self._tensor(obs), None))
-        if self.replay.online >= self.config.n_init:
+        if self.replay.online >= self.config.learning_starts:
             return self.sample(obs)
         shape = (*obs.shape[1:-1], self.task.act_dim)
         return to_array((2.0 * self.streams.uniform(Stream.EXPLORATION, *shape) - 1.0).float())
@@ -79,17 +82,17 @@ class Sac(SacPolicy, Agent[SacConfig]):
     def observe(self, step: Transitions) -> None:
         """Store the step."""
         self.replay.append(step)
-        if self.replay.online > self.config.n_init:
-            self.due = self.config.updates_per_step
+        if self.replay.online > self.config.learning_starts:
+            self.due = self.config.utd_ratio
 
     def work(self, stage: str) -> Iterator[Metrics]:
         """Do the updates that are due."""
         config = self.config
         while self.due:
             with timed("update"):
-                index = self.replay.online_index(self.streams.uniform(Stream.REAL_BATCH, config.batch))
-                noise = self.streams.normal(Stream.SAC_NOISE, 2, config.batch, self.task.act_dim)
-                self.sac.learn(self.replay, index[None], noise[None], [(config.rate,) * 3])
+                index = self.replay.online_index(self.streams.uniform(Stream.REAL_BATCH, config.batch_size))
+                noise = self.sac.noise(self.streams, 1)
+                self.sac.learn(self.replay, index[None], noise, [(config.lr,) * 3])
             self.updates, self.due = self.updates + 1, self.due - 1
             if self.updates % REPORT_EVERY == 0:
                 yield self.sac.report(REPORT_EVERY)
@@ -113,6 +116,6 @@ class Sac(SacPolicy, Agent[SacConfig]):
         self.streams.load_state_dict(state["streams"])
         self.updates, self.due = state["updates"], state["due"]
 
-    def handover(self) -> State:
+    def pretrained_state(self) -> State:
         """Return the networks."""
         return {"sac": self.sac.networks(), "updates": self.updates}

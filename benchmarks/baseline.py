@@ -1,7 +1,7 @@
 """The parts of model-based offline RL as the field usually writes them: what the engine is compared with.
 
 Plain eager PyTorch with modules, separate critics, numpy replay buffers, and
-rollouts in numpy float64 over all 50,000 rows at once, after the style of OfflineRL-Kit
+rollouts in numpy float64 over all 50,000 transitions at once, after the style of OfflineRL-Kit
 (github.com/yihaosun1124/OfflineRL-Kit, MIT; nothing is copied). It computes what the engine computes.
 The benchmark checks that this is no straw man: its SAC update has to keep up with Stable-Baselines3's,
 its rollout with OfflineRL-Kit's.
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 OBS, ACT, BATCH, ROLLOUT, HORIZON = 11, 3, 256, 50_000, 5
 REAL = 12
-"""Real rows of a batch; the others come from the model."""
+"""Real transitions of a batch; the others come from the model."""
 
 
 def mlp(inputs: int, outputs: int) -> nn.Sequential:
@@ -182,7 +182,7 @@ class Agent:
             self.model.learn(self.inputs[:, part], self.targets[:, part])
 
     def roll_out(self) -> None:
-        """Branch from 50,000 rows for five steps."""
+        """Branch from 50,000 transitions for five steps."""
         obs = self.real.sample(ROLLOUT)["obs"].numpy()
         for _ in range(HORIZON):
             action = self.sac.act(obs, sample=True)

@@ -136,7 +136,7 @@ def table(found: dict[str, dict[str, float]], memory: dict[str, float], cold: fl
         "",
         f"SAC update against Stable-Baselines3: {ratio:.2f}.",
         f"Peak memory with a million rows: {memory['peak']:.0f} MB, allowed {allowed:.0f} MB (imports "
-        f"{imports:.0f} + 1.3 x data {data:.0f} + 1.2 x model rows {ring:.0f} + 300).",
+        f"{imports:.0f} + 1.3 x data {data:.0f} + 1.2 x model transitions {ring:.0f} + 300).",
     ]
     return "\n".join(lines)
 

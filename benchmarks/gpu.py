@@ -1,7 +1,7 @@
 """The engine on one GPU: ``make bench-gpu PYTHON=python3``. Needs torch, numpy and this checkout only.
 
 Updates a second at 1, 5 and 10 packed seeds, eager, captured in CUDA graphs, and compiled and captured;
-steps of the ensemble; a rollout of 50,000 rows x 5; and a shortened offline stage of 5 seeds, from
+steps of the ensemble; a rollout of 50,000 transitions x 5; and a shortened offline stage of 5 seeds, from
 which the wall time of DOOF's 3,000 epochs is projected (without evaluation, which runs in another
 process). First it checks on this device that captured steps compute what eager ones do. Hopper's
 sizes, float32 without TF32 unless --tf32. Under 8 minutes; writes benchmarks/results/<gpu>.json.
@@ -47,15 +47,21 @@ def stand_in_for_pydantic() -> None:
         def field(default: Any = None, **constraints: Any) -> Any:
             return default
 
-        vars(module).update(BaseModel=BaseModel, ConfigDict=dict, Field=field)
+        def model_validator(mode: str) -> Any:
+            return lambda check: check
+
+        vars(module).update(
+            BaseModel=BaseModel, ConfigDict=dict, Field=field, model_validator=model_validator
+        )
         sys.modules["pydantic"] = module
 
 
 stand_in_for_pydantic()
 
 from algorithms.mopo import Mopo  # noqa: E402
-from o2obench.agent import Budget, Task, Transitions  # noqa: E402
+from o2obench.agent import Budget, Task  # noqa: E402
 from o2obench.kit import compile  # noqa: E402
+from o2obench.transitions import Transitions  # noqa: E402
 
 
 def main() -> None:
@@ -115,7 +121,7 @@ def build(given: argparse.Namespace, seeds: int, way: str) -> Any:
     flags = np.zeros(given.rows, bool)
     data = Transitions(obs, action, obs[:, 0], next_obs, flags, flags, flags)
     task = Task(OBS, ACT, 1000, tuple(range(seeds)), never, Budget(10**7, 0), given.device)
-    agent: Any = Mopo(task, Mopo.Config.model_validate({"horizon": (0, 1, 5, 5)}), data)
+    agent: Any = Mopo(task, Mopo.Config.model_validate({"rollout_length": (0, 1, 5, 5)}), data)
     if way == "eager":
         for learner in (agent.sac, agent.model):
             learner._repeat = Uncaptured(learner._repeat.step)
@@ -126,9 +132,9 @@ class Uncaptured(compile.Repeat):
     """Steps that are launched one kernel after another."""
 
     @torch.no_grad()
-    def __call__(self, *inputs: torch.Tensor) -> None:
+    def __call__(self, source: Any, *inputs: torch.Tensor) -> None:
         """Do as many steps as the inputs' first axis is long."""
-        self._run(list(inputs))
+        self._run(source, list(inputs))
 
 
 def never(obs: Any, action: Any, next_obs: Any) -> Any:
@@ -142,7 +148,8 @@ def captured_equals_eager(device: str, rows: int) -> float:
     actors = []
     for way in ("eager", "captured"):
         agent = build(given, 2, way)
-        agent._roll_out_tile(1000, 1)
+        agent.due_rollout = 1000
+        run(agent._roll_out())
         for _ in range(2):
             agent.due_updates = 25
             run(agent._update_policy())
@@ -152,8 +159,8 @@ def captured_equals_eager(device: str, rows: int) -> float:
 
 def parts(agent: Any, seeds: int, device: str) -> dict[str, float]:
     """Return rates summed over seeds, and the milliseconds of a rollout of all seeds."""
-    agent.fit = agent._new_fit()
-    agent.fit.start()
+    agent.training = agent._new_training()
+    agent.training.start()
 
     def update() -> None:
         agent.due_updates = 200
@@ -163,7 +170,7 @@ def parts(agent: Any, seeds: int, device: str) -> dict[str, float]:
         agent.due_rollout = 50_000
         run(agent._roll_out())
 
-    fit = seconds(agent.fit.turn, device)
+    fit = seconds(agent.training.turn, device)
     rollout = seconds(roll_out, device)
     return {
         "updates/s": 200 * seeds / seconds(update, device),
@@ -174,10 +181,10 @@ def parts(agent: Any, seeds: int, device: str) -> dict[str, float]:
 
 def stage(agent: Any, epochs: int, device: str) -> dict[str, float]:
     """Measure a shortened offline stage, and project 3,000 epochs and 50 passes over the data."""
-    agent.fit = agent._new_fit()
-    agent.fit.start()
-    step = seconds(agent.fit.turn, device) / 20
-    agent.fit = None
+    agent.training = agent._new_training()
+    agent.training.start()
+    step = seconds(agent.training.turn, device) / 20
+    agent.training = None
 
     def live() -> None:
         for _ in range(epochs):
@@ -189,7 +196,7 @@ def stage(agent: Any, epochs: int, device: str) -> dict[str, float]:
     run(agent._roll_out())
     run(agent._update_policy())
     measured = seconds(live, device, rounds=1, warm_up=0)
-    passes = 50 * agent.replay.offline / agent.config.batch * step
+    passes = 50 * agent.replay.offline / agent.config.batch_size * step
     return {
         f"seconds of {epochs} epochs": measured,
         "projected hours of 3,000 epochs": measured / epochs * 3000 / 3600,

@@ -3,8 +3,8 @@
     make bench-launch
 
 F13: a plan of 10,000 runs is expanded and written, and its status printed, each in a fresh process; the
-runs' folders are faked, with 100 evaluations each. F14: naive tuning on a locomotion task at its published
-sizes and at default settings, launched as a suite: the share of its time that went into durability
+runs' folders are faked, with 100 evaluations each. F14: naive fine-tuning on a locomotion task at its
+published sizes and at default settings, launched as a suite: the share of its time that went into durability
 (checkpoints that reach the disk), and the launcher's own share.
 """
 
@@ -24,6 +24,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from o2obench.runs.folder import ResultsFolder
+
 HERE = Path(__file__).parent
 PLUGIN = HERE.parent / "tests" / "plugin"
 SWEEP, SEEDS, EVALUATIONS = 99, 100, 100
@@ -39,9 +41,9 @@ TUNING = {
     "algorithms": ["naive"],
     "datasets": ["o2o:hopper-medium-replay-v0"],
     "seeds": 1,
-    "offline": {"epochs": 1, "evaluate_every": 1},
+    "offline": {"updates": 1000, "evaluate_every": 1000},
     "online": {"steps": 2500, "evaluate_every": 1000},
-    "reduced": {"mopo": {"model_passes": 2, "rollout_rows": 5000}},
+    "reduced": {"mopo": {"max_model_epochs": 2, "rollout_batch_size": 5000}},
 }
 
 
@@ -118,51 +120,53 @@ def measured(what: str, folder: Path) -> None:
 
 def write_plan(folder: Path) -> None:
     """Expand the grid and write its plan."""
-    from o2obench.planning.expand import Narrow, expand
+    from o2obench.planning.expand import expand
+    from o2obench.planning.schema import Selection
     from o2obench.util.config import Located
 
-    plan = expand(Located(GRID), "grid", Narrow())
+    plan = expand(Located(GRID), "grid", Selection())
     assert len(plan.runs) == (SWEEP + 1) * SEEDS
-    plan.write(folder)
+    plan.write(ResultsFolder(folder))
 
 
 def status(folder: Path) -> None:
     """Print where the grid stands."""
     from o2obench.cli.progress import show_status
 
-    show_status(folder, "", watch=False, as_json=False)
+    show_status(ResultsFolder(folder), "", watch=False, as_json=False)
 
 
 def launch(folder: Path) -> None:
     """Start the finished grid again, which skips every run but those that cannot be had."""
-    from o2obench.launch.local import Crew, Pool
+    from o2obench.launch.local import Pool, WorkerSettings
     from o2obench.planning.plan import read_plan
     from o2obench.training.options import Options
 
     file = folder / "plans" / "grid.json"
-    Pool(read_plan(file), file, folder, Crew(jobs=2), Options())._ready()
+    Pool(read_plan(file), file, ResultsFolder(folder), WorkerSettings(jobs=2), Options())._ready()
 
 
 def fake(folder: Path) -> None:
     """Write the folders of all runs: most are done, some failed, run or wait."""
     from o2obench.planning.plan import read_plan
-    from o2obench.runs.folder import RunFolder
 
     returns = [round(0.37 * k, 6) for k in range(10)]
     rows = [
-        json.dumps({"stage": "tune", "env_steps": k, "updates": k, "returns": returns})
+        json.dumps({"stage": "fine-tune", "env_steps": k, "updates": k, "returns": returns})
         for k in range(EVALUATIONS)
     ]
-    scores = "\n".join(rows) + "\n"
+    evaluations = "\n".join(rows) + "\n"
     for k, run in enumerate(read_plan(folder / "plans" / "grid.json").runs):
-        one = RunFolder(folder, run.id)
+        one = ResultsFolder(folder).run(run.id)
         if k % 10 == 9:  # waits
             continue
         one.path.mkdir(parents=True)
         one.record.write_text(json.dumps({"run": run.to_json(), "identity": run.identity}))
-        one.scores.write_text(scores)
+        one.evaluations.write_text(evaluations)
         if k % 10 == 8:
-            one.progress.write_text(json.dumps({"stage": "tune", "env_steps": 50, "updates": 50, "done": 50}))
+            one.progress.write_text(
+                json.dumps({"stage": "fine-tune", "env_steps": 50, "updates": 50, "done": 50})
+            )
         elif k % 100 == 7:
             one.failed.write_text(json.dumps({"error": "out of luck"}))
         else:
@@ -174,7 +178,8 @@ def fake(folder: Path) -> None:
 
 def overhead(folder: Path) -> dict[str, float]:
     """Return shares of the time of a run of naive at default settings."""
-    from o2obench.analysis.results import parts, plans, seconds
+    from o2obench.analysis.results import parts, seconds
+    from o2obench.planning.plan import read_plans
 
     folder.mkdir()
     suite = folder / "tuning.yaml"
@@ -188,9 +193,10 @@ def overhead(folder: Path) -> dict[str, float]:
         time.sleep(0.2)
     assert launcher.returncode == 0
     wall = time.monotonic() - began
-    [plan] = plans(folder)
-    spent = {run.algorithm: seconds(run, folder) for run in plan.runs}
-    durable = {run.algorithm: parts([run], folder)["durability"] for run in plan.runs}
+    results = ResultsFolder(folder)
+    [plan] = read_plans(results)
+    spent = {run.algorithm: seconds(run, results) for run in plan.runs}
+    durable = {run.algorithm: parts([run], results)["durability"] for run in plan.runs}
     return {
         "seconds": round(wall, 1),
         "seconds_of_naive": round(spent["naive"], 1),

@@ -21,10 +21,11 @@ import numpy as np
 import torch
 
 from o2obench import registry
-from o2obench.agent import Budget, Task, Transitions
+from o2obench.agent import Budget, Task
 from o2obench.envs.spec import find_env
 from o2obench.training import provenance
 from o2obench.training.evaluation import Arena
+from o2obench.transitions import Transitions
 
 ROLLOUT, HORIZON, UPDATES, FITS = 50_000, 5, 1000, 20
 
@@ -73,8 +74,8 @@ def epoch(parts: dict[str, Callable[[], None]]) -> None:
 def engine(rows: int) -> dict[str, Callable[[], None]]:
     """Return the engine's parts, as the algorithms use them."""
     agent = mopo(rows)
-    agent.fit = agent._new_fit()
-    agent.fit.start()
+    agent.training = agent._new_training()
+    agent.training.start()
     hopper = find_env("Hopper-v4")
     assert hopper.locomotion
     arena = Arena(
@@ -92,7 +93,7 @@ def engine(rows: int) -> dict[str, Callable[[], None]]:
             pass
 
     return {
-        "fit": agent.fit.turn,
+        "fit": agent.training.turn,
         "roll out": roll_out,
         "update": update,
         "evaluate": lambda: arena.returns(lambda obs: agent.act(obs, explore=False), ("bench",), 10),
@@ -121,7 +122,9 @@ def mopo(rows: int, seeds: int = 1, device: str = "cpu") -> Any:
     data = Transitions(obs, action, obs[:, 0], next_obs, flags, flags, flags)
     task = Task(spec.obs_dim, spec.act_dim, 1000, tuple(range(seeds)), never, Budget(10**6, 0), device)
     algorithm = registry.algorithm("mopo")
-    return algorithm(task, algorithm.Config.model_validate({"horizon": (0, 1, HORIZON, HORIZON)}), data)
+    return algorithm(
+        task, algorithm.Config.model_validate({"rollout_length": (0, 1, HORIZON, HORIZON)}), data
+    )
 
 
 def never(obs: Any, action: Any, next_obs: Any) -> Any:
@@ -143,9 +146,9 @@ def memory() -> dict[str, float]:
     before, rows = peak(), 1_000_000
     agent = mopo(rows)
     width = agent.replay.rows.shape[1]
-    agent.fit = agent._new_fit()
-    agent.fit.start()
-    agent.fit.turn()
+    agent.training = agent._new_training()
+    agent.training.start()
+    agent.training.turn()
     for _ in range(5):
         agent.due_rollout = ROLLOUT
         for _ in agent._roll_out():
@@ -153,13 +156,13 @@ def memory() -> dict[str, float]:
     agent.due_updates = 100
     for _ in agent._update_policy():
         pass
-    assert int(agent.replay.fill[0]) == agent.replay.ring_capacity
+    assert int(agent.replay.fill[0]) == agent.replay.model_capacity
     megabytes = width * 4 / 2**20
     return {
         "imports": before,
         "peak": peak(),
         "data": rows * megabytes,
-        "ring": agent.replay.ring_capacity * megabytes,
+        "ring": agent.replay.model_capacity * megabytes,
     }
 
 
@@ -169,7 +172,7 @@ def peak() -> float:
 
 
 def gemm() -> float:
-    """Return the rate of float32 products of 2,048 rows and columns, GFLOP/s: the machine's limit."""
+    """Return the rate of float32 products of 2,048 transitions and columns, GFLOP/s: the machine's limit."""
     a = torch.randn(2048, 2048)
     return rate(lambda: a @ a) * 2 * 2048**3 / 1e9
 

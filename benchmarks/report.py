@@ -14,44 +14,44 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from o2obench.agent import Stage
+from o2obench.agent import Budget, Stage
 from o2obench.datasets.reference_scores import Reference
-from o2obench.planning.plan import Cell, Plan
-from o2obench.runs.folder import Run, RunFolder
+from o2obench.planning.plan import Experiment, Plan
+from o2obench.runs.folder import ResultsFolder
+from o2obench.runs.spec import Protocol, Run, RunSpec
 
 SEEDS, LABELS, EVALUATIONS, EPISODES = 10, 20, 100, 100
 
 
 def planned(runs: int) -> Plan:
-    """Return a plan of about this many tuning runs: 20 labels, 10 seeds, as many data sets as that takes."""
-    protocol = {"steps": 1000, "updates": 0, "episodes": 10, "final_episodes": 50}
-    every, cells, stages, scores = list[Run](), list[Cell](), {}, {}
+    """Return a plan of about this many fine-tuning runs: 20 labels, 10 seeds, enough data sets."""
+    protocol, nothing = Protocol(1000, 0, 10, 50), Budget(0, 0)
+    every, experiments, stages, scores = list[Run](), list[Experiment](), {}, {}
     for d in range(max(1, runs // (SEEDS * LABELS))):
         data = f"set-{d}"
         scores[data] = Reference(data, "Hopper-v4", 0.0, 3000.0, "", "", "made up")
-        spec = {
-            "config": {},
-            "protocol": protocol,
-            "budget": {"offline_updates": 0, "online_steps": 0},
-            "data": None,
-        }
-        parents = [Run("mopo", data, seed, {**spec, "algorithm": "mopo"}) for seed in range(SEEDS)]
+        spec = RunSpec("mopo", {}, {}, "Hopper-v4", None, nothing, protocol, None)
+        parents = [Run(data, seed, spec) for seed in range(SEEDS)]
         stages[parents[0].group] = (Stage("policy", 0, 1000),)
         every += parents
         for number in range(LABELS):
             name = ("frozen", "naive")[number] if number < 2 else f"method{number}"
             for seed in range(SEEDS):
-                run = Run(name, data, seed, {**spec, "algorithm": name}, parents[seed].id)
-                stages[run.group] = (Stage("tune", EVALUATIONS * 1000, EVALUATIONS * 1000),)
+                own = replace(spec, algorithm=name, parent=spec.hash)
+                run = Run(data, seed, own, parents[seed].id)
+                stages[run.group] = (Stage("fine-tune", EVALUATIONS * 1000, EVALUATIONS * 1000),)
                 every.append(run)
-                cells.append(Cell(name, name, data, seed, run.id, run.parent))
+                experiments.append(Experiment(name, name, data, seed, run.id, run.parent, "mopo"))
     return Plan(
-        suite="many", title="", command="none", seeds=tuple(range(SEEDS)), reduced=(), marks=(10_000,),
-        runs=tuple(every), cells=tuple(cells), stages=stages, scores=scores,
+        suite="many", title="", command="none", seeds=tuple(range(SEEDS)), reduced=(),
+        reporting_steps=(10_000,),
+        runs=tuple(every), experiments=tuple(experiments), stages=stages, scores=scores,
+        schedules={group: {} for group in stages},
     )  # fmt: skip
 
 
@@ -62,27 +62,27 @@ def finish(plan: Plan, results: Path) -> None:
         "processor": "none",
         "device": "cpu",
         "threads": 1,
-        "matmul": "highest",
+        "matmul_precision": "highest",
         "compiled": False,
         "versions": {},
     }
     code = {"version": "0", "commit": "", "dirty": False}
     ends: dict[str, list[float]] = {}
     for run in plan.runs:
-        folder = RunFolder(results, run.id)
+        folder = ResultsFolder(results).run(run.id)
         folder.path.mkdir(parents=True)
         record = {
             "run": run.to_json(),
             "identity": run.identity,
             "compute": compute,
             "code": code,
-            "drift": [],
+            "mismatch": [],
         }
         folder.record.write_text(json.dumps(record))
         rows = [("policy", 0, 1000, 50)]
         if run.parent:
             rows = [("start", 0, 0, 50)] + [
-                ("tune", 1000 * (i + 1), 1000 * (i + 1), 10) for i in range(EVALUATIONS)
+                ("fine-tune", 1000 * (i + 1), 1000 * (i + 1), 10) for i in range(EVALUATIONS)
             ]
             rows[-1] = (*rows[-1][:3], 50)
         lines = []
@@ -94,7 +94,7 @@ def finish(plan: Plan, results: Path) -> None:
         ends[run.id] = lines[-1]["returns"]
         played = [
             {
-                "stage": "tune",
+                "stage": "fine-tune",
                 "env_steps": 1000 * (i + 1),
                 "return": 1000.0 + i,
                 "length": 1000,
@@ -102,10 +102,10 @@ def finish(plan: Plan, results: Path) -> None:
             }
             for i in range(EPISODES if run.parent else 0)
         ]
-        folder.scores.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        folder.evaluations.write_text("".join(json.dumps(line) + "\n" for line in lines))
         folder.episodes.write_text("".join(json.dumps(line) + "\n" for line in played))
         folder.finish()
-    plan.write(results)
+    plan.write(ResultsFolder(results))
 
 
 def command(results: Path, out: Path, formats: str) -> tuple[float, float]:
@@ -131,7 +131,7 @@ def main() -> None:
     results = chosen.folder / f"results-{chosen.runs}"
     if not (results / "plans").exists():
         finish(planned(chosen.runs), results)
-    print(f"about {chosen.runs:,} tuning runs of {EVALUATIONS} evaluations and {EPISODES} episodes each")
+    print(f"about {chosen.runs:,} fine-tuning runs of {EVALUATIONS} evaluations and {EPISODES} episodes each")
     for what, formats in (
         ("tables, curves, guards", "csv,md,tex"),
         ("whole, with figures", "html,md,tex,csv,svg,pdf,png"),

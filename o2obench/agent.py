@@ -1,8 +1,8 @@
 """The agent interface: all that an algorithm and the harness know of each other.
 
-The life of an agent, in the words of this file::
+The training of an agent, in the words of this file::
 
-    agent = Agent(task, config, data); agent.warm_start(parents' handover)
+    agent = Agent(task, config, data); agent.warm_start(the pretrained states)
     for stage in Agent.stages(config, budget):
         agent.begin(stage.name)
         for metrics in agent.work(stage.name): ...          # evaluate, save or stop between two yields
@@ -10,8 +10,8 @@ The life of an agent, in the words of this file::
             agent.observe(environment.step(agent.act(obs, explore=True)))
             for metrics in agent.work(stage.name): ...      # what this step made due
 
-Several seeds train side by side: the first axis of every array that an agent shows is the seed.
-One seed is the case ``seeds == 1``.
+Several seeds train side by side in a seed batch: the first axis of every array that an agent shows is the
+seed. One seed is the case ``seeds == 1``.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-Array = NDArray[Any]
+from .transitions import Array, Transitions
+
 Metrics = Mapping[str, Array]
 """Name -> one number per seed, shape (seeds,)."""
 State = dict[str, Any]
@@ -46,36 +46,6 @@ def count(default: Any, **constraints: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class Transitions:
-    """Experience as arrays that share their leading axes; float32 and bool.
-
-    A data set has one leading axis (rows, in the order they were lived), one environment step of a
-    pack has the seeds. ``episode_start`` marks the first row of each episode. ``terminated`` is an
-    end that belongs to the task, ``truncated`` one that belongs to the clock. Actions lie in [-1, 1].
-    """
-
-    obs: Array
-    action: Array
-    reward: Array
-    next_obs: Array
-    terminated: Array
-    truncated: Array
-    episode_start: Array
-
-    def __len__(self) -> int:
-        return len(self.reward)
-
-    def __getitem__(self, rows: Any) -> Transitions:
-        return Transitions(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
-
-
-def stack_steps(steps: Sequence[Transitions]) -> Transitions:
-    """Join single steps along a new first axis: the seeds of a pack."""
-    names = Transitions.__dataclass_fields__
-    return Transitions(**{name: np.stack([getattr(step, name) for step in steps]) for name in names})
-
-
-@dataclass(frozen=True)
 class Budget:
     """How long a run may learn: gradient updates without and steps with the environment."""
 
@@ -84,25 +54,8 @@ class Budget:
 
 
 @dataclass(frozen=True)
-class Task:
-    """All that an agent may know of its world.
-
-    ``terminal`` is the task's known termination rule, used inside a learned model; None where nobody has
-    written one down. Observations are raw, actions in [-1, 1]; ``horizon`` is the longest episode in steps.
-    """
-
-    obs_dim: int
-    act_dim: int
-    horizon: int
-    seeds: tuple[int, ...]
-    terminal: Terminal | None
-    budget: Budget
-    device: str = "cpu"
-
-
-@dataclass(frozen=True)
 class Network:
-    """A policy to judge as plain arrays: ``squash(.. activation(obs @ weight + bias) .. @ weight + bias)``.
+    """A policy as plain arrays: ``squash(.. activation(obs @ weight + bias) .. @ weight + bias)``.
 
     ``layers`` holds weight (seeds, inputs, outputs) and bias (seeds, outputs) of each layer. The activation
     (relu) stands between layers, the squash (tanh or none) after the last; observations are raw.
@@ -114,8 +67,29 @@ class Network:
 
 
 @dataclass(frozen=True)
+class Task:
+    """All that an agent may know of its world.
+
+    ``terminal`` is the task's known termination rule, used inside a learned model; None where nobody has
+    written one down. Observations are raw, actions in [-1, 1]; ``horizon`` is the longest episode in steps.
+    ``pretraining`` builds the agent whose finished runs this one starts from, without data; None where there
+    is no such run. ``policy`` is a user's own policy, for the algorithm that shows it.
+    """
+
+    obs_dim: int
+    act_dim: int
+    horizon: int
+    seeds: tuple[int, ...]
+    terminal: Terminal | None
+    budget: Budget
+    device: str = "cpu"
+    pretraining: Callable[[], Agent[Any]] | None = None
+    policy: Network | None = None
+
+
+@dataclass(frozen=True)
 class Stage:
-    """One part of an algorithm's life: ``env_steps`` with the environment, or none.
+    """One part of an algorithm's training: ``env_steps`` with the environment, or none.
 
     ``updates`` is how many policy updates it plans (0: none, or not known beforehand); only forecasts
     and the display of progress use it.
@@ -139,11 +113,15 @@ class Agent(ABC, Generic[C]):
     Config: ClassVar[type[Config]]
     version: ClassVar[int] = 1
     """Raise it whenever the numbers this algorithm computes change."""
-    kit_version: ClassVar[int] = 0
-    """The version of the shared parts it is built from (0: none)."""
+    kit_versions: ClassVar[Mapping[str, int]] = {}
+    """The versions of the shared parts it is built from, by name: learners, models, a template."""
     pretrain: ClassVar[str | None] = None
-    """The offline algorithm from whose finished runs this one starts."""
-    packs: ClassVar[bool] = True
+    """The offline algorithm whose finished runs this one starts from, unless an entry says ``from:``."""
+    requires: ClassVar[tuple[str, ...]] = ()
+    """What it needs of a pretrained state, such as actor, critics, model."""
+    provides: ClassVar[tuple[str, ...]] = ()
+    """What runs that start from a finished run of this one find there."""
+    seed_batches: ClassVar[bool] = True
     """Whether several seeds can train side by side in one object."""
     uses_data: ClassVar[bool] = True
     """Whether it learns from offline data itself; if not, all data sets of an environment share its runs."""
@@ -162,10 +140,19 @@ class Agent(ABC, Generic[C]):
     @classmethod
     @abstractmethod
     def stages(cls, config: C, budget: Budget) -> tuple[Stage, ...]:
-        """Return the life of this algorithm, in order, as data."""
+        """Return the stages of this algorithm's training, in order, as data."""
+
+    @classmethod
+    def schedule(cls, config: C) -> Mapping[str, int]:
+        """Return what a reader has to know of how it learns online, where it does.
+
+        ``learning_starts``: environment steps before anything is learnt; ``utd_ratio``: policy updates per
+        environment step.
+        """
+        return {}
 
     def warm_start(self, states: Sequence[State]) -> None:
-        """Take over what the pretraining runs handed over, one state per seed."""
+        """Take over the pretrained states, one per seed; also this algorithm's own, to be looked at."""
         raise TypeError(f"{type(self).__name__} does not start from another run")
 
     def begin(self, stage: str) -> None:
@@ -183,35 +170,8 @@ class Agent(ABC, Generic[C]):
     def act(self, obs: Array, explore: bool) -> Array:
         """Map obs (seeds, n, obs_dim) to actions (seeds, n, act_dim) in [-1, 1].
 
-        ``explore=False`` is always the policy to be judged and leaves no trace in the agent.
+        ``explore=False`` is always the policy to be evaluated and leaves no trace in the agent.
         """
-
-    def policy(self) -> State | None:
-        """Return what ``act(obs, explore=False)`` depends on, so that another process can judge it.
-
-        None: the policy is judged in the process that trains it.
-        """
-        return None
-
-    def network(self) -> Network | None:
-        """Return the policy that is judged as plain arrays; None where it is not such a network."""
-        return None
-
-    def load_policy(self, policy: State) -> None:
-        """Take a policy over, in an agent that was built without data only to be judged."""
-        raise TypeError(f"{type(self).__name__} does not hand its policy out")
-
-    def predict(self, obs: Array, action: Array) -> tuple[Array, Array, Array]:
-        """Return what a learnt model says of (obs, action), each (seeds, n, ...).
-
-        Means and log-variances (seeds, members, n, obs_dim + 1) of change of observation and reward, raw
-        units, and the uncertainty (seeds, n).
-        """
-        raise TypeError(f"{type(self).__name__} has no model")
-
-    def imagine(self, obs: Array, steps: int) -> tuple[Array, Array]:
-        """Return observations and actions (seeds, rows, ...) that the model makes from obs (seeds, n, d)."""
-        raise TypeError(f"{type(self).__name__} has no model")
 
     @abstractmethod
     def observe(self, step: Transitions) -> None:
@@ -225,13 +185,50 @@ class Agent(ABC, Generic[C]):
     def load_state_dict(self, state: State) -> None:
         """Take back what ``state_dict`` returned."""
 
-    def handover(self) -> State:
+    def pretrained_state(self) -> State:
         """Return what a child run or a diagnosis needs of a finished run; default: everything."""
         return self.state_dict()
 
+    def policy(self) -> State | None:
+        """Return what ``act(obs, explore=False)`` depends on, so that another process can evaluate it.
+
+        None: the policy is evaluated in the process that trains it.
+        """
+        return None
+
+    def load_policy(self, policy: State) -> None:
+        """Take a policy over, in an agent that was built without data only to be evaluated."""
+        raise TypeError(f"{type(self).__name__} does not hand its policy out")
+
+
+@runtime_checkable
+class HasNetwork(Protocol):
+    """An agent whose evaluation policy can be shown as plain arrays."""
+
+    def network(self) -> Network:
+        """Return the policy that is evaluated as plain arrays."""
+
+
+@runtime_checkable
+class HasDynamicsModel(Protocol):
+    """An agent with a learned model of the dynamics, as ``o2obench diagnose`` compares it with reality."""
+
+    def predict(self, obs: Array, action: Array) -> tuple[Array, Array, Array]:
+        """Return what the model says of (obs, action), each (seeds, n, ...).
+
+        Means and log-variances (seeds, members, n, obs_dim + 1) of change of observation and reward, raw
+        units, and the uncertainty (seeds, n).
+        """
+
+    def imagine(self, obs: Array) -> tuple[Array, Array]:
+        """Return observations and actions (seeds, rows, ...) of rollouts from obs (seeds, n, obs_dim)."""
+
+    def collected(self, state: State) -> tuple[Array, Array] | None:
+        """Return observations and actions (seeds, n, ...) that a finished run collected; None: it did not."""
+
 
 def take_seed(state: State, index: int) -> State:
-    """Cut one seed out of a pack's state; the seed axis stays, with length one."""
+    """Cut one seed out of a seed batch's state; the seed axis stays, with length one."""
 
     def cut(value: Any) -> Any:
         if isinstance(value, dict):
@@ -242,7 +239,7 @@ def take_seed(state: State, index: int) -> State:
 
 
 def stack_seeds(states: Sequence[State]) -> State:
-    """Join single-seed states to the state of a pack; raise ValueError where their clocks differ."""
+    """Join single-seed states to the state of a seed batch; raise ValueError where their clocks differ."""
     first = states[0]
     joined: State = {}
     for key, value in first.items():
@@ -252,7 +249,7 @@ def stack_seeds(states: Sequence[State]) -> State:
         elif isinstance(value, np.ndarray):
             joined[key] = np.concatenate(values)
         elif any(other != value for other in values):
-            raise ValueError(f"{key}: {values}: the seeds of a pack must stand at the same clock")
+            raise ValueError(f"{key}: {values}: the seeds of a seed batch must stand at the same clock")
         else:
             joined[key] = value
     return joined

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class BadInput(Exception):
+class UserError(Exception):
     """Something the user wrote cannot work; refused before anything starts (exit code 2).
 
     Each problem is one line: ``file:line:col: key: what is wrong; what to do``.
@@ -26,5 +26,5 @@ class Interrupted(Exception):
     """The run was asked to stop, saved its state and can be resumed."""
 
 
-class LostLease(Exception):
+class LostLock(Exception):
     """Another process has taken this run over; nothing may be written any more."""

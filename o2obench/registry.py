@@ -11,11 +11,13 @@ import importlib
 import inspect
 from importlib import metadata, resources
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from .agent import Agent
-from .errors import BadInput
+from .errors import UserError
 from .util.config import Located, merge, nearest, read_yaml
+from .util.plugins import load
 
 PACKAGE = "o2obench.algorithms"
 GROUP = "o2obench.algorithms"
@@ -26,7 +28,7 @@ def names() -> list[str]:
     try:
         files = resources.files(PACKAGE).iterdir()
     except ModuleNotFoundError:
-        raise BadInput(
+        raise UserError(
             "the package o2obench.algorithms is not installed; run `pip install -e .` in the checkout "
             "(and set PYTHONSAFEPATH=1 for `python -m`)"
         ) from None
@@ -41,23 +43,31 @@ def _others() -> dict[str, metadata.EntryPoint]:
 
 
 def algorithm(name: str) -> type[Agent[Any]]:
-    """Return the agent class of this name; raise BadInput when there is none or it cannot be imported."""
+    """Return the agent class of this name; raise UserError when there is none or it cannot be imported."""
     if name in _others():
-        return _checked(name, _others()[name].load())
+        return _checked(name, load(_others()[name]))
     if name not in names():
-        raise BadInput(f"algorithm {name}: not known; {nearest(name, names())}")
+        raise UserError(f"algorithm {name}: not known; {nearest(name, names())}")
     try:
         module = importlib.import_module(f"{PACKAGE}.{name}")
     except ImportError as error:
-        raise BadInput(f"algorithm {name}: cannot be imported: {error}") from error
-    found = [
-        value
-        for value in vars(module).values()
-        if inspect.isclass(value) and issubclass(value, Agent) and value.__module__ == module.__name__
-    ]
+        raise UserError(f"algorithm {name}: cannot be imported: {error}") from error
+    found = _agents_in(module)
     if len(found) != 1:
-        raise BadInput(f"algorithm {name}: its file must define one Agent class, it defines {len(found)}")
+        raise UserError(f"algorithm {name}: its file must define one Agent class, it defines {len(found)}")
     return _checked(name, found[0])
+
+
+def versions(name: str) -> dict[str, int]:
+    """Return the versions in a run's identity: the algorithm's own, and ``kit/PART`` for each shared part.
+
+    Those of its base classes count too. A part may be called as an algorithm is, such as SAC; the prefix
+    keeps the two apart.
+    """
+    agent, parts = algorithm(name), dict[str, int]()
+    for base in reversed(agent.__mro__):
+        parts |= vars(base).get("kit_versions", {})
+    return {name: agent.version, **{f"kit/{part}": number for part, number in parts.items()}}
 
 
 def options_file(agent: type[Agent[Any]], name: str) -> Located:
@@ -71,7 +81,7 @@ def options_file(agent: type[Agent[Any]], name: str) -> Located:
     if "like" not in own.value:
         return own
     if not isinstance(own.value["like"], str):
-        raise BadInput(f"{own.at(('like',))}: like: expected an algorithm's name")
+        raise UserError(f"{own.at(('like',))}: like: expected an algorithm's name")
     other = options_file(algorithm(own.value["like"]), own.value["like"])
     rows = merge(other.child("datasets"), own.child("datasets") if "datasets" in own.value else Located({}))
     where = {place: at for place, at in own.where.items() if place[:1] != ("datasets",)}
@@ -80,13 +90,21 @@ def options_file(agent: type[Agent[Any]], name: str) -> Located:
 
 
 def summary(name: str) -> str:
-    """Return the first sentence of the algorithm's documentation."""
+    """Return the first sentence about an algorithm: its module's, its class's where a module has several."""
     agent = algorithm(name)
-    text = inspect.getdoc(inspect.getmodule(agent)) or inspect.getdoc(agent) or ""
+    module = inspect.getmodule(agent)
+    alone = module is not None and len(_agents_in(module)) == 1
+    text = (inspect.getdoc(module) if alone else "") or inspect.getdoc(agent) or ""
     return text.split("\n\n")[0].replace("\n", " ")
+
+
+def _agents_in(module: ModuleType) -> list[type[Agent[Any]]]:
+    """Return the agent classes that a module defines."""
+    values = [value for value in vars(module).values() if inspect.isclass(value) and issubclass(value, Agent)]
+    return [value for value in values if value.__module__ == module.__name__]
 
 
 def _checked(name: str, value: Any) -> type[Agent[Any]]:
     if not (inspect.isclass(value) and issubclass(value, Agent)):
-        raise BadInput(f"algorithm {name}: {value!r} is not a class derived from o2obench.Agent")
+        raise UserError(f"algorithm {name}: {value!r} is not a class derived from o2obench.Agent")
     return value

@@ -69,6 +69,16 @@ def test_the_wheel_lists_and_runs_without_the_checkout(tmp_path: Path) -> None:
     ):
         assert name in text, text
     assert "invertedpendulum-replay-v0   InvertedPendulum-v4, embedded" in text
-    smoke = ("run", "sac", "pointmass-mixed-v0", "--steps", "10", "--every", "5", "--set", "n_init=5")
+    smoke = (
+        "run",
+        "sac",
+        "pointmass-mixed-v0",
+        "--steps",
+        "10",
+        "--every",
+        "5",
+        "--set",
+        "learning_starts=5",
+    )
     run(python, "-m", "o2obench", *smoke, cwd=tmp_path, PYTHONSAFEPATH="1")
     assert list((tmp_path / "results").rglob("DONE"))

@@ -1,9 +1,8 @@
 """Is B worse than A? Paired differences of two results folders, or of two labels of one, run by run.
 
-A is the *baseline*, B is what is judged; every difference is B minus A on the same data set and seed. Only
-runs that are finished and whole on both sides are paired; the others are named. What would make a difference
-mean nothing is refused: other budgets, another evaluation protocol, other data or reference scores. What may
-explain a difference is said: versions, commits, options, pretrained agents.
+A is the *baseline*, B is what is evaluated; every difference is B minus A on the same data set and seed. Only
+runs that are finished and whole on both sides are paired; the others are named. ``docs/compare.md`` says what
+is refused and what is only said.
 
 A measure is a *regression* when the interval of its mean paired difference lies entirely on the worse side.
 Below 5 seeds there is no interval, so there is no regression either (``statistics``).
@@ -14,23 +13,21 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from ..errors import BadInput
-from ..planning.plan import Plan
-from ..runs.folder import Run, RunFolder
+from ..errors import UserError
+from ..planning.plan import Plan, read_plans
+from ..runs.folder import ResultsFolder
+from ..runs.spec import Run
 from ..util.config import nearest
 from ..util.files import read_json
 from . import measures, statistics
-from .measures import MEASURES, Tuning
-from .results import plans, read
+from .diff import differing_values
+from .measures import MEASURES, FineTuning
+from .results import read
 from .statistics import Estimate, rectangle
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 Key = tuple[str, int]
 """A data set and a seed."""
@@ -64,11 +61,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Side:
-    """What stands on one side: a label of a suite in a results folder, and what computed it."""
+    """What stands on one side: a method of a suite in a results folder, and what computed it."""
 
     results: str
     suite: str
-    label: str
+    method: str
     versions: tuple[str, ...]
     reduced: tuple[str, ...]
     """The counts that were cut and bear on this label."""
@@ -76,7 +73,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two labels held against each other: A is the baseline, B is judged."""
+    """Two labels held against each other: A is the baseline, B is evaluated."""
 
     a: Side
     b: Side
@@ -114,42 +111,42 @@ class Choice:
     against: str = ""
 
 
-def compare(a: Path, b: Path | None, choice: Choice) -> Comparison:
+def compare(a: ResultsFolder, b: ResultsFolder | None, choice: Choice) -> Comparison:
     """Compare results folder B with A, or in one folder the label ``of`` with the label ``against``.
 
     Raises:
-        BadInput: There is nothing to pair, a name is not known, or both sides differ in budget, evaluation
+        UserError: There is nothing to pair, a name is not known, or both sides differ in budget, evaluation
             protocol, data or reference scores (each is named).
     """
     for name in choice.measures:
         if name not in BETTER_UP:
-            raise BadInput(f"--measures {name}: not known; {nearest(name, BETTER_UP)}")
+            raise UserError(f"--measures {name}: not known; {nearest(name, BETTER_UP)}")
     if b is None and not (choice.of and choice.against and choice.of != choice.against):
-        raise BadInput(f"{a}: one folder needs two labels; name them: --of LABEL --against LABEL")
+        raise UserError(f"{a}: one folder needs two labels; name them: --of LABEL --against LABEL")
     if bool(choice.of) != bool(choice.against):
-        raise BadInput("--of and --against belong together; --of is judged, --against is the baseline")
+        raise UserError("--of and --against belong together; --of is evaluated, --against is the baseline")
     sides = [_Source(one, results) for one, results in _plans(a, b or a, choice.suite)]
     couples = list(zip(sides[::2], sides[1::2], strict=True))
     _require_known([source for couple in couples for source in couple], choice)
     found = [_pair(x, y, *labels, choice) for x, y in couples for labels in _labels(x, y, choice)]
     if not found:
-        raise BadInput(_nothing(couples, choice))
+        raise UserError(_nothing(couples, choice))
     if not any(pair.rows for pair in found):
         why = [line for pair in found for line in pair.unpaired] or ["the measures do not apply"]
-        raise BadInput(f"{b or a}: nothing can be paired with {a}: {why[0]}")
+        raise UserError(f"{b or a}: nothing can be paired with {a}: {why[0]}")
     return Comparison(tuple(found))
 
 
-def _plans(a: Path, b: Path, suite: str) -> Iterator[tuple[Plan, Path]]:
+def _plans(a: ResultsFolder, b: ResultsFolder, suite: str) -> Iterator[tuple[Plan, ResultsFolder]]:
     """Yield the plans to compare, A's and B's in turn: those of one name, or the only one of each."""
-    first = {plan.suite: plan for plan in plans(a, suite)}
-    second = {plan.suite: plan for plan in plans(b, suite)}
+    first = {plan.suite: plan for plan in read_plans(a, suite)}
+    second = {plan.suite: plan for plan in read_plans(b, suite)}
     names = [(name, name) for name in first if name in second]
     if not names and len(first) == len(second) == 1:
         names = list(zip(first, second, strict=True))
     if not names:
         held = f"{a} has {', '.join(first)}, {b} has {', '.join(second)}"
-        raise BadInput(f"no suite is in both folders: {held}; compare folders of one suite")
+        raise UserError(f"no suite is in both folders: {held}; compare folders of one suite")
     for one, other in names:
         yield first[one], a
         yield second[other], b
@@ -158,32 +155,34 @@ def _plans(a: Path, b: Path, suite: str) -> Iterator[tuple[Plan, Path]]:
 class _Source:
     """A plan, its results folder, and the numbers of its usable runs by label, data set and seed."""
 
-    def __init__(self, plan: Plan, results: Path) -> None:
+    def __init__(self, plan: Plan, results: ResultsFolder) -> None:
         self.plan, self.results = plan, results
         shown, problems = read(plan, results)
-        self.problems = {(one.label, one.dataset, one.seed): one.what for one in problems}
-        self.usable = {(one.cell.label, one.cell.dataset, one.cell.seed): one for one in shown}
+        self.problems = {(one.method, one.dataset, one.seed): one.what for one in problems}
+        self.usable = {
+            (one.experiment.method, one.experiment.dataset, one.experiment.seed): one for one in shown
+        }
 
     def labels(self) -> list[str]:
         """Return the labels in the plan's order."""
-        return list(dict.fromkeys(cell.label for cell in self.plan.cells))
+        return list(dict.fromkeys(experiment.method for experiment in self.plan.experiments))
 
     def runs(self, label: str) -> dict[Key, Run]:
         """Return the runs of a label that the plan names, by data set and seed."""
         return {
-            (cell.dataset, cell.seed): self.plan.run(cell.run)
-            for cell in self.plan.cells
-            if cell.label == label
+            (experiment.dataset, experiment.seed): self.plan.run(experiment.run)
+            for experiment in self.plan.experiments
+            if experiment.method == label
         }
 
     def parent(self, run: Run) -> Run | None:
         """Return the pretraining run that a run starts from."""
         return self.plan.run(run.parent) if run.parent else None
 
-    def tuning(self, label: str, key: Key) -> Tuning:
-        """Return a usable run from the switch on; of a run that never interacts its last evaluation."""
-        budget = int(self.runs(label)[key].spec["budget"]["online_steps"])
-        return measures.tuning_of(self.usable[label, *key], self.plan.scores[key[0]], budget)
+    def tuning(self, label: str, key: Key) -> FineTuning:
+        """Return a usable run from the online start on; of a run that never interacts its last evaluation."""
+        budget = int(self.runs(label)[key].spec.budget.online_steps)
+        return measures.fine_tuning_of(self.usable[label, *key], self.plan.scores[key[0]], budget)
 
 
 def _labels(x: _Source, y: _Source, choice: Choice) -> list[tuple[str, str]]:
@@ -191,7 +190,7 @@ def _labels(x: _Source, y: _Source, choice: Choice) -> list[tuple[str, str]]:
     if choice.of:
         found = choice.against in x.labels() and choice.of in y.labels()
         return [(choice.against, choice.of)] if found else []
-    algorithm = {cell.label: cell.algorithm for cell in x.plan.cells}
+    algorithm = {experiment.method: experiment.algorithm for experiment in x.plan.experiments}
     both = [label for label in x.labels() if label in y.labels()]
     wanted = set(choice.algorithms)
     return [(one, one) for one in both if not wanted or wanted & {one, algorithm[one]}]
@@ -199,10 +198,15 @@ def _labels(x: _Source, y: _Source, choice: Choice) -> list[tuple[str, str]]:
 
 def _require_known(sources: Sequence[_Source], choice: Choice) -> None:
     """Refuse names of algorithms that no plan has."""
-    known = {name for one in sources for cell in one.plan.cells for name in (cell.label, cell.algorithm)}
+    known = {
+        name
+        for one in sources
+        for experiment in one.plan.experiments
+        for name in (experiment.method, experiment.algorithm)
+    }
     for name in choice.algorithms:
         if name not in known:
-            raise BadInput(f"--algorithms {name}: not in these folders; {nearest(name, known)}")
+            raise UserError(f"--algorithms {name}: not in these folders; {nearest(name, known)}")
 
 
 def _nothing(couples: Sequence[tuple[_Source, _Source]], choice: Choice) -> str:
@@ -217,11 +221,11 @@ def _nothing(couples: Sequence[tuple[_Source, _Source]], choice: Choice) -> str:
 
 def _pair(x: _Source, y: _Source, of_x: str, of_y: str, choice: Choice) -> Pair:
     planned = x.runs(of_x), y.runs(of_y)
-    if of_x == of_y and x.results.resolve() == y.results.resolve() and x.plan.suite == y.plan.suite:
-        raise BadInput(f"{x.results}: {of_x} would be compared with itself; name two folders or two labels")
+    if of_x == of_y and x.results.path.resolve() == y.results.path.resolve() and x.plan.suite == y.plan.suite:
+        raise UserError(f"{x.results}: {of_x} would be compared with itself; name two folders or two labels")
     shared = [key for key in planned[0] if key in planned[1]]
     if not shared:
-        raise BadInput(f"{of_x} and {of_y}: no data set and seed is on both sides; nothing can be paired")
+        raise UserError(f"{of_x} and {of_y}: no data set and seed is on both sides; nothing can be paired")
     _require_comparable(x, y, shared, planned)
     values, lost = _values(x, y, of_x, of_y, shared)
     wanted = [name for name in BETTER_UP if not choice.measures or name in choice.measures]
@@ -257,22 +261,21 @@ def _require_comparable(
             said = [f"{low:g} to {high:g}" for low, high in refs]
             faults[f"{key[0]}: the reference scores are {said[0]} in A, {said[1]} in B"] = None
     if faults:
-        raise BadInput(*(f"{fault}; only like can be compared with like" for fault in faults))
+        raise UserError(*(f"{fault}; only like can be compared with like" for fault in faults))
 
 
 def _unlike(one: Run, other: Run) -> Iterator[tuple[str, object, object]]:
     """Yield what differs in environment, data, budget and protocol; 0 means that there is no such stage."""
-    if one.spec["environment"] != other.spec["environment"]:
-        yield "environment", one.spec["environment"], other.spec["environment"]
-    data = [run.spec["data"] for run in (one, other)]
-    if all(data) and data[0]["sha256"] != data[1]["sha256"]:
-        yield "data's SHA-256", data[0]["sha256"][:12], data[1]["sha256"][:12]
+    a, b = one.spec, other.spec
+    if a.environment != b.environment:
+        yield "environment", a.environment, b.environment
+    if a.data and b.data and a.data.sha256 != b.data.sha256:
+        yield "data's SHA-256", a.data.sha256[:12], b.data.sha256[:12]
     for part in ("budget", "protocol"):
-        left, right = one.spec[part], other.spec[part]
-        for name in sorted({*left, *right}):
-            values = left.get(name, 0), right.get(name, 0)
-            if all(values) and values[0] != values[1]:
-                yield f"{part}.{name}", *values
+        left, right = (vars(getattr(spec, part)) for spec in (a, b))
+        for name in sorted(left):
+            if left[name] and right[name] and left[name] != right[name]:
+                yield f"{part}.{name}", left[name], right[name]
 
 
 def _notes(planned: Sequence[Mapping[Key, Run]], shared: Sequence[Key]) -> tuple[str, ...]:
@@ -283,21 +286,13 @@ def _notes(planned: Sequence[Mapping[Key, Run]], shared: Sequence[Key]) -> tuple
         if one.identity == other.identity:
             notes["both sides are the same computation (equal identity)"] = None
             continue
-        if one.parent and other.parent and one.spec["parent"] != other.spec["parent"]:
-            groups = one.spec["parent"][:8], other.spec["parent"][:8]
+        if one.parent and other.parent and one.spec.parent != other.spec.parent:
+            groups = [str(run.spec.parent)[:8] for run in (one, other)]
             notes[f"{key[0]}: they start from different pretrained agents ({groups[0]}, {groups[1]})"] = None
         if one.algorithm == other.algorithm:
-            for name, values in _options(one, other):
-                notes[f"option {name}: {values[0]} in A, {values[1]} in B"] = None
+            for option in differing_values("option", one.spec.config, other.spec.config):
+                notes[f"option {option.what}: {option.a} in A, {option.b} in B"] = None
     return tuple(notes)
-
-
-def _options(one: Run, other: Run) -> Iterator[tuple[str, tuple[object, object]]]:
-    left, right = one.spec["config"], other.spec["config"]
-    for name in sorted({*left, *right}):
-        values = left.get(name, "absent"), right.get(name, "absent")
-        if values[0] != values[1]:
-            yield name, values
 
 
 def _side(source: _Source, label: str, runs: Sequence[Run]) -> Side:
@@ -310,14 +305,15 @@ def _side(source: _Source, label: str, runs: Sequence[Run]) -> Side:
     return Side(str(source.results), source.plan.suite, label, found, tuple(cuts))
 
 
-def _version(results: Path, run: Run) -> str:
+def _version(results: ResultsFolder, run: Run) -> str:
     """Return the versions of a run that was computed, an empty string where it was not begun."""
-    record = read_json(RunFolder(results, run.id).record)
+    record = read_json(results.run(run.id).record)
     if not isinstance(record, dict):
         return ""
-    code, (own, kit) = record["code"], run.spec["version"]
+    code = record["code"]
     commit = f" {code['commit'][:10]}{' (changed)' if code['dirty'] else ''}" if code["commit"] else ""
-    return f"{run.algorithm} {own}, kit {kit}, o2obench {code['version']}{commit}"
+    versions = ", ".join(f"{name} {version}" for name, version in run.spec.versions.items())
+    return f"{versions}, o2obench {code['version']}{commit}"
 
 
 def _protocol(planned: Sequence[Mapping[Key, Run]], shared: Sequence[Key]) -> tuple[str, ...]:
@@ -325,13 +321,13 @@ def _protocol(planned: Sequence[Mapping[Key, Run]], shared: Sequence[Key]) -> tu
     lines = dict[str, None]()
     for key in shared:
         for runs in planned:
-            budget, rule = runs[key].spec["budget"], runs[key].spec["protocol"]
+            budget, rule = runs[key].spec.budget, runs[key].spec.protocol
             parts = [
-                (budget["offline_updates"], "offline updates", rule["updates"], "updates"),
-                (budget["online_steps"], "online steps", rule["steps"], "steps"),
+                (budget.offline_updates, "offline updates", rule.updates, "updates"),
+                (budget.online_steps, "online steps", rule.steps, "steps"),
             ]
-            told = [f"{n:,} {what}, judged every {every:,} {of}" for n, what, every, of in parts if n]
-            lines["; ".join(told) + f"; {rule['episodes']} episodes, {rule['final_episodes']} at ends"] = None
+            told = [f"{n:,} {what}, evaluated every {every:,} {of}" for n, what, every, of in parts if n]
+            lines["; ".join(told) + f"; {rule.episodes} episodes, {rule.final_episodes} at ends"] = None
     return tuple(lines)
 
 
@@ -377,7 +373,7 @@ def _values(x: _Source, y: _Source, of_x: str, of_y: str, shared: Sequence[Key])
     return values, lost
 
 
-def _all(run: Tuning, reference: float) -> list[float | None]:
+def _all(run: FineTuning, reference: float) -> list[float | None]:
     """Return every measure of a run; regret is measured from ``reference``, the same for A and B."""
     fell = measures.collapse(run)
     rest = [None if fell is None else float(fell), measures.regret(run, reference)]
@@ -397,17 +393,16 @@ def _rows(name: str, values: Mapping[Key, tuple[float, float]]) -> Iterator[Row]
 
 def _row(name: str, dataset: str, values: Mapping[Key, tuple[float, float]]) -> Row:
     a, b = (rectangle((*key, pair[side]) for key, pair in values.items()) for side in (0, 1))
-    found = statistics.paired_difference(b, a)
-    by_run = tuple((*key, *values[key]) for key in found.differences)
+    difference = statistics.paired_difference(b, a)
     return Row(
         name,
         UNITS[name],
         dataset,
         float(np.mean(a.values)),
         float(np.mean(b.values)),
-        found.mean,
-        _verdict(found.mean, BETTER_UP[name]),
-        by_run,
+        difference,
+        _verdict(difference, BETTER_UP[name]),
+        tuple((*key, *values[key]) for key in sorted(values)),
     )
 
 
@@ -422,58 +417,8 @@ def _verdict(difference: Estimate, higher_is_better: bool) -> str:
     return ""
 
 
-# What the command prints
-
-
-def shown(pair: Pair) -> Table:
-    """Return a pair as a table: what is compared above it, what could not be paired below it."""
-    from rich.markup import escape
-    from rich.table import Table
-
-    title = [f"{name}: {_said(side)}" for name, side in zip(SIDES, (pair.a, pair.b), strict=True)]
-    title += [*pair.protocol, *_reduced(pair), *(f"note: {note}" for note in pair.notes)]
-    below = [f"not paired: {line}" for line in pair.unpaired] or ["every run is paired"]
-    table = Table(
-        title=escape("\n".join(title)),
-        caption=escape("\n".join(below)),
-        title_justify="left",
-        caption_justify="left",
-    )
-    for name in ("measure", "data set", "A", "B", "B - A", "interval", "n", ""):
-        table.add_column(name, justify="left" if name in ("measure", "data set", "") else "right")
-    above = ""
-    for row in pair.rows:
-        name, above = "" if row.measure == above else f"{row.measure} ({row.unit})", row.measure
-        numbers = (f"{row.a:.2f}", f"{row.b:.2f}", f"{row.difference.value:+.2f}")
-        small = " small n" if row.difference.low is not None and row.difference.n < statistics.MANY else ""
-        colour = {"worse": "red", "better": "green", "": "default"}[row.verdict]
-        verdict = f"[{colour}]{row.verdict}[/]" if row.verdict else ""
-        table.add_row(
-            name,
-            escape(row.dataset),
-            *numbers,
-            _interval(row.difference) + small,
-            f"{row.difference.n}",
-            verdict,
-        )
-    return table
-
-
-def _said(side: Side) -> str:
-    versions = "; ".join(side.versions) or "not begun"
-    return f"{side.label} of {side.suite} in {side.results} ({versions})"
-
-
-def _reduced(pair: Pair) -> list[str]:
-    """Return what was cut on both sides in one line, and what on one side only."""
-    both = [line for line in pair.a.reduced if line in pair.b.reduced]
-    parts = [("both", both)]
-    for name, side in zip(SIDES, (pair.a, pair.b), strict=True):
-        parts.append((name, [line for line in side.reduced if line not in both]))
-    return [f"reduced ({name}): {', '.join(lines)}" for name, lines in parts if lines]
-
-
-def _interval(difference: Estimate) -> str:
+def interval_text(difference: Estimate) -> str:
+    """Return the interval of a difference in words."""
     if difference.low is None or difference.high is None:
         return f"none below {statistics.FEW} seeds"
     return f"{difference.low:+.2f} to {difference.high:+.2f}"
@@ -483,8 +428,8 @@ def verdict(found: Comparison) -> list[str]:
     """Return the last lines: each regression, and of how many intervals they are."""
     looked = sum(row.difference.low is not None for pair in found.pairs for row in pair.rows)
     lines = [
-        f"worse: {pair.b.label}, {row.measure}, {row.dataset}: {row.difference.value:+.2f} "
-        f"({_interval(row.difference)}, n {row.difference.n})"
+        f"worse: {pair.b.method}, {row.measure}, {row.dataset}: {row.difference.value:+.2f} "
+        f"({interval_text(row.difference)}, n {row.difference.n})"
         for pair, row in found.regressions
     ]
     if not looked:

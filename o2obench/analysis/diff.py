@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ..errors import BadInput
-from ..runs.folder import Run, RunFolder
-from ..runs.jsonl import read_journal
+from ..errors import UserError
+from ..runs.folder import RunFolder
+from ..runs.jsonl import read_jsonl
+from ..runs.spec import Run
 from ..util.files import read_json
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
-KINDS = {"config": "option", "budget": "budget", "protocol": "protocol", "data": "data", "version": "version"}
+KINDS = {
+    "config": "option",
+    "budget": "budget",
+    "protocol": "protocol",
+    "data": "data",
+    "versions": "version",
+}
 """Parts of a run's specification and what they are called here; the rest is its identity."""
-JOURNALS = ("scores.jsonl", "episodes.jsonl")
-
-
-class _Absent:
-    def __repr__(self) -> str:
-        return "absent"
-
-
-ABSENT = _Absent()
+LOGS = ("evaluations.jsonl", "episodes.jsonl")
 
 
 @dataclass(frozen=True)
@@ -41,9 +37,9 @@ class Differs:
 
 @dataclass(frozen=True)
 class Parted:
-    """Where two journals part: the line (from 1) of each file that differs first, both rows; None: ended."""
+    """Where two logs part: the line (from 1) of each file that differs first, both rows; None: ended."""
 
-    journal: str
+    log: str
     line: int
     a: Mapping[str, Any] | None
     b: Mapping[str, Any] | None
@@ -51,7 +47,7 @@ class Parted:
 
 @dataclass(frozen=True)
 class Difference:
-    """All that differs between two runs, and how many lines of each journal are equal from the start."""
+    """All that differs between two runs, and how many lines of each log are equal from the start."""
 
     a: str
     b: str
@@ -59,38 +55,35 @@ class Difference:
     parted: tuple[Parted, ...]
     equal: Mapping[str, int]
 
-    def to_json(self) -> dict[str, Any]:
-        """Return everything as a JSON value."""
-        return asdict(self)
-
 
 def difference(a: Path, b: Path) -> Difference:
     """Return what differs between the runs in two folders, finished or not.
 
     Raises:
-        BadInput: One is not a run's folder, or a journal is damaged.
+        UserError: One is not a run's folder, or a log is corrupted.
     """
     (one, first), (other, second) = read_record(a), read_record(b)
     differs = list[Differs]()
     for name in ("algorithm", "dataset", "seed"):
-        differs += _unlike("identity", {name: getattr(one, name)}, {name: getattr(other, name)})
-    for name in sorted({*one.spec, *other.spec} - {"algorithm"}):
-        left, right = one.spec.get(name), other.spec.get(name)
-        differs += _unlike(KINDS.get(name, "identity"), _named(name, left), _named(name, right))
-    states = RunFolder(a.parent, a.name).state(), RunFolder(b.parent, b.name).state()
-    differs += _unlike("outcome", {"state": states[0]}, {"state": states[1]})
-    for name in ("compute", "code", "drift", "damage"):
+        differs += differing_values("identity", {name: getattr(one, name)}, {name: getattr(other, name)})
+    specs = one.spec.to_json(), other.spec.to_json()
+    for name in sorted(specs[0].keys() - {"algorithm"}):
+        left, right = (spec[name] for spec in specs)
+        differs += differing_values(KINDS.get(name, "identity"), _named(name, left), _named(name, right))
+    states = RunFolder(a, one.id).state(), RunFolder(b, other.id).state()
+    differs += differing_values("outcome", {"state": states[0]}, {"state": states[1]})
+    for name in ("compute", "code", "mismatch", "corruption"):
         left, right = (_flat(name, record.get(name, [])) for record in (first, second))
-        differs += _unlike("provenance", left, right)
+        differs += differing_values("provenance", left, right)
     parted, equal = list[Parted](), dict[str, int]()
-    for name in JOURNALS:
+    for name in LOGS:
         equal[name], found = _part(name, a / name, b / name)
         parted += [found] if found else []
     return Difference(one.id, other.id, tuple(differs), tuple(parted), equal)
 
 
 def read_record(folder: Path) -> tuple[Run, dict[str, Any]]:
-    """Return the run in a folder and what its run.json says; raise BadInput where there is none."""
+    """Return the run in a folder and what its run.json says; raise UserError where there is none."""
     record = read_json(folder / "run.json")
     try:
         return Run.from_json(record["run"]), record
@@ -98,13 +91,11 @@ def read_record(folder: Path) -> tuple[Run, dict[str, Any]]:
         why = "is not a run's folder; give results/DATASET/ALGORITHM/HASH/seed-N"
     except ValueError as error:
         why = f"run.json was edited ({error}); see `o2obench doctor`"
-    raise BadInput(f"{folder}: {why}")
+    raise UserError(f"{folder}: {why}")
 
 
 def _named(name: str, value: Any) -> dict[str, Any]:
     """Return a part of a specification by name; its name is left out where the kind says it."""
-    if name == "version":
-        return dict(zip(("version of the algorithm", "version of its kit"), value or (), strict=False))
     flat = _flat(name, value)
     return {key.removeprefix(f"{name}."): item for key, item in flat.items()} if name in KINDS else flat
 
@@ -116,60 +107,21 @@ def _flat(name: str, value: Any) -> dict[str, Any]:
     return {key: found for part in value for key, found in _flat(f"{name}.{part}", value[part]).items()}
 
 
-def _unlike(kind: str, a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[Differs]:
+def differing_values(kind: str, a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[Differs]:
+    """Yield what is not the same in both mappings, by name."""
     for name in sorted({*a, *b}):
-        left, right = a.get(name, ABSENT), b.get(name, ABSENT)
+        left, right = a.get(name, "absent"), b.get(name, "absent")
         if left != right:
-            values = ("absent" if value is ABSENT else value for value in (left, right))
-            yield Differs(kind, name, *values)
+            yield Differs(kind, name, left, right)
 
 
 def _part(name: str, a: Path, b: Path) -> tuple[int, Parted | None]:
-    """Return how many lines of two journals are equal, and the first that is not."""
+    """Return how many lines of two logs are equal, and the first that is not."""
     line = 0
     try:
-        for line, (left, right) in enumerate(zip_longest(read_journal(a), read_journal(b)), start=1):
+        for line, (left, right) in enumerate(zip_longest(read_jsonl(a), read_jsonl(b)), start=1):
             if left != right:
                 return line - 1, Parted(name, line, left, right)
     except ValueError as error:
-        raise BadInput(f"{error}; see `o2obench doctor`") from None
+        raise UserError(f"{error}; see `o2obench doctor`") from None
     return line, None
-
-
-def shown(found: Difference) -> Table:
-    """Return the difference as a table."""
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(title=escape(f"A: {found.a}\nB: {found.b}"), title_justify="left")
-    table.caption_justify = "left"
-    for name in ("kind", "what", "A", "B"):
-        table.add_column(name, overflow="fold")
-    for one in found.differs:
-        table.add_row(one.kind, escape(one.what), escape(_short(one.a)), escape(_short(one.b)))
-    for parted in found.parted:
-        where = f"{parted.journal}, line {parted.line}"
-        table.add_row("outcome", where, *(escape(_row(row)) for row in (parted.a, parted.b)))
-    ends = [name for name in JOURNALS if name not in {parted.journal for parted in found.parted}]
-    same = [f"{name}: all {found.equal[name]} lines are equal" for name in ends if found.equal[name]]
-    if not found.differs and not found.parted:
-        same.insert(0, "nothing differs")
-    table.caption = "\n".join(same) or None
-    return table
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, list):
-        return ", ".join(map(str, value)) or "none"
-    return "none" if value is None else str(value)
-
-
-def _row(row: Mapping[str, Any] | None) -> str:
-    """Say a journal's row in a few words: its clock and its return."""
-    if row is None:
-        return "has ended"
-    clock = f"{row['stage']}, {row['env_steps']:,} steps"
-    if "returns" in row:
-        mean = sum(row["returns"]) / len(row["returns"])
-        return f"{clock}, {row['updates']:,} updates: mean return {mean:.6g} of {len(row['returns'])}"
-    return f"{clock}: return {row['return']:.6g}, length {row['length']:,}"

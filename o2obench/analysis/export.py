@@ -1,7 +1,7 @@
-"""Results folders as tidy tables in files (``o2obench export``); for pandas there is ``results.table``.
+"""Results folders as tidy tables: files by ``o2obench export``, DataFrames by ``o2obench.load_results``.
 
 Every table begins with the same columns, so that any of them can be joined or filtered by itself. A run that
-two suites or two labels show stands there for each of them. Runs that are not finished, or whose files are
+two suites or two methods show stands there for each of them. Runs that are not finished, or whose files are
 not what was published, give no rows; ``problems`` names each of them. Every column stands in docs/export.md.
 """
 
@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import BadInput
-from ..planning.plan import Plan
+from ..errors import UserError
+from ..planning.plan import Plan, read_plans
 from ..runs import inventory
-from ..runs.folder import Run, RunFolder
-from ..runs.jsonl import read_journal
-from ..util.files import is_number, read_json, write_atomically
+from ..runs.folder import ResultsFolder, RunFolder
+from ..runs.jsonl import read_jsonl
+from ..runs.spec import Run
+from ..util.files import is_number, read_json, usable, write_atomically
 from . import results as folders
 
 if TYPE_CHECKING:
@@ -29,18 +30,18 @@ if TYPE_CHECKING:
 
 TEXT, INT, FLOAT, BOOL = "string", "Int64", "Float64", "boolean"
 """pandas' types that know a missing value; empty in CSV."""
-RUN = {"suite": TEXT, "label": TEXT, "algorithm": TEXT, "dataset": TEXT, "seed": INT, "run": TEXT}
+RUN = {"suite": TEXT, "method": TEXT, "algorithm": TEXT, "dataset": TEXT, "seed": INT, "run": TEXT}
 CLOCK = {"stage": TEXT, "env_steps": INT, "updates": INT}
 PACKAGES = ("python", "numpy", "torch", "gymnasium", "mujoco")
 COLUMNS: Mapping[str, Mapping[str, str]] = {
     "runs": {
         **RUN,
         **{"parent": TEXT, "state": TEXT, "identity": TEXT, "environment": TEXT, "data_sha256": TEXT},
-        **{"version": INT, "kit_version": INT, "offline_updates": INT, "online_steps": INT},
+        **{"versions": TEXT, "offline_updates": INT, "online_steps": INT},
         **{"ref_min": FLOAT, "ref_max": FLOAT, "updates": INT, "env_steps": INT, "hours": FLOAT},
         **{"o2obench": TEXT, "commit": TEXT, "changed": BOOL, **dict.fromkeys(PACKAGES, TEXT)},
-        **{"device": TEXT, "processor": TEXT, "threads": INT, "matmul": TEXT, "compiled": BOOL},
-        **{"drift": TEXT, "reduced": TEXT},
+        **{"device": TEXT, "processor": TEXT, "threads": INT, "matmul_precision": TEXT, "compiled": BOOL},
+        **{"mismatch": TEXT, "reduced": TEXT},
     },
     "evaluations": {
         **RUN,
@@ -65,13 +66,13 @@ class _Shown:
     """A run as a suite shows it."""
 
     plan: Plan
-    label: str
+    method: str
     dataset: str
     run: Run
 
     def columns(self) -> dict[str, Any]:
         """Return the columns with which every table begins."""
-        named = {"suite": self.plan.suite, "label": self.label, "algorithm": self.run.algorithm}
+        named = {"suite": self.plan.suite, "method": self.method, "algorithm": self.run.algorithm}
         return {**named, "dataset": self.dataset, "seed": self.run.seed, "run": self.run.id}
 
     def score(self, value: Any) -> float:
@@ -81,8 +82,7 @@ class _Shown:
     @property
     def phase(self) -> str:
         """Online for a run that starts from another or interacts, offline for the others."""
-        interacts = any(stage.env_steps for stage in self.plan.stages[self.run.group])
-        return "online" if self.run.parent or interacts else "offline"
+        return "online" if self.plan.is_online(self.run) else "offline"
 
 
 @dataclass
@@ -99,39 +99,41 @@ class Tables:
         return pd.DataFrame(self.rows[name], columns=list(columns), dtype=object).astype(columns)
 
 
-def collect(results: Path, suite: str = "") -> Tables:
+def collect(results: ResultsFolder, suite: str = "") -> Tables:
     """Return all tables of a results folder, or of one of its suites.
 
     Raises:
-        BadInput: No suite (of this name) was run there.
+        UserError: No suite (of this name) was run there.
     """
     found, planned = Tables(), set[str]()
-    for plan in folders.plans(results, suite):
+    for plan in read_plans(results, suite):
         for shown in _shown(plan):
             planned.add(shown.run.id)
             _add(found.rows, shown, results)
     if not suite:
         for run in sorted({*inventory.take(results).runs} - planned):
             what = "no suite names this run; it was computed by `o2obench run`, for other seeds, or copied"
-            state = RunFolder(results, run).state()
+            state = results.run(run).state()
             found.rows["problems"].append({"run": run, "state": state, "what": what})
     return found
 
 
 def _shown(plan: Plan) -> Iterator[_Shown]:
-    """Yield what a plan shows: its cells, and the pretraining runs that are no cell."""
-    cells = {cell.run for cell in plan.cells}
-    children = {cell.parent: cell for cell in reversed(plan.cells) if cell.parent}
+    """Yield what a plan shows: its experiments, and the pretraining runs that are no experiment."""
+    experiments = {experiment.run for experiment in plan.experiments}
+    children = {
+        experiment.parent: experiment for experiment in reversed(plan.experiments) if experiment.parent
+    }
     for run in plan.runs:
-        if run.id not in cells and run.id in children:
-            yield _Shown(plan, plan.label(run), children[run.id].dataset, run)
-    for cell in plan.cells:
-        yield _Shown(plan, cell.label, cell.dataset, plan.run(cell.run))
+        if run.id not in experiments and run.id in children:
+            yield _Shown(plan, plan.method(run), children[run.id].dataset, run)
+    for experiment in plan.experiments:
+        yield _Shown(plan, experiment.method, experiment.dataset, plan.run(experiment.run))
 
 
-def _add(tables: dict[str, Rows], shown: _Shown, results: Path) -> None:
+def _add(tables: dict[str, Rows], shown: _Shown, results: ResultsFolder) -> None:
     """Add the rows of one run, or the reason why there are none."""
-    folder, rows = RunFolder(results, shown.run.id), dict[str, Rows]()
+    folder, rows = results.run(shown.run.id), dict[str, Rows]()
     begin, why = shown.columns(), folders.fault(shown.run, results)
     if not why:
         try:
@@ -139,7 +141,7 @@ def _add(tables: dict[str, Rows], shown: _Shown, results: Path) -> None:
                 rows[name] = [begin | row for row in read(shown, folder)]
             about = _computed(shown, folder, rows["evaluations"][-1], folders.seconds(shown.run, results))
         except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
-            why = f"{shown.run.algorithm}: a file of this run is damaged; see `o2obench doctor`"
+            why = f"{shown.run.algorithm}: a file of this run is corrupted; see `o2obench doctor`"
     state = folder.state()
     planned = {**begin, **_planned(shown), "state": state}
     if why:
@@ -157,11 +159,11 @@ def _planned(shown: _Shown) -> dict[str, Any]:
     return {
         "parent": run.parent,
         "identity": run.identity,
-        "environment": run.spec["environment"],
-        "data_sha256": run.spec["data"]["sha256"] if run.spec["data"] else None,
-        "version": run.spec["version"][0],
-        "kit_version": run.spec["version"][1],
-        **run.spec["budget"],
+        "environment": run.spec.environment,
+        "data_sha256": run.spec.data.sha256 if run.spec.data else None,
+        "versions": ", ".join(f"{name} {version}" for name, version in run.spec.versions.items()),
+        "offline_updates": run.spec.budget.offline_updates,
+        "online_steps": run.spec.budget.online_steps,
         "ref_min": refs.ref_min,
         "ref_max": refs.ref_max,
         "reduced": "; ".join(shown.plan.reduced),
@@ -172,19 +174,19 @@ def _computed(shown: _Shown, folder: RunFolder, last: Mapping[str, Any], seconds
     """Return what a finished run says of itself."""
     record = read_json(folder.record)
     compute, code = record["compute"], record["code"]
-    names = ("device", "processor", "threads", "matmul", "compiled")
+    names = ("device", "processor", "threads", "matmul_precision", "compiled")
     return {
         **{name: last[name] for name in ("updates", "env_steps")},
         "hours": seconds / 3600,
         **{"o2obench": code["version"], "commit": code["commit"] or None, "changed": code["dirty"]},
         **{name: compute["versions"].get(name) for name in PACKAGES},
         **{name: compute[name] for name in names},
-        "drift": "; ".join(record["drift"]),
+        "mismatch": "; ".join(record["mismatch"]),
     }
 
 
 def _evaluations(shown: _Shown, folder: RunFolder) -> Iterator[dict[str, Any]]:
-    for row in read_journal(folder.scores):
+    for row in read_jsonl(folder.evaluations):
         returns = np.array(row["returns"], np.float64)
         mean = sum(row["returns"]) / len(row["returns"])
         yield {
@@ -200,13 +202,13 @@ def _evaluations(shown: _Shown, folder: RunFolder) -> Iterator[dict[str, Any]]:
 
 
 def _episodes(shown: _Shown, folder: RunFolder) -> Iterator[dict[str, Any]]:
-    for row in read_journal(folder.episodes):
+    for row in read_jsonl(folder.episodes):
         names = ("stage", "env_steps", "return", "length", "terminated")
         yield {**{name: row[name] for name in names}, "score": shown.score(row["return"])}
 
 
 def _metrics(shown: _Shown, folder: RunFolder) -> Iterator[dict[str, Any]]:
-    for row in read_journal(folder.train):
+    for row in read_jsonl(folder.train):
         clock = {name: row[name] for name in CLOCK}
         for name in sorted(row.keys() - CLOCK.keys()):
             if is_number(row[name]):
@@ -220,21 +222,20 @@ READ: Mapping[str, Callable[[_Shown, RunFolder], Iterator[dict[str, Any]]]] = {
 }
 
 
-def export(results: Path, out: Path, suite: str = "", formats: Sequence[str] = ("csv",)) -> list[str]:
+def export(
+    results: ResultsFolder, out: Path, suite: str = "", formats: Sequence[str] = ("csv",)
+) -> list[str]:
     """Write the tables into ``out`` and return a line for each: its file and how many rows it has.
 
     Equal folders give equal bytes. A cell of a CSV that a spreadsheet would take for a formula gets an
     apostrophe in front.
 
     Raises:
-        BadInput: A format is not known or needs a package, ``out`` cannot be used, or there is no suite.
+        UserError: A format is not known or needs a package, ``out`` cannot be used, or there is no suite.
     """
     _require(results, out, formats)
     found = collect(results, suite)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInput(f"{out}: cannot be used as a folder: {error.strerror}; name another") from None
+    usable(out)
     lines = []
     for name in COLUMNS:
         frame = found.frame(name)
@@ -245,13 +246,12 @@ def export(results: Path, out: Path, suite: str = "", formats: Sequence[str] = (
     return lines
 
 
-def _require(results: Path, out: Path, formats: Sequence[str]) -> None:
+def _require(results: ResultsFolder, out: Path, formats: Sequence[str]) -> None:
     if not formats or {*formats} - {*FORMATS}:
-        raise BadInput(f"--format {','.join(formats)}: not known; csv, parquet or csv,parquet")
+        raise UserError(f"--format {','.join(formats)}: not known; csv, parquet or csv,parquet")
     if "parquet" in formats and util.find_spec("pyarrow") is None:
-        raise BadInput("--format parquet: pyarrow is not installed; pip install 'o2obench[parquet]'")
-    if results.resolve() in (out.resolve(), *out.resolve().parents):
-        raise BadInput(f"{out}: lies in the results folder; name one outside of it")
+        raise UserError("--format parquet: pyarrow is not installed; pip install 'o2obench[parquet]'")
+    inventory.require_outside(results, out)
 
 
 def _csv(frame: pd.DataFrame) -> bytes:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..errors import BadInput
+from ..errors import UserError
 from ..planning.plan import Plan
 from ..util.config import nearest
 from ..util.files import sha256
@@ -21,7 +21,7 @@ COLUMNS = ("env_steps", "score", "seed")
 
 
 @dataclass(frozen=True, eq=False)
-class Peer:
+class ExternalResult:
     """Somebody's runs as they gave them.
 
     ``rows``: dataset ("": whatever there is), seed, env_steps, score.
@@ -43,23 +43,23 @@ class Peer:
         return frozenset(self.rows.dataset) - {""}
 
 
-def read_peers(asked: Iterable[str], plans: Sequence[Plan]) -> tuple[Peer, ...]:
-    """Read ``name=file.csv`` one by one; raise BadInput where one cannot stand beside these plans."""
-    peers = list[Peer]()
+def read_external(asked: Iterable[str], plans: Sequence[Plan]) -> tuple[ExternalResult, ...]:
+    """Read ``name=file.csv`` one by one; raise UserError where one cannot stand beside these plans."""
+    externals = list[ExternalResult]()
     for text in asked:
         name, equals, file = text.partition("=")
         if not (equals and name and file):
-            raise BadInput(f"--with {text}: write it as name=file.csv")
-        if any(name == cell.label for plan in plans for cell in plan.cells):
-            raise BadInput(f"--with {text}: {name} is an algorithm of the suite; give theirs another name")
-        if any(name == peer.name for peer in peers):
-            raise BadInput(f"--with {text}: {name} is named twice; give each file its own name")
-        peers.append(_read(name, Path(file), plans))
-    return tuple(peers)
+            raise UserError(f"--with {text}: write it as name=file.csv")
+        if any(name == experiment.method for plan in plans for experiment in plan.experiments):
+            raise UserError(f"--with {text}: {name} is an algorithm of the suite; give theirs another name")
+        if any(name == external.name for external in externals):
+            raise UserError(f"--with {text}: {name} is named twice; give each file its own name")
+        externals.append(_read(name, Path(file), plans))
+    return tuple(externals)
 
 
-def _read(name: str, file: Path, plans: Sequence[Plan]) -> Peer:
-    known = sorted({cell.dataset for plan in plans for cell in plan.cells})
+def _read(name: str, file: Path, plans: Sequence[Plan]) -> ExternalResult:
+    known = sorted({experiment.dataset for plan in plans for experiment in plan.experiments})
     try:
         with open(file, encoding="utf-8-sig", newline="") as stream:
             reader = csv.DictReader(stream)
@@ -69,33 +69,33 @@ def _read(name: str, file: Path, plans: Sequence[Plan]) -> Peer:
                 lacking.append("dataset")
             if lacking:
                 needed = ", ".join((*COLUMNS, *(["dataset"] if len(known) > 1 else [])))
-                raise BadInput(f"{file}:1: no column {' and '.join(lacking)}; it needs {needed}")
+                raise UserError(f"{file}:1: no column {' and '.join(lacking)}; it needs {needed}")
             rows = [_row(file, reader.line_num, row, known) for row in reader]
     except OSError as error:
-        raise BadInput(f"--with {name}={file}: cannot be read: {error.strerror}; name a CSV file") from None
+        raise UserError(f"--with {name}={file}: cannot be read: {error.strerror}; name a CSV file") from None
     except (UnicodeDecodeError, csv.Error):
-        raise BadInput(f"--with {name}={file}: is not a CSV file in UTF-8; export it as one") from None
+        raise UserError(f"--with {name}={file}: is not a CSV file in UTF-8; export it as one") from None
     if not rows:
-        raise BadInput(f"{file}: holds no evaluation; one row for each, with {', '.join(COLUMNS)}")
+        raise UserError(f"{file}: holds no evaluation; one row for each, with {', '.join(COLUMNS)}")
     table = pd.DataFrame(rows, columns=["dataset", "seed", "env_steps", "score"])
     twice = table[table.duplicated(["dataset", "seed", "env_steps"])]
     if len(twice):
         where = f"step {twice.env_steps.iloc[0]:,} of seed {twice.seed.iloc[0]}"
-        raise BadInput(f"{file}: {where} stands there twice; one row for each evaluation")
-    return Peer(name, file.name, sha256(file), table)
+        raise UserError(f"{file}: {where} stands there twice; one row for each evaluation")
+    return ExternalResult(name, file.name, sha256(file), table)
 
 
 def _row(file: Path, line: int, row: Mapping[str, str | None], known: Sequence[str]) -> tuple[object, ...]:
     dataset = row.get("dataset") or ""
     if "dataset" in row and dataset not in known:
-        raise BadInput(
+        raise UserError(
             f"{file}:{line}: dataset: {dataset or 'nothing'} is in no suite here; {nearest(dataset, known)}"
         )
     whole = dict[str, int]()
     for column in ("seed", "env_steps"):
         text = (row.get(column) or "").strip()
         if not (text.isascii() and text.isdigit() and len(text) < 16):
-            raise BadInput(f"{file}:{line}: {column}: {text or 'nothing'} is not a whole number from 0 on")
+            raise UserError(f"{file}:{line}: {column}: {text or 'nothing'} is not a whole number from 0 on")
         whole[column] = int(text)
     text = (row.get("score") or "").strip()
     try:
@@ -103,7 +103,7 @@ def _row(file: Path, line: int, row: Mapping[str, str | None], known: Sequence[s
     except ValueError:
         score = math.nan
     if not abs(score) < 1e9:
-        raise BadInput(f"{file}:{line}: score: {text or 'nothing'} is not a finite normalised score")
+        raise UserError(f"{file}:{line}: score: {text or 'nothing'} is not a finite normalised score")
     return (dataset, whole["seed"], whole["env_steps"], score)
 
 

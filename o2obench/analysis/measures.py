@@ -1,40 +1,33 @@
-"""What one run did from the switch on, each as one number: did it lose what it had, how fast did it gain?
+"""What one run did from the online start on, each as one number: did it collapse, how fast did it improve?
 
 Final scores say where a run ended, not how: a method that falls to zero and climbs back looks like one that
-never fell. Here every run is reduced to scalars, one function per question, all of the same ``Tuning``. They
-are computed per run and only then averaged over seeds (``statistics``), because a band around a mean curve
-hides what single runs did.
+never fell. Here every run is reduced to scalars, one function per question, all of the same ``FineTuning``.
+They are computed per run and only then averaged over seeds (``statistics``), because a band around a mean
+curve hides what single runs did.
 
-Noise is not nothing: an evaluation of ten episodes moves by itself, and the least of many evaluations lies
-below the truth. So every measure is read beside ``frozen``, the same pretrained agent that never learns; its
-value is what noise alone makes of the measure, and ``paired`` is the difference to it.
-
-None means "not applicable": the run has too few evaluations, or it learned apart from the environment (it
-collects first and learns afterwards), where a curve over steps shows no learning. ``docs/measures.md`` lists
-all of them.
+None means "not applicable". ``docs/measures.md`` lists all of them, when each does not apply, and why each is
+read beside ``frozen``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from ..agent import Array
-from . import statistics
-from .statistics import Paired, Run
+from ..transitions import Array
 
 if TYPE_CHECKING:
     from ..datasets.reference_scores import Reference
     from .results import Shown
 
 WINDOW = 20_000
-"""Environment steps after the switch in which a fall counts as the switch's."""
+"""Environment steps after the online start in which a fall counts as the online start's."""
 LEAST_COLLAPSE, COLLAPSED_SHARE = 15.0, 0.3
-"""A collapse loses more than this many points and more than this share of the score at the switch."""
+"""A collapse loses more than this many points and more than this share of the score at the online start."""
 NEARLY = 0.9
 """The share of the best final score whose reaching is timed."""
 LAST = 10
@@ -49,11 +42,11 @@ def _none() -> Array:
 
 
 @dataclass(frozen=True, eq=False)
-class Tuning:
-    """One run from the switch on, in the order in which things happened.
+class FineTuning:
+    """One run from the online start on, in the order in which things happened.
 
     Attributes:
-        env_steps: Environment steps at each evaluation (rows,); the first is the switch, 0.
+        env_steps: Environment steps at each evaluation (rows,); the first is the online start, 0.
         updates: Policy updates at each evaluation (rows,).
         scores: Normalised score of each evaluation (rows,), averaged over its episodes.
         budget: Environment steps the run may take.
@@ -78,7 +71,7 @@ class Tuning:
             "no evaluation": not rows,
             "columns differ in length": {len(self.env_steps), len(self.updates)} != {rows},
             "episode columns differ in length": len(self.episode_ends) != episodes,
-            "the first evaluation is not the switch": rows and self.env_steps[0] != 0,
+            "the first evaluation is not the online start": rows and self.env_steps[0] != 0,
             "steps run backwards": (np.diff(self.env_steps) < 0).any(),
             "updates run backwards": (np.diff(self.updates) < 0).any(),
             "episodes end backwards": (np.diff(self.episode_ends, prepend=0) <= 0).any(),
@@ -87,7 +80,7 @@ class Tuning:
         }
         found = [fault for fault, holds in faults.items() if holds]
         if found:
-            raise ValueError(f"not the rows of one run after the switch: {', '.join(found)}")
+            raise ValueError(f"not the rows of one run after the online start: {', '.join(found)}")
 
     @cached_property
     def curve(self) -> Curve | None:
@@ -111,7 +104,7 @@ class Curve:
     scores: Array
     smoothed: Array
     early: Array
-    """The smoothed scores within the window after the switch."""
+    """The smoothed scores within the window after the online start."""
 
 
 @dataclass(frozen=True)
@@ -129,20 +122,16 @@ class Rate:
     count: int
     n: int
 
-    @property
-    def share(self) -> float:
-        """The count as a share of the runs."""
-        return self.count / self.n
 
+def fine_tuning_of(one: Shown, scores: Reference, budget: int) -> FineTuning:
+    """Return an experiment's run from the online start on; of a run that never interacts its last evaluation.
 
-def tuning_of(one: Shown, scores: Reference, budget: int) -> Tuning:
-    """Return a cell's run from the switch on; of a run that never interacts its last evaluation.
-
-    Episodes are those of tuning runs: one from scratch has no policy at the switch to hold them against.
+    Episodes are those of fine-tuning runs: one from scratch has no policy at the online start to hold them
+    against.
     """
-    own, of = one.own, slice(None) if one.tunes else slice(-1, None)
-    whole = Tuning(own.env_steps[of], own.updates[of], scores.score(own.mean_returns[of]), budget)
-    if not one.cell.parent:
+    own, of = one.own, slice(None) if one.is_online else slice(-1, None)
+    whole = FineTuning(own.env_steps[of], own.updates[of], scores.score(own.mean_returns[of]), budget)
+    if not one.experiment.parent:
         return whole
     played = own.played
     return replace(whole, episode_ends=played.env_steps, episode_scores=scores.score(played.returns))
@@ -151,17 +140,17 @@ def tuning_of(one: Shown, scores: Reference, budget: int) -> Tuning:
 # Where it ends, and where it stands on the way
 
 
-def final(run: Tuning) -> float:
+def final(run: FineTuning) -> float:
     """Return the score of the last evaluation; never the best one."""
     return float(run.scores[-1])
 
 
-def change(run: Tuning) -> float | None:
-    """Return the final score minus the score at the switch; None without an evaluation after the switch."""
+def change(run: FineTuning) -> float | None:
+    """Return the final score minus the score at the online start; None without a later evaluation."""
     return float(run.scores[-1] - run.scores[0]) if len(run.scores) > 1 else None
 
 
-def score_at(run: Tuning, mark: int) -> float | None:
+def score_at(run: FineTuning, mark: int) -> float | None:
     """Return the score of the last evaluation at or before ``mark`` environment steps.
 
     A run that stops interacting before the mark and then learns without the environment is compared as it
@@ -173,44 +162,40 @@ def score_at(run: Tuning, mark: int) -> float | None:
     return float(run.scores[run.env_steps <= mark][-1])
 
 
-def late(run: Tuning) -> float | None:
-    """Return the mean of the last 10 evaluations while interacting, the switch not among them."""
+def late(run: FineTuning) -> float | None:
+    """Return the mean of the last 10 evaluations while interacting, the online start not among them."""
     curve = run.curve
     return None if curve is None or len(curve.scores) <= LAST else float(curve.scores[-LAST:].mean())
 
 
-# What is lost after the switch
+# What is lost after the online start
 
 
-def drop(run: Tuning) -> float | None:
-    """Return the transfer drop, how far the score falls below the switch in the first 20,000 steps.
+def drop(run: FineTuning) -> float | None:
+    """Return the transfer drop, how far the score falls below the online start in the first 20,000 steps.
 
-    ``s(0) - min over t <= min(20,000, budget) of smoothed(t)``, where smoothed is the median of an
-    evaluation and its two neighbours: a fall counts when two evaluations show it, or when the run ends
-    with it. The switch is among them, so the drop is never negative; a gain is not a negative drop, it has
-    measures of its own.
+    ``s(0) - min over t <= min(20,000, budget) of smoothed(t)``, the online start among them: never negative.
     """
     curve = run.curve
     return None if curve is None else float(curve.smoothed[0] - curve.early.min())
 
 
-def collapse(run: Tuning) -> bool | None:
+def collapse(run: FineTuning) -> bool | None:
     """Return whether the run collapsed: ``drop > max(15, 0.3 s(0))``."""
     fell = drop(run)
     return None if fell is None else fell > max(LEAST_COLLAPSE, COLLAPSED_SHARE * float(run.scores[0]))
 
 
-def collapse_rate(runs: Iterable[Tuning]) -> Rate | None:
+def collapse_rate(runs: Iterable[FineTuning]) -> Rate | None:
     """Return in how many runs there was a collapse; runs without an answer are not counted."""
     answers = [answer for answer in map(collapse, runs) if answer is not None]
     return Rate(sum(answers), len(answers)) if answers else None
 
 
-def steps_to_recover(run: Tuning) -> Reached | None:
+def steps_to_recover(run: FineTuning) -> Reached | None:
     """Return the first step after the worst point of ``drop`` at which smoothed(t) >= s(0) again.
 
-    0 when nothing was lost; censored at the last evaluation when the score never comes back. Read it
-    beside the drop: what lost a tenth of a point may take long to find it again, and ``frozen`` does.
+    0 when nothing was lost; censored at the last evaluation when the score never comes back.
     """
     curve = run.curve
     if curve is None:
@@ -222,13 +207,12 @@ def steps_to_recover(run: Tuning) -> Reached | None:
 # How fast it gains
 
 
-def steps_to_nearly(run: Tuning, best_final: float, share: float = NEARLY) -> Reached | None:
-    """Return the first step at which smoothed(t) >= ``share`` of the best final score among the methods.
+def steps_to_nearly(run: FineTuning, best_final: float) -> Reached | None:
+    """Return the first step at which smoothed(t) >= 0.9 of the best final score among the methods.
 
     Args:
         run: The run.
         best_final: The greatest mean final score of a method on this data set, the same for all runs.
-        share: Which part of it has to be reached.
 
     Returns:
         The step, censored at the last evaluation; None also when ``best_final`` is not positive, since a
@@ -237,11 +221,11 @@ def steps_to_nearly(run: Tuning, best_final: float, share: float = NEARLY) -> Re
     curve = run.curve
     if curve is None or best_final <= 0:
         return None
-    return _first(curve.steps, curve.smoothed >= share * best_final)
+    return _first(curve.steps, curve.smoothed >= NEARLY * best_final)
 
 
-def area(run: Tuning) -> float | None:
-    """Return the area under the curve over the budget: the mean score while tuning.
+def area(run: FineTuning) -> float | None:
+    """Return the area under the curve over the budget: the mean score while fine-tuning.
 
     ``1 / budget * integral of s(t) dt`` by trapezoids. None also when evaluations end before the budget.
     """
@@ -251,25 +235,23 @@ def area(run: Tuning) -> float | None:
     return float(np.trapezoid(curve.scores, curve.steps) / run.budget)
 
 
-def gain(run: Tuning) -> float | None:
-    """Return points gained per 1,000 environment steps, from the switch to the last step."""
+def improvement_per_1000_steps(run: FineTuning) -> float | None:
+    """Return points gained per 1,000 environment steps, from the online start to the last step."""
     curve = run.curve
     if curve is None:
         return None
     return float((curve.scores[-1] - curve.scores[0]) / curve.steps[-1] * 1000)
 
 
-def regret(run: Tuning, reference: float) -> float | None:
+def regret(run: FineTuning, reference: float) -> float | None:
     """Return what interacting cost: how far training episodes scored below a reference, on average.
 
-    ``1 / T * sum over episodes of length_e * (reference - score_e)``, T their total length. Weighted by
-    length it is a cost per step: many short failures do not outweigh the time they took. (Cal-QL's regret
-    counts episodes alike.) It holds for every run that interacts, also if it learns afterwards; negative
-    when training itself scored above the reference. An episode that the budget cut off is not counted.
+    ``1 / T * sum over episodes of length_e * (reference - score_e)``, T their total length: a cost per step.
+    Negative when training itself scored above the reference.
 
     Args:
         run: The run.
-        reference: A score; that at the switch asks what not tuning would have saved.
+        reference: A score; that at the online start asks what not fine-tuning would have saved.
     """
     if not len(run.episode_ends):
         return None
@@ -277,12 +259,10 @@ def regret(run: Tuning, reference: float) -> float | None:
     return float(np.average(reference - run.episode_scores, weights=lengths))
 
 
-def roughness(run: Tuning) -> float | None:
+def roughness(run: FineTuning) -> float | None:
     """Return how much the curve goes back and forth, in points per evaluation.
 
-    ``(sum of |s_i - s_(i-1)| - |s_n - s_0|) / n``: the total variation less the net change. It is 0 for
-    every monotone curve, however fast or bent, where mean second differences would punish a fast learner
-    that levels off. It compares runs that are evaluated equally often.
+    ``(sum of |s_i - s_(i-1)| - |s_n - s_0|) / n``: the total variation less the net change.
     """
     curve = run.curve
     if curve is None:
@@ -301,7 +281,7 @@ class Measure:
     name: str
     unit: str
     higher_is_better: bool
-    of: Callable[[Tuning], float | None]
+    of: Callable[[FineTuning], float | None]
 
 
 MEASURES = (
@@ -310,45 +290,25 @@ MEASURES = (
     Measure("mean of the last 10", "score", True, late),
     Measure("transfer drop", "score", False, drop),
     Measure("area under the curve", "score", True, area),
-    Measure("gain", "score / 1,000 steps", True, gain),
+    Measure("improvement per 1,000 steps", "score / 1,000 steps", True, improvement_per_1000_steps),
     Measure("roughness", "score / evaluation", False, roughness),
 )
-
-
-def paired(algorithm: Mapping[Run, float | None], frozen: Mapping[Run, float | None]) -> Paired | None:
-    """Return a measure of an algorithm minus that of ``frozen``, run by run, and the mean difference.
-
-    Args:
-        algorithm: The measure by (data set, seed).
-        frozen: The same measure of the same runs.
-
-    Returns:
-        The differences; None when the measure does not apply to one of both.
-
-    Raises:
-        ValueError: A run is missing, or has no value while others of its algorithm have one.
-    """
-    both = (algorithm, frozen)
-    if any(all(value is None for value in values.values()) for values in both):
-        return None
-    x, y = (statistics.rectangle((*run, value) for run, value in values.items()) for values in both)
-    return statistics.paired_difference(x, y)
 
 
 Prior = Literal["policy", "data", "comparable"]
 
 
 def regime(pretrained_score: float, data_mean_score: float, data_best_score: float) -> Prior:
-    """Name the better prior knowledge that tuning starts from: the pretrained policy or the data.
+    """Name the better prior knowledge that fine-tuning starts from: the pretrained policy or the data.
 
-    Where the policy is better, tuning has to keep the policy; where the data are better, it has to keep
+    Where the policy is better, fine-tuning has to keep the policy; where the data are better, it has to keep
     using the data; where they are comparable, either may do (three regimes, arXiv:2510.01460). The policy
     is set against the *mean* of the data, what the data's collectors scored. Scores differ when they lie
     apart by more than 5 points and by more than 10 % of the way from the data's mean to its best episode:
-    in data of mixed quality the mean is a blurred mark. Both thresholds are this project's.
+    in data of mixed quality the mean is a blurred mark.
 
     Args:
-        pretrained_score: Score at the switch, averaged over seeds.
+        pretrained_score: Score at the online start, averaged over seeds.
         data_mean_score: Mean score of the data's episodes.
         data_best_score: Score of their best episode.
 
@@ -371,13 +331,14 @@ def regime(pretrained_score: float, data_mean_score: float, data_best_score: flo
 def _median_of_three(scores: Array) -> Array:
     """Replace each inner score by the median of it and its neighbours.
 
-    The ends stay: the switch and the end of a stage are judged on more episodes than what lies between.
+    The ends stay: the online start and the end of a stage are evaluated on more episodes than what lies
+    between.
     """
     inner = np.sort([scores[:-2], scores[1:-1], scores[2:]], axis=0)[1]
     return np.concatenate([scores[:1], inner, scores[-1:]])
 
 
-def _learns_only_apart(run: Tuning) -> bool:
+def _learns_only_apart(run: FineTuning) -> bool:
     """Return whether the policy changes, but only while the environment stands still.
 
     ``frozen`` never changes, which is no reason to leave it out: it is what the others are held against.
@@ -386,7 +347,7 @@ def _learns_only_apart(run: Tuning) -> bool:
     return bool(learning.any() and not (learning & interacting).any())
 
 
-def _learned_after_its_last_step(run: Tuning) -> bool:
+def _learned_after_its_last_step(run: FineTuning) -> bool:
     at_the_end = run.updates[run.env_steps == run.env_steps[-1]]
     return bool(at_the_end[-1] > at_the_end[0])
 

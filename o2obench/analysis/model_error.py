@@ -1,12 +1,13 @@
 """How wrong a run's model is: its predictions against the simulator, on sets of states and actions.
 
-``data``: rows of the data set. ``random``: its states with uniformly random actions. ``rollout``: rows that
-the pretrained model made with its policy (DOOF's fake buffer, Table 6). ``online``: rows this run collected.
+``data``: transitions of the data set. ``random``: its states with uniformly random actions. ``rollout``:
+those that the pretrained model made with its policy (DOOF's fake buffer, Table 6). ``online``: those this run
+collected.
 ``uniform``: states drawn evenly within the range of this data set (Table 2, whose recipe is not printed; the
-range of another set would need its file). And rows of other data sets of the task, where named (Fig. 5).
-All models of a family are judged on the same rows, and a tuned run's beside the one it started from
-(``before``, ``after``). DOOF calls the distance total variation; its values exceed 1, so it is taken for a
-prediction error, of which only ratios compare (docs/algorithms/doof.md). The numbers are kept in the run's
+range of another set would need its file). And those of other data sets of the task, where named (Fig. 5).
+All models of a family are evaluated on the same transitions, and a fine-tuned run's beside the one it started
+from (``before``, ``after``). DOOF calls the distance total variation; its values exceed 1, so it is taken for
+a prediction error, of which only ratios compare (docs/algorithms/doof.md). The numbers are kept in the run's
 folder, where a report finds them.
 """
 
@@ -17,31 +18,28 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..agent import Agent, Array, State, Transitions
+from ..agent import HasDynamicsModel, State
 from ..datasets.d4rl import read_simulator
 from ..datasets.registry import Dataset, find_dataset
-from ..envs.simulator import Truth, truth
+from ..envs.simulator import SimulatorSteps, simulate
 from ..envs.spec import find_env
-from ..errors import BadInput
+from ..errors import UserError
 from ..runs import checkpoint
-from ..runs.folder import Run, RunFolder
+from ..runs.spec import Run
+from ..transitions import Array, Transitions
 from ..util.files import read_json, write_atomically
 from ..util.rng import Stream, generator
-from .policy import load
-
-if TYPE_CHECKING:
-    from rich.table import Table
+from .policy import load, results_of
 
 ROWS = 2000
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A model on one set of rows: L2 error of the mean next observation (raw units) and more.
+class ModelError:
+    """A model on transitions of one source: L2 error of the mean next observation (raw units) and more.
 
     ``model`` is ``after`` for the run's own, ``before`` for that of the pretraining run it started from.
     ``rmse`` is in units of the data's own changes, averaged over dimensions; ``nll`` is per row, nats, of
@@ -49,7 +47,7 @@ class Judged:
     """
 
     run: str
-    rows: str
+    source: str
     model: str
     n: int
     skipped: int
@@ -71,39 +69,41 @@ class _Rows:
     state: tuple[Array, Array] | None = None
 
 
-def diagnose(folder: Path, count: int = ROWS, on: Sequence[str] = ()) -> list[Judged]:
-    """Judge the model of a finished run, also on rows of the data sets ``on``.
+def diagnose(folder: Path, count: int = ROWS, on: Sequence[str] = ()) -> list[ModelError]:
+    """Evaluate the model of a finished run, also on transitions of the data sets ``on``.
 
     Raises:
-        BadInput: It has no model or no state to look at, or a data set is of another task.
+        UserError: It has no model or no state to look at, or a data set is of another task.
     """
     run, agent, state = _load(folder)
     others = {name: _other(name, run) for name in on}
     data = _data(run)
-    parent = _load(_results(folder, run) / run.parent)[1] if run.parent else None
+    parent = _load(results_of(folder, run).run(run.parent).path)[1] if run.parent else None
     models = {"before": parent, "after": agent} if parent else {"after": agent}
     scale = (data.next_obs - data.obs).std(axis=0) + 1e-8
-    env, judged = find_env(run.spec["environment"]), []
+    env, evaluated = find_env(run.spec.environment), []
     sets = _sets(run, parent or agent, data, state, count)
     elsewhere = ((name, _drawn(other, run.seed, count)) for name, other in others.items())
     for name, rows in chain(sets, elsewhere):
-        true = truth(env, rows.obs, rows.action, rows.state)
+        true = simulate(env, rows.obs, rows.action, rows.state)
         if true.known.any():
             for which, model in models.items():
                 numbers = _errors(model, rows, true, scale)
-                judged.append(Judged(run.id, name, which, int(true.known.sum()), true.skipped, **numbers))
-    return judged
+                evaluated.append(
+                    ModelError(run.id, name, which, int(true.known.sum()), true.skipped, **numbers)
+                )
+    return evaluated
 
 
-def _errors(model: Agent[Any], rows: _Rows, true: Truth, scale: Array) -> dict[str, float]:
-    """Return a model's errors at rows whose truth is known."""
+def _errors(model: HasDynamicsModel, rows: _Rows, true: SimulatorSteps, scale: Array) -> dict[str, float]:
+    """Return a model's errors at transitions that the simulator can take."""
     mean, log_var, uncertainty = model.predict(rows.obs[None], rows.action[None])
     wanted = np.concatenate([true.next_obs - rows.obs, true.reward[:, None]], axis=1)[true.known]
     found, spread = mean[0][:, true.known], log_var[0][:, true.known]
     gap = found.mean(axis=0)[:, :-1] - wanted[:, :-1]
     error = np.linalg.norm(gap, axis=1)
     nll = 0.5 * ((found - wanted) ** 2 * np.exp(-spread) + spread + np.log(2 * np.pi)).sum(-1).mean(0)
-    doubt = uncertainty[0][true.known]
+    spread = uncertainty[0][true.known]
     numbers = {
         "mean": error.mean(),
         "median": np.median(error),
@@ -112,43 +112,43 @@ def _errors(model: Agent[Any], rows: _Rows, true: Truth, scale: Array) -> dict[s
         "squared": (error**2).mean(),
         "rmse": np.sqrt(((gap / scale) ** 2).mean()),
         "nll": nll.mean(),
-        "uncertainty": doubt.mean(),
-        "rank": _spearman(doubt, error),
+        "uncertainty": spread.mean(),
+        "rank": _spearman(spread, error),
     }
     return {name: float(number) for name, number in numbers.items()}
 
 
-def keep(folder: Path, count: int, judged: Sequence[Judged]) -> None:
+def keep(folder: Path, count: int, evaluated: Sequence[ModelError]) -> None:
     """Write ``diagnosis.json`` into the run's folder: the numbers, and what they rest on."""
     run = Run.from_json(read_json(folder / "run.json")["run"])
     ids = [run.id, run.parent] if run.parent else [run.id]
-    folders = [RunFolder(_results(folder, run), name) for name in ids]
-    rests = {one.id: checkpoint.manifest(one.handover())["sha256"] for one in folders}
-    found = {"checkpoints": rests, "rows": count, "seed": run.seed, "judged": [asdict(one) for one in judged]}
+    folders = [results_of(folder, run).run(name) for name in ids]
+    rests = {one.id: checkpoint.manifest(one.final_checkpoint())["sha256"] for one in folders}
+    found = {
+        "checkpoints": rests,
+        "transitions": count,
+        "seed": run.seed,
+        "evaluated": [asdict(one) for one in evaluated],
+    }
     write_atomically(folder / "diagnosis.json", json.dumps(found, indent=1) + "\n")
 
 
-def _results(folder: Path, run: Run) -> Path:
-    """Return the results folder that a run's folder lies in."""
-    return folder.resolve().parents[len(Path(run.id).parts) - 1]
-
-
-def _load(folder: Path) -> tuple[Run, Agent[Any], State]:
+def _load(folder: Path) -> tuple[Run, HasDynamicsModel, State]:
     """Return a finished run, its agent with what it handed over, and that state."""
     run, agent, state = load(folder)
-    if "model" not in state:
-        raise BadInput(f"{folder}: {run.algorithm} has no model to diagnose")
+    if "model" not in state or not isinstance(agent, HasDynamicsModel):
+        raise UserError(f"{folder}: {run.algorithm} has no model to diagnose")
     return run, agent, state
 
 
 def _data(run: Run) -> Transitions:
-    if run.spec["data"] is None:
-        raise BadInput(f"{run.id}: {run.algorithm} has no data set to be judged on")
-    return find_dataset(run.dataset).load(run.spec["data"]["sha256"])
+    if run.spec.data is None:
+        raise UserError(f"{run.id}: {run.algorithm} has no data set to be evaluated on")
+    return find_dataset(run.dataset).load(run.spec.data.sha256)
 
 
 def _sets(
-    run: Run, before: Agent[Any], data: Transitions, state: State, count: int
+    run: Run, before: HasDynamicsModel, data: Transitions, state: State, count: int
 ) -> Iterator[tuple[str, _Rows]]:
     """Yield the sets, the same for all runs that share data and seed; ``before`` is the pretrained agent."""
     draw = generator(run.seed, Stream.DIAGNOSIS)
@@ -157,26 +157,23 @@ def _sets(
     anywhere = draw.uniform(-1, 1, (count, data.action.shape[1])).astype(np.float32)
     yield "data", _Rows(data.obs[some], data.action[some], stored)
     yield "random", _Rows(data.obs[some], anywhere, stored)
-    obs, action = before.imagine(
-        data.obs[draw.integers(len(data), size=count)][None], before.config.horizon[3]
-    )
+    obs, action = before.imagine(data.obs[draw.integers(len(data), size=count)][None])
     picked = draw.choice(obs.shape[1], min(count, obs.shape[1]), replace=False)
     yield "rollout", _Rows(obs[0, picked], action[0, picked])
     low, high = data.obs.min(axis=0), data.obs.max(axis=0)
     yield "uniform", _Rows(draw.uniform(low, high, (count, len(low))).astype(np.float32), anywhere)
-    if "online" in state:
-        width, rows = data.obs.shape[1], state["online"][0]
-        chosen = rows[draw.integers(len(rows), size=min(count, len(rows)))]
-        yield "online", _Rows(chosen[:, :width], chosen[:, width : width + data.action.shape[1]])
+    collected = before.collected(state)
+    if collected:
+        obs, action = collected[0][0], collected[1][0]
+        chosen = draw.integers(len(obs), size=min(count, len(obs)))
+        yield "online", _Rows(obs[chosen], action[chosen])
 
 
 def _other(name: str, run: Run) -> Dataset:
     """Return a data set of the run's task by its name."""
     found = find_dataset(name)
-    if found.env.id != run.spec["environment"]:
-        raise BadInput(
-            f"{name}: is of {found.env.id}, {run.id} of {run.spec['environment']}; name a set of it"
-        )
+    if found.env.id != run.spec.environment:
+        raise UserError(f"{name}: is of {found.env.id}, {run.id} of {run.spec.environment}; name a set of it")
     found.admit()
     return found
 
@@ -202,35 +199,3 @@ def _spearman(one: Array, other: Array) -> float:
     if len(one) < 2 or ranks[0].std() == 0:
         return 0.0
     return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
-
-
-def table(found: Sequence[Judged]) -> Table:
-    """Return what the command prints."""
-    from rich.table import Table
-
-    shown = Table(title="Prediction error against the simulator", title_justify="left")
-    for name in (
-        "run",
-        "rows",
-        "model",
-        "n",
-        "skipped",
-        "mean",
-        "median",
-        "95 %",
-        "max",
-        "rmse",
-        "nll",
-        "u",
-        "rank",
-    ):
-        shown.add_column(
-            name, justify="left" if name in ("run", "rows", "model") else "right", overflow="fold"
-        )
-    above = ""
-    for one in found:
-        numbers = (one.mean, one.median, one.q95, one.max, one.rmse, one.nll, one.uncertainty, one.rank)
-        cells = [f"{number:.3g}" for number in numbers]
-        run, above = "" if one.run == above else one.run, one.run
-        shown.add_row(run, one.rows, one.model, f"{one.n:,}", f"{one.skipped:,}", *cells)
-    return shown

@@ -10,13 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from ..agent import Agent, Array, Network, State
+from ..agent import Agent, HasNetwork, Network, State
 from ..envs.spec import find_env
-from ..errors import BadInput
+from ..errors import UserError
 from ..runs import checkpoint
-from ..runs.folder import Run, RunFolder
+from ..runs.folder import ResultsFolder, RunFolder
+from ..runs.spec import Run
 from ..training.build import build
-from ..util.files import write_atomically
+from ..transitions import Array
+from ..util.files import usable, write_atomically
 from ..util.rng import Stream, generator
 from .diff import read_record
 
@@ -26,30 +28,35 @@ ROWS = 256
 
 
 def load(folder: Path) -> tuple[Run, Agent[Any], State]:
-    """Return a finished run, its agent with the policy to judge, and the state that it handed over.
+    """Return a finished run, its agent with the policy that is evaluated, and the state that it handed over.
 
     Raises:
-        BadInput: This is no finished run, its last state is gone, or another version computed it.
+        UserError: This is no finished run, its last state is gone, or another version computed it.
     """
     run, _ = read_record(folder)
-    here = RunFolder(folder.parent, folder.name)
-    last = here.handover()
+    here, results = RunFolder(folder, run.id), results_of(folder, run)
+    last = here.final_checkpoint()
     whole = checkpoint.read(last) if last else None
     if whole is None:
-        raise BadInput(
-            f"{folder}: is finished, but its checkpoint was removed or damaged, or never published; compute "
+        raise UserError(
+            f"{folder}: is finished, but its checkpoint was lost, corrupted or never published; compute "
             "it again into another folder: start its suite with --results OTHER"
             if here.state() == "done"
             else f"{folder}: is not finished; start its suite again"
         )
-    agent, state = build([run], "cpu", with_data=False), whole["agent"]
+    agent, state = build([run], results, "cpu", with_data=False), whole["agent"]
     try:
         agent.warm_start([state])
     except TypeError:
-        raise BadInput(
+        raise UserError(
             f"{folder}: {run.algorithm} cannot take its own last state over; give it a warm_start"
         ) from None
     return run, agent, state
+
+
+def results_of(folder: Path, run: Run) -> ResultsFolder:
+    """Return the results folder that a run's folder lies in."""
+    return ResultsFolder(folder.resolve().parents[len(Path(run.id).parts) - 1])
 
 
 def write_policy(folder: Path, out: Path) -> list[str]:
@@ -58,23 +65,25 @@ def write_policy(folder: Path, out: Path) -> list[str]:
     The arrays are tried first: on random observations they act as the agent does, or nothing is written.
 
     Raises:
-        BadInput: There is no such run, or its algorithm does not hand out such a policy.
+        UserError: There is no such run, or its algorithm does not hand out such a policy.
     """
     run, agent, _ = load(folder)
-    network = agent.network() if agent.policy() is not None else None
+    try:
+        network = agent.network() if isinstance(agent, HasNetwork) else None
+    except AttributeError:  # frozen, of an agent that has none
+        network = None
     if network is None:
-        what = "hands no policy out" if agent.policy() is None else "does not describe its policy (network)"
-        raise BadInput(f"{folder}: {run.algorithm} {what}; it can be shown by `o2obench render`")
+        raise UserError(
+            f"{folder}: {run.algorithm} does not show its policy as arrays (network); it can be shown by "
+            "`o2obench render`"
+        )
     arrays = _arrays(network)
     _require_equal(folder, agent, network, arrays)
     content = io.BytesIO()
     np.savez(content, allow_pickle=False, **arrays)
     about = _about(run, network, arrays) | {"sha256": hashlib.sha256(content.getvalue()).hexdigest()}
     stem = out.with_suffix("") if out.suffix == ".npz" else out / "policy"
-    try:
-        stem.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInput(f"{stem.parent}: cannot be used as a folder: {error.strerror}; name another") from None
+    usable(stem.parent)
     files = [stem.with_name(f"{stem.name}.{kind}") for kind in ("npz", "json")]
     write_atomically(files[0], content.getvalue())
     write_atomically(files[1], json.dumps(about, indent=1) + "\n")
@@ -106,13 +115,13 @@ def _require_equal(folder: Path, agent: Agent[Any], network: Network, arrays: di
     wanted = agent.act(obs[None], explore=False)[0]
     gap = float(np.abs(act(arrays, network.activation, network.squash, obs) - wanted).max())
     if not gap <= TOLERANCE:
-        raise BadInput(
+        raise UserError(
             f"{folder}: the arrays act differently from the agent, by up to {gap:.2g}; not written"
         )
 
 
 def _about(run: Run, network: Network, arrays: dict[str, Array]) -> dict[str, Any]:
-    env, shapes = find_env(run.spec["environment"]), [weight.shape[1:] for weight, _ in network.layers]
+    env, shapes = find_env(run.spec.environment), [weight.shape[1:] for weight, _ in network.layers]
     bounds = {
         name: np.broadcast_to(np.asarray(bound, np.float64), (env.act_dim,)).tolist()
         for name, bound in (("action_low", env.low), ("action_high", env.high))
@@ -122,7 +131,7 @@ def _about(run: Run, network: Network, arrays: dict[str, Array]) -> dict[str, An
         "run": run.id,
         "identity": run.identity,
         "algorithm": run.algorithm,
-        "version": list(run.spec["version"]),
+        "versions": dict(run.spec.versions),
         "dataset": run.dataset,
         "environment": env.id,
         "seed": run.seed,

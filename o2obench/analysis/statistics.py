@@ -5,13 +5,7 @@ or drawn again. (Episodes are averaged inside a run; counting them as runs makes
 Every function takes whole rectangles, data sets x seeds, and draws seeds anew *within* each data set (Agarwal
 et al., arXiv:2108.13264): an interval says how much a value would move with other seeds on the same data.
 
-Three rules hold everywhere:
-
-- Below 5 seeds there is no interval; from 5 to 9 it is named small n. A percentile interval over few seeds is
-  too narrow: on normal scores of one data set a "95 %" interval of the mean holds the truth in 84 % of cases
-  with 5 seeds and in 90 % with 10 (on five data sets: 90 % and 93 %).
-- A score that is missing, not finite or there twice stops the computation and is named.
-- The same scores give the same numbers, whatever was computed before and in whatever order seeds are listed.
+``docs/measures.md`` says what holds of all intervals, and how far they can be trusted.
 
 rliable computes aggregates and profiles. It draws from numpy's global random numbers (its ``random_state``
 argument is ignored), so these are seeded here and put back. Its other functions need minutes for one page;
@@ -29,7 +23,7 @@ from typing import Literal
 
 import numpy as np
 
-from ..agent import Array
+from ..transitions import Array
 
 FEW, MANY = 5, 10
 """Seeds from which there is an interval at all, and from which it is not called small n."""
@@ -76,14 +70,6 @@ class Band:
     high: Array | None
     n: int
     interval: str
-
-
-@dataclass(frozen=True)
-class Paired:
-    """Differences run by run, and their mean with its interval."""
-
-    differences: Mapping[Run, float]
-    mean: Estimate
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,40 +148,14 @@ def on_common_seeds(algorithms: Mapping[str, Iterable[tuple[str, int, float | No
 # Aggregates of one algorithm
 
 
-def mean(scores: Scores, replicates: int = REPLICATES) -> Estimate:
-    """Estimate the mean over data sets and seeds. One extreme data set can move it anywhere."""
-    return aggregates(scores, replicates)["mean"]
-
-
 def mean_over_seeds(values: Sequence[float], replicates: int = REPLICATES) -> Estimate:
-    """Estimate the mean of some runs on one data set (seeds,); ``mean`` says the same, and takes longer."""
+    """Estimate the mean of some runs on one data set (seeds,); ``aggregates`` says the same, slower."""
     scores = Scores(("",), tuple(range(len(values))), np.array(values, float)[:, None])
-    n, value = len(values), _mean(scores.values)
-    if n < FEW:
-        return _point(value, n)
-    return _estimate(value, _mean(_drawn(scores, _draws(scores, replicates))), n, STRATIFIED)
-
-
-def median(scores: Scores, replicates: int = REPLICATES) -> Estimate:
-    """Estimate the median over data sets of the mean over seeds; with one data set it *is* the mean."""
-    return aggregates(scores, replicates)["median"]
-
-
-def iqm(scores: Scores, replicates: int = REPLICATES) -> Estimate:
-    """Estimate the interquartile mean: of all runs, the mean of those between the quartiles.
-
-    ``scipy.stats.trim_mean(scores, 0.25)``: a quarter of the runs, rounded down, is cut off at each end.
-    """
-    return aggregates(scores, replicates)["iqm"]
-
-
-def optimality_gap(scores: Scores, replicates: int = REPLICATES) -> Estimate:
-    """Estimate how much runs lack to a score of 100 on average; what is above does not make up for it."""
-    return aggregates(scores, replicates)["optimality_gap"]
+    return _mean_estimate(scores, replicates, STRATIFIED)
 
 
 def aggregates(scores: Scores, replicates: int = REPLICATES) -> dict[Statistic, Estimate]:
-    """Estimate all four of one algorithm from the same bootstrap draws, which is cheaper than one by one."""
+    """Estimate mean, median, IQM and optimality gap of one algorithm, all from the same bootstrap draws."""
     from rliable import library
 
     def all_four(values: Array) -> Array:  # rliable's own spend most of the time in scipy's checks
@@ -269,7 +229,7 @@ def mean_curve(values: Array, replicates: int = REPLICATES) -> Band:
     if n < FEW:
         return Band(x, value, None, None, n, NO_INTERVAL)
     times = np.random.default_rng(SEED).multinomial(n, np.full(n, 1 / n), size=replicates)
-    low, high = np.quantile(times @ values / n, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    low, high = _bounds(times @ values / n)
     return Band(x, value, low, high, n, _kind(POINTWISE, n))
 
 
@@ -319,41 +279,19 @@ def ranks(algorithms: Mapping[str, Scores], replicates: int = REPLICATES) -> dic
     better, equal = every[:, None] < every[None], every[:, None] == every[None]
     rank = 0.5 + (better + 0.5 * equal).sum(axis=1)
     return {
-        name: _from_shared_seeds(Scores(scores.datasets, scores.seeds, rank[i]), replicates)
+        name: _mean_estimate(Scores(scores.datasets, scores.seeds, rank[i]), replicates, PAIRED)
         for i, (name, scores) in enumerate(algorithms.items())
     }
 
 
-def paired_difference(x: Scores, y: Scores, replicates: int = REPLICATES) -> Paired:
-    """Return X minus Y run by run, and estimate the mean difference.
+def paired_difference(x: Scores, y: Scores, replicates: int = REPLICATES) -> Estimate:
+    """Estimate the mean of X minus Y, run by run.
 
-    For a data set and a seed both tune the same pretrained agent, so what that agent gave them cancels. The
-    bootstrap draws the shared seeds anew within each data set, and a seed brings both of its runs along.
+    For a data set and a seed both fine-tune the same pretrained agent, so what that agent gave them cancels.
+    The bootstrap draws the shared seeds anew within each data set, and a seed brings both of its runs along.
     """
     _require_same_runs({"X": x, "Y": y})
-    difference = Scores(x.datasets, x.seeds, x.values - y.values)
-    runs = {
-        (dataset, seed): float(difference.values[i, j])
-        for j, dataset in enumerate(x.datasets)
-        for i, seed in enumerate(x.seeds)
-    }
-    return Paired(runs, _from_shared_seeds(difference, replicates))
-
-
-def paired_interval(
-    x: Scores, y: Scores, statistic: Statistic = "iqm", replicates: int = REPLICATES
-) -> Estimate:
-    """Estimate a statistic of X minus that of Y, by the bootstrap of ``paired_difference``.
-
-    For the mean it is the mean of the differences; other statistics do not commute with the difference.
-    """
-    _require_same_runs({"X": x, "Y": y})
-    of, n = STATISTICS[statistic], len(x.seeds)
-    value = of(x.values) - of(y.values)
-    if n < FEW:
-        return _point(value, n)
-    draws = _draws(x, replicates)
-    return _estimate(value, of(_drawn(x, draws)) - of(_drawn(y, draws)), n, PAIRED)
+    return _mean_estimate(Scores(x.datasets, x.seeds, x.values - y.values), replicates, PAIRED)
 
 
 # Statistics of (.., seeds, datasets), many draws at once; rliable has them for one
@@ -415,17 +353,17 @@ def _times_drawn(rng: np.random.Generator, scores: Scores, replicates: int) -> A
     return rng.multinomial(n, np.full(n, 1 / n), size=(len(scores.datasets), replicates)).astype(float)
 
 
-def _from_shared_seeds(scores: Scores, replicates: int) -> Estimate:
-    """Estimate the mean of numbers that already hold a comparison within each seed."""
+def _mean_estimate(scores: Scores, replicates: int, kind: str) -> Estimate:
+    """Estimate the mean over data sets and seeds, whose bootstrap interval is of this kind."""
     n, value = len(scores.seeds), _mean(scores.values)
     if n < FEW:
         return _point(value, n)
-    return _estimate(value, _mean(_drawn(scores, _draws(scores, replicates))), n, PAIRED)
+    return _estimate(value, _mean(_drawn(scores, _draws(scores, replicates))), n, kind)
 
 
 def _bounds(drawn: Array) -> Array:
-    """Return the percentile interval (2,) of a statistic's bootstrap values."""
-    return np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    """Return the percentile interval (2, ...) of bootstrap values (draws, ...)."""
+    return np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
 
 
 def _estimate(value: float | Array, drawn: Array, n: int, kind: str) -> Estimate:

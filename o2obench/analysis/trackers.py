@@ -1,13 +1,12 @@
-"""Optional mirrors of a results folder's journals in TensorBoard or Weights & Biases; nothing needs them.
+"""Optional mirrors of a results folder's logs in TensorBoard or Weights & Biases; nothing needs them.
 
 Points of stages with environment steps stand over ``env_steps``, those of other stages over ``updates``; the
-names say which (``by_env_steps/score``). How far a journal was mirrored is kept beside the mirror, so that a
+names say which (``by_env_steps/score``). How far a log was mirrored is kept beside the mirror, so that a
 second time adds only what is new.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import time
@@ -16,33 +15,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from filelock import LeaseSettingsMismatch, SoftFileLease, Timeout
-
 from ..datasets.reference_scores import Reference
-from ..errors import BadInput
-from ..planning.plan import Plan
+from ..errors import UserError
+from ..planning.plan import Plan, read_plans
 from ..runs import inventory
-from ..runs.folder import Run, RunFolder
+from ..runs.folder import ResultsFolder
 from ..runs.inventory import is_file, shown
-from ..util.files import is_number, read_json, write_atomically
-from .results import plans
+from ..runs.spec import Run
+from ..util.files import is_number, read_json, usable, write_atomically
 
-JOURNALS = ("scores", "episodes", "train")
+LOGS = ("evaluations", "episodes", "train")
 CLOCK = ("stage", "env_steps", "updates")
 POLL_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
 class Point:
-    """Values at one place of one axis, ``env_steps`` or ``updates``."""
+    """Values at one place of one axis, ``env_steps`` or ``updates``; their names say which."""
 
     axis: str
     at: int
     values: dict[str, float]
-
-    def named(self) -> dict[str, float]:
-        """Return the values by names that say the axis."""
-        return {f"by_{self.axis}/{name}": value for name, value in self.values.items()}
 
 
 class Sink(Protocol):
@@ -73,7 +66,7 @@ class TensorBoard:
         writer, now = self.writer(str(folder / "events"), suffix), time.time()
         try:
             for point in points:
-                for name, value in point.named().items():
+                for name, value in point.values.items():
                     summary = self.scalar(name, value)
                     writer.write_event(self.event(wall_time=now, step=point.at, summary=summary))
         finally:
@@ -85,7 +78,7 @@ class WandB:
 
     def __init__(self, out: Path) -> None:
         if os.environ.get("WANDB_MODE") == "disabled":
-            raise BadInput("WANDB_MODE=disabled: nothing would be logged; set it to offline or online")
+            raise UserError("WANDB_MODE=disabled: nothing would be logged; set it to offline or online")
         try:
             import wandb
         except ImportError:
@@ -99,26 +92,26 @@ class WandB:
             id=run.identity,
             name=run.id,
             group=run.id.rpartition("/")[0],
-            config={**run.spec, "seed": run.seed},
+            config={**run.spec.to_json(), "seed": run.seed},
             dir=str(self.out),
             resume="allow",
         )
         for axis in ("env_steps", "updates"):
             logged.define_metric(f"by_{axis}/*", step_metric=axis)
         for point in points:
-            logged.log({point.axis: point.at, **point.named()})
+            logged.log({point.axis: point.at, **point.values})
         logged.finish()
 
 
 SINKS: dict[str, Callable[[Path], Sink]] = {"tensorboard": TensorBoard, "wandb": WandB}
 
 
-def _missing(kind: str, package: str) -> BadInput:
-    return BadInput(f"--to {kind}: {package} is not installed; pip install 'o2obench[{kind}]'")
+def _missing(kind: str, package: str) -> UserError:
+    return UserError(f"--to {kind}: {package} is not installed; pip install 'o2obench[{kind}]'")
 
 
 def mirror(
-    results: Path,
+    results: ResultsFolder,
     kind: str,
     out: Path,
     suite: str = "",
@@ -127,117 +120,89 @@ def mirror(
 ) -> None:
     """Mirror the runs of a results folder's plans, again every few seconds until ``stop`` says so."""
     if kind not in SINKS:
-        raise BadInput(f"--to {kind}: not known; one of {', '.join(SINKS)}")
+        raise UserError(f"--to {kind}: not known; one of {', '.join(SINKS)}")
     inventory.take(results)
-    if results.resolve() in (out.resolve(), *out.resolve().parents):
-        raise BadInput(f"{shown(out)}: lies in the results folder; name one outside of it")
+    inventory.require_outside(results, out)
     sink = SINKS[kind](out)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInput(f"{shown(out)}: cannot be used as a folder: {error.strerror}; name another") from None
-    try:
-        with SoftFileLease(out / f".{kind}.lease", timeout=0):
-            _repeat(_Mirror(results, suite, sink, out / f".{kind}.json"), stop, say)
-    except (Timeout, LeaseSettingsMismatch):
-        raise BadInput(f"{shown(out)}: another mirror writes here; wait for its end") from None
-
-
-def _repeat(one: _Mirror, stop: Callable[[], bool], say: Callable[[str], None]) -> None:
-    said = ""
+    usable(out)
+    told, first = set[str](), True
     while True:
-        runs, count, problems = one.go_on()
-        for problem in problems:
+        runs, count, problems = _go_on(results, suite, sink, out / f".{kind}.json")
+        for problem in (problem for problem in problems if problem not in told):
             say(problem)
-        told = f"{runs} runs, {count:,} new points; x is env_steps in online stages, updates in offline ones"
-        if count or not said:
-            say(told)
-        said = told
-        end = time.monotonic() + POLL_SECONDS
+        told.update(problems)
+        if count or first:
+            x = "x is env_steps in online stages, updates in offline ones"
+            say(f"{runs} runs, {count:,} new points; {x}")
+        first, end = False, time.monotonic() + POLL_SECONDS
         while time.monotonic() < end:
             if stop():
                 return
             time.sleep(0.1)
 
 
-class _Mirror:
-    """What was mirrored so far, and the way to go on from there."""
-
-    def __init__(self, results: Path, suite: str, sink: Sink, file: Path) -> None:
-        self.results, self.suite, self.sink, self.file = results, suite, sink, file
-        self.known = read_json(file) if file.exists() else {}
-        if not isinstance(self.known, dict):
-            raise BadInput(f"{shown(file)}: cannot be read; mirror into another folder")
-        self.told = set[str]()
-
-    def go_on(self) -> tuple[int, int, list[str]]:
-        """Mirror what is new; return how many runs there are, how many points were new, and new problems."""
-        seen, count, problems = set[str](), 0, list[str]()
-        here = set(inventory.take(self.results).runs)
-        for plan in plans(self.results, self.suite):
-            for run in (run for run in plan.runs if run.id in here and run.id not in seen):
-                seen.add(run.id)
-                count += self._run(plan, run, problems)
-        return len(seen), count, problems
-
-    def _run(self, plan: Plan, run: Run, problems: list[str]) -> int:
-        """Mirror one run's new rows and, once they are kept, remember how far that was."""
-        folder, before = RunFolder(self.results, run.id), self.known.get(run.id, {})
-        points, after = list[Point](), {"batch": before.get("batch", 0) + 1}
-        for name in JOURNALS:
+def _go_on(results: ResultsFolder, suite: str, sink: Sink, file: Path) -> tuple[int, int, list[str]]:
+    """Mirror what is new since ``file`` was written; return how many runs and new points, and problems."""
+    known = read_json(file) if file.exists() else {}
+    if not isinstance(known, dict):
+        raise UserError(f"{shown(file)}: cannot be read; mirror into another folder")
+    here, seen, count, problems = set(inventory.take(results).runs), set[str](), 0, list[str]()
+    planned = [(plan, run) for plan in read_plans(results, suite) for run in plan.runs if run.id in here]
+    for plan, run in planned:
+        if run.id in seen:
+            continue
+        seen.add(run.id)
+        folder, points = results.run(run.id), list[Point]()
+        before = known.get(run.id) or {"batch": 0, **dict.fromkeys(LOGS, 0)}
+        after = {**before, "batch": before["batch"] + 1}
+        for name in LOGS:
             try:
-                rows, reached = _new_rows(getattr(folder, name), before.get(name, _NOTHING))
-                points += _points(name, rows, plan, run)
-            except (ValueError, KeyError, TypeError, RecursionError) as error:
-                what = str(error) if isinstance(error, _RewrittenError) else "damaged; see `o2obench doctor`"
-                line = f"{shown(getattr(folder, name))}: {what}"
-                problems += [line] if line not in self.told else []
-                self.told.add(line)
-                reached = before.get(name, _NOTHING)
-            after[name] = reached
+                rows, reached = _new_rows(getattr(folder, name), before[name])
+                points += list(_points(name, rows, plan, run))  # all of them or none
+            except (ValueError, KeyError, TypeError, RecursionError):
+                problems.append(f"{shown(getattr(folder, name))}: corrupted; see `o2obench doctor`")
+            else:
+                after[name] = reached
         if points:
-            self.sink.write(run, before.get("batch", 0), points)
-            self.known[run.id] = after
-            write_atomically(self.file, json.dumps(self.known))
-        return len(points)
+            sink.write(run, before["batch"], points)
+            known[run.id] = after
+            write_atomically(file, json.dumps(known))
+            count += len(points)
+    return len(seen), count, problems
 
 
-_NOTHING = {"bytes": 0, "sha256": hashlib.sha256().hexdigest()}
+def _new_rows(file: Path, known: int) -> tuple[list[dict[str, Any]], int]:
+    """Return the rows after the first ``known`` bytes, and where they end; an unfinished line waits.
 
-
-class _RewrittenError(ValueError):
-    """A journal's beginning is not what was mirrored."""
-
-
-def _new_rows(file: Path, before: dict[str, Any]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Return the rows after those that were mirrored, and how far that is; an unfinished line waits.
-
-    A journal that was cut back to a checkpoint gets the same rows again: until then there is nothing new.
+    A log that was cut back to a checkpoint gets the same rows again: until then there is nothing new.
     """
-    content = file.read_bytes() if is_file(file) else b""
-    known = before["bytes"]
-    if len(content) < known:
-        return [], before
-    if hashlib.sha256(content[:known]).hexdigest() != before["sha256"]:
-        raise _RewrittenError("was rewritten since it was mirrored; mirror into another folder")
+    if not is_file(file):
+        return [], known
+    with open(file, "rb") as log:
+        log.seek(known)
+        content = log.read()
     end = content.rfind(b"\n") + 1
-    rows = [json.loads(line) for line in content[known:end].splitlines()]
-    return rows, {"bytes": end, "sha256": hashlib.sha256(content[:end]).hexdigest()}
+    return [json.loads(line) for line in content[:end].splitlines()], known + end
 
 
-def _points(journal: str, rows: Sequence[dict[str, Any]], plan: Plan, run: Run) -> Iterator[Point]:
+def _points(log: str, rows: Sequence[dict[str, Any]], plan: Plan, run: Run) -> Iterator[Point]:
     online = {stage.name for stage in plan.stages[run.group] if stage.env_steps}
     if online or run.parent:
-        online.add("start")  # the evaluation at the switch
+        online.add("start")  # the evaluation at the online start
     reference = _reference(plan, run)
     for row in rows:
-        axis = "env_steps" if row["stage"] in online or journal == "episodes" else "updates"
-        yield Point(axis, int(row[axis]), VALUES[journal](row, reference))
+        axis = "env_steps" if row["stage"] in online or log == "episodes" else "updates"
+        values = VALUES[log](row, reference)
+        yield Point(axis, int(row[axis]), {f"by_{axis}/{name}": value for name, value in values.items()})
 
 
 def _reference(plan: Plan, run: Run) -> Reference:
     """Return the reference scores of the data set that shows the run."""
-    return next(plan.scores[cell.dataset] for cell in plan.cells if run.id in (cell.run, cell.parent))
+    return next(
+        plan.scores[experiment.dataset]
+        for experiment in plan.experiments
+        if run.id in (experiment.run, experiment.parent)
+    )
 
 
 def _evaluation(row: dict[str, Any], reference: Reference) -> dict[str, float]:
@@ -255,7 +220,7 @@ def _metrics(row: dict[str, Any], reference: Reference) -> dict[str, float]:
 
 
 VALUES: dict[str, Callable[[dict[str, Any], Reference], dict[str, float]]] = {
-    "scores": _evaluation,
+    "evaluations": _evaluation,
     "episodes": _episode,
     "train": _metrics,
 }

@@ -1,4 +1,4 @@
-"""A finished run's policy at work, as a GIF: the episodes of the evaluation at the switch, drawn."""
+"""A finished run's policy at work, as a GIF: the episodes of the evaluation at the online start, drawn."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from ..agent import Agent, Array
+from ..agent import Agent
 from ..datasets.reference_scores import known_reference, reference_of
-from ..envs.spec import EnvSpec, find_env, with_pictures
-from ..errors import BadInput
+from ..envs.rendering import with_pictures
+from ..envs.spec import EnvSpec, find_env
+from ..errors import UserError
+from ..transitions import Array
 from ..util.files import write_atomically
 from ..util.rng import Stream, derive
 from .policy import load
@@ -43,18 +45,18 @@ def render(folder: Path, episodes: int = 1, out: Path | None = None, seed: int |
 
     Args:
         folder: The run's folder.
-        episodes: How many; episode i starts where the i-th of the evaluation at the switch does.
+        episodes: How many; episode i starts where the i-th of the evaluation at the online start does.
         out: The GIF; default: named after the run, in the working folder.
         seed: Whose start states; default: the run's own.
 
     Raises:
-        BadInput: There is no such run, the file cannot be written, or the task cannot be drawn here.
+        UserError: There is no such run, the file cannot be written, or the task cannot be drawn here.
     """
     if out is not None:
         _require_writable(out)
     run, agent, _ = load(folder)
     file = out or Path(f"{run.id.replace('/', '-')}.gif")
-    spec = find_env(run.spec["environment"])
+    spec = find_env(run.spec.environment)
     env = with_pictures(spec)
     films = [_film(env, spec, agent, run.seed if seed is None else seed, i) for i in range(episodes)]
     if hasattr(env, "close"):
@@ -70,15 +72,15 @@ def render(folder: Path, episodes: int = 1, out: Path | None = None, seed: int |
 
 def _require_writable(file: Path) -> None:
     if file.suffix != ".gif":
-        raise BadInput(f"{file}: a moving picture ends in .gif")
+        raise UserError(f"{file}: a moving picture ends in .gif")
     if not file.parent.is_dir() or file.is_dir():
-        raise BadInput(
+        raise UserError(
             f"{file}: its folder is missing, or it is a folder; name a file in a folder that is there"
         )
 
 
 def _film(env: Any, spec: EnvSpec, agent: Agent[Any], seed: int, episode: int) -> Film:
-    """Live through an episode of the evaluation at the switch, and draw it."""
+    """Live through an episode of the evaluation at the online start, and draw it."""
     rate = float(env.metadata.get("render_fps", FRAMES_PER_SECOND))
     every = max(1, round(rate / FRAMES_PER_SECOND))
     obs, _ = env.reset(seed=derive(seed, Stream.EVALUATION, Stream.AT_ONLINE_START, episode))

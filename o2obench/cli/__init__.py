@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 
-from ..errors import BadInput, Interrupted, RunFailed
+from ..errors import Interrupted, RunFailed, UserError
 from . import algorithms, analyse, datasets, maintain, run
 from .app import app
 
@@ -21,7 +21,7 @@ def main() -> None:
     """Run the command line; bad input is one line per problem and exit code 2."""
     try:
         app()
-    except BadInput as error:
+    except UserError as error:
         _fail(error, 2)
     except (Interrupted, KeyboardInterrupt) as error:
         _fail(error if str(error) else "interrupted; the same command goes on from here", 130)

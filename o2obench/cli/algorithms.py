@@ -15,7 +15,7 @@ def list_() -> None:
     """List algorithms, suites and data sets, one line each."""
     from .. import registry
     from ..datasets.registry import dataset_names, find_dataset
-    from ..planning.expand import find_suite, read_layers, suite_names
+    from ..planning.load import find_suite, read_layers, suite_names
 
     print("Algorithms")
     for name in registry.names():
@@ -34,7 +34,7 @@ def list_() -> None:
 def check(
     name: Annotated[str, typer.Argument(help="A registered algorithm, yours or one of ours.")],
 ) -> None:
-    """Hold an algorithm against the agent contract: resume, seeds, bounds, no traces."""
+    """Run the checks of an agent on an algorithm: resume, seeds, bounds, no traces."""
     from ..testing.check_agent import check as check_algorithm
 
     if not check_algorithm(name, print):
@@ -48,8 +48,8 @@ def new(
         Path, typer.Option(help="Where to write; a checkout of o2obench or any folder.")
     ] = Path(),
 ) -> None:
-    """Write the scaffold of an algorithm: its file, its options and its test."""
-    from ..testing.template import scaffold
+    """Write the template of an algorithm: its file, its options and its test."""
+    from ..testing.template import write_template
 
-    for path in scaffold(name, folder):
+    for path in write_template(name, folder):
         print(f"wrote {path}")

@@ -1,15 +1,18 @@
-"""What results say: ``report | diagnose | compare | diff | export | render | policy``."""
+"""Analysing results: ``report | diagnose | compare | diff | export | render | policy``."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..runs.folder import ResultsFolder
+from ..util.files import usable
 from .app import app
-from .options import AsJson, Folder, Suite, names_of, usable
+from .options import AsJson, Folder, Suite, names_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -24,7 +27,7 @@ def report(
         str,
         typer.Option("--format", help="What to write, such as html,csv; all: html,md,tex,csv,svg,pdf,png."),
     ] = "",
-    reference: Annotated[str, typer.Option(help="The algorithm that others are compared with.")] = "",
+    reference: Annotated[str, typer.Option(help="The method that others are compared with.")] = "",
     pairs: Annotated[bool, typer.Option("--pairs", help="Compare all pairs in a table, too.")] = False,
     with_: Annotated[
         list[str] | None,
@@ -34,31 +37,40 @@ def report(
     ] = None,
 ) -> None:
     """Write tables, figures and one HTML page per suite from a results folder."""
-    write_reports(results, out, suite, formats, reference=reference, pairs=pairs, beside=tuple(with_ or ()))
+    write_reports(
+        ResultsFolder(results),
+        out,
+        suite,
+        formats,
+        reference=reference,
+        pairs=pairs,
+        external=tuple(with_ or ()),
+    )
 
 
 @app.command()
 def diagnose(
     runs: Annotated[list[Path], typer.Argument(help="Folders of finished runs.")],
-    rows: Annotated[int, typer.Option(min=2, help="States and actions in each set.")] = 2000,
+    transitions: Annotated[int, typer.Option(min=2, help="States and actions of each source.")] = 2000,
     on: Annotated[
-        str, typer.Option(help="Judge on rows of these data sets of the task too, with commas.")
+        str, typer.Option(help="Evaluate on transitions of these data sets of the task too, with commas.")
     ] = "",
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the numbers here too.")] = None,
 ) -> None:
     """Compare the models of finished runs with the simulator, and keep the numbers in their folders."""
-    from ..analysis.model_error import diagnose, keep, table
+    from ..analysis.model_error import diagnose, keep
     from ..registry import algorithm
     from ..util.files import write_atomically
     from .progress import console
+    from .tables import model_error_table
 
     algorithm("sac")  # imports torch, which the machine's settings wait for
     found = []
     for run in runs:
-        judged = diagnose(run, rows, names_of(on) or ())
-        keep(run, rows, judged)
-        found += judged
-    console().print(table(found))
+        evaluated = diagnose(run, transitions, names_of(on) or ())
+        keep(run, transitions, evaluated)
+        found += evaluated
+    console().print(model_error_table(found))
     if json_file:
         write_atomically(json_file, json.dumps([vars(one) for one in found], indent=1) + "\n")
 
@@ -67,26 +79,29 @@ def diagnose(
 def compare(
     a: Annotated[Path, typer.Argument(help="The results folder that is the baseline.")],
     b: Annotated[
-        Path | None, typer.Argument(help="The one that is judged; left out: two labels of A.")
+        Path | None, typer.Argument(help="The one that is evaluated; left out: two methods of A.")
     ] = None,
     suite: Suite = "",
-    algorithms: Annotated[str, typer.Option(help="Only these algorithms or labels, with commas.")] = "",
+    algorithms: Annotated[str, typer.Option(help="Only these algorithms or methods, with commas.")] = "",
     measures: Annotated[str, typer.Option(help="Only these measures, with commas.")] = "",
-    of: Annotated[str, typer.Option(help="The label that is judged.")] = "",
-    against: Annotated[str, typer.Option(help="The label that is the baseline.")] = "",
+    of: Annotated[str, typer.Option(help="The method that is evaluated.")] = "",
+    against: Annotated[str, typer.Option(help="The method that is the baseline.")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Hold B against A, or a label against another, run by run; exit code 1 where B is clearly worse."""
+    """Hold B against A, or a method against another, run by run; exit code 1 where B is clearly worse."""
     from ..analysis import compare as comparison
     from .progress import console
+    from .tables import comparison_table
 
     names = (names_of(algorithms) or (), names_of(measures) or ())
-    found = comparison.compare(a, b, comparison.Choice(suite, *names, of, against))
+    found = comparison.compare(
+        ResultsFolder(a), ResultsFolder(b) if b else None, comparison.Choice(suite, *names, of, against)
+    )
     if as_json:
         print(json.dumps(found.to_json(), indent=1))
     else:
         for pair in found.pairs:
-            console().print(comparison.shown(pair))
+            console().print(comparison_table(pair))
         print("\n".join(comparison.verdict(found)))
     if found.regressions:
         raise typer.Exit(1)
@@ -99,14 +114,15 @@ def diff(
     as_json: AsJson = False,
 ) -> None:
     """Show what differs between two runs: options, budget, data, versions, and where their scores part."""
-    from ..analysis.diff import difference, shown
+    from ..analysis.diff import difference
     from .progress import console
+    from .tables import difference_table
 
     found = difference(a, b)
     if as_json:
-        print(json.dumps(found.to_json(), indent=1))
+        print(json.dumps(asdict(found), indent=1))
     else:
-        console().print(shown(found))
+        console().print(difference_table(found))
 
 
 @app.command()
@@ -119,7 +135,7 @@ def export(
     """Write runs, evaluations, episodes and metrics as tidy tables, and what could not be used."""
     from ..analysis.export import export as export_tables
 
-    for line in export_tables(results, out, suite, names_of(format) or ()):
+    for line in export_tables(ResultsFolder(results), out, suite, names_of(format) or ()):
         print(line)
 
 
@@ -130,7 +146,7 @@ def render(
     out: Annotated[Path | None, typer.Option(help="The GIF; default: named after the run.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Start states; default: the run's own.")] = None,
 ) -> None:
-    """Draw a finished run's policy in its environment, from the start states of the switch, as a GIF."""
+    """Draw a finished run's policy in its environment, from the start states of its evaluation, as a GIF."""
     from ..analysis.video import render as draw
 
     for line in draw(run, episodes, out, seed):
@@ -149,13 +165,13 @@ def policy(
         print(line)
 
 
-def write_reports(results: Path, out: Path, suite: str, formats: str = "", **asked: Any) -> None:
+def write_reports(results: ResultsFolder, out: Path, suite: str, formats: str = "", **asked: Any) -> None:
     """Write the reports of a results folder and name their pages."""
-    from ..report import FORMATS, Wish, write_report
+    from ..report import FORMATS, ReportOptions, write_report
 
     usable(out)
-    wish = Wish(names_of(formats) or FORMATS, watch=_watched, **asked)
-    for page in write_report(results, out, suite, wish):
+    options = ReportOptions(names_of(formats) or FORMATS, watch=_watched, **asked)
+    for page in write_report(results, out, suite, options):
         print(f"report: {page}")
 
 

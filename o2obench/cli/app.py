@@ -9,7 +9,7 @@ import typer
 
 app = typer.Typer(
     name="o2obench",
-    help="Which method tunes an offline-trained agent fastest without a collapse?",
+    help="Which method fine-tunes an offline-trained agent fastest without a collapse?",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -23,6 +23,6 @@ def _common(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
     data_folder: Annotated[str, typer.Option(help="Where data sets lie; like $O2OBENCH_DATA.")] = "",
 ) -> None:
-    """Which method tunes an offline-trained agent fastest without a collapse?"""
+    """Which method fine-tunes an offline-trained agent fastest without a collapse?"""
     if data_folder:
         os.environ["O2OBENCH_DATA"] = data_folder

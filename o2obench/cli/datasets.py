@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ..errors import BadInput
+from ..errors import UserError
 from .app import app
-from .options import Threads, stop_on_signal
+from .options import stop_on_signal
 
 data_app = typer.Typer(help="Look at data sets, fetch them, check them, collect one.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
@@ -21,10 +20,10 @@ def data_list(
     words: Annotated[str, typer.Argument(help="Only names that hold this.")] = "",
 ) -> None:
     """List the known data sets: environment, size, reference scores, where they are."""
-    from ..datasets import describe
     from .progress import console
+    from .tables import datasets_table
 
-    console().print(describe.table(words))
+    console().print(datasets_table(words))
 
 
 @data_app.command("info")
@@ -53,13 +52,13 @@ def data_plot(
 ) -> None:
     """Draw a data set: returns, how episodes end, where its states lie."""
     from ..report.plots.dataset import plot
-    from ..runs.folder import folder_name
+    from ..runs.spec import folder_name
 
     file = file or Path(f"{folder_name(name)}.png")
     if file.suffix not in (".png", ".pdf", ".svg"):
-        raise BadInput(f"{file}: a picture ends in .png, .pdf or .svg")
+        raise UserError(f"{file}: a picture ends in .png, .pdf or .svg")
     if not file.parent.is_dir() or file.is_dir():
-        raise BadInput(
+        raise UserError(
             f"{file}: its folder is missing, or it is a folder; name a picture in a folder that is there"
         )
     plot(name, file)
@@ -94,10 +93,10 @@ def data_fetch(
     for name in names:
         try:
             fetch(find_dataset(name), offline)
-        except BadInput as error:
+        except UserError as error:
             problems += error.problems
     if problems:
-        raise BadInput(*problems)
+        raise UserError(*problems)
 
 
 @data_app.command("collect")
@@ -109,28 +108,21 @@ def data_collect(
     ] = "medium-replay",
     rows: Annotated[int, typer.Option(min=2, help="Rows of the set, or at most so many.")] = 200_000,
     steps: Annotated[int, typer.Option(min=2, help="Environment steps of the SAC training.")] = 200_000,
-    until: Annotated[
-        float, typer.Option(help="For beginnings: end a training at this mean return of ten episodes.")
-    ] = math.inf,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     work: Annotated[
         Path | None, typer.Option(help="Where trainings are kept; default: trainings/ in the data folder.")
     ] = None,
     minari: Annotated[bool, typer.Option(help="Write it in Minari's layout too.")] = True,
     if_missing: Annotated[bool, typer.Option("--if-missing", help="A set that exists is fine.")] = False,
-    threads: Threads = 1,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
 ) -> None:
     """Train SAC from scratch and record a data set of D4RL's kinds (obs, actions, qpos, qvel ...)."""
     from ..datasets.reference_scores import KINDS
     from ..datasets.registry import data_folder
-    from ..training.collect import Recipe, collect, collect_beginnings
+    from ..training.collect import Recipe, collect
     from ..util.config import nearest
 
     recipe = Recipe(rows, steps, seed, work or data_folder() / "trainings", threads, minari, if_missing)
-
-    if kind == "beginnings" and file is not None:
-        collect_beginnings(task, file, steps, seed, threads, until)
-    elif kind in KINDS:
-        collect(task, kind, file, recipe, stop_on_signal())
-    else:
-        raise BadInput(f"--kind {kind}: not known; {nearest(kind, KINDS)}")
+    if kind not in KINDS:
+        raise UserError(f"--kind {kind}: not known; {nearest(kind, KINDS)}")
+    collect(task, kind, file, recipe, stop_on_signal())

@@ -1,4 +1,4 @@
-"""Keeping results folders: ``doctor | clean | merge | mirror``."""
+"""Maintaining results folders: ``doctor | clean | merge | mirror``."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from ..runs.folder import ResultsFolder
 from .app import app
 from .options import stop_on_signal
 
@@ -17,10 +18,10 @@ def doctor(
     folder: Annotated[Path, typer.Argument(help="A results folder.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print all of it as one JSON value.")] = False,
 ) -> None:
-    """Verify a results folder: runs, plans, leases, leftovers, and what its file system can do."""
+    """Verify a results folder: runs, plans, locks, leftovers, and what its file system can do."""
     from ..maintenance.doctor import examine
 
-    found = examine(folder)
+    found = examine(ResultsFolder(folder))
     print(json.dumps(found.to_json(), indent=1) if as_json else "\n".join(found.lines()))
     if not found.whole:
         raise typer.Exit(1)
@@ -38,10 +39,10 @@ def clean(
     ] = False,
 ) -> None:
     """Show where a results folder's space goes, and remove what killed processes left."""
-    from ..maintenance import clean as upkeep
+    from ..maintenance import clean as maintenance
 
-    choice = upkeep.Choice(dry_run, checkpoints, unplanned)
-    print("\n".join(upkeep.clean(folder, choice).lines(choice)))
+    choice = maintenance.Choice(dry_run, checkpoints, unplanned)
+    print("\n".join(maintenance.clean(ResultsFolder(folder), choice).lines(choice)))
 
 
 @app.command()
@@ -52,7 +53,7 @@ def merge(
     """Copy finished runs and plans that one results folder lacks from another."""
     from ..maintenance.merge import merge as merge_folders
 
-    merged = merge_folders(into, source)
+    merged = merge_folders(ResultsFolder(into), ResultsFolder(source))
     print("\n".join(merged.lines()))
     if merged.problems:
         raise typer.Exit(1)
@@ -66,7 +67,7 @@ def mirror(
     suite: Annotated[str, typer.Option(help="Only this suite.")] = "",
     watch: Annotated[bool, typer.Option("--watch", help="Go on every few seconds until Ctrl-C.")] = False,
 ) -> None:
-    """Mirror a results folder's journals in TensorBoard or W&B; only what is new is added."""
+    """Mirror a results folder's logs in TensorBoard or W&B; only what is new is added."""
     from ..analysis.trackers import mirror as mirror_folder
 
-    mirror_folder(folder, to, out, suite, stop_on_signal() if watch else lambda: True)
+    mirror_folder(ResultsFolder(folder), to, out, suite, stop_on_signal() if watch else lambda: True)

@@ -2,49 +2,68 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import os
 import signal
 import threading
+from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from time import sleep
-from typing import Annotated
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from ..errors import BadInput
+from ..errors import UserError
 
 ORPHAN_SECONDS = 8.0
 """So long a worker may take to save and end after its launcher is gone."""
 
 Results = Annotated[Path, typer.Option(help="The results folder.")]
-Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")]
-Threads = Annotated[int, typer.Option(min=1, help="CPU threads per run.")]
-Checkpoints = Annotated[float, typer.Option(min=0.0, help="Seconds between two checkpoints of a run.")]
-Drift = Annotated[bool, typer.Option("--allow-drift", help="Resume on another machine or version; marked.")]
-Eager = Annotated[bool, typer.Option("--eager", help="Never compile the updates of a run.")]
-Tf32 = Annotated[bool, typer.Option("--tf32", help="Faster, coarser products on a GPU; recorded.")]
-Evaluation = Annotated[
-    str, typer.Option(help="Judge policies here or apart, in a process of its own (the rule on GPUs).")
-]
 Folder = Annotated[Path, typer.Argument(help="The results folder.")]
 Suite = Annotated[str, typer.Option(help="Only this suite.")]
-Gpus = Annotated[str | None, typer.Option(help="GPUs to use with --device cuda: all, or 0,1,3.")]
-Pack = Annotated[str | None, typer.Option(help="Seeds trained side by side in a process: auto, or a number.")]
-Sbatch = Annotated[list[str] | None, typer.Option(help="SLURM: one more sbatch option, key=value.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print everything as JSON.")]
 Defaults = Annotated[bool, typer.Option("--defaults", help="Accept data sets without a row of options.")]
 
 
-def usable(folder: Path) -> None:
-    """Make a folder that can be written to; raise BadInput where that cannot be."""
-    import tempfile
+def takes(name: str, model: type[Any], leave_out: tuple[str, ...] = ()) -> Callable[[Any], Any]:
+    """Give a command every field of a dataclass as an option, and what they say as the argument ``name``.
 
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise BadInput(f"{folder}: cannot be used as a folder: {error.strerror}; name another") from None
+    A field's metadata hold its help and, where there is one, its least value; a field that begins as None was
+    not given.
+    """
+    hints = get_type_hints(model)
+    added = []
+    for one in fields(model):
+        if one.name in leave_out:
+            continue
+        flag = "--" + one.name.replace("_", "-")
+        least = one.metadata.get("min")
+        about = typer.Option(
+            *([flag] if hints[one.name] is bool else []), help=one.metadata["help"], min=least
+        )
+        hint: Any = Annotated.__class_getitem__((hints[one.name], about))  # type: ignore[attr-defined]
+        added.append(
+            inspect.Parameter(one.name, inspect.Parameter.KEYWORD_ONLY, default=one.default, annotation=hint)
+        )
+    names = {parameter.name for parameter in added}
+
+    def decorate(command: Any) -> Any:
+        signature = inspect.signature(command, eval_str=True)
+        kept = [p.replace(kind=p.KEYWORD_ONLY) for p in signature.parameters.values() if p.name != name]
+
+        @functools.wraps(command)
+        def call(**given: Any) -> Any:
+            own = {key: given.pop(key) for key in names & given.keys()}
+            return command(**given, **{name: model(**own)})
+
+        vars(call).pop("__wrapped__")
+        call.__signature__ = signature.replace(parameters=[*kept, *added])  # type: ignore[attr-defined]
+        call.__annotations__ = {p.name: p.annotation for p in (*kept, *added)}
+        return call
+
+    return decorate
 
 
 def names_of(text: str) -> tuple[str, ...] | None:
@@ -63,37 +82,13 @@ def seeds_of(text: str) -> tuple[int, ...] | None:
                 raise ValueError
             chosen = tuple(range(int(first), int(last) + 1))
         else:
-            chosen = tuple(int(part) for part in text.split(",")) if "," in text else tuple(range(int(text)))
+            listed = text.removesuffix(",").split(",")  # "3," is seed 3, "3" are three seeds
+            chosen = tuple(map(int, listed)) if "," in text else tuple(range(int(text)))
     except ValueError:
         chosen = ()
     if not chosen or min(chosen) < 0:
-        raise BadInput(f"--seeds {text}: expected a number of seeds, a list like 0,3,4 or a range like 5-9")
+        raise UserError(f"--seeds {text}: expected a number of seeds, a list like 0,3,4 or a range like 5-9")
     return chosen
-
-
-def listed(gpus: str | None) -> str | list[str] | None:
-    """Read ``all`` or ``0,1,3``."""
-    return gpus if gpus in (None, "all") else [part.strip() for part in str(gpus).split(",")]
-
-
-def pack_of(text: str | None) -> str | int | None:
-    """Read ``auto`` or a number of seeds."""
-    if text is None or not text.isdigit():
-        return text
-    return int(text)
-
-
-def minutes(time: str | None) -> str | int | None:
-    """Read a number of minutes, or leave SLURM's own way of writing a time as it is."""
-    return int(time) if time and time.isdigit() else time
-
-
-def pairs_of(sbatch: list[str] | None) -> dict[str, str | bool] | None:
-    """Read ``key=value`` pairs; a name alone is a switch."""
-    if sbatch is None:
-        return None
-    parted = (text.removeprefix("--").partition("=") for text in sbatch)
-    return {name: value if sign else True for name, sign, value in parted}
 
 
 class Stop:

@@ -1,4 +1,4 @@
-"""What a launch shows: a live board on a terminal, plain lines elsewhere, and the forecast of a plan."""
+"""Progress: a live table on a terminal, plain lines elsewhere, and the forecast of a plan."""
 
 from __future__ import annotations
 
@@ -10,29 +10,28 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from ..analysis.results import parts, plans, rate, seconds
+from ..analysis.results import parts, rate, seconds
 from ..launch.local import Outcome
 from ..launch.status import (
     PRIOR_RATE,
     RunStatus,
-    board,
     clock,
     ends,
     headline,
-    overview,
     status,
     summarise,
     time_left,
 )
-from ..planning.plan import Plan
-from ..runs.folder import Run, RunFolder
+from ..planning.plan import Plan, read_plans
+from ..runs.folder import ResultsFolder
+from ..runs.spec import Run
+from .tables import runs_table, suites_table
 
 PLAIN_EVERY, WATCH_EVERY = 15.0, 3.0
 """Seconds between two lines of a launch, and two pictures of a watched folder."""
@@ -49,8 +48,8 @@ def console() -> Console:
 
 
 @contextmanager
-def screen(plan: Plan, results: Path, jobs: int) -> Iterator[Callable[[], None]]:
-    """Show the board while a launch goes on; yield the function that refreshes it."""
+def launch_progress(plan: Plan, results: ResultsFolder, jobs: int) -> Iterator[Callable[[], None]]:
+    """Show the table of runs while a launch goes on; yield the function that refreshes it."""
     before = status(plan, results)
     done_before, began = sum(run.done for run in before), time.monotonic()
 
@@ -64,7 +63,7 @@ def screen(plan: Plan, results: Path, jobs: int) -> Iterator[Callable[[], None]]
 
             def show() -> None:
                 runs = status(plan, results)
-                live.update(board(plan, runs, footer(runs), limit=max(5, console().height - 8)))
+                live.update(runs_table(plan, runs, footer(runs), limit=max(5, console().height - 8)))
 
             yield _at_most_every(1.0, show)
         return
@@ -80,18 +79,18 @@ def screen(plan: Plan, results: Path, jobs: int) -> Iterator[Callable[[], None]]
     yield _at_most_every(PLAIN_EVERY, line)
 
 
-def show_status(results: Path, suite: str, watch: bool, as_json: bool) -> None:
+def show_status(results: ResultsFolder, suite: str, watch: bool, as_json: bool) -> None:
     """Print where the suites of a folder stand; with ``watch`` again and again, until Ctrl-C."""
 
     def read() -> list[tuple[Plan, list[RunStatus]]]:
-        return [(plan, status(plan, results)) for plan in plans(results, suite)]
+        return [(plan, status(plan, results)) for plan in read_plans(results, suite)]
 
     def picture() -> RenderableType:
         found = read()
-        shown: list[RenderableType] = [overview([summarise(plan, runs, results) for plan, runs in found])]
+        shown: list[RenderableType] = [suites_table([summarise(plan, runs, results) for plan, runs in found])]
         if suite or len(found) == 1:
             limit = max(5, console().height - 14) if console().is_terminal else MOST_LINES
-            shown += [board(plan, runs, limit=limit) for plan, runs in found]
+            shown += [runs_table(plan, runs, limit=limit) for plan, runs in found]
         return Group(*shown)
 
     if as_json:
@@ -110,7 +109,7 @@ def show_status(results: Path, suite: str, watch: bool, as_json: bool) -> None:
 
 
 @contextmanager
-def single_run(plan: Plan, run: Run, results: Path) -> Iterator[None]:
+def run_progress(plan: Plan, run: Run, results: ResultsFolder) -> Iterator[None]:
     """Announce a run that is computed in this process, and say every few seconds how far it is."""
     updates, steps = plan.work(run)
     console().print(f"{run.id}: {updates:,} updates, {steps:,} environment steps", soft_wrap=True)
@@ -130,8 +129,8 @@ def single_run(plan: Plan, run: Run, results: Path) -> Iterator[None]:
     finally:
         over.set()
         teller.join()
-    folder = RunFolder(results, run.id)
-    first, last = ends(folder, plan.scores[plan.cells[0].dataset])
+    folder = results.run(run.id)
+    first, last = ends(folder, plan.scores[plan.experiments[0].dataset])
     console().print(f"done: {folder.path}", soft_wrap=True)
     if first is not None and last is not None:
         console().print(f"    score {first:.1f} -> {last:.1f}", soft_wrap=True)
@@ -139,7 +138,7 @@ def single_run(plan: Plan, run: Run, results: Path) -> Iterator[None]:
 
 def _line(run: RunStatus) -> str:
     score = "" if run.score is None else f", score {run.score:.1f}"
-    return f"    {run.label} {run.dataset} seed {run.seed}: {run.doing or 'starting'}{score}"
+    return f"    {run.method} {run.dataset} seed {run.seed}: {run.doing or 'starting'}{score}"
 
 
 def cautions(plan: Plan, runs: Sequence[Run] | None = None) -> list[str]:
@@ -149,22 +148,22 @@ def cautions(plan: Plan, runs: Sequence[Run] | None = None) -> list[str]:
 
 
 def _cautions(plan: Plan, run: Run) -> Iterator[str]:
-    (updates, steps), label = plan.work(run), plan.label(run)
-    first, every = run.spec["config"].get("n_init"), run.spec["protocol"]["steps"]
+    (updates, steps), label = plan.work(run), plan.method(run)
+    first, every = plan.schedules[run.group].get("learning_starts"), run.spec.protocol.steps
     if first and steps and not updates:
-        yield f"{label}: learns nothing: n_init = {first:,}, steps = {steps:,}"
+        yield f"{label}: learns nothing: learning_starts = {first:,}, steps = {steps:,}"
     if every > steps > 0:
-        yield f"{label}: judged at its ends only: every {every:,} of {steps:,} steps"
+        yield f"{label}: evaluated at its ends only: every {every:,} of {steps:,} steps"
 
 
-def dry_run_table(plan: Plan, results: Path, jobs: int) -> None:
+def dry_run_table(plan: Plan, results: ResultsFolder, jobs: int) -> None:
     """Print what a suite would do: its runs, what is done already, and what the rest will cost.
 
     However many are at work at once, a run and the one that it starts from come after each other.
     """
     table = Table(title=escape(f"{plan.suite}: {plan.title}"), title_justify="left")
-    for column in ("label", "dataset", "runs", "done", "updates each", "steps each", "hours each"):
-        table.add_column(column, justify="left" if column in ("label", "dataset") else "right")
+    for column in ("method", "dataset", "runs", "done", "updates each", "steps each", "hours each"):
+        table.add_column(column, justify="left" if column in ("method", "dataset") else "right")
     groups: dict[str, list[Run]] = defaultdict(list)
     for run in plan.runs:
         groups[run.group].append(run)
@@ -173,10 +172,10 @@ def dry_run_table(plan: Plan, results: Path, jobs: int) -> None:
         updates, steps = plan.work(runs[0])
         each, basis = _forecast(plan, runs, results)
         bases.add(basis)
-        todo = [run.id for run in runs if not RunFolder(results, run.id).done.exists()]
+        todo = [run.id for run in runs if not results.run(run.id).done.exists()]
         left |= dict.fromkeys(todo, each)
         table.add_row(
-            *(escape(plan.label(runs[0])), runs[0].dataset, str(len(runs)), str(len(runs) - len(todo))),
+            *(escape(plan.method(runs[0])), runs[0].dataset, str(len(runs)), str(len(runs) - len(todo))),
             *(f"{updates:,}", f"{steps:,}", f"{each / 3600:.2f}"),
         )
     console().print(table)
@@ -190,14 +189,14 @@ def dry_run_table(plan: Plan, results: Path, jobs: int) -> None:
     console().print(f"{len(plan.runs)} runs, about {clock(whole)} with {jobs} at once ({basis})")
 
 
-def summary(plan: Plan, results: Path, outcome: Outcome) -> str:
+def launch_summary(plan: Plan, results: ResultsFolder, outcome: Outcome) -> str:
     """Return what a launch did, a line each for what went wrong."""
     lines = [
         f"{plan.suite}: {len(outcome.finished)} finished now, {len(outcome.skipped)} were done before, "
         f"{len(outcome.failed)} failed, {len(outcome.blocked)} could not start"
     ]
     for run_id in outcome.failed:
-        folder = RunFolder(results, run_id)
+        folder = results.run(run_id)
         lines.append(f"  failed: {folder.id}: {folder.failure()} (see {folder.log})")
     lines += [f"  not started: {run_id}: its pretraining run is not done" for run_id in outcome.blocked]
     if outcome.stopped and not outcome.interrupted:
@@ -213,17 +212,17 @@ BASES = (
 """What a forecast rests on, the weakest first."""
 
 
-def _forecast(plan: Plan, runs: list[Run], results: Path) -> tuple[float, str]:
+def _forecast(plan: Plan, runs: list[Run], results: ResultsFolder) -> tuple[float, str]:
     """Return the seconds of one of these runs, and what that rests on: finished runs in the folder."""
     work = sum(plan.work(runs[0]))
-    alike = [run for run in runs if RunFolder(results, run.id).done.exists()]
+    alike = [run for run in runs if results.run(run.id).done.exists()]
     if alike:
         return sum(seconds(run, results) for run in alike) / len(alike), BASES[2]
     measured = rate(runs[0].algorithm, results)
     return (work / measured, BASES[1]) if measured else (work / PRIOR_RATE, BASES[0])
 
 
-def where_time_went(run: Run, results: Path) -> Table:
+def where_time_went(run: Run, results: ResultsFolder) -> Table:
     """Return where the time of a run went."""
     spent = parts([run], results)
     total = sum(spent.values())

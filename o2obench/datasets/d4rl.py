@@ -17,11 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from ..agent import Array
 from ..envs.spec import EnvSpec
-from ..errors import BadInput
+from ..transitions import Array
 from ..util.files import sync_folder
-from .validation import RATIO, Columns, Findings, array, flags, floats, open_hdf5
+from .validation import RATIO, Columns, Summary, array, flags, floats, open_hdf5
 
 KEYS = (
     "observations",
@@ -35,8 +34,8 @@ KEYS = (
 NEEDED = KEYS[:5]
 
 
-def read_columns(file: Path, env: EnvSpec, findings: Findings) -> Columns:
-    """Return the arrays of a file; raise BadInput when its headers are not those of the layout."""
+def read_columns(file: Path, env: EnvSpec, findings: Summary) -> Columns:
+    """Return the arrays of a file; raise UserError when its headers are not those of the layout."""
     with open_hdf5(file) as root:
         nodes = _headers(root, env, findings)
         rows = nodes["observations"].shape[0]
@@ -50,7 +49,7 @@ def read_columns(file: Path, env: EnvSpec, findings: Findings) -> Columns:
     return _columns(arrays, ends["terminals"], ends["timeouts"], findings)
 
 
-def _headers(root: Any, env: EnvSpec, findings: Findings) -> dict[str, Any]:
+def _headers(root: Any, env: EnvSpec, findings: Summary) -> dict[str, Any]:
     """Return the nodes of all keys, looked at but not read."""
     nodes = dict[str, Any]()
     for key in KEYS:
@@ -85,7 +84,7 @@ def _missing(key: str, present: list[str]) -> str:
     return f"missing; D4RL's layout needs {', '.join(NEEDED)}"
 
 
-def _shape(key: str, node: Any, rows: int, env: EnvSpec, findings: Findings) -> None:
+def _shape(key: str, node: Any, rows: int, env: EnvSpec, findings: Summary) -> None:
     width = {"actions": env.act_dim}.get(key, env.obs_dim if "observations" in key else 0)
     shape = node.shape
     if node.ndim > 2:
@@ -98,7 +97,7 @@ def _shape(key: str, node: Any, rows: int, env: EnvSpec, findings: Findings) -> 
         findings.add(key, f"{shape[0] if shape else 0:,} rows, observations has {rows:,}")
 
 
-def _card(root: Any, env: EnvSpec, findings: Findings) -> None:
+def _card(root: Any, env: EnvSpec, findings: Summary) -> None:
     """Hold the environment named by the file's own card, where it has one, against ``env``."""
     text = root.attrs.get("card")
     if text is None:
@@ -113,7 +112,7 @@ def _card(root: Any, env: EnvSpec, findings: Findings) -> None:
         findings.add("", f"was made in {made}, this is {env.id}")
 
 
-def _columns(arrays: dict[str, Array], terminals: Array, timeouts: Array, findings: Findings) -> Columns:
+def _columns(arrays: dict[str, Array], terminals: Array, timeouts: Array, findings: Summary) -> Columns:
     both = int((terminals & timeouts).sum())
     if both:
         findings.notes.append(f"{both:,} rows are terminal and timeout; they count as terminal")
@@ -194,10 +193,10 @@ def read_simulator(file: Path) -> tuple[Array, Array] | None:
     The root's position along the track, on which neither dynamics nor rewards depend, is 0 where only the
     lean form is stored.
     """
-    findings = Findings(file)
+    findings = Summary(file)
     with open_hdf5(file) as root:
         names = ("observations", "infos/qpos", "infos/qvel", "infos/qvel_cut_off")
-        nodes = {name: array(root, name, findings) if _present(root, name) else None for name in names}
+        nodes = {name: array(root, name, findings) for name in names}
         findings.settle()
         found = {name: node[()].astype(np.float32) for name, node in nodes.items() if node is not None}
     if "infos/qpos" in found and "infos/qvel" in found:
@@ -207,10 +206,3 @@ def read_simulator(file: Path) -> tuple[Array, Array] | None:
     obs, cut = found["observations"], found["infos/qvel_cut_off"]
     split = obs.shape[1] - cut.shape[1]
     return np.concatenate([np.zeros((len(obs), 1), np.float32), obs[:, :split]], axis=1), obs[:, split:] + cut
-
-
-def _present(root: Any, name: str) -> bool:
-    try:
-        return name in root
-    except (KeyError, OSError, RuntimeError):
-        raise BadInput(f"{root.filename}:/{name}: its header is damaged; get the file again") from None

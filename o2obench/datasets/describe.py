@@ -4,41 +4,21 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..agent import Array, Transitions
 from ..envs.spec import find_env
-from ..errors import BadInput
+from ..errors import UserError
+from ..transitions import Array, Transitions
 from ..util.files import read_json
 from . import minari
 from .download import recorded
 from .isolated_validation import apart
-from .registry import Dataset, data_folder, dataset_names, find_dataset
-
-if TYPE_CHECKING:
-    from rich.table import Table
+from .registry import Dataset, find_dataset
 
 
-def table(words: str = "") -> Table:
-    """Return the known data sets whose name holds ``words``: environment, size, scores, where they are."""
-    from rich.table import Table
-
-    known = [find_dataset(name) for name in dataset_names() if words in name]
-    found = Table(title=f"{len(known)} data sets", title_justify="left", caption=f"files: {data_folder()}")
-    for column in ("name", "environment", "MB", "return of score 0", "and 100", "where"):
-        found.add_column(
-            column, justify="right" if column in ("MB", "return of score 0", "and 100") else "left"
-        )
-    for one in known:
-        size = f"{_bytes(one) / 1e6:.1f}" if one.file and one.present else ""
-        scores = (f"{one.scores.ref_min:g}", f"{one.scores.ref_max:g}")
-        found.add_row(one.name, one.env.id, size, *scores, _where(one), style="" if one.present else "dim")
-    return found
-
-
-def _where(found: Dataset) -> str:
+def where(found: Dataset) -> str:
+    """Say where a data set is, or how it can be had."""
     if found.embedded:
         return "in the package"
     assert found.file is not None
@@ -47,11 +27,6 @@ def _where(found: Dataset) -> str:
     if found.present:
         return found.file.name
     return "fetch" if found.scores.folder else "collect"
-
-
-def _bytes(found: Dataset) -> int:
-    assert found.file is not None
-    return found.file.stat().st_size
 
 
 def info_text(name: str) -> str:
@@ -107,14 +82,14 @@ def _trust(found: Dataset) -> str:
 
 
 def check_text(name: str, env: str) -> str:
-    """Let a data set pass the gate, or a file for an environment; raises BadInput with all that is wrong."""
+    """Validate a data set, or a file for an environment; raises UserError with all that is wrong."""
     if name.lower().endswith((".hdf5", ".h5")) and ":" not in name:
         if not env:
-            raise BadInput(f"{name}: name the environment with --env, for example --env Hopper-v4")
+            raise UserError(f"{name}: name the environment with --env, for example --env Hopper-v4")
         return "\n".join([f"{name}: good", *apart(Path(name), find_env(env))])
     found = find_dataset(name)
     if env and env != found.env.id:
-        raise BadInput(f"{name}: --env {env}: the environment of this data set is {found.env.id}")
+        raise UserError(f"{name}: --env {env}: the environment of this data set is {found.env.id}")
     notes = found.admit()
     data = found.load()
     returns, _ = episode_returns(data)
@@ -124,11 +99,11 @@ def check_text(name: str, env: str) -> str:
 def export(name: str, root: Path) -> Path:
     """Write a data set in Minari's layout below ``root``; return its folder.
 
-    ``o2o:hopper-medium-v0`` becomes ``o2o/hopper/medium-v0``. Raises BadInput when it exists.
+    ``o2o:hopper-medium-v0`` becomes ``o2o/hopper/medium-v0``. Raises UserError when it exists.
     """
     found = find_dataset(name)
     if found.file is None or name.startswith("minari:"):
-        raise BadInput(f"{name}: is not a file in D4RL's layout, nothing to export")
+        raise UserError(f"{name}: is not a file in D4RL's layout, nothing to export")
     task, _, kind = found.file.stem.removeprefix("o2o-").partition("-")
     scheme = name.partition(":")[0] if ":" in name else "d4rl"
     scores = (found.scores.ref_min, found.scores.ref_max)

@@ -18,7 +18,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from ..errors import BadInput
+from ..errors import UserError
 from ..util.files import read_json, sha256, sync_folder, write_atomically
 from . import minari
 from .isolated_validation import admit
@@ -38,7 +38,7 @@ class _Broken(Exception):
 def fetch(data: Dataset, offline: bool = False, say: Callable[[str], None] = print) -> None:
     """Bring a D4RL data set to this machine, or check the one that is here.
 
-    Raises BadInput when it cannot be had, saying why and where to put the file by hand; the name of the
+    Raises UserError when it cannot be had, saying why and where to put the file by hand; the name of the
     data set never stands on a file that is not whole and good.
     """
     if data.file is None or data.embedded:
@@ -56,13 +56,13 @@ def fetch(data: Dataset, offline: bool = False, say: Callable[[str], None] = pri
         part = data.file.with_name(f".{data.file.name}.part")
         address = url(data)
         if offline:
-            raise BadInput(
+            raise UserError(
                 f"dataset {data.name}: {data.file} is missing and this is offline; {by_hand(data)}"
             )
         _download(data, address, part, say)
         try:
             _accept(data, part, say)
-        except BadInput:
+        except UserError:
             part.unlink(missing_ok=True)
             raise
         os.replace(part, data.file)
@@ -70,18 +70,18 @@ def fetch(data: Dataset, offline: bool = False, say: Callable[[str], None] = pri
 
 
 def _fetch_minari(data: Dataset, offline: bool, say: Callable[[str], None]) -> None:
-    """Let Minari bring one of its data sets, which passes the gate before it may stay."""
+    """Let Minari bring one of its data sets, which passes validation before it may stay."""
     assert data.file is not None
     name = data.name.removeprefix("minari:")
     if not data.present:
         if offline:
-            raise BadInput(
+            raise UserError(
                 f"dataset {data.name}: {data.file} is missing and this is offline; {data.remedy()}"
             )
         minari.fetch(name, minari.root_folder())
         try:
             find_dataset(data.name).admit()
-        except BadInput:
+        except UserError:
             shutil.rmtree(minari.root_folder() / name)
             raise
     fetched = find_dataset(data.name)
@@ -90,9 +90,9 @@ def _fetch_minari(data: Dataset, offline: bool, say: Callable[[str], None]) -> N
 
 
 def url(data: Dataset) -> str:
-    """Return a data set's address; raise BadInput for one that D4RL does not publish."""
+    """Return a data set's address; raise UserError for one that D4RL does not publish."""
     if not data.scores.folder:
-        raise BadInput(f"dataset {data.name}: is not one of D4RL's; {data.remedy()}")
+        raise UserError(f"dataset {data.name}: is not one of D4RL's; {data.remedy()}")
     base = os.environ.get("O2OBENCH_D4RL_URL", D4RL).rstrip("/")
     return f"{base}/{data.scores.folder}/{data.scores.file}"
 
@@ -118,7 +118,7 @@ def _accept(data: Dataset, file: Path, say: Callable[[str], None]) -> None:
     entry = recorded(data)
     if entry is not None:
         if entry.get("sha256") != found:
-            raise BadInput(
+            raise UserError(
                 f"{data.file}: SHA-256 is {found[:12]} ({size} bytes), {LOCK} recorded "
                 f"{str(entry.get('sha256'))[:12]} ({entry.get('bytes')} bytes) at its first fetch; if D4RL's "
                 f"file has changed on purpose, remove its entry from {data.file.with_name(LOCK)}"
@@ -151,7 +151,7 @@ def _download(data: Dataset, address: str, part: Path, say: Callable[[str], None
         if attempt + 1 < ATTEMPTS:
             say(f"{data.name}: {why}; trying again")
     kept = f", {part.stat().st_size:,} bytes are kept and will not be fetched again" if part.exists() else ""
-    raise BadInput(f"dataset {data.name}: {address}: {why}{kept}; try again, or {by_hand(data)}")
+    raise UserError(f"dataset {data.name}: {address}: {why}{kept}; try again, or {by_hand(data)}")
 
 
 def _attempt(address: str, part: Path, say: Callable[[str], None]) -> None:

@@ -1,7 +1,7 @@
-"""Once per hash: a file passes the gate in a process of its own, and its verdict is kept.
+"""Once per hash: a file passes validation in a process of its own, and its verdict is kept.
 
 A crafted file can crash the library that reads it or ask for all memory; then it is the child that ends.
-Verdicts lie in the user's cache, keyed by hash, environment and the gate's version.
+Verdicts lie in the user's cache, keyed by hash, environment and validation's version.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from typing import Any
 import numpy as np
 
 from ..envs.spec import EnvSpec, find_env
-from ..errors import BadInput
+from ..errors import UserError
 from ..util.files import read_json, write_atomically
 from . import d4rl, minari, validation
-from .validation import Columns, Findings
+from .validation import Columns, Summary
 
 CHILD = "from o2obench.datasets.isolated_validation import main; main()"
 SECONDS = 900
 MEMORY, MEMORY_PER_BYTE = 6 * 2**30, 40
 
 
-def read_columns(file: Path, env: EnvSpec, findings: Findings) -> Columns:
+def read_columns(file: Path, env: EnvSpec, findings: Summary) -> Columns:
     """Return the arrays of a file in either layout, headers checked."""
-    layout: Callable[[Path, EnvSpec, Findings], Columns]
+    layout: Callable[[Path, EnvSpec, Summary], Columns]
     layout = minari.read_columns if file.name == minari.MAIN else d4rl.read_columns
     return layout(file, env, findings)
 
 
 def examine(file: Path, env: EnvSpec) -> list[str]:
-    """Look at everything, in this process; return notes, raise BadInput with all that is wrong."""
-    findings = Findings(file)
+    """Look at everything, in this process; return notes, raise UserError with all that is wrong."""
+    findings = Summary(file)
     validation.check(read_columns(file, env, findings), env, findings)
     return findings.notes
 
@@ -53,7 +53,7 @@ def cache_folder() -> Path:
 def admit(file: Path, env: EnvSpec, sha256: str) -> list[str]:
     """Return the notes on a file that is good, known from before or looked at now.
 
-    Raises BadInput with all that is wrong. Nothing is written about a bad file.
+    Raises UserError with all that is wrong. Nothing is written about a bad file.
     """
     rules = [validation.VERSION, env.id, env.obs_dim, env.act_dim, env.horizon]
     rules += [np.broadcast_to(bound, env.act_dim).tolist() for bound in (env.low, env.high)]
@@ -67,8 +67,8 @@ def admit(file: Path, env: EnvSpec, sha256: str) -> list[str]:
     notes = apart(file, env)
     try:
         verdict.parent.mkdir(parents=True, exist_ok=True)
-        judged = {"sha256": sha256, "environment": env.id, "notes": notes, "notes_sha256": _digest(notes)}
-        write_atomically(verdict, json.dumps(judged) + "\n")
+        evaluated = {"sha256": sha256, "environment": env.id, "notes": notes, "notes_sha256": _digest(notes)}
+        write_atomically(verdict, json.dumps(evaluated) + "\n")
     except OSError:
         pass  # a folder that cannot be written to: looked at again next time
     return notes
@@ -79,22 +79,24 @@ def _digest(value: Any) -> str:
 
 
 def apart(file: Path, env: EnvSpec) -> list[str]:
-    """Look at everything, in a process of its own; return notes, raise BadInput with all that is wrong."""
+    """Look at everything, in a process of its own; return notes, raise UserError with all that is wrong."""
     command = [sys.executable, "-P", "-c", CHILD, str(file), env.id]
     try:
         child = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
     except subprocess.TimeoutExpired:
-        raise BadInput(f"{file}: could not be read within {SECONDS // 60} minutes; get it again") from None
+        raise UserError(f"{file}: could not be read within {SECONDS // 60} minutes; get it again") from None
     if child.returncode < 0:
         name = signal.Signals(-child.returncode).name
-        raise BadInput(f"{file}: reading it ended the reading process ({name}); it is damaged, get it again")
+        raise UserError(
+            f"{file}: reading it ended the reading process ({name}); it is corrupted, get it again"
+        )
     try:
         answer = json.loads(child.stdout.splitlines()[-1])
     except (ValueError, IndexError):
         last = (child.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise BadInput(f"{file}: could not be read: {last}") from None
+        raise UserError(f"{file}: could not be read: {last}") from None
     if answer["problems"]:
-        raise BadInput(*answer["problems"])
+        raise UserError(*answer["problems"])
     return list(answer["notes"])
 
 
@@ -107,13 +109,13 @@ def main() -> None:
     answer: dict[str, list[str]] = {"problems": [], "notes": []}
     try:
         answer["notes"] = examine(file, find_env(env_id))
-    except BadInput as error:
+    except UserError as error:
         answer["problems"] = list(error.problems)
     except MemoryError:
         answer["problems"] = [
             f"{file}: needs more than {most / 2**30:.0f} GiB to read; it is not what it says"
         ]
-    except Exception as error:  # noqa: BLE001  (whatever a damaged file makes the library raise)
+    except Exception as error:  # noqa: BLE001  (whatever a corrupted file makes the library raise)
         what = str(error).splitlines()[0] if str(error) else ""
-        answer["problems"] = [f"{file}: is damaged ({type(error).__name__}: {what}); get it again"]
+        answer["problems"] = [f"{file}: is corrupted ({type(error).__name__}: {what}); get it again"]
     print(json.dumps(answer))

@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 
 from ..envs.spec import EnvSpec
-from ..errors import BadInput
-from ..util.files import is_number
-from .validation import RATIO, Columns, Findings, array, flags, floats, open_hdf5
+from ..errors import UserError
+from ..util.files import is_number, usable
+from .validation import RATIO, Columns, Summary, array, flags, floats, open_hdf5
 
 MAIN, METADATA = "main_data.hdf5", "metadata.json"
 MOST_METADATA = 2**24
@@ -36,28 +36,28 @@ def root_folder() -> Path:
 
 
 def metadata(file: Path) -> dict[str, Any]:
-    """Return the metadata beside a main_data.hdf5; raise BadInput naming the key that is wrong.
+    """Return the metadata beside a main_data.hdf5; raise UserError naming the key that is wrong.
 
     Keys: ``environment`` (id), ``total_episodes``, ``total_steps``, ``ref_min`` and ``ref_max`` or None.
     """
     path = file.with_name(METADATA)
     if not path.is_file():
-        raise BadInput(f"{path}: not found; it names the environment, get the data set again")
+        raise UserError(f"{path}: not found; it names the environment, get the data set again")
     if path.stat().st_size > MOST_METADATA:
-        raise BadInput(f"{path}: {path.stat().st_size:,} bytes; metadata are a few thousand")
+        raise UserError(f"{path}: {path.stat().st_size:,} bytes; metadata are a few thousand")
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise BadInput(f"{path}: not JSON ({str(error)[:80]}); get the data set again") from None
+        raise UserError(f"{path}: not JSON ({str(error)[:80]}); get the data set again") from None
     if not isinstance(value, dict):
-        raise BadInput(f"{path}: expected an object, found a {type(value).__name__}")
+        raise UserError(f"{path}: expected an object, found a {type(value).__name__}")
     if value.get("data_format", "hdf5") != "hdf5":
-        raise BadInput(f"{path}: data_format: {value['data_format']}; only hdf5 is read")
+        raise UserError(f"{path}: data_format: {value['data_format']}; only hdf5 is read")
     counts = {}
     for key in ("total_episodes", "total_steps"):
         count = value.get(key)
         if not isinstance(count, int) or isinstance(count, bool) or count < 1:
-            raise BadInput(f"{path}: {key}: {count!r}, expected a count")
+            raise UserError(f"{path}: {key}: {count!r}, expected a count")
         counts[key] = count
     return {**counts, "environment": _environment(path, value), **_reference(path, value)}
 
@@ -65,20 +65,20 @@ def metadata(file: Path) -> dict[str, Any]:
 def _environment(path: Path, value: dict[str, Any]) -> str:
     text = value.get("env_spec")
     if text is None:
-        raise BadInput(f"{path}: env_spec: missing; it names the environment")
+        raise UserError(f"{path}: env_spec: missing; it names the environment")
     try:
         spec = json.loads(text) if isinstance(text, str) else text
     except (ValueError, RecursionError):
-        raise BadInput(f"{path}: env_spec: not JSON") from None
+        raise UserError(f"{path}: env_spec: not JSON") from None
     spec = spec if isinstance(spec, dict) else {}
     name = spec.get("id")
     if not isinstance(name, str) or not name:
-        raise BadInput(f"{path}: env_spec.id: {name!r}, expected an environment's id")
+        raise UserError(f"{path}: env_spec.id: {name!r}, expected an environment's id")
     given = spec.get("kwargs")
     changed = sorted(set(given) - HARMLESS) if isinstance(given, dict) else []
     if changed or spec.get("additional_wrappers"):
         how = f"env_spec.kwargs: {', '.join(changed)}" if changed else "env_spec.additional_wrappers"
-        raise BadInput(f"{path}: {how}: the data come from a changed {name}, here it is the standard one")
+        raise UserError(f"{path}: {how}: the data come from a changed {name}, here it is the standard one")
     return name
 
 
@@ -87,23 +87,23 @@ def _reference(path: Path, value: dict[str, Any]) -> dict[str, float | None]:
     if low is None or high is None:
         return {"ref_min": None, "ref_max": None}
     if not (is_number(low) and is_number(high) and low < high):
-        raise BadInput(
+        raise UserError(
             f"{path}: ref_max_score: {high!r:.20} must be a number above ref_min_score {low!r:.20}"
         )
     return {"ref_min": float(low), "ref_max": float(high)}
 
 
-def read_columns(file: Path, env: EnvSpec, findings: Findings) -> Columns:
+def read_columns(file: Path, env: EnvSpec, findings: Summary) -> Columns:
     """Return the arrays of a data set, its episodes one after the other in the order of their numbers."""
     said = metadata(file)
     if said["environment"] != env.id:
-        raise BadInput(f"{file.with_name(METADATA)}: env_spec.id: {said['environment']}, this is {env.id}")
+        raise UserError(f"{file.with_name(METADATA)}: env_spec.id: {said['environment']}, this is {env.id}")
     rows, episodes = said["total_steps"], said["total_episodes"]
     with open_hdf5(file) as root:
         if len(root) != episodes:
-            raise BadInput(f"{file}:/: {len(root):,} episodes, {METADATA} says {episodes:,}")
+            raise UserError(f"{file}:/: {len(root):,} episodes, {METADATA} says {episodes:,}")
         if 4 * rows * env.obs_dim > RATIO * file.stat().st_size:
-            raise BadInput(
+            raise UserError(
                 f"{file}:/: {METADATA} says {rows:,} steps, more than {file.stat().st_size:,} bytes hold"
             )
         columns = _read(root, rows, episodes, env, findings)
@@ -120,7 +120,7 @@ PARTS = {
 }
 
 
-def _episode(root: Any, number: int, env: EnvSpec, findings: Findings) -> dict[str, Any]:
+def _episode(root: Any, number: int, env: EnvSpec, findings: Summary) -> dict[str, Any]:
     """Return the nodes of an episode, looked at but not read."""
     import h5py
 
@@ -150,7 +150,7 @@ def _episode(root: Any, number: int, env: EnvSpec, findings: Findings) -> dict[s
     return nodes
 
 
-def _episode_shapes(name: str, nodes: dict[str, Any], env: EnvSpec, findings: Findings) -> None:
+def _episode_shapes(name: str, nodes: dict[str, Any], env: EnvSpec, findings: Summary) -> None:
     steps = nodes["rewards"].shape[0] if nodes["rewards"].ndim else 0
     if steps == 0:
         findings.add(f"{name}/rewards", "an episode without steps")
@@ -170,7 +170,7 @@ def _episode_shapes(name: str, nodes: dict[str, Any], env: EnvSpec, findings: Fi
             findings.add(f"{name}/{key}", f"{shape[0]:,} rows for {steps:,} steps, expected {count:,}")
 
 
-def _read(root: Any, rows: int, episodes: int, env: EnvSpec, findings: Findings) -> Columns:
+def _read(root: Any, rows: int, episodes: int, env: EnvSpec, findings: Summary) -> Columns:
     """Read one episode after the other; none stays open, since each holds a cache of its own."""
     obs, next_obs = np.empty((rows, env.obs_dim), np.float32), np.empty((rows, env.obs_dim), np.float32)
     action, reward = np.empty((rows, env.act_dim), np.float32), np.empty(rows, np.float32)
@@ -198,7 +198,7 @@ def _read(root: Any, rows: int, episodes: int, env: EnvSpec, findings: Findings)
         if not (ends["terminations"][start - 1] or ends["truncations"][start - 1]):
             ends["truncations"][start - 1], cut = True, cut + 1
     if here.stop != rows:
-        raise BadInput(f"{root.filename}:/: {here.stop:,} steps up to {name}, {METADATA} says {rows:,}")
+        raise UserError(f"{root.filename}:/: {here.stop:,} steps up to {name}, {METADATA} says {rows:,}")
     if cut:
         findings.notes.append(f"{cut:,} episodes are cut off; they count as truncated")
 
@@ -224,7 +224,7 @@ def write(
 ) -> Path:
     """Write columns as the Minari data set ``name`` under ``root``, through Minari; return its folder.
 
-    Raises BadInput when it exists.
+    Raises UserError when it exists.
     """
     import minari
     from minari.data_collector import EpisodeBuffer
@@ -258,7 +258,7 @@ def write(
 def fetch(name: str, root: Path) -> Path:
     """Bring a remote data set to ``root`` through Minari; return its main file, not checked yet.
 
-    Raises BadInput when it cannot be had, with Minari's reason in one line.
+    Raises UserError when it cannot be had, with Minari's reason in one line.
     """
     import minari
 
@@ -266,10 +266,10 @@ def fetch(name: str, root: Path) -> Path:
         try:
             minari.download_dataset(name)
         except ImportError:
-            raise BadInput(f"dataset minari:{name}: fetching needs `pip install 'minari[hf]'`") from None
+            raise UserError(f"dataset minari:{name}: fetching needs `pip install 'minari[hf]'`") from None
         except Exception as error:  # noqa: BLE001  (whatever its network libraries raise)
             why = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise BadInput(f"dataset minari:{name}: Minari could not fetch it: {why}") from None
+            raise UserError(f"dataset minari:{name}: Minari could not fetch it: {why}") from None
     return root / name / "data" / MAIN
 
 
@@ -279,11 +279,8 @@ def arriving(name: str, root: Path) -> Iterator[None]:
     root = root.resolve()
     target = root / name
     if target.exists():
-        raise BadInput(f"{target}: exists; a data set is never overwritten")
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInput(f"{root}: cannot be used as a folder ({error.strerror}); name another") from None
+        raise UserError(f"{target}: exists; a data set is never overwritten")
+    usable(root)
     before = os.environ.get(FOLDER)
     with tempfile.TemporaryDirectory(dir=root, prefix=".") as temporary, warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -16,14 +16,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..agent import Transitions
-from ..envs.pointmass import mixed_data
 from ..envs.spec import EnvSpec, environments, find_env
-from ..errors import BadInput
-from ..util.files import is_number, read_json
+from ..errors import UserError
+from ..transitions import Transitions
+from ..util.files import is_number, read_json, sha256
 from . import minari, validation
 from .isolated_validation import admit, read_columns
 from .reference_scores import COLLECTED, KINDS, Reference, known_reference, reference_of, references
+from .toy import mixed_data
 
 EMBEDDED = Path(__file__).parent / "embedded"
 TOY = "pointmass-mixed-v0"
@@ -69,9 +69,9 @@ class Dataset:
         return _sha256_now(self.file)
 
     def require(self) -> None:
-        """Raise BadInput, saying where to put the file, when the data are not on this machine."""
+        """Raise UserError, saying where to put the file, when the data are not on this machine."""
         if not self.present:
-            raise BadInput(f"dataset {self.name}: {self.file} is missing; {self.remedy()}")
+            raise UserError(f"dataset {self.name}: {self.file} is missing; {self.remedy()}")
 
     def remedy(self) -> str:
         """Return how a missing file can be had."""
@@ -85,23 +85,23 @@ class Dataset:
         return f"{how}, or put the file there, or name its folder in O2OBENCH_DATA"
 
     def admit(self) -> list[str]:
-        """Let the data pass the gate, once per hash; return what is worth knowing about them.
+        """Let the data pass validation, once per hash; return what is worth knowing about them.
 
-        Raises BadInput listing every problem as ``file:/key: what is wrong; what to do``.
+        Raises UserError listing every problem as ``file:/key: what is wrong; what to do``.
         """
         return admit(self.file, self.env, self.sha256()) if self.file else []
 
     def columns(self) -> validation.Columns:
-        """Return the raw arrays of a file that passed the gate."""
+        """Return the raw arrays of a file that passed validation."""
         assert self.file is not None
         notes = self.admit()
-        columns = read_columns(self.file, self.env, validation.Findings(self.file, admitted=True))
+        columns = read_columns(self.file, self.env, validation.Summary(self.file, admitted=True))
         return validation.mark_ends(columns) if validation.UNMARKED in " ".join(notes) else columns
 
     def load(self, sha256: str | None = None) -> Transitions:
-        """Return the transitions, checked; raise BadInput when they are not those of ``sha256``."""
+        """Return the transitions, checked; raise UserError when they are not those of ``sha256``."""
         if sha256 is not None and sha256 != self.sha256():
-            raise BadInput(
+            raise UserError(
                 f"{self.file}: SHA-256 is {self.sha256()[:12]}, the run was planned on {sha256[:12]}"
             )
         return mixed_data() if self.file is None else validation.transitions(self.columns(), self.env)
@@ -114,7 +114,7 @@ def canonical(name: str) -> str:
             path = Path(name.removeprefix("file:")).expanduser().resolve()
             path.exists()
         except (OSError, RuntimeError, ValueError) as error:
-            raise BadInput(f"dataset {name[:80]}: not a path: {error}") from None
+            raise UserError(f"dataset {name[:80]}: not a path: {error}") from None
         return f"file:{path}"
     return name.removeprefix("d4rl:")
 
@@ -134,7 +134,7 @@ def is_collected(name: str) -> bool:
 
 
 def find_dataset(name: str) -> Dataset:
-    """Return the data set of this name; raise BadInput when it or its environment is not known."""
+    """Return the data set of this name; raise UserError when it or its environment is not known."""
     name = canonical(name)
     scheme, colon, rest = name.partition(":")
     if colon and scheme == "file":
@@ -147,8 +147,8 @@ def find_dataset(name: str) -> Dataset:
     scores = reference(name)
     try:
         env = find_env(scores.environment)
-    except BadInput:
-        raise BadInput(f"dataset {name}: its environment {scores.environment} is not known here") from None
+    except UserError:
+        raise UserError(f"dataset {name}: its environment {scores.environment} is not known here") from None
     if name == TOY:
         return Dataset(name, env, scores, None)
     embedded = EMBEDDED / f"{name.replace(':', '-')}.hdf5"
@@ -157,12 +157,12 @@ def find_dataset(name: str) -> Dataset:
 
 
 def reference(name: str) -> Reference:
-    """Return the reference scores in the table; raise BadInput when there are none."""
+    """Return the reference scores in the table; raise UserError when there are none."""
     found = known_reference(name)
     if found is None:
         close = difflib.get_close_matches(name, references(), n=1, cutoff=0.6)
         hint = f"did you mean {close[0]}?" if close else "`o2obench data list` shows the known ones"
-        raise BadInput(f"dataset {name[:80]}: not known, no reference scores; {hint}")
+        raise UserError(f"dataset {name[:80]}: not known, no reference scores; {hint}")
     return found
 
 
@@ -187,7 +187,7 @@ def data_folder() -> Path:
 def _known(name: str) -> bool:
     try:
         find_dataset(name)
-    except BadInput:
+    except UserError:
         return False
     return True
 
@@ -202,10 +202,10 @@ def _of_card(name: str, file: Path) -> Dataset:
             if collect
             else "give the path of an HDF5 file in D4RL's layout"
         )
-        raise BadInput(f"dataset {name}: {file} is missing; {remedy}")
+        raise UserError(f"dataset {name}: {file} is missing; {remedy}")
     card = read_json(card_file)
     if not isinstance(card, dict) or not isinstance(card.get("environment"), str):
-        raise BadInput(
+        raise UserError(
             f'dataset {name}: its environment is not known; write {{"environment": "Hopper-v4"}} (and '
             f"ref_min, ref_max, the returns of score 0 and 100, where we have none) to {card_file}"
         )
@@ -215,13 +215,13 @@ def _of_card(name: str, file: Path) -> Dataset:
 
 def _of_minari(name: str, rest: str) -> Dataset:
     if not MINARI_ID.fullmatch(rest) or len(rest) > 200:
-        raise BadInput(f"dataset {name}: not a name of Minari's; for example minari:mujoco/hopper/medium-v0")
+        raise UserError(f"dataset {name}: not a name of Minari's; for example minari:mujoco/hopper/medium-v0")
     file = minari.root_folder() / rest / "data" / minari.MAIN
     if not file.is_file():
         known = references().get(name)
         if known:
             return Dataset(name, find_env(known.environment), known, file)
-        raise BadInput(
+        raise UserError(
             f"dataset {name}: {file} is missing; `o2obench data fetch {name}`, or name Minari's folder in "
             "MINARI_DATASETS_PATH"
         )
@@ -235,7 +235,7 @@ def _scores(name: str, env: EnvSpec, card: dict[str, Any], place: Path) -> Refer
     low, high = card.get("ref_min"), card.get("ref_max")
     if low is not None or high is not None:
         if not (is_number(low) and is_number(high) and low < high):
-            raise BadInput(
+            raise UserError(
                 f"{place}: ref_min {low!r} and ref_max {high!r} must be numbers, the first smaller"
             )
         source = str(card.get("source") or f"the data set's own {place.name}")
@@ -245,7 +245,7 @@ def _scores(name: str, env: EnvSpec, card: dict[str, Any], place: Path) -> Refer
         found = reference_of(env.id)
     if found is None:
         keys = ("ref_min_score", "ref_max_score") if place.name == minari.METADATA else ("ref_min", "ref_max")
-        raise BadInput(
+        raise UserError(
             f"dataset {name}: no reference scores are known for {env.id}; "
             f"write {' and '.join(keys)} to {place}"
         )
@@ -266,5 +266,4 @@ def _sha256_now(file: Path) -> str:
 
 @functools.cache
 def _sha256(file: Path, size: int, mtime_ns: int) -> str:
-    with open(file, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return sha256(file)

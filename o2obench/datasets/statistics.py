@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 
-from ..errors import BadInput
+from ..errors import UserError
 from ..util.files import is_number, read_json, write_atomically
 from .describe import episode_returns
 from .isolated_validation import cache_folder
@@ -22,7 +22,7 @@ def mean_and_best(found: Dataset) -> tuple[float, float] | None:
         if isinstance(known, list) and len(known) == 2 and all(map(is_number, known)):
             return float(known[0]), float(known[1])
         returns, _ = episode_returns(found.load())
-    except (OSError, BadInput):
+    except (OSError, UserError):
         return None
     both = (float(returns.mean()), float(returns.max()))
     with contextlib.suppress(OSError):  # a folder that cannot be written to: read again next time

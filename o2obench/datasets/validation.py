@@ -1,8 +1,8 @@
-"""The gate: what every data set must satisfy, whatever its layout, before a run may use it.
+"""Validation: what every data set must satisfy, whatever its layout, before a run may use it.
 
 A file is a stranger. Its name, its headers and its declared sizes are looked at before a value is read;
 links, values kept elsewhere and unknown filters are refused. Then every value is looked at, once per
-hash (``admission.py``). Each problem is one line: ``file:/key: what is wrong; what to do``.
+hash (``isolated_validation``). Each problem is one line: ``file:/key: what is wrong; what to do``.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from typing import Any
 
 import numpy as np
 
-from ..agent import Array, Transitions
 from ..envs.spec import EnvSpec
-from ..errors import BadInput
+from ..errors import UserError
+from ..transitions import Array, Transitions
 
 VERSION = 1
 """Raised when a check is added: what was admitted before is then looked at again."""
 LARGEST = 16 * 2**30
 LARGEST_CHUNK = 2**28
 RATIO = 100
-"""Bytes that arrays may declare per byte of the file; gzip halves what is real, zeros it packs further."""
+"""Bytes that arrays may declare per byte of the file: gzip halves real data, and shrinks zeros far more."""
 UNMARKED = "ends that are not marked"
 FEW = 1e-3
 """Share of rows up to which ends that are not marked are taken for ends."""
@@ -82,12 +82,12 @@ class Columns:
 
 
 @dataclass
-class Findings:
+class Summary:
     """What is wrong with a file, and what is worth knowing about it."""
 
     file: Path
     admitted: bool = False
-    """Whether the gate let this very file pass before: its headers are then taken as they are."""
+    """Whether validation let this very file pass before: its headers are then taken as they are."""
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -96,9 +96,9 @@ class Findings:
         self.problems.append(f"{self.file}:/{key}: {what}")
 
     def settle(self) -> None:
-        """Raise BadInput with all problems, if there are any."""
+        """Raise UserError with all problems, if there are any."""
         if self.problems:
-            raise BadInput(*self.problems)
+            raise UserError(*self.problems)
 
 
 # ---- files and headers --------------------------------------------------------------------------------
@@ -106,36 +106,36 @@ class Findings:
 
 @contextmanager
 def open_hdf5(file: Path) -> Iterator[Any]:
-    """Open a file after a look at its first bytes; raise BadInput saying what it is, if it is not HDF5."""
+    """Open a file after a look at its first bytes; raise UserError saying what it is, if it is not HDF5."""
     import h5py
 
     if not file.exists():
-        raise BadInput(f"{file}: not found; give the path of an HDF5 file")
+        raise UserError(f"{file}: not found; give the path of an HDF5 file")
     if not file.is_file():
-        raise BadInput(f"{file}: is not a file")
+        raise UserError(f"{file}: is not a file")
     with open(file, "rb") as stream:
         head = stream.read(4096)
         blocks = [0, *(512 * 2**k for k in range(12))]  # a user's own block may stand before the signature
         found = [stream.seek(at) == at and stream.read(8) == SIGNATURE for at in blocks]
     if not head:
-        raise BadInput(f"{file}: is empty; delete it and get it again")
+        raise UserError(f"{file}: is empty; delete it and get it again")
     if not any(found):
         kind = [what for start, what in STRANGERS if head.lstrip().startswith(start)]
-        raise BadInput(f"{file}: {kind[0] if kind else 'is not an HDF5 file; delete it and get it again'}")
+        raise UserError(f"{file}: {kind[0] if kind else 'is not an HDF5 file; delete it and get it again'}")
     try:
         root = h5py.File(file, "r")
     except OSError as error:
         why = str(error)
         if "truncated" in why:
-            raise BadInput(f"{file}: is cut off ({file.stat().st_size:,} bytes); get it again") from None
+            raise UserError(f"{file}: is cut off ({file.stat().st_size:,} bytes); get it again") from None
         if "already open" in why or "unable to lock" in why:
-            raise BadInput(f"{file}: is still being written, or its writer was killed") from None
-        raise BadInput(f"{file}: is damaged ({why.splitlines()[0]}); get it again") from None
+            raise UserError(f"{file}: is still being written, or its writer was killed") from None
+        raise UserError(f"{file}: is corrupted ({why.splitlines()[0]}); get it again") from None
     with root:
         yield root
 
 
-def array(root: Any, key: str, findings: Findings, kinds: str = "floats") -> Any:
+def array(root: Any, key: str, findings: Summary, kinds: str = "floats") -> Any:
     """Return the array under ``key`` after a look at its header, None where there is none that can be used.
 
     ``kinds`` is floats, actions (whole numbers are refused) or flags. Nothing is read.
@@ -151,7 +151,7 @@ def array(root: Any, key: str, findings: Findings, kinds: str = "floats") -> Any
     try:
         link = root.get(key, getlink=True)
     except (KeyError, OSError, RuntimeError, ValueError) as error:
-        findings.add(where, f"the index of the file is damaged ({error}); get the file again")
+        findings.add(where, f"the index of the file is corrupted ({error}); get the file again")
         return None
     if link is None:
         return None
@@ -164,7 +164,7 @@ def array(root: Any, key: str, findings: Findings, kinds: str = "floats") -> Any
     try:
         node = root[key]
     except (KeyError, OSError, RuntimeError, ValueError) as error:
-        findings.add(where, f"its header is damaged ({error}); get the file again")
+        findings.add(where, f"its header is corrupted ({error}); get the file again")
         return None
     if isinstance(node, h5py.Group):
         findings.add(where, "is a group, expected one array; only vector observations are read")
@@ -179,7 +179,7 @@ FILTERS = {1, 2, 3, 6, 32000}
 """gzip, shuffle, fletcher32, scaleoffset, lzf: those that need no plug-in."""
 
 
-def _storage(node: Any, where: str, findings: Findings) -> bool:
+def _storage(node: Any, where: str, findings: Summary) -> bool:
     """Tell whether the values lie in this file, in a size that this file can have."""
     size = node.file.id.get_filesize()
     filters = node.id.get_create_plist()
@@ -203,7 +203,7 @@ def _storage(node: Any, where: str, findings: Findings) -> bool:
     return False
 
 
-def _type(node: Any, where: str, findings: Findings, kinds: str) -> bool:
+def _type(node: Any, where: str, findings: Summary, kinds: str) -> bool:
     """Tell whether the array holds the numbers it should."""
     kind, dtype = node.dtype.kind, node.dtype
     if kind in "OSUV" or kind == "c":
@@ -224,17 +224,17 @@ def _type(node: Any, where: str, findings: Findings, kinds: str) -> bool:
     return False
 
 
-def floats(node: Any, out: Array, where: str, findings: Findings) -> None:
+def floats(node: Any, out: Array, where: str, findings: Summary) -> None:
     """Read an array into ``out`` (float32), which HDF5 converts on the way."""
     import h5py
 
     try:
         node.id.read(h5py.h5s.ALL, h5py.h5s.ALL, out)
     except (OSError, RuntimeError) as error:
-        findings.add(where, f"its values are damaged ({str(error).splitlines()[0]}); get the file again")
+        findings.add(where, f"its values are corrupted ({str(error).splitlines()[0]}); get the file again")
 
 
-def flags(node: Any, rows: int, where: str, findings: Findings) -> Array:
+def flags(node: Any, rows: int, where: str, findings: Summary) -> Array:
     """Return an array of 0 and 1 as bool (rows,)."""
     import h5py
 
@@ -242,7 +242,7 @@ def flags(node: Any, rows: int, where: str, findings: Findings) -> Array:
     try:
         node.id.read(h5py.h5s.ALL, h5py.h5s.ALL, values)
     except (OSError, RuntimeError) as error:
-        findings.add(where, f"its values are damaged ({str(error).splitlines()[0]}); get the file again")
+        findings.add(where, f"its values are corrupted ({str(error).splitlines()[0]}); get the file again")
         return np.zeros(rows, bool)
     values = values.reshape(rows)
     if values.dtype == bool:
@@ -256,8 +256,8 @@ def flags(node: Any, rows: int, where: str, findings: Findings) -> Array:
 # ---- values -------------------------------------------------------------------------------------------
 
 
-def check(columns: Columns, env: EnvSpec, findings: Findings) -> None:
-    """Look at every value; raise BadInput with all that is wrong, note what is unusual."""
+def check(columns: Columns, env: EnvSpec, findings: Summary) -> None:
+    """Look at every value; raise UserError with all that is wrong, note what is unusual."""
     for name, values in (
         *(("observations", columns.obs), ("actions", columns.action)),
         *(("rewards", columns.reward), ("next_observations", columns.next_obs)),
@@ -280,7 +280,7 @@ def check(columns: Columns, env: EnvSpec, findings: Findings) -> None:
     findings.settle()
 
 
-def _finite(name: str, values: Array, columns: Columns, findings: Findings) -> None:
+def _finite(name: str, values: Array, columns: Columns, findings: Summary) -> None:
     for what, wrong in (("not a number", np.isnan), ("infinite as float32", np.isinf)):
         row, count = _first(values, wrong)
         if count:
@@ -304,7 +304,7 @@ def _first(values: Array, wrong: Callable[[Array], Array]) -> tuple[int, int]:
     return first, count
 
 
-def _actions(columns: Columns, env: EnvSpec, findings: Findings) -> None:
+def _actions(columns: Columns, env: EnvSpec, findings: Summary) -> None:
     low, high = env.low - ACTION_SLACK, env.high + ACTION_SLACK
     row, count = _first(columns.action, lambda block: (block < low) | (block > high))
     if count:
@@ -319,7 +319,7 @@ def _actions(columns: Columns, env: EnvSpec, findings: Findings) -> None:
         findings.add("actions", f"stays within a hundredth of what {env.id} allows; is it in other units?")
 
 
-def _spread(columns: Columns, findings: Findings) -> None:
+def _spread(columns: Columns, findings: Summary) -> None:
     low, high = columns.obs.min(axis=0), columns.obs.max(axis=0)
     constant = np.flatnonzero(low == high)
     if len(constant) == len(low):
@@ -333,7 +333,7 @@ def _spread(columns: Columns, findings: Findings) -> None:
         findings.notes.append(f"rewards are {columns.reward[0]:g} in all rows")
 
 
-def _episodes(columns: Columns, env: EnvSpec, findings: Findings) -> None:
+def _episodes(columns: Columns, env: EnvSpec, findings: Summary) -> None:
     starts, stops = columns.start_and_stop()
     lengths = stops - starts
     longest = int(lengths.argmax())
@@ -354,7 +354,7 @@ def _episodes(columns: Columns, env: EnvSpec, findings: Findings) -> None:
         findings.notes.append(f"{short:,} episodes of one step")
 
 
-def _successors(columns: Columns, findings: Findings) -> None:
+def _successors(columns: Columns, findings: Summary) -> None:
     """Hold stored next observations against the next rows."""
     inside = ~columns.ends[:-1]
     gaps, standing = _gaps(columns)
@@ -393,7 +393,7 @@ def _gaps(columns: Columns) -> tuple[list[int], int]:
     return gaps, standing
 
 
-def _rule(columns: Columns, env: EnvSpec, findings: Findings) -> None:
+def _rule(columns: Columns, env: EnvSpec, findings: Summary) -> None:
     """Hold the ends against the task's rule of termination, where it is known."""
     if env.terminal is None:
         return

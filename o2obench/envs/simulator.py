@@ -13,13 +13,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..agent import Array
-from ..errors import BadInput
+from ..errors import UserError
+from ..transitions import Array
 from .spec import EnvSpec
 
 
 @dataclass(frozen=True)
-class Truth:
+class SimulatorSteps:
     """True steps at rows (n,): ``next_obs`` (n, obs_dim), ``reward`` (n,); only ``known`` rows count."""
 
     next_obs: Array
@@ -32,7 +32,9 @@ class Truth:
         return int((~self.known).sum())
 
 
-def truth(spec: EnvSpec, obs: Array, action: Array, state: tuple[Array, Array] | None = None) -> Truth:
+def simulate(
+    spec: EnvSpec, obs: Array, action: Array, state: tuple[Array, Array] | None = None
+) -> SimulatorSteps:
     """Step the simulator once from each row.
 
     Args:
@@ -42,7 +44,7 @@ def truth(spec: EnvSpec, obs: Array, action: Array, state: tuple[Array, Array] |
         state: Stored (qpos, qvel) of each row, where they are known.
 
     Raises:
-        BadInput: Nobody knows how to set this environment's state from an observation.
+        UserError: Nobody knows how to set this environment's state from an observation.
     """
     env = spec.make()
     env.reset(seed=0)
@@ -53,7 +55,7 @@ def truth(spec: EnvSpec, obs: Array, action: Array, state: tuple[Array, Array] |
         core.set_state(*(part[row].astype(np.float64) for part in states))
         stepped, gained, *_ = core.step(spec.from_unit(action[row]))
         next_obs[row], reward[row] = stepped, gained
-    return Truth(next_obs, reward, known)
+    return SimulatorSteps(next_obs, reward, known)
 
 
 def _states(
@@ -65,10 +67,10 @@ def _states(
         return known, state
     if model is None:
         if not hasattr(core, "set_state"):
-            raise BadInput(f"environment {spec.id}: its state cannot be set from an observation")
+            raise UserError(f"environment {spec.id}: its state cannot be set from an observation")
         return known, (obs,)
     if spec.obs_dim not in (model.nq + model.nv - 1, model.nq + model.nv):
-        raise BadInput(f"environment {spec.id}: an observation does not hold the simulator's state")
+        raise UserError(f"environment {spec.id}: an observation does not hold the simulator's state")
     hidden = model.nq + model.nv - spec.obs_dim
     qpos = np.concatenate([np.zeros((len(obs), hidden)), obs[:, : model.nq - hidden]], axis=1)
     qvel = obs[:, model.nq - hidden :]

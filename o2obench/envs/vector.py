@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..agent import Array
+from ..transitions import Array
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def walker2d_healthy(qpos: Array, qvel: Array) -> Array:
     return upright
 
 
-class Lockstep:
+class VectorEnv:
     """``envs`` that are reset one by one and stepped together, in one thread.
 
     (A second thread for the physics brought 12 %: each call is too short for Python to hand over.)

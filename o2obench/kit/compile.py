@@ -68,10 +68,10 @@ def compiled(function: Callable[..., Result]) -> Callable[..., Result]:
 class Repeat:
     """Calls a step many times, with the k-th slice of its inputs at the k-th call.
 
-    ``step(*slices)`` changes tensors in place and returns nothing. On a GPU its calls are captured in
-    CUDA graphs of up to ten steps and replayed, which takes the host out of the loop; a step must then
-    always touch the same tensors. The first call of a kind runs uncaptured: it compiles and warms up,
-    and its work counts.
+    ``step(source, *slices)`` changes tensors in place and returns nothing; ``source`` is the same for all. On
+    a GPU its calls are captured in CUDA graphs of up to ten steps and replayed, which takes the host out of
+    the loop; a step must then always touch the same tensors. The first call of a kind runs uncaptured: it
+    compiles and warms up, and its work counts.
     """
 
     def __init__(self, step: Callable[..., None]) -> None:
@@ -80,36 +80,36 @@ class Repeat:
         self.graphs: dict[Any, tuple[Any, list[Tensor]]] = {}
 
     @torch.no_grad()
-    def __call__(self, *inputs: Tensor) -> None:
+    def __call__(self, source: Any, *inputs: Tensor) -> None:
         """Do as many steps as the inputs' first axis is long."""
         whole = [x.contiguous() for x in inputs]  # a step sees the same strides however it runs
         if not whole[0].is_cuda:
-            self._run(whole)
+            self._run(source, whole)
             return
         count, done = len(whole[0]), 0
         while done < count:
             size = GRAPH_STEPS if count - done >= GRAPH_STEPS else 1
-            self._replay([x[done : done + size] for x in whole])
+            self._replay(source, [x[done : done + size] for x in whole])
             done += size
 
-    def _run(self, inputs: list[Tensor]) -> None:
+    def _run(self, source: Any, inputs: list[Tensor]) -> None:
         for slices in zip(*inputs, strict=True):
-            self.step(*slices)
+            self.step(source, *slices)
 
-    def _replay(self, inputs: list[Tensor]) -> None:
+    def _replay(self, source: Any, inputs: list[Tensor]) -> None:
         kind = tuple((x.shape, x.dtype) for x in inputs)
         if kind not in self.warm:
             self.warm.add(kind)
             stream = torch.cuda.Stream()
             stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(stream):
-                self._run(inputs)
+                self._run(source, inputs)
             torch.cuda.current_stream().wait_stream(stream)
             return
         if kind not in self.graphs:
             graph, buffers = torch.cuda.CUDAGraph(), [x.clone() for x in inputs]
             with torch.cuda.graph(graph):
-                self._run(buffers)
+                self._run(source, buffers)
             self.graphs[kind] = (graph, buffers)
         graph, buffers = self.graphs[kind]
         for buffer, given in zip(buffers, inputs, strict=True):

@@ -1,4 +1,4 @@
-"""Stacks of equal networks as plain tensors, and the optimiser that trains a pack of them.
+"""Stacks of equal networks as plain tensors, and the optimiser that trains a seed batch of them.
 
 A stack begins with the seeds: (seeds,) for an actor, (seeds, 2) for twin critics, (seeds, 7) for an
 ensemble. All networks of a stack are evaluated by one batched product.
@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..agent import Array, State
+from ..agent import State
+from ..transitions import Array
 from ..util.rng import Stream, derive
 
 MANY_ROWS = 512
@@ -52,7 +53,7 @@ class Mlp:
     ``flat`` (*stack, parameters) holds layer after layer, weights (inputs x outputs, row by row), then
     biases: so a stack is optimised, averaged, kept and masked by one operation on one tensor. Each
     seed's networks are drawn from its own stream (seed, "init", name): a seed starts from the same
-    weights alone and in a pack.
+    weights alone and in a seed batch.
     """
 
     def __init__(
@@ -128,7 +129,7 @@ class Adam:
         self.steps = np.zeros(self.parameters[0].shape[0], np.int64)
 
     def forget(self) -> None:
-        """Start afresh, as at the hand-over from offline to online."""
+        """Start afresh, as at the warm start from offline to online."""
         for moment in (*self.mean, *self.square):
             moment.zero_()
         self.steps[:] = 0

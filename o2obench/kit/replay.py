@@ -1,35 +1,54 @@
-"""All transitions of an agent in one packed matrix: offline rows, online rows, rows made by the model.
+"""The replay buffer: all transitions of an agent in one matrix, offline, online and made by the model.
 
-A row is ``obs | action | reward | next_obs | terminated`` in float32. The offline rows come first and
-are shared; behind them each seed has its online rows, its ring of model rows, and room for rows that an
-algorithm makes itself. A batch is one
-``index_select`` with row numbers of shape (seeds, ...), whatever mix of sources they point to.
+A row is ``obs | action | reward | next_obs | terminated`` in float32, and whatever columns an algorithm adds
+by name (a return-to-go, the next action, a weight). The offline transitions come first and are shared; behind
+them each seed has its online transitions, its model buffer, and room for transitions that an algorithm makes
+itself. A batch is one ``index_select`` with row numbers of shape (seeds, ...), whatever mix of sources they
+point to.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..agent import State, Transitions
+from ..agent import State
+from ..transitions import Array, Transitions
+from ..util.config import nearest
 from .networks import to_array
 
 
 class Batch(NamedTuple):
-    """Views of packed rows: obs, action, next_obs (..., dim); reward, terminated (...)."""
+    """Views of rows: obs, action, next_obs (..., dim); reward, terminated (...).
+
+    ``columns`` holds an algorithm's own by name, (..., width), or (...) where the width is 1.
+    """
 
     obs: Tensor
     action: Tensor
     reward: Tensor
     next_obs: Tensor
     terminated: Tensor
+    columns: dict[str, Tensor] = {}  # noqa: RUF012  (empty, and never written to)
 
 
 class Replay:
-    """The packed matrix and its counts. ``online`` is equal for all seeds, the ring's fill is not."""
+    """The matrix and its counts. ``online`` is equal for all seeds, the fill of the model buffer is not.
+
+    Args:
+        data: The offline transitions.
+        seeds: How many seeds there are.
+        dims: (obs_dim, act_dim).
+        online_capacity: Environment steps that a seed may store.
+        model_capacity: Model transitions that a seed may store.
+        device: Where the matrix lies.
+        extra: Transitions of its own that an algorithm makes for each seed.
+        columns: Columns of its own: their values (rows,) or (rows, width) for the offline transitions.
+    """
 
     def __init__(
         self,
@@ -37,64 +56,80 @@ class Replay:
         seeds: int,
         dims: tuple[int, int],
         online_capacity: int,
-        ring_capacity: int,
+        model_capacity: int,
         device: str,
         extra: int = 0,
+        columns: Mapping[str, Array] | None = None,
     ) -> None:
         self.obs_dim, self.act_dim = dims
         self.seeds, self.offline, self.online = seeds, len(data), 0
-        self.online_capacity, self.ring_capacity = online_capacity, ring_capacity
-        self.ring_size = ring_capacity
-        """How much of the ring is in use; it grows with the horizon."""
+        self.online_capacity, self.model_capacity = online_capacity, model_capacity
+        self.model_buffer_size = model_capacity
+        """How much of the model buffer is in use; it grows with the rollout length."""
         self.extra = extra
-        stride = online_capacity + ring_capacity + extra
-        width = 2 * self.obs_dim + self.act_dim + 2
+        if taken := [name for name in columns or {} if name in Batch._fields]:
+            raise ValueError(f"column {taken[0]}: a name of the buffer's own; call it something else")
+        own = {name: np.atleast_2d(np.asarray(values).T).T for name, values in (columns or {}).items()}
+        self.columns = {name: values.shape[1] for name, values in own.items()}
+        """Name -> width of the algorithm's own columns."""
+        stride = online_capacity + model_capacity + extra
+        width = 2 * self.obs_dim + self.act_dim + 2 + sum(self.columns.values())
         self.rows = torch.zeros((self.offline + seeds * stride + 1, width), device=device)
         offline = self.unpack(self.rows[: self.offline])
-        for name, column in offline._asdict().items():  # one by one: data sets are large
-            column.copy_(torch.from_numpy(np.asarray(getattr(data, name))))
+        for name in ("obs", "action", "reward", "next_obs", "terminated"):  # one by one: data sets are large
+            getattr(offline, name).copy_(torch.from_numpy(np.asarray(getattr(data, name))))
+        for name, values in own.items():
+            offline.columns[name].copy_(torch.from_numpy(values).view(offline.columns[name].shape))
         self.nowhere = len(self.rows) - 1
         self.online_base = self.offline + stride * torch.arange(seeds, device=device)
-        self.ring_base = self.online_base + online_capacity
-        self.extra_base = self.ring_base + ring_capacity
+        self.model_base = self.online_base + online_capacity
+        self.extra_base = self.model_base + model_capacity
         self.head = torch.zeros(seeds, dtype=torch.int64, device=device)
         self.fill = torch.zeros(seeds, dtype=torch.int64, device=device)
 
-    def pack(self, steps: Transitions) -> Tensor:
-        """Return transitions as rows (..., width)."""
-        columns = (
-            steps.obs,
-            steps.action,
-            steps.reward[..., None],
-            steps.next_obs,
-            steps.terminated[..., None],
-        )
-        return torch.from_numpy(np.concatenate([np.asarray(c, np.float32) for c in columns], -1))
+    def rows_of(
+        self, obs: Tensor, action: Tensor, reward: Tensor, next_obs: Tensor, terminated: Tensor, **own: Tensor
+    ) -> Tensor:
+        """Return transitions as rows (..., width); columns of an algorithm's own that are not given are 0.
+
+        Raises ValueError for a column that the buffer was not built with.
+        """
+        for name in sorted(own.keys() - self.columns.keys()):
+            raise ValueError(f"column {name}: not known; {nearest(name, self.columns)}")
+        parts = [obs, action, reward[..., None], next_obs, terminated[..., None].float()]
+        for name, width in self.columns.items():
+            empty = torch.zeros((*reward.shape, width), device=reward.device)
+            parts.append(own[name].view(*reward.shape, width) if name in own else empty)
+        return torch.cat(parts, -1)
 
     def unpack(self, rows: Tensor) -> Batch:
         """Return the columns of rows (..., width) as views."""
-        widths = [self.obs_dim, self.act_dim, 1, self.obs_dim, 1]
-        obs, action, reward, next_obs, terminated = torch.split(rows, widths, -1)
-        return Batch(obs, action, reward.squeeze(-1), next_obs, terminated.squeeze(-1))
+        widths = [self.obs_dim, self.act_dim, 1, self.obs_dim, 1, *self.columns.values()]
+        obs, action, reward, next_obs, terminated, *own = torch.split(rows, widths, -1)
+        named = {
+            name: part.squeeze(-1) if width == 1 else part
+            for (name, width), part in zip(self.columns.items(), own, strict=True)
+        }
+        return Batch(obs, action, reward.squeeze(-1), next_obs, terminated.squeeze(-1), named)
 
     def take(self, index: Tensor) -> Batch:
-        """Return the rows with the numbers ``index`` (any shape)."""
+        """Return the transitions with the row numbers ``index`` (any shape)."""
         return self.unpack(self.rows.index_select(0, index.flatten()).view(*index.shape, -1))
 
     def offline_index(self, uniform: Tensor) -> Tensor:
-        """Turn numbers in [0, 1) of shape (seeds, ...) to offline row numbers."""
+        """Turn numbers in [0, 1) of shape (seeds, ...) to row numbers of offline transitions."""
         return (uniform * self.offline).long()
 
     def online_index(self, uniform: Tensor) -> Tensor:
-        """Turn numbers in [0, 1) of shape (seeds, ...) to online row numbers of that seed."""
+        """Turn numbers in [0, 1) of shape (seeds, ...) to row numbers of that seed's online transitions."""
         return (uniform * self.online).long() + _per_seed(self.online_base, uniform)
 
-    def ring_index(self, uniform: Tensor) -> Tensor:
-        """Turn numbers in [0, 1) of shape (seeds, ...) to row numbers of that seed's ring."""
-        return (uniform * _per_seed(self.fill, uniform)).long() + _per_seed(self.ring_base, uniform)
+    def model_index(self, uniform: Tensor) -> Tensor:
+        """Turn numbers in [0, 1) of shape (seeds, ...) to row numbers of that seed's model buffer."""
+        return (uniform * _per_seed(self.fill, uniform)).long() + _per_seed(self.model_base, uniform)
 
     def extra_index(self, uniform: Tensor) -> Tensor:
-        """Turn numbers in [0, 1) of shape (seeds, ...) to numbers of the rows that an algorithm made."""
+        """Turn numbers in [0, 1) of shape (seeds, ...) to row numbers of what an algorithm made itself."""
         return (uniform * self.extra).long() + _per_seed(self.extra_base, uniform)
 
     def set_extra(self, rows: Tensor) -> None:
@@ -102,64 +137,70 @@ class Replay:
         for start, of_seed in zip(self.extra_base.tolist(), rows, strict=True):
             self.rows[start : start + self.extra] = of_seed
 
-    def append(self, step: Transitions) -> None:
-        """Store one environment step of every seed."""
-        self.rows[self.online_base + self.online] = self.pack(step).to(self.rows.device)
+    def append(self, step: Transitions, **own: Array) -> None:
+        """Store one environment step of every seed, and the algorithm's own columns of it (seeds, ...)."""
+        named = {name: np.asarray(values, np.float32) for name, values in own.items()}
+        parts = (step.obs, step.action, step.reward, step.next_obs, step.terminated)
+        floats = (torch.from_numpy(np.asarray(part, np.float32)) for part in parts)
+        more = {name: torch.from_numpy(values) for name, values in named.items()}
+        rows = self.rows_of(*floats, **more)
+        self.rows[self.online_base + self.online] = rows.to(self.rows.device)
         self.online += 1
 
-    def resize_ring(self, size: int) -> None:
-        """Use ``size`` rows of the ring from now on; what it holds is kept when it grows.
+    def resize_model_buffer(self, size: int) -> None:
+        """Use ``size`` rows of the model buffer from now on; what it holds is kept when it grows.
 
-        New rows then fill the new space first, and after that replace old rows from the ring's start, in
+        New transitions then fill the new space first, and after that replace old ones from the start, in
         MBPO's way: right after a growth these need not be the oldest.
         """
-        if size > self.ring_size:
-            self.head = torch.where(self.fill == self.ring_size, self.fill, self.head)
-        self.ring_size = min(size, self.ring_capacity)
+        if size > self.model_buffer_size:
+            self.head = torch.where(self.fill == self.model_buffer_size, self.fill, self.head)
+        self.model_buffer_size = min(size, self.model_capacity)
 
-    def clear_ring(self) -> None:
-        """Forget all rows made by a model."""
+    def clear_model_buffer(self) -> None:
+        """Forget all model transitions."""
         self.head.zero_()
         self.fill.zero_()
 
     def push(self, rows: Tensor, alive: Tensor) -> None:
-        """Write the living ones of rows (seeds, n, width) into each seed's ring, the oldest first out."""
+        """Write the living ones of rows (seeds, n, width) into each seed's model buffer, over its oldest."""
         rank = alive.long().cumsum(1) - 1
-        place = (self.head[:, None] + rank) % self.ring_size + self.ring_base[:, None]
+        place = (self.head[:, None] + rank) % self.model_buffer_size + self.model_base[:, None]
         place = torch.where(alive, place, self.nowhere)
         self.rows.index_copy_(0, place.flatten(), rows.flatten(0, 1))
         count = alive.sum(1)
-        self.head = (self.head + count) % self.ring_size
-        self.fill = (self.fill + count).clamp(max=self.ring_size)
+        self.head = (self.head + count) % self.model_buffer_size
+        self.fill = (self.fill + count).clamp(max=self.model_buffer_size)
 
-    def online_rows(self) -> np.ndarray:
-        """Return the online rows (seeds, n, width)."""
+    def online_transitions(self) -> Array:
+        """Return the rows of the online transitions (seeds, n, width)."""
         return self._of_each_seed(self.online_base, self.online)
 
     def state_dict(self) -> State:
-        """Return everything but the offline rows."""
+        """Return everything but the offline transitions."""
         filled = int(self.fill.max())
         return {
             "online": self.online,
-            "online_rows": self.online_rows(),
-            "ring_size": self.ring_size,
-            "ring_rows": self._of_each_seed(self.ring_base, filled),
+            "online_transitions": self.online_transitions(),
+            "model_buffer_size": self.model_buffer_size,
+            "model_transitions": self._of_each_seed(self.model_base, filled),
             "head": to_array(self.head),
             "fill": to_array(self.fill),
             "extra": self._of_each_seed(self.extra_base, self.extra),
         }
 
     def load_state_dict(self, state: State) -> None:
-        """Take the rows back."""
-        self.online, self.ring_size = state["online"], state["ring_size"]
-        for base, rows in ((self.online_base, state["online_rows"]), (self.ring_base, state["ring_rows"])):
-            for start, of_seed in zip(base.tolist(), rows, strict=True):
+        """Take the transitions back."""
+        self.online, self.model_buffer_size = state["online"], state["model_buffer_size"]
+        held = ((self.online_base, "online_transitions"), (self.model_base, "model_transitions"))
+        for base, name in held:
+            for start, of_seed in zip(base.tolist(), state[name], strict=True):
                 self.rows[start : start + len(of_seed)] = torch.from_numpy(of_seed)
         self.set_extra(torch.from_numpy(state["extra"]).to(self.rows))
         self.head.copy_(torch.from_numpy(state["head"]))
         self.fill.copy_(torch.from_numpy(state["fill"]))
 
-    def _of_each_seed(self, base: Tensor, count: int) -> np.ndarray:
+    def _of_each_seed(self, base: Tensor, count: int) -> Array:
         return np.stack([to_array(self.rows[start : start + count]) for start in base.tolist()])
 
 

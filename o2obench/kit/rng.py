@@ -1,6 +1,6 @@
 """Random streams for tensors, one per (seed, purpose), part of an agent's state.
 
-Numbers are drawn per seed, so a seed's stream never depends on its neighbours in a pack. A seed that
+Numbers are drawn per seed, so a seed's stream never depends on its neighbours in a seed batch. A seed that
 is masked out draws nothing: its stream stands still.
 """
 
@@ -32,7 +32,7 @@ class Streams:
         )
 
     def uniform(self, purpose: str, *shape: int, active: Tensor | None = None) -> Tensor:
-        """Return float64 numbers in [0, 1), fine enough to pick one of 10^15 rows."""
+        """Return float64 numbers in [0, 1), fine enough to pick one of 10^15 transitions."""
         return self._draw(
             purpose,
             active,

@@ -1,4 +1,4 @@
-"""Soft actor-critic (arXiv:1812.05905) over a pack of seeds.
+"""Soft actor-critic (arXiv:1812.05905) over a seed batch.
 
 Numbers and details follow OfflineRL-Kit, the reference of the model-based family: twin critics, soft
 backup, mean squared error per critic, a tanh-Gaussian actor whose log deviation is clamped to [-5, 2],
@@ -9,31 +9,35 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ..agent import Metrics, Network, State, stack_seeds
+from ..agent import Config, Metrics, Network, State, stack_seeds
 from ..util.rng import Stream
 from .compile import Repeat, compiled
 from .networks import Adam, Mlp, gradients, to_array
+from .options import Share, Size, Widths
 from .replay import Batch, Replay
+from .rng import Streams
 
+VERSION = 2
+"""Raise it whenever the numbers that the learner computes change."""
 LOG_STD_MIN, LOG_STD_MAX = -5.0, 2.0
 
 Rates = tuple[float, float, float]
 """Learning rates of actor, critics and temperature."""
 
 
-@dataclass(frozen=True)
-class SacOptions:
-    """What SAC needs to know; learning rates are given at each update."""
+class SacOptions(Config):
+    """Options of the learner; learning rates are given at each update."""
 
-    hidden: tuple[int, ...]
-    gamma: float
-    tau: float
-    target_entropy: float
+    hidden_dims: Widths = (256, 256)
+    batch_size: Size = 256
+    gamma: Share = 0.99
+    tau: Share = 0.005
+    target_entropy: float | None = None
+    """None: minus the number of action components."""
 
 
 class Sac:
@@ -43,8 +47,10 @@ class Sac:
         self, seeds: tuple[int, ...], obs_dim: int, act_dim: int, options: SacOptions, device: str
     ) -> None:
         self.options, self.act_dim = options, act_dim
-        actor_sizes = (obs_dim, *options.hidden, 2 * act_dim)
-        critic_sizes = (obs_dim + act_dim, *options.hidden, 1)
+        entropy = options.target_entropy
+        self.target_entropy = -float(act_dim) if entropy is None else entropy
+        actor_sizes = (obs_dim, *options.hidden_dims, 2 * act_dim)
+        critic_sizes = (obs_dim + act_dim, *options.hidden_dims, 1)
         self.actor = Mlp(Stream.ACTOR, seeds, (), actor_sizes, torch.relu, device)
         self.critics = Mlp(Stream.CRITICS, seeds, (2,), critic_sizes, torch.relu, device)
         self.targets = Mlp(Stream.CRITICS, seeds, (2,), critic_sizes, torch.relu, device)
@@ -83,11 +89,16 @@ class Sac:
         """Return the temperature of each seed, at most 1."""
         return self.log_alpha.exp().clamp(max=1.0)
 
+    def noise(self, streams: Streams, updates: int) -> Tensor:
+        """Draw what ``learn`` needs for so many updates, (updates, seeds, 2, batch, act_dim)."""
+        drawn = streams.normal(Stream.SAC_NOISE, updates, 2, self.options.batch_size, self.act_dim)
+        return drawn.movedim(1, 0)
+
     def learn(self, replay: Replay, index: Tensor, noise: Tensor, rates: Sequence[Rates]) -> None:
         """Do as many updates as there are rates.
 
-        ``index`` (updates, seeds, batch) are row numbers, ``noise`` (updates, seeds, 2, batch,
-        act_dim); the losses are added up in ``losses``.
+        ``index`` (updates, seeds, batch) are row numbers, ``noise`` is as ``noise`` draws it; the losses are
+        added up in ``losses``.
         """
         actor, critics, alpha = zip(*rates, strict=True)
         schedules = (
@@ -95,11 +106,10 @@ class Sac:
             self.critic_adam.schedule(critics),
             self.alpha_adam.schedule(alpha),
         )
-        self._rows = replay
-        self._repeat(index, noise, torch.stack(schedules, 1))
+        self._repeat(replay, index, noise, torch.stack(schedules, 1))
 
-    def _one(self, index: Tensor, noise: Tensor, scales: Tensor) -> None:
-        self.losses += self._update(self._rows.take(index), noise, scales)
+    def _one(self, replay: Replay, index: Tensor, noise: Tensor, scales: Tensor) -> None:
+        self.losses += self._update(replay.take(index), noise, scales)
 
     def update(self, batch: Batch, noise: Tensor, scales: Tensor) -> Tensor:
         """Do one update: a function of this object's tensors, a batch, its noise and its step sizes.
@@ -129,7 +139,7 @@ class Sac:
         self.actor_adam.step(found, scales[0])
 
         # the loss of the temperature is -log_alpha (log pi + target entropy)
-        self.alpha_adam.step([-(log_prob + self.options.target_entropy)], scales[2])
+        self.alpha_adam.step([-(log_prob + self.target_entropy)], scales[2])
         self.targets.follow(self.critics, self.options.tau)
         return torch.stack([critic_report, actor_report, q_report, alpha])
 
@@ -155,7 +165,7 @@ class Sac:
         return Network([(to_array(weight), to_array(bias)) for weight, bias in layers])
 
     def networks(self) -> State:
-        """Return what a hand-over carries: networks and temperature, without moments."""
+        """Return what a warm start carries: networks and temperature, without moments."""
         return {
             "actor": self.actor.state_dict(),
             "critics": self.critics.state_dict(),
@@ -190,22 +200,22 @@ class Sac:
 
 
 class SacPolicy:
-    """What agents have in common whose judged policy is the mean of a SAC learner's actor."""
+    """What agents have in common whose evaluation policy is the mean of a SAC learner's actor."""
 
-    judged: Sac
+    sac: Sac
 
     def policy(self) -> State:
         """Return the actor."""
-        return {"actor": self.judged.actor.state_dict()}
+        return {"actor": self.sac.actor.state_dict()}
 
     def load_policy(self, policy: State) -> None:
         """Take an actor over."""
-        self.judged.actor.load_state_dict(policy["actor"])
+        self.sac.actor.load_state_dict(policy["actor"])
 
     def network(self) -> Network:
         """Return the actor as plain arrays."""
-        return self.judged.network()
+        return self.sac.network()
 
     def warm_start(self, states: Sequence[State]) -> None:
-        """Take over the networks and temperatures that runs handed over."""
-        self.judged.load_networks(stack_seeds(states)["sac"])
+        """Take over the networks and temperatures of pretrained states."""
+        self.sac.load_networks(stack_seeds(states)["sac"])

@@ -1,7 +1,7 @@
 """Who is at work on a results folder: launchers on machines, and jobs of a scheduler.
 
-    results/launches/<suite>.<host>.<process>.json    a launcher, as long as it runs
-    results/launches/<suite>.slurm.json               SLURM's jobs: which element computes which runs
+    results/jobs/<suite>.<host>.<process>.json    a launcher, as long as it runs
+    results/jobs/<suite>.slurm.json               SLURM's jobs: which array task computes which runs
 
 Nothing here says how a run stands; its own folder does.
 """
@@ -18,13 +18,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from ..runs.folder import ResultsFolder
 from ..util.files import read_json, write_atomically
 
 
 @contextmanager
-def announced(results: Path, suite: str) -> Iterator[None]:
+def announced(results: ResultsFolder, suite: str) -> Iterator[None]:
     """Note that this process launches a suite, for as long as it does."""
-    note = _folder(results) / f"{suite}.{socket.gethostname()}.{os.getpid()}.json"
+    note = results.job_file(f"{suite}.{socket.gethostname()}.{os.getpid()}")
     note.parent.mkdir(parents=True, exist_ok=True)
     content = {"host": socket.gethostname(), "pid": os.getpid(), "began": _began(os.getpid())}
     write_atomically(note, json.dumps(content) + "\n", durable=False)
@@ -34,24 +35,24 @@ def announced(results: Path, suite: str) -> Iterator[None]:
         note.unlink(missing_ok=True)
 
 
-def submitted(results: Path, suite: str) -> dict[str, list[str]]:
-    """Return the array elements (or jobs) that were submitted for a suite, and the runs of each."""
+def submitted(results: ResultsFolder, suite: str) -> dict[str, list[str]]:
+    """Return the array tasks (or jobs) that were submitted for a suite, and the runs of each."""
     noted = read_json(_slurm_file(results, suite))
     jobs = noted.get("jobs") if isinstance(noted, dict) else None
     return {str(job): list(runs) for job, runs in jobs.items()} if isinstance(jobs, dict) else {}
 
 
-def note_submitted(results: Path, suite: str, jobs: Mapping[str, list[str]]) -> None:
-    """Write down the elements of a suite, all of them."""
+def note_submitted(results: ResultsFolder, suite: str, jobs: Mapping[str, list[str]]) -> None:
+    """Write down the array tasks of a suite, all of them."""
     file = _slurm_file(results, suite)
     file.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(file, json.dumps({"jobs": dict(jobs)}, indent=1) + "\n")
 
 
-def cancel(results: Path, suite: str) -> list[str]:
+def cancel(results: ResultsFolder, suite: str) -> list[str]:
     """Ask a suite's launchers on this machine to save and end, cancel its SLURM jobs; say what was done."""
     said = []
-    for note in sorted(_folder(results).glob(f"{suite}.*.json")):
+    for note in sorted(results.jobs.glob(f"{suite}.*.json")):
         if note != _slurm_file(results, suite):
             said.append(_end_launcher(note))
     jobs = submitted(results, suite)
@@ -94,9 +95,5 @@ def _began(pid: int) -> str | None:
         return None
 
 
-def _folder(results: Path) -> Path:
-    return results / "launches"
-
-
-def _slurm_file(results: Path, suite: str) -> Path:
-    return _folder(results) / f"{suite}.slurm.json"
+def _slurm_file(results: ResultsFolder, suite: str) -> Path:
+    return results.job_file(f"{suite}.slurm")

@@ -17,12 +17,13 @@ from pathlib import Path
 
 from filelock import SoftFileLease
 
-from ..errors import BadInput
+from ..errors import UserError
 from ..planning.plan import Plan
-from ..runs.folder import Run, RunFolder
-from ..runs.writer import lease_on
+from ..runs.folder import ResultsFolder, RunFolder
+from ..runs.lock import lock_on
+from ..runs.spec import Run
 from ..training.options import Options
-from .worker import BUSY, DONE, INTERRUPTED, Worker, is_free, record_death, stop
+from .worker import BUSY, DONE, INTERRUPTED, Worker, is_free, record_death
 
 GRACE = 30.0
 """Seconds that a worker has for its last checkpoint before it is killed."""
@@ -46,10 +47,10 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Crew:
+class WorkerSettings:
     """How many processes work at once, and where.
 
-    ``gpus``: their numbers; ``per_gpu`` processes share one. ``pack``: seeds trained side by side in a
+    ``gpus``: their numbers; ``per_gpu`` processes share one. ``seed_batch``: seeds trained side by side in a
     process, 0: all on a GPU, one on a CPU. ``stall_minutes`` without progress, and a worker is killed and
     its runs resumed (0: never), at most ``retries`` times, as after a death by a signal.
     """
@@ -57,12 +58,12 @@ class Crew:
     jobs: int
     gpus: tuple[str, ...] = ()
     per_gpu: int = 1
-    pack: int = 0
+    seed_batch: int = 0
     stall_minutes: float = 30.0
     retries: int = 2
 
-    def places(self) -> list[dict[str, str]]:
-        """Return the environment variables of each place at which a worker may run."""
+    def device_slots(self) -> list[dict[str, str]]:
+        """Return the environment variables of each device slot at which a worker may run."""
         shared = [{"CUDA_VISIBLE_DEVICES": gpu} for _ in range(self.per_gpu) for gpu in self.gpus]
         return shared[: self.jobs] if self.gpus else [{}] * self.jobs
 
@@ -86,24 +87,24 @@ class Pool:
         self,
         plan: Plan,
         plan_file: Path,
-        results: Path,
-        crew: Crew,
+        results: ResultsFolder,
+        settings: WorkerSettings,
         options: Options,
         only: Collection[str] | None = None,
     ) -> None:
         self.plan, self.plan_file, self.results = plan, plan_file, results
-        self.crew, self.options, self.outcome = crew, options, Outcome()
+        self.settings, self.options, self.outcome = settings, options, Outcome()
         self.waiting: list[Run] = []
         self.workers: list[Worker] = []
         self.deaths: Counter[str] = Counter()
         self.elsewhere: dict[str, tuple[SoftFileLease, float]] = {}
-        self.free_places = crew.places()
-        if not self.free_places:
-            raise BadInput("no GPU was found; name them with --gpus, or leave out --device")
+        self.free_slots = settings.device_slots()
+        if not self.free_slots:
+            raise UserError("no GPU was found; name them with --gpus, or leave out --device")
         for run in plan.runs:
             if only is not None and run.id not in only:
                 continue
-            state = RunFolder(results, run.id).state()
+            state = results.run(run.id).state()
             if state == "done":
                 self.outcome.skipped.append(run.id)
             elif state == "diverged":  # it would only diverge again
@@ -134,8 +135,17 @@ class Pool:
         return self.outcome
 
     def stop(self, seconds: float) -> None:
-        """Let all workers save and end, and leave no process behind."""
-        stop(self.workers, seconds)
+        """Ask all workers to save and end, kill those that take longer than ``seconds``, wait for all."""
+        for worker in self.workers:
+            worker.ask()
+        deadline = time.monotonic() + seconds
+        for worker in self.workers:
+            try:
+                worker.process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                worker.kill()
+                worker.process.wait()
+            worker.clear()
 
     # ---- the end of a worker ------------------------------------------------------------------------------
 
@@ -146,7 +156,7 @@ class Pool:
                 continue
             worker.clear()
             self.workers.remove(worker)
-            self.free_places.append(dict(worker.place))
+            self.free_slots.append(dict(worker.slot))
             for run, folder in zip(worker.runs, worker.folders, strict=True):
                 self._settle(run, folder, code, worker.stalled, ending)
 
@@ -156,15 +166,15 @@ class Pool:
         if folder.done.exists():
             self.outcome.finished.append(run.id)
         elif code == BUSY:
-            self.elsewhere[run.id] = (lease_on(folder), time.monotonic())
+            self.elsewhere[run.id] = (lock_on(folder), time.monotonic())
             self.waiting.append(run)
         elif code == INTERRUPTED or (ending and died):
             self.outcome.stopped.append(run.id)
-        elif (died or code == DONE) and self.deaths[run.id] < self.crew.retries:
+        elif (died or code == DONE) and self.deaths[run.id] < self.settings.retries:
             self.deaths[run.id] += 1
             self.waiting.insert(0, run)
         elif not record_death(folder, code, stalled):
-            self.elsewhere[run.id] = (lease_on(folder), time.monotonic())
+            self.elsewhere[run.id] = (lock_on(folder), time.monotonic())
             self.waiting.append(run)
         else:
             self.outcome.failed.append(run.id)
@@ -179,7 +189,7 @@ class Pool:
                 worker.kill()
 
     def _kill_the_stalled(self) -> None:
-        limit = 60 * self.crew.stall_minutes
+        limit = 60 * self.settings.stall_minutes
         for worker in self.workers:
             if limit and not worker.stalled and worker.still_for() > limit:
                 worker.stalled = True
@@ -188,13 +198,13 @@ class Pool:
     # ---- the start of a worker ----------------------------------------------------------------------------
 
     def _start_what_is_ready(self) -> None:
-        if not self.free_places:
+        if not self.free_slots:
             return
         ready = self._ready()
         if self.elsewhere:  # several launchers: do not all reach for the same run
             random.Random(os.getpid()).shuffle(ready)
-        for runs in self._packs(ready):
-            if not self.free_places:
+        for runs in self._seed_batches(ready):
+            if not self.free_slots:
                 return
             if not all(self._is_free(run) for run in runs):
                 continue
@@ -202,15 +212,15 @@ class Pool:
                 continue
             for run in runs:
                 self.waiting.remove(run)
-                RunFolder(self.results, run.id).failed.unlink(missing_ok=True)
-            place = self.free_places.pop(0)
-            self.workers.append(Worker(runs, self.plan_file, self.results, self.options, place))
+                self.results.run(run.id).failed.unlink(missing_ok=True)
+            slot = self.free_slots.pop(0)
+            self.workers.append(Worker(runs, self.plan_file, self.results, self.options, slot))
 
     def _ready(self) -> list[Run]:
         """Return the runs whose parent is done; drop those whose parent cannot be had any more."""
         ready = []
         pending = {run.id for run in self.waiting} | {run.id for w in self.workers for run in w.runs}
-        done = functools.cache(lambda run_id: RunFolder(self.results, run_id).done.exists())
+        done = functools.cache(lambda run_id: self.results.run(run_id).done.exists())
         for run in list(self.waiting):
             if run.parent is not None and not done(run.parent):
                 if run.parent not in pending:
@@ -234,17 +244,17 @@ class Pool:
     def _failure_of(self, run: Run) -> int:
         """Return when a run's FAILED was written; 0 where there is none."""
         try:
-            return RunFolder(self.results, run.id).failed.stat().st_mtime_ns
+            return self.results.run(run.id).failed.stat().st_mtime_ns
         except OSError:
             return 0
 
     def _is_free(self, run: Run) -> bool:
         """Tell whether nobody else computes a run, without waiting for an answer."""
-        folder = RunFolder(self.results, run.id)
+        folder = self.results.run(run.id)
         if run.id not in self.elsewhere:
-            if not folder.lease.exists():
+            if not folder.lock.exists():
                 return True
-            self.elsewhere[run.id] = (lease_on(folder), -ASK_AGAIN)
+            self.elsewhere[run.id] = (lock_on(folder), -ASK_AGAIN)
         lease, asked_at = self.elsewhere[run.id]
         if time.monotonic() - asked_at < ASK_AGAIN:
             return False
@@ -254,21 +264,21 @@ class Pool:
             return True
         return False
 
-    def _packs(self, ready: Sequence[Run]) -> Iterator[list[Run]]:
+    def _seed_batches(self, ready: Sequence[Run]) -> Iterator[list[Run]]:
         """Yield what a worker gets: seeds of one computation side by side where that pays, else one run."""
-        size = self.crew.pack or (len(ready) if self.crew.gpus else 1)
+        size = self.settings.seed_batch or (len(ready) if self.settings.gpus else 1)
         alike: Mapping[str, list[Run]] = defaultdict(list)
         for run in ready:
             alike[run.group].append(run)
         for runs in alike.values():
-            n = size if size > 1 and _can_pack(runs[0]) else 1
+            n = size if size > 1 and _can_batch(runs[0]) else 1
             yield from (runs[i : i + n] for i in range(0, len(runs), n))
 
 
-def _can_pack(run: Run) -> bool:
+def _can_batch(run: Run) -> bool:
     from .. import registry
 
-    return registry.algorithm(run.spec["algorithm"]).packs
+    return registry.algorithm(run.spec.algorithm).seed_batches
 
 
 @contextmanager

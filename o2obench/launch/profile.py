@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from ..errors import BadInput
+from ..errors import UserError
 from ..util.config import Located, merge, nearest, read_yaml, validate
 
 Amount = Annotated[int, Field(ge=0)]
@@ -17,12 +17,14 @@ Word = Annotated[str, Field(pattern=r"^[^\s'\"`$\\;&|<>]+$")]
 """What stands in an sbatch line: no blank, no quote, nothing that a shell would read."""
 
 
-class Workers(BaseModel):
+class PoolProfile(BaseModel):
     """What a process pool is told, on this machine and inside a SLURM job."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    pack: Annotated[Literal["auto"] | Annotated[int, Field(ge=1)], Field(union_mode="left_to_right")] = "auto"
+    seed_batch: Annotated[
+        Literal["auto"] | Annotated[int, Field(ge=1)], Field(union_mode="left_to_right")
+    ] = "auto"
     """Seeds trained side by side in a process; auto: all on a GPU, one on a CPU."""
     per_gpu: Annotated[int, Field(ge=1)] = 1
     """Processes that share a GPU."""
@@ -30,7 +32,7 @@ class Workers(BaseModel):
     """A worker without progress for so long is killed, and its run goes on from its checkpoint; 0: never."""
 
 
-class Local(Workers):
+class Local(PoolProfile):
     """Processes on this machine."""
 
     launcher: Literal["local"]
@@ -39,7 +41,7 @@ class Local(Workers):
     gpus: Literal["all"] | list[str] = "all"
 
 
-class Slurm(Workers):
+class Slurm(PoolProfile):
     """Array jobs, submitted through submitit."""
 
     launcher: Literal["slurm"]
@@ -48,19 +50,19 @@ class Slurm(Workers):
     qos: Word | None = None
     constraint: Word | None = None
     time: str | int = "24:00:00"
-    """Of one element: minutes, H:MM:SS or D-HH:MM:SS."""
+    """Of one array task: minutes, H:MM:SS or D-HH:MM:SS."""
     memory_gb: Annotated[float, Field(gt=0)] | None = None
     cpus_per_task: Amount = 0
-    """0: as many as the processes of an element have threads."""
+    """0: as many as the processes of an array task have threads."""
     gpus_per_task: Amount = 0
     runs_per_task: Annotated[int, Field(ge=1)] = 1
-    """Runs (or packs) that an element computes at once."""
+    """Runs (or seed_batches) that an array task computes at once."""
     parallel: Annotated[int, Field(ge=1)] = 256
-    """Elements at work at once, at most."""
+    """Array tasks at work at once, at most."""
     array: Amount = 0
-    """Elements in an array; 0: what the site allows."""
+    """Array tasks in an array; 0: what the site allows."""
     signal_seconds: Annotated[int, Field(ge=30)] = 120
-    """So long before its time limit an element is told to save and be queued again."""
+    """So long before its time limit an array task is told to save and be queued again."""
     setup: list[str] = []
     """Shell lines before the job's command, such as module load."""
     sbatch: dict[Word, Word | int | bool] = {}
@@ -99,27 +101,26 @@ def names() -> list[str]:
     return sorted(name.removesuffix(".yaml") for name in files if name.endswith(".yaml"))
 
 
-def read_profile(name: str, flags: dict[str, Any]) -> Local | Slurm:
-    """Read a profile by name or path, with the command line's values over it (None: not given).
+def read_profile(name: str, given: dict[str, Any]) -> Local | Slurm:
+    """Read a profile by name or path, with the values ``given`` on the command line over it.
 
-    Raises BadInput naming file, line and key, or the flag.
+    Raises UserError naming file, line and key, or the flag.
     """
     if name.endswith((".yaml", ".yml")):
         if not Path(name).is_file():
-            raise BadInput(f"--launcher {name}: no such file; give a path, or one of {', '.join(names())}")
+            raise UserError(f"--launcher {name}: no such file; give a path, or one of {', '.join(names())}")
         source = read_yaml(Path(name))
     elif name in names():
         source = read_yaml(Path(str(resources.files("o2obench.launch").joinpath(f"profiles/{name}.yaml"))))
     else:
-        raise BadInput(f"--launcher {name}: not known; {nearest(name, names())}")
+        raise UserError(f"--launcher {name}: not known; {nearest(name, names())}")
     kind = source.value.get("launcher") if isinstance(source.value, dict) else None
     if kind not in ("local", "slurm"):
-        raise BadInput(f"{source.at(('launcher',)) or name}: launcher: has to be local or slurm")
+        raise UserError(f"{source.at(('launcher',)) or name}: launcher: has to be local or slurm")
     model: type[Local] | type[Slurm] = Local if kind == "local" else Slurm
-    given = {key: value for key, value in flags.items() if value is not None}
     strange = given.keys() - model.model_fields.keys()
     if strange:
-        flag = min(strange).replace("_", "-")
-        raise BadInput(f"--{flag}: means nothing to the launcher {name}, which is {kind}; leave it out")
+        unknown = min(strange).replace("_", "-")
+        raise UserError(f"--{unknown}: means nothing to the launcher {name}, which is {kind}; leave it out")
     whole = merge(source, Located(given, {(key,): f"--{key.replace('_', '-')}" for key in given}))
     return validate(Local, whole) if kind == "local" else validate(Slurm, whole)

@@ -1,8 +1,8 @@
-"""SLURM through submitit: arrays of elements, each a small local pool; run folders stay the only truth.
+"""SLURM through submitit: arrays of tasks, each a small local pool; run folders stay the only truth.
 
-submitit submits, and queues an element again when its time ends or it is preempted. What it pickles (the
-arguments of ``Element``) lies in a folder of the owner's, never among results, and is read by the job alone.
-A job's state, as the scheduler tells it, is used only to see whether somebody is still at work.
+submitit submits, and queues an task again when its time ends or it is preempted. What it pickles (the
+arguments of ``ArrayTask``) lies in a folder of the owner's, never among results, and is read by the job
+alone. A job's state, as the scheduler tells it, is used only to see whether somebody is still at work.
 """
 
 from __future__ import annotations
@@ -26,33 +26,40 @@ from typing import Any
 
 from filelock import SoftFileLock
 
-from ..errors import BadInput, RunFailed
+from ..errors import RunFailed, UserError
 from ..planning.plan import Plan, read_plan
-from ..runs.folder import Run, RunFolder
+from ..runs.folder import ResultsFolder
+from ..runs.spec import Run
 from ..training.options import Options
 from . import jobs as job_registry
-from .local import Crew, Outcome, Pool, visible_gpus
+from .local import Outcome, Pool, WorkerSettings, visible_gpus
 from .profile import Slurm, minutes
 
 Runs = tuple[str, ...]
 LATENCY = 60.0
 """Seconds after which a file written on one node is seen by all; NFS's default cache time."""
 END = 600.0
-"""Seconds that an element, told to end, waits for its end."""
+"""Seconds that an task, told to end, waits for its end."""
 
 
-class Element:
-    """What one element of an array does: the runs of its list, with a pool of its own.
+class ArrayTask:
+    """What one task of an array does: the runs of its list, with a pool of its own.
 
-    On the scheduler's signal the pool saves and ends, and submitit queues the element again. A mere SIGTERM
+    On the scheduler's signal the pool saves and ends, and submitit queues the task again. A mere SIGTERM
     (scancel, or a preemption without a signal before it) saves too, and leaves the rest to the scheduler.
     """
 
     def __init__(
-        self, plan_file: str, results: str, runs: Runs, crew: Crew, options: dict[str, Any], patience: float
+        self,
+        plan_file: str,
+        results: str,
+        runs: Runs,
+        settings: WorkerSettings,
+        options: dict[str, Any],
+        patience: float,
     ) -> None:
         self.plan_file, self.results, self.runs = plan_file, results, runs
-        self.crew, self.options, self.patience = crew, options, patience
+        self.settings, self.options, self.patience = settings, options, patience
         self.pool: Pool | None = None
 
     def __call__(self) -> None:
@@ -63,14 +70,14 @@ class Element:
                 f"{file} cannot be seen on {socket.gethostname()}: results have to lie on a file system that "
                 "all nodes share"
             )
-        plan, results = read_plan(file), Path(self.results)
+        plan, results = read_plan(file), ResultsFolder(self.results)
         parents = {run.parent for run in map(plan.run, self.runs) if run.parent}
         for parent in sorted(parents - set(self.runs)):
-            _appears(RunFolder(results, parent).done)
-        crew = self.crew
+            _appears(results.run(parent).done)
+        settings = self.settings
         if self.options["device"] != "cpu":
-            crew = replace(crew, gpus=visible_gpus())
-        self.pool = Pool(plan, file, results, crew, Options(**self.options), self.runs)
+            settings = replace(settings, gpus=visible_gpus())
+        self.pool = Pool(plan, file, results, settings, Options(**self.options), self.runs)
         outcome = self.pool.launch()
         if outcome.interrupted:
             time.sleep(END)
@@ -102,65 +109,65 @@ def _appears(file: Path) -> bool:
 
 @dataclass(frozen=True)
 class Array:
-    """Elements that are submitted together; ``after``: element i starts when i of that array has succeeded.
+    """Array tasks that are submitted together; ``after``: task i starts when i of that array has succeeded.
 
     ``after_job`` names a job that was submitted earlier instead.
     """
 
-    elements: tuple[Runs, ...]
+    tasks: tuple[Runs, ...]
     after: Array | None = None
     after_job: str = ""
 
 
 def arrays(
-    plan: Plan, results: Path, profile: Slurm, queued: Mapping[str, str], pack: bool, most: int
+    plan: Plan, results: ResultsFolder, profile: Slurm, queued: Mapping[str, str], in_batches: bool, most: int
 ) -> list[Array]:
     """Return what has to be submitted so that every run gets done, parents first.
 
     ``queued`` says which runs are in the queue already, and as what job. The runs that start from those of
-    an array form arrays of their own, the first child of each element, the second and so on, so that the
-    indices agree and each element waits for its own parent only. None is longer than ``most``.
+    an array form arrays of their own, the first child of each task, the second and so on, so that the
+    indices agree and each task waits for its own parent only. None is longer than ``most``.
     """
     todo = [run for run in plan.runs if _is_open(results, run) and run.id not in queued]
     missing = {run.id for run in todo}
     roots = [run for run in todo if run.parent not in missing and run.parent not in queued]
     wanted = {run.parent for run in todo}
     found: list[Array] = []
-    parents = list(_elements([run for run in roots if run.id in wanted], profile, pack))
+    parents = list(_tasks_of([run for run in roots if run.id in wanted], profile, in_batches))
     children = {
-        element: list(_elements([run for run in todo if run.parent in element], profile, pack))
-        for element in parents
+        task: list(_tasks_of([run for run in todo if run.parent in task], profile, in_batches))
+        for task in parents
     }
-    parents.sort(key=lambda element: -len(children[element]))
+    parents.sort(key=lambda task: -len(children[task]))
     for start in range(0, len(parents), most):
         array = Array(tuple(parents[start : start + most]))
         found.append(array)
-        for layer in range(len(children[array.elements[0]])):
-            of = [children[element][layer] for element in array.elements if len(children[element]) > layer]
+        for layer in range(len(children[array.tasks[0]])):
+            of = [children[task][layer] for task in array.tasks if len(children[task]) > layer]
             found.append(Array(tuple(of), after=array))
     job_of = {run.id: queued[run.parent] for run in todo if run.parent and run.parent in queued}
     for job in sorted(set(job_of.values())):
         late = [run for run in todo if job_of.get(run.id) == job]
-        found += [Array(part, after_job=job) for part in _parts(late, profile, pack, most)]
+        found += [Array(part, after_job=job) for part in _batches(late, profile, in_batches, most)]
     rest = [run for run in roots if run.id not in wanted]
-    return found + [Array(part) for part in _parts(rest, profile, pack, most)]
+    return found + [Array(part) for part in _batches(rest, profile, in_batches, most)]
 
 
-def _is_open(results: Path, run: Run) -> bool:
-    return RunFolder(results, run.id).state() not in ("done", "diverged")
+def _is_open(results: ResultsFolder, run: Run) -> bool:
+    return results.run(run.id).state() not in ("done", "diverged")
 
 
-def _parts(runs: Sequence[Run], profile: Slurm, pack: bool, most: int) -> Iterator[tuple[Runs, ...]]:
-    elements = list(_elements(runs, profile, pack))
-    yield from (tuple(elements[i : i + most]) for i in range(0, len(elements), most))
+def _batches(runs: Sequence[Run], profile: Slurm, in_batches: bool, most: int) -> Iterator[tuple[Runs, ...]]:
+    tasks = list(_tasks_of(runs, profile, in_batches))
+    yield from (tuple(tasks[i : i + most]) for i in range(0, len(tasks), most))
 
 
-def _elements(runs: Sequence[Run], profile: Slurm, pack: bool) -> Iterator[Runs]:
-    """Yield the runs of each element: ``runs_per_task`` of them, or packs of seeds."""
-    packs: dict[str, list[str]] = defaultdict(list)
+def _tasks_of(runs: Sequence[Run], profile: Slurm, in_batches: bool) -> Iterator[Runs]:
+    """Yield the runs of each task: ``runs_per_task`` of them, or seed_batches of seeds."""
+    batches: dict[str, list[str]] = defaultdict(list)
     for run in runs:
-        packs[run.group if pack else run.id].append(run.id)
-    units = list(packs.values())
+        batches[run.group if in_batches else run.id].append(run.id)
+    units = list(batches.values())
     n = profile.runs_per_task
     yield from (tuple(itertools.chain(*units[i : i + n])) for i in range(0, len(units), n))
 
@@ -171,33 +178,38 @@ class Cluster:
 
     plan: Plan
     plan_file: Path
-    results: Path
+    results: ResultsFolder
     profile: Slurm
     options: Options
 
     @property
     def on_gpus(self) -> bool:
-        """Whether elements compute on GPUs."""
+        """Whether tasks compute on GPUs."""
         return self.options.device != "cpu"
 
     def check(self) -> None:
         """Refuse what could only fail after it was submitted."""
         if self.on_gpus != bool(self.profile.gpus_per_task):
-            raise BadInput(
+            raise UserError(
                 f"--device {self.options.device} and gpus_per_task: {self.profile.gpus_per_task} contradict "
                 "each other; give --device cuda together with --gpus-per-task"
             )
 
-    def crew(self) -> Crew:
-        """Return what the pool inside an element is told."""
-        profile, pack = self.profile, 0 if self.profile.pack == "auto" else self.profile.pack
-        return Crew(profile.runs_per_task, (), profile.per_gpu, pack, profile.stall_minutes)
+    def settings(self) -> WorkerSettings:
+        """Return what the pool inside an task is told."""
+        profile, in_batches = (
+            self.profile,
+            0 if self.profile.seed_batch == "auto" else self.profile.seed_batch,
+        )
+        return WorkerSettings(profile.runs_per_task, (), profile.per_gpu, in_batches, profile.stall_minutes)
 
     def pending(self, queued: Mapping[str, str]) -> list[Array]:
         """Return the arrays that are not in the queue yet."""
-        pack = self.profile.pack not in ("auto", 1) or (self.profile.pack == "auto" and self.on_gpus)
+        in_batches = self.profile.seed_batch not in ("auto", 1) or (
+            self.profile.seed_batch == "auto" and self.on_gpus
+        )
         most = self.profile.array or _site_limit()
-        return arrays(self.plan, self.results, self.profile, queued, pack, most)
+        return arrays(self.plan, self.results, self.profile, queued, in_batches, most)
 
     def parameters(self, layers: int, dependency: str) -> dict[str, Any]:
         """Return submitit's parameters of an array; the cap on what runs at once is shared by ``layers``."""
@@ -224,7 +236,7 @@ class Cluster:
         return found | {name: value for name, value in optional.items() if value is not None}
 
     def submit(self) -> int:
-        """Submit what is neither done nor in the queue; return how many elements that were.
+        """Submit what is neither done nor in the queue; return how many tasks that were.
 
         Each array is noted as soon as the scheduler has taken it. Raises RunFailed when it refuses one; the
         same command submits the rest.
@@ -235,10 +247,10 @@ class Cluster:
         self.check()
         count = 0
         with (
-            SoftFileLock(self.results / "launches" / f"{self.plan.suite}.lock", timeout=600),
+            SoftFileLock(self.results.jobs / f"{self.plan.suite}.lock", timeout=600),
             _outside_jobs(),
         ):
-            (self.results / "launches").mkdir(exist_ok=True)
+            self.results.jobs.mkdir(exist_ok=True)
             noted = job_registry.submitted(self.results, self.plan.suite)
             alive = set(in_queue(list(noted)))
             noted = {job: runs for job, runs in noted.items() if job in alive}
@@ -249,24 +261,23 @@ class Cluster:
                 executor = submitit.SlurmExecutor(folder, max_num_timeout=10_000)
                 executor.update_parameters(**self.parameters(_layers(todo), _dependency(array, jobs_of)))
                 try:
-                    jobs = executor.submit_array(self.elements(array))
+                    jobs = executor.submit_array(self.tasks(array))
                 except FailedJobError as error:
                     if not count:
                         shutil.rmtree(folder)
-                    raise RunFailed(_refusal(error, count, sum(len(a.elements) for a in todo))) from None
+                    raise RunFailed(_refusal(error, count, sum(len(a.tasks) for a in todo))) from None
                 jobs_of[id(array)] = [job.job_id for job in jobs]
-                noted |= {job.job_id: list(runs) for job, runs in zip(jobs, array.elements, strict=True)}
+                noted |= {job.job_id: list(runs) for job, runs in zip(jobs, array.tasks, strict=True)}
                 job_registry.note_submitted(self.results, self.plan.suite, noted)
                 count += len(jobs)
         return count
 
-    def elements(self, array: Array) -> list[Element]:
-        """Return what the jobs of an array do, element by element."""
+    def tasks(self, array: Array) -> list[ArrayTask]:
+        """Return what the jobs of an array do, task by task."""
         options = asdict(self.options)
-        del options["stop"]
-        where = (str(self.plan_file.resolve()), str(self.results.resolve()))
+        where = (str(self.plan_file.resolve()), str(self.results.path.resolve()))
         patience = max(5.0, self.profile.signal_seconds - 20.0)
-        return [Element(*where, runs, self.crew(), options, patience) for runs in array.elements]
+        return [ArrayTask(*where, runs, self.settings(), options, patience) for runs in array.tasks]
 
     def scripts(self) -> Iterator[str]:
         """Yield the sbatch scripts, as they would be submitted now; jobs not known yet have numbers."""
@@ -277,31 +288,33 @@ class Cluster:
         todo, jobs_of = self.pending({}), dict[int, list[str]]()
         for number, array in enumerate(todo, start=1):
             parameters = self.parameters(_layers(todo), _dependency(array, jobs_of))
-            if len(array.elements) > 1:
-                parameters["map_count"] = len(array.elements)
-            jobs_of[id(array)] = [f"JOB{number}_{i}" for i in range(len(array.elements))]
+            if len(array.tasks) > 1:
+                parameters["map_count"] = len(array.tasks)
+            jobs_of[id(array)] = [f"JOB{number}_{i}" for i in range(len(array.tasks))]
             command = f"{shlex.quote(sys.executable)} -u -m submitit.core._submit {shlex.quote(str(folder))}"
             yield _make_sbatch_string(command=command, folder=folder, **parameters)
 
     def folder(self) -> Path:
         """Make the folder of this launch for submitit's files, which only the owner can enter."""
         root = Path(self.profile.folder).expanduser().resolve()
-        if root.is_relative_to(self.results.resolve()):
-            raise BadInput(f"folder: {root}: lies among the results; submitit's pickles have to stay outside")
+        if root.is_relative_to(self.results.path.resolve()):
+            raise UserError(
+                f"folder: {root}: lies among the results; submitit's pickles have to stay outside"
+            )
         folder = root / f"{self.plan.suite}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
         try:
             folder.mkdir(parents=True, mode=0o700)
             root.chmod(0o700)
         except OSError as error:
-            raise BadInput(f"folder: {root}: cannot be used: {error.strerror}; name another") from None
+            raise UserError(f"folder: {root}: cannot be used: {error.strerror}; name another") from None
         return folder
 
     def watch(self, show: Callable[[], None]) -> Outcome:
         """Wait until every run is settled or nobody is at work any more; return what happened."""
         outcome, asked_at, idle = Outcome(), 0.0, 0
-        before = [run.id for run in self.plan.runs if RunFolder(self.results, run.id).done.exists()]
+        before = [run.id for run in self.plan.runs if self.results.run(run.id).done.exists()]
         while True:
-            states = {run.id: RunFolder(self.results, run.id).state() for run in self.plan.runs}
+            states = {run.id: self.results.run(run.id).state() for run in self.plan.runs}
             open_ = [run for run in self.plan.runs if states[run.id] not in ("done", "diverged")]
             if time.monotonic() - asked_at >= self.profile.poll_seconds or not open_:
                 asked_at = time.monotonic()
@@ -348,19 +361,19 @@ def _dependency(array: Array, jobs_of: Mapping[int, list[str]]) -> str:
         return ""
     jobs = jobs_of[id(array.after)]
     whole = jobs[0].split("_")[0]
-    one_by_one = len(jobs) > 1 and len(array.elements) > 1
+    one_by_one = len(jobs) > 1 and len(array.tasks) > 1
     return f"aftercorr:{whole}" if one_by_one else f"afterok:{jobs[0]}"
 
 
 def in_queue(jobs: Sequence[str]) -> list[str]:
-    """Return those of these jobs that wait or run, by SLURM's queue; raise BadInput where there is none."""
+    """Return those of these jobs that wait or run, by SLURM's queue; raise UserError where there is none."""
     if not jobs:
         return []
     asked = ["squeue", "--noheader", "--array", "--format", "%i %j", "--user", str(os.getuid())]
     try:
         found = subprocess.run(asked, capture_output=True, text=True, timeout=300)
     except OSError:
-        raise BadInput("squeue was not found; launch with SLURM where its commands are installed") from None
+        raise UserError("squeue was not found; launch with SLURM where its commands are installed") from None
     if found.returncode != 0:  # the controller is busy: nothing is known, so nothing is given up
         return list(jobs)
     named = dict(line.split(" ", 1) for line in found.stdout.splitlines() if " " in line)
@@ -368,7 +381,7 @@ def in_queue(jobs: Sequence[str]) -> list[str]:
 
 
 def _site_limit() -> int:
-    """Return how many elements an array may have here."""
+    """Return how many tasks an array may have here."""
     with contextlib.suppress(OSError, subprocess.SubprocessError):
         asked = subprocess.run(["scontrol", "show", "config"], capture_output=True, text=True, timeout=60)
         if found := re.search(r"^MaxArraySize\s*=\s*(\d+)", asked.stdout, re.MULTILINE):
@@ -380,6 +393,6 @@ def _refusal(error: Exception, done: int, total: int) -> str:
     lines = [line for line in str(error).splitlines() if "error" in line.lower()] or str(error).splitlines()
     why = lines[-1].strip() if lines else "no reason given"
     return (
-        f"SLURM refused an array: {why}; {done} of {total} elements were submitted and are noted; "
+        f"SLURM refused an array: {why}; {done} of {total} tasks were submitted and are noted; "
         "mend the cause and start the same command again: it submits the rest"
     )

@@ -6,24 +6,18 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..datasets.reference_scores import Reference
-from ..planning.plan import Cell, Plan
-from ..runs.folder import Run, RunFolder
-from ..runs.jsonl import last_record, read_journal
+from ..planning.plan import Experiment, Plan
+from ..runs.folder import ResultsFolder, RunFolder
+from ..runs.jsonl import last_record, read_jsonl
+from ..runs.spec import Run
 from ..util.files import is_number, read_json
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 PRIOR_SECONDS, PRIOR_RATE = 30.0, 80.0
 """Before anything is measured, a process is taken to do 80 updates a second, rollouts included."""
 STATES = ("done", "running", "waiting", "interrupted", "stale", "failed", "diverged")
-COLOURS = {
-    **{"done": "green", "running": "cyan", "failed": "red", "diverged": "red"},
-    **{"interrupted": "yellow", "stale": "yellow"},
-}
 
 
 @dataclass(frozen=True)
@@ -34,7 +28,7 @@ class RunStatus:
     """
 
     run: str
-    label: str
+    method: str
     dataset: str
     seed: int
     state: str
@@ -47,17 +41,23 @@ class RunStatus:
     log: str
 
 
-def status(plan: Plan, results: Path) -> list[RunStatus]:
+def status(plan: Plan, results: ResultsFolder) -> list[RunStatus]:
     """Return the state of every run of the plan, in its order."""
-    cells = {cell.run: cell for cell in reversed(plan.cells)}
-    parents = {cell.parent: cell for cell in reversed(plan.cells) if cell.parent}
-    return [_status(plan, results, run, cells, parents) for run in plan.runs]
+    experiments = {experiment.run: experiment for experiment in reversed(plan.experiments)}
+    parents = {
+        experiment.parent: experiment for experiment in reversed(plan.experiments) if experiment.parent
+    }
+    return [_status(plan, results, run, experiments, parents) for run in plan.runs]
 
 
 def _status(
-    plan: Plan, results: Path, run: Run, cells: Mapping[str, Cell], parents: Mapping[str, Cell]
+    plan: Plan,
+    results: ResultsFolder,
+    run: Run,
+    experiments: Mapping[str, Experiment],
+    parents: Mapping[str, Experiment],
 ) -> RunStatus:
-    folder = RunFolder(results, run.id)
+    folder = results.run(run.id)
     state = folder.state()
     updates, steps = plan.work(run)
     planned = float(updates + steps)
@@ -66,12 +66,12 @@ def _status(
     if isinstance(progress, dict):
         doing, done = _doing(progress), _amount(progress, "env_steps") + _amount(progress, "updates")
         rate = _amount(progress, "rate") if state == "running" else 0.0
-    cell = cells.get(run.id)
-    dataset = cell.dataset if cell else parents[run.id].dataset
+    experiment = experiments.get(run.id)
+    dataset = experiment.dataset if experiment else parents[run.id].dataset
     failed = state in ("failed", "diverged")
     return RunStatus(
         run=run.id,
-        label=plan.label(run),
+        method=plan.method(run),
         dataset=dataset,
         seed=run.seed,
         state=state,
@@ -79,7 +79,7 @@ def _status(
         done=min(done, planned),
         planned=planned,
         rate=rate,
-        score=_last_score(folder, plan.scores[dataset]) if state != "waiting" else None,
+        score=_score(last_record(folder.evaluations), plan.scores[dataset]) if state != "waiting" else None,
         error=folder.failure() if failed else "",
         log=str(folder.log) if failed else "",
     )
@@ -135,11 +135,11 @@ class SuiteStatus:
     log: str
 
 
-def summarise(plan: Plan, runs: Sequence[RunStatus], results: Path) -> SuiteStatus:
+def summarise(plan: Plan, runs: Sequence[RunStatus], results: ResultsFolder) -> SuiteStatus:
     """Return where a suite stands as a whole."""
     rate, planned = sum(run.rate for run in runs), sum(run.planned for run in runs)
     failed = [run for run in runs if run.error]
-    failed.sort(key=lambda run: _written(RunFolder(results, run.run).failed))
+    failed.sort(key=lambda run: _written(results.run(run.run).failed))
     left = _left(runs)
     return SuiteStatus(
         suite=plan.suite,
@@ -159,61 +159,10 @@ def _written(file: Path) -> float:
         return 0.0
 
 
-def overview(suites: Sequence[SuiteStatus]) -> Table:
-    """Return one line per suite, and below it each suite's last error."""
-    from rich.markup import escape
-    from rich.table import Table
-
-    states = [state for state in STATES if any(suite.counts[state] for suite in suites)]
-    table = Table(title_justify="left", caption_justify="left")
-    for column in ("suite", *states, "progress", "per second", "left"):
-        table.add_column(column, justify="left" if column == "suite" else "right")
-    for suite in suites:
-        counts = [f"[{COLOURS.get(s, 'dim')}]{suite.counts[s]}[/]" if suite.counts[s] else "" for s in states]
-        nothing = "no speed yet" if suite.counts["running"] else "nothing runs"
-        left = nothing if suite.seconds_left is None else clock(suite.seconds_left)
-        done = suite.seconds_left == 0.0
-        table.add_row(
-            *(escape(suite.suite), *counts, f"{suite.share:.0%}"),
-            *(f"{suite.rate:,.0f}" if suite.rate else "", "" if done else left),
-        )
-    errors = [f"{escape(suite.error)}\n  log: {escape(suite.log)}" for suite in suites if suite.error]
-    table.caption = "\n".join(["last errors:", *errors]) if errors else None
-    return table
-
-
-def board(plan: Plan, runs: Sequence[RunStatus], footer: str = "", limit: int | None = None) -> Table:
-    """Return the runs of a suite, one line each; beyond ``limit`` rows, the most telling ones."""
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(title=escape(headline(plan, runs)), caption=footer or None, title_justify="left")
-    for column in ("algorithm", "dataset", "seed", "state", "doing", "score"):
-        table.add_column(column, justify="right" if column in ("seed", "score") else "left")
-    shown = list(runs)
-    if limit is not None and len(runs) > limit:
-        telling = ("failed", "diverged", "stale", "running", "interrupted", "waiting", "done")
-        shown = sorted(runs, key=lambda run: telling.index(run.state))[:limit]
-        table.caption = f"and {len(runs) - limit} more runs. {footer}"
-    for run in shown:
-        colour = COLOURS.get(run.state, "dim")
-        table.add_row(
-            *(escape(run.label), run.dataset, str(run.seed), f"[{colour}]{run.state}[/]"),
-            escape(run.error[:60] if run.error else run.doing),
-            "" if run.score is None else f"{run.score:.1f}",
-        )
-    return table
-
-
 def ends(folder: RunFolder, scores: Reference) -> tuple[float | None, float | None]:
     """Return the mean scores of a run's first and last evaluation."""
-    rows = list(read_journal(folder.scores))
+    rows = list(read_jsonl(folder.evaluations))
     return _score(rows[0] if rows else None, scores), _score(rows[-1] if rows else None, scores)
-
-
-def _last_score(folder: RunFolder, scores: Reference) -> float | None:
-    """Return the mean score of the newest evaluation."""
-    return _score(last_record(folder.scores), scores)
 
 
 def _score(row: Any, scores: Reference) -> float | None:

@@ -1,4 +1,4 @@
-"""A worker: a process that computes a run, or a pack of seeds, and dies with the one that started it."""
+"""A worker: a process that computes a run, or a seed batch, and dies with the one that started it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from pathlib import Path
 
 from filelock import SoftFileLease, Timeout
 
-from ..runs.folder import Run, RunFolder
-from ..runs.writer import lease_on
+from ..runs.folder import ResultsFolder, RunFolder
+from ..runs.lock import lock_on
+from ..runs.spec import Run
 from ..training.options import Options
 
 DONE, FAILED, BAD_INPUT, BUSY, INTERRUPTED = 0, 1, 2, 3, 130
@@ -31,12 +32,12 @@ class Worker:
         self,
         runs: Sequence[Run],
         plan_file: Path,
-        results: Path,
+        results: ResultsFolder,
         options: Options,
-        place: Mapping[str, str],
+        slot: Mapping[str, str],
     ) -> None:
-        self.runs, self.place, self.stalled = tuple(runs), place, False
-        self.folders = [RunFolder(results, run.id) for run in runs]
+        self.runs, self.slot, self.stalled = tuple(runs), slot, False
+        self.folders = [results.run(run.id) for run in runs]
         for folder in self.folders:
             folder.path.mkdir(parents=True, exist_ok=True)
         ids = [run.id for run in runs]
@@ -49,7 +50,7 @@ class Worker:
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, "PYTHONSAFEPATH": "1", **threads, **place},
+                env={**os.environ, "PYTHONSAFEPATH": "1", **threads, **slot},
                 start_new_session=True,
             )
         self._seen, self._since = self._signs_of_life(), time.monotonic()
@@ -98,22 +99,8 @@ def _deaf_to_the_scheduler() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, former)
 
 
-def stop(workers: Sequence[Worker], seconds: float) -> None:
-    """Ask workers to save and end, kill those that take longer than ``seconds``, and wait for all."""
-    for worker in workers:
-        worker.ask()
-    deadline = time.monotonic() + seconds
-    for worker in workers:
-        try:
-            worker.process.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            worker.kill()
-            worker.process.wait()
-        worker.clear()
-
-
 def is_free(lease: SoftFileLease) -> bool:
-    """Tell whether nobody holds a run: try its lease, and give it back.
+    """Tell whether nobody holds a run: try its lock, and give it back.
 
     The same object, asked again and again, notices when an owner elsewhere has shown no sign of life.
     """
@@ -126,7 +113,7 @@ def is_free(lease: SoftFileLease) -> bool:
 
 def record_death(folder: RunFolder, code: int, stalled: bool) -> bool:
     """Write FAILED for a worker that died without a word; return False where another owner has the run."""
-    lease = lease_on(folder)
+    lease = lock_on(folder)
     try:
         lease.acquire()
     except Timeout:

@@ -6,17 +6,18 @@ import contextlib
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from filelock import LeaseSettingsMismatch, SoftFileLock, Timeout
+from pydantic import ByteSize
 
-from ..errors import BadInput
-from ..planning.plan import Plan
+from ..errors import UserError
+from ..planning.plan import Plan, require_plans
 from ..runs import inventory
-from ..runs.folder import RunFolder
+from ..runs.folder import ResultsFolder, RunFolder
 from ..runs.inventory import (
     PARTS,
     REMOVED,
@@ -25,20 +26,18 @@ from ..runs.inventory import (
     entries,
     is_file,
     is_folder,
-    plan_files,
-    plans_of,
     shown,
 )
+from ..runs.lock import lock_on
 from ..runs.owner import owner_of
 from ..runs.verify import record_of
-from ..runs.writer import lease_on
 from ..util.files import temporary_name, write_atomically
 from . import leftovers
 from .leftovers import Leftover
 
 USES = (
     "records",
-    "journals",
+    "JSONL logs",
     "logs",
     "checkpoints of finished runs",
     "checkpoints of unfinished runs",
@@ -46,10 +45,11 @@ USES = (
     "leftovers",
 )
 COST = (
-    "without its last checkpoint a finished run cannot be diagnosed, and no new tuning run can start from it"
+    "without its last checkpoint a finished run cannot be diagnosed, "
+    "and no new fine-tuning run can start from it"
 )
 
-Chooser = Callable[[RunFolder], list[Leftover]]
+Chooser = Callable[[RunFolder], Iterable[Leftover]]
 """Names what of a run may go."""
 
 
@@ -84,7 +84,7 @@ class Cleaning:
         yield f"{len(self.removed)} {verb}, {freed:,} bytes ({_size(freed)})"
 
 
-def clean(results: Path, choice: Choice) -> Cleaning:
+def clean(results: ResultsFolder, choice: Choice) -> Cleaning:
     """Remove what nobody needs from a results folder; with ``dry_run`` change nothing."""
     found = inventory.take(results)
     plans = _plans(results, choice)
@@ -96,40 +96,40 @@ def clean(results: Path, choice: Choice) -> Cleaning:
             stack.enter_context(inventory.alone(results))
         _clean_beside_runs(results, found, choice, cleaning)
         for run_id in found.runs:
-            folder = RunFolder(results, run_id)
+            folder = results.run(run_id)
             unplanned = planned is not None and run_id not in planned
             _measure(folder, unplanned, cleaning)
             if unplanned and choice.unplanned:
                 _clean_run(folder, _whole_run, choice, cleaning)
             else:
                 keep = not choice.checkpoints or run_id in wanted
-                _clean_run(folder, _leftovers if keep else _leftovers_and_last, choice, cleaning)
+                _clean_run(folder, leftovers.of_run if keep else _leftovers_and_last, choice, cleaning)
     cleaning.left += [f"{shown(path)}: not ours; left alone" for path in found.foreign]
     return cleaning
 
 
-def _plans(results: Path, choice: Choice) -> list[Plan] | None:
+def _plans(results: ResultsFolder, choice: Choice) -> list[Plan] | None:
     """Return the plans; None where one cannot be read and nothing depends on them."""
     try:
-        plans = plans_of(results)
-    except BadInput as error:
+        plans = require_plans(results)
+    except UserError as error:
         if choice.checkpoints or choice.unplanned:
-            raise BadInput(*(f"{problem} (nothing was removed)" for problem in error.problems)) from None
+            raise UserError(*(f"{problem} (nothing was removed)" for problem in error.problems)) from None
         return None
     if choice.unplanned and not plans:
-        raise BadInput(
+        raise UserError(
             f"{shown(results)}: holds no plan, so every run would go; remove the folder if you mean that"
         )
     return plans
 
 
-def _wanted(results: Path, runs: list[str], plans: list[Plan]) -> set[str]:
+def _wanted(results: ResultsFolder, runs: list[str], plans: list[Plan]) -> set[str]:
     """Return the runs from which one starts that is not done: by a plan, or as its folder says."""
-    done = {run_id for run_id in runs if is_file(RunFolder(results, run_id).done)}
+    done = {run_id for run_id in runs if is_file(results.run(run_id).done)}
     parents = {run.parent for plan in plans for run in plan.runs if run.id not in done and run.parent}
     for run_id in set(runs) - done:
         with contextlib.suppress(KeyError, TypeError):
-            parents.add(record_of(RunFolder(results, run_id))["run"]["parent"])
+            parents.add(record_of(results.run(run_id))["run"]["parent"])
     return {str(parent) for parent in parents}
 
 
@@ -137,7 +137,7 @@ def _measure(folder: RunFolder, unplanned: bool, cleaning: Cleaning) -> None:
     """Add a run's bytes to their uses."""
     gone = {one.path for one in leftovers.of_run(folder)}
     state = "finished" if is_file(folder.done) else "unfinished"
-    names = {"record": "records", "journal": "journals", "log": "logs", "temporary": "leftovers"}
+    names = {"record": "records", "jsonl": "JSONL logs", "log": "logs", "temporary": "leftovers"}
     for entry in entries(folder.path):
         use = names.get(
             entry.kind, f"checkpoints of {state} runs" if entry.kind == "checkpoint" else "records"
@@ -148,20 +148,13 @@ def _measure(folder: RunFolder, unplanned: bool, cleaning: Cleaning) -> None:
             )
 
 
-def _leftovers(folder: RunFolder) -> list[Leftover]:
-    return list(leftovers.of_run(folder))
-
-
-def _leftovers_and_last(folder: RunFolder) -> list[Leftover]:
-    """Return a run's leftovers and, when it is done, its last checkpoint."""
-    last = folder.handover() if is_file(folder.done) and not folder.checkpoint.is_symlink() else None
-    sizes = {entry.path: entry.size for entry in entries(folder.path) if entry.kind == "checkpoint"}
-    more = (
-        [Leftover(last, sizes[last], "the last checkpoint of a finished run")]
-        if last in sizes and last
-        else []
-    )
-    return [*_leftovers(folder), *more]
+def _leftovers_and_last(folder: RunFolder) -> Iterator[Leftover]:
+    """Yield a run's leftovers and, when it is done, its last checkpoint."""
+    yield from leftovers.of_run(folder)
+    last = folder.final_checkpoint() if is_file(folder.done) else None
+    for entry in entries(folder.path):
+        if entry.kind == "checkpoint" and entry.path == last:
+            yield Leftover(last, entry.size, "the last checkpoint of a finished run")
 
 
 def _whole_run(folder: RunFolder) -> list[Leftover]:
@@ -171,7 +164,7 @@ def _whole_run(folder: RunFolder) -> list[Leftover]:
 
 def _clean_run(folder: RunFolder, choose: Chooser, choice: Choice, cleaning: Cleaning) -> None:
     """Remove what ``choose`` names from a run, unless somebody computes it."""
-    doomed = choose(folder)
+    doomed = list(choose(folder))
     if not doomed:
         return
     foreign = [entry.path for entry in entries(folder.path) if entry.kind == "foreign"]
@@ -180,7 +173,7 @@ def _clean_run(folder: RunFolder, choose: Chooser, choice: Choice, cleaning: Cle
         return
     try:
         with _looked_at(folder) if choice.dry_run else _held(folder):
-            still = {one.path for one in choose(folder)} | {folder.lease}  # giving the lease back removes it
+            still = {one.path for one in choose(folder)} | {folder.lock}  # giving the lock back removes it
             for one in (one for one in doomed if one.path in still):
                 if not choice.dry_run:
                     _remove(one.path, folder)
@@ -196,7 +189,7 @@ class _HeldError(Exception):
 @contextmanager
 def _looked_at(folder: RunFolder) -> Iterator[None]:
     """Raise _HeldError when somebody seems to compute the run; nothing is acquired."""
-    owner = owner_of(folder.lease)
+    owner = owner_of(folder.lock)
     if owner and owner.holds:
         raise _HeldError(f"it is computed by {owner}")
     yield
@@ -204,38 +197,34 @@ def _looked_at(folder: RunFolder) -> Iterator[None]:
 
 @contextmanager
 def _held(folder: RunFolder) -> Iterator[None]:
-    """Hold a run's lease; raise _HeldError when it cannot be had at once."""
-    lease = lease_on(folder)
+    """Hold a run's lock; raise _HeldError when it cannot be had at once."""
+    lock = lock_on(folder)
     try:
-        if any(one.path == folder.lease and not owner_of(one.path) for one in leftovers.of_run(folder)):
-            folder.lease.unlink()  # without a record it names nobody, and nobody could ever supersede it
-        lease.acquire()
+        if any(one.path == folder.lock and not owner_of(one.path) for one in leftovers.of_run(folder)):
+            folder.lock.unlink()  # without a record it names nobody, and nobody could ever supersede it
+        lock.acquire()
     except (Timeout, LeaseSettingsMismatch):
-        raise _HeldError(f"it is held by {owner_of(folder.lease) or 'another process'}") from None
+        raise _HeldError(f"it is held by {owner_of(folder.lock) or 'another process'}") from None
     except OSError as error:
-        raise _HeldError(f"its lease cannot be had: {error.strerror}") from None
+        raise _HeldError(f"its lock cannot be had: {error.strerror}") from None
     try:
         yield
     finally:
-        lease.release()
+        lock.release()
 
 
 def _remove(path: Path, folder: RunFolder) -> None:
     if path == folder.path:
         _remove_run(path)
-    elif path == folder.publishing:
+    elif path == folder.publish_lock:
         _remove_publishing(path)
     elif is_folder(path):
-        if path == folder.handover():
-            _say_removed(path)
+        if path == folder.final_checkpoint():  # it goes on purpose
+            removed = {"checkpoint": path.name, "why": COST}
+            write_atomically(path.with_name(REMOVED), json.dumps(removed) + "\n")
         _remove_checkpoint(path)
-    elif path != folder.lease:
+    elif path != folder.lock:
         path.unlink(missing_ok=True)
-
-
-def _say_removed(last: Path) -> None:
-    """Write down that a finished run's last checkpoint went on purpose."""
-    write_atomically(last.with_name(REMOVED), json.dumps({"checkpoint": last.name, "why": COST}) + "\n")
 
 
 def _remove_publishing(path: Path) -> None:
@@ -280,11 +269,11 @@ def _remove_empty(*folders: Path) -> None:
             os.rmdir(folder)
 
 
-def _clean_beside_runs(results: Path, found: Inventory, choice: Choice, cleaning: Cleaning) -> None:
+def _clean_beside_runs(results: ResultsFolder, found: Inventory, choice: Choice, cleaning: Cleaning) -> None:
     """Remove what killed commands left beside the runs."""
-    for file in plan_files(results):
+    for file in results.plan_files():
         cleaning.use["records"] += file.stat().st_size
-    owner = owner_of(results / inventory.UPKEEP) if choice.dry_run else None
+    owner = owner_of(results.maintenance) if choice.dry_run else None
     for path in found.temporary:
         if owner and owner.holds:
             cleaning.left.append(f"{shown(path)}: left, {owner} is at work here")
@@ -297,7 +286,7 @@ def _clean_beside_runs(results: Path, found: Inventory, choice: Choice, cleaning
 
 
 def _remove_beside_runs(path: Path) -> None:
-    if path.name == inventory.UPKEEP:
+    if path.name == inventory.MAINTENANCE:
         return  # this command's own by now
     if not is_folder(path):
         path.unlink(missing_ok=True)
@@ -309,10 +298,6 @@ def _remove_beside_runs(path: Path) -> None:
         _remove_run(path)
 
 
-def _size(count: float) -> str:
+def _size(count: int) -> str:
     """Return bytes as ``12 B``, ``3.4 MiB``."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024:
-            return f"{count:,.0f} {unit}" if unit == "B" else f"{count:,.1f} {unit}"
-        count /= 1024
-    return f"{count:,.1f} TiB"
+    return ByteSize(count).human_readable(separator=" ")

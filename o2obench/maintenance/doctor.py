@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from ..errors import BadInput
+from ..errors import UserError
 from ..planning.plan import read_plan
 from ..runs import inventory, verify
-from ..runs.folder import RunFolder
-from ..runs.inventory import Inventory, entries, is_file, plan_files, shown
+from ..runs.folder import ResultsFolder, RunFolder
+from ..runs.inventory import Inventory, entries, is_file, shown
 from ..runs.owner import Owner, owner_of
 from ..runs.verify import Finding
 from . import leftovers
@@ -20,14 +19,14 @@ from .file_system import Ability, measure
 
 CLEAN = "`o2obench clean` removes it"
 LEAVE = "not ours, left alone; move it away if nobody needs it"
-STATES = ("done and whole", "running", "unfinished", "failed", "not begun", "damaged")
+STATES = ("done and intact", "running", "unfinished", "failed", "not begun", "corrupted")
 
 
 @dataclass
 class Diagnosis:
     """What was found, how many runs are in which state, and what the file system can do."""
 
-    folder: Path
+    folder: ResultsFolder
     findings: list[Finding] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     abilities: list[Ability] = field(default_factory=list)
@@ -36,8 +35,10 @@ class Diagnosis:
 
     @property
     def whole(self) -> bool:
-        """Tell whether nothing is damaged and the file system does what runs rely on."""
-        return all(one.kind != "damage" for one in self.findings) and all(one.works for one in self.abilities)
+        """Tell whether nothing is corrupted and the file system does what runs rely on."""
+        return all(one.kind != "corruption" for one in self.findings) and all(
+            one.works for one in self.abilities
+        )
 
     @property
     def summary(self) -> str:
@@ -65,26 +66,26 @@ class Diagnosis:
             "without_last_state": self.stateless,
             "findings": [{**vars(one), "path": str(one.path)} for one in self.findings],
             "file_system": [vars(one) for one in self.abilities],
-            "leases": {run: vars(owner) for run, owner in self.owners.items()},
+            "locks": {run: vars(owner) for run, owner in self.owners.items()},
         }
 
 
-def examine(results: Path) -> Diagnosis:
+def examine(results: ResultsFolder) -> Diagnosis:
     """Verify a results folder; nothing in it is changed."""
     found = inventory.take(results)
     diagnosis = Diagnosis(results)
     diagnosis.findings += [*_plans(results), *_beside_runs(results, found)]
     for run_id in found.runs:
-        _examine_run(RunFolder(results, run_id), diagnosis)
+        _examine_run(results.run(run_id), diagnosis)
     diagnosis.abilities = measure(results)
     return diagnosis
 
 
-def _plans(results: Path) -> Iterator[Finding]:
-    for file in plan_files(results):
+def _plans(results: ResultsFolder) -> Iterator[Finding]:
+    for file in results.plan_files():
         try:
             suite = read_plan(file).suite
-        except BadInput as error:
+        except UserError as error:
             what, _, do = str(error).removeprefix(f"{file}: ").partition("; ")
             yield Finding(file, what, do)
         else:
@@ -92,8 +93,8 @@ def _plans(results: Path) -> Iterator[Finding]:
                 yield Finding(file, f"is the plan of {suite}", "give it that name again, or remove it")
 
 
-def _beside_runs(results: Path, found: Inventory) -> Iterator[Finding]:
-    owner = owner_of(results / inventory.UPKEEP)
+def _beside_runs(results: ResultsFolder, found: Inventory) -> Iterator[Finding]:
+    owner = owner_of(results.maintenance)
     for path in found.temporary:
         if owner and owner.holds:
             yield Finding(path, f"a clean or merge is at work: {owner}", "wait for its end", "note")
@@ -107,7 +108,7 @@ def _beside_runs(results: Path, found: Inventory) -> Iterator[Finding]:
 
 def _examine_run(folder: RunFolder, diagnosis: Diagnosis) -> None:
     """Add what a run's folder shows; one that is being computed changes meanwhile and is only counted."""
-    owner = owner_of(folder.lease)
+    owner = owner_of(folder.lock)
     if owner and owner.holds and not is_file(folder.done):
         diagnosis.owners[folder.id] = owner
         diagnosis.counts["running"] += 1
@@ -120,7 +121,7 @@ def _examine_run(folder: RunFolder, diagnosis: Diagnosis) -> None:
             diagnosis.findings.append(Finding(entry.path, "is no part of a run", LEAVE, "note"))
     for leftover in leftovers.of_run(folder):
         diagnosis.findings.append(Finding(leftover.path, leftover.why, CLEAN, "leftover"))
-    diagnosis.counts["damaged" if faults else _state(folder)] += 1
+    diagnosis.counts["corrupted" if faults else _state(folder)] += 1
     diagnosis.stateless += is_file(folder.done) and not faults and verify.is_stateless(folder)
 
 
@@ -133,7 +134,7 @@ def _faults(folder: RunFolder) -> Iterator[Finding]:
 
 def _state(folder: RunFolder) -> str:
     if is_file(folder.done):
-        return "done and whole"
+        return "done and intact"
     if is_file(folder.failed):
         return "failed"
     return "unfinished" if folder.record.exists() else "not begun"

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from filelock import SoftFileLease
 
+from ..runs.folder import ResultsFolder
 from ..util.files import sync_folder, temporary_name, write_atomically
 
 CONTENDER = """
@@ -35,7 +36,7 @@ class Ability:
     seen: str
 
 
-def measure(results: Path) -> list[Ability]:
+def measure(results: ResultsFolder) -> list[Ability]:
     """Try in a temporary folder inside ``results`` what runs rely on, and remove that folder again."""
     try:
         with _probe(results) as folder:
@@ -46,8 +47,8 @@ def measure(results: Path) -> list[Ability]:
 
 
 @contextmanager
-def _probe(results: Path) -> Iterator[Path]:
-    folder = temporary_name(results / "doctor")
+def _probe(results: ResultsFolder) -> Iterator[Path]:
+    folder = temporary_name(results.path / "doctor")
     folder.mkdir()
     try:
         yield folder
@@ -104,32 +105,29 @@ def _fsync(folder: Path) -> str:
     return "files and folders"
 
 
-def _granularity(folder: Path) -> str:
+def _times(folder: Path) -> str:
     file = folder / "probe-mtime"
     file.touch()
     moment = 1_600_000_001_234_567_891
     os.utime(file, ns=(moment, moment))
-    off = moment - file.stat().st_mtime_ns
-    for step, said in ((1, "1 ns"), (100, "100 ns"), (10**3, "1 us"), (10**6, "1 ms"), (10**9, "1 s")):
-        if abs(off) < step:
-            return said
-    assert abs(off) < 3 * 10**9, f"a time comes back {off / 1e9:.0f} s off"
-    return "2 s"
+    off = abs(moment - file.stat().st_mtime_ns) / 1e9
+    assert off < 3, f"a time comes back {off:.0f} s off"
+    return f"a time comes back {off:g} s off"
 
 
-def _lease(folder: Path) -> str:
-    path = folder / "probe-lease"
+def _lock(folder: Path) -> str:
+    path = folder / "probe-lock"
     contender = [sys.executable, "-c", CONTENDER, str(path)]
     with SoftFileLease(path, lease_duration=60, timeout=0):
         held = subprocess.run(contender, capture_output=True, timeout=60, check=False).returncode
-    assert held == REFUSED, "a second process got a lease that was held"
+    assert held == REFUSED, "a second process got a lock that was held"
     free = subprocess.run(contender, capture_output=True, timeout=60, check=False).returncode
-    assert free == 0, "a lease that was given back cannot be acquired"
+    assert free == 0, "a lock that was given back cannot be acquired"
     return "held by one, refused to another process, given back"
 
 
-def _space(results: Path) -> Ability:
-    found = os.statvfs(results)
+def _space(results: ResultsFolder) -> Ability:
+    found = os.statvfs(results.path)
     free, files = found.f_bavail * found.f_frsize, found.f_favail
     seen = f"{free / 2**30:,.1f} GiB" + (f", {files:,} files" if found.f_files else "")
     return Ability("free space", free > 0 and (files > 0 or not found.f_files), seen)
@@ -140,6 +138,6 @@ TRIALS = {
     "hard links": _link,
     "exclusive create": _exclusive,
     "fsync": _fsync,
-    "times of files": _granularity,
-    "leases": _lease,
+    "times of files": _times,
+    "locks": _lock,
 }

@@ -27,19 +27,19 @@ class Leftover:
 def of_run(folder: RunFolder) -> Iterator[Leftover]:
     """Yield a run's leftovers; they may go only while nobody computes the run."""
     done = is_file(folder.done)
-    last = folder.handover() if done else None
-    damage = json.dumps(record_of(folder).get("damage", []))
+    last = folder.final_checkpoint() if done else None
+    corruption = json.dumps(record_of(folder).get("corruption", []))
     for entry in entries(folder.path):
-        why = _why(entry, done, last, damage)
+        why = _why(entry, done, last, corruption)
         if why:
             yield Leftover(entry.path, entry.size, why)
 
 
-def _why(entry: Entry, done: bool, last: Path | None, damage: str) -> str:
+def _why(entry: Entry, done: bool, last: Path | None, corruption: str) -> str:
     name = entry.path.name
     if entry.kind == "temporary":
         return "a temporary file of a process that was killed"
-    if name == "publishing":  # held for an instant; `owner_of` cannot read it, for it is no lease
+    if name == "publish.lock":  # held for an instant; `owner_of` cannot read it, for it is another kind
         pid = SoftFileLock(entry.path).pid
         return f"an old mark of process {pid}, which was publishing" if is_old(entry.path) else ""
     if entry.kind == "marker":
@@ -50,14 +50,14 @@ def _why(entry: Entry, done: bool, last: Path | None, damage: str) -> str:
     if done and name in ("FAILED", "progress.json"):
         return "an earlier attempt's; the run is done"
     if entry.kind == "checkpoint":
-        return _why_checkpoint(entry.path, done, last, damage)
+        return _why_checkpoint(entry.path, done, last, corruption)
     return ""
 
 
-def _why_checkpoint(target: Path, done: bool, last: Path | None, damage: str) -> str:
+def _why_checkpoint(target: Path, done: bool, last: Path | None, corruption: str) -> str:
     match = NUMBERED.fullmatch(target.name)
     if match and match["corrupt"]:
-        return "a damaged checkpoint; run.json names it" if target.name in damage else ""
+        return "a corrupted checkpoint; run.json names it" if target.name in corruption else ""
     if done:
         superseded = last is not None and last.is_dir() and target != last
         return "a checkpoint that the finished run does not need" if superseded else ""

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from filelock import LeaseSettingsMismatch, Timeout
 
-from ..errors import BadInput
-from ..planning.plan import Plan
+from ..errors import UserError
+from ..planning.plan import Plan, require_plans
 from ..runs import inventory, verify
-from ..runs.folder import RunFolder
-from ..runs.inventory import KINDS, PARTS, REMOVED, is_file, is_folder, plans_of, shown
-from ..runs.writer import lease_on
+from ..runs.folder import ResultsFolder, RunFolder
+from ..runs.inventory import KINDS, PARTS, REMOVED, is_file, is_folder, shown
+from ..runs.lock import lock_on
 from ..util.files import sha256, sync_folder, temporary_name
 from .merge_plans import unite
 
@@ -43,7 +43,7 @@ class Merging:
         )
 
 
-def merge(into: Path, source: Path) -> Merging:
+def merge(into: ResultsFolder, source: ResultsFolder) -> Merging:
     """Copy what ``into`` lacks from ``source``, which is never changed; both are checked first.
 
     A kill at any instant leaves no half run and no half plan; a repetition completes the merge.
@@ -53,51 +53,61 @@ def merge(into: Path, source: Path) -> Merging:
     plans = _united_plans(into, source)
     merging = Merging()
     wanted = [run_id for run_id in runs if _is_wanted(into, source, run_id, merging)]
-    into.mkdir(parents=True, exist_ok=True)
+    into.path.mkdir(parents=True, exist_ok=True)
     with inventory.alone(into):
         for run_id in wanted:
             _copy_run(into, source, run_id, merging)
+        _copy_policies(into, source)
         for plan, what in plans:
             plan.write(into)
-            merging.plans.append(f"{shown(into / 'plans' / plan.suite)}.json: {what}")
+            merging.plans.append(f"{shown(into.plan_file(plan.suite))}: {what}")
     return merging
 
 
-def _check_places(into: Path, source: Path) -> None:
-    """Raise BadInput unless ``into`` is a results folder, empty or new, and apart from ``source``."""
-    if into.exists() and (not into.is_dir() or inventory.look(into).foreign):
+def _copy_policies(into: ResultsFolder, source: ResultsFolder) -> None:
+    """Copy users' own policies; they are named by their content."""
+    files = source.policies.glob("*.npz") if is_folder(source.policies) else ()
+    for file in (file for file in files if is_file(file)):
+        if not (target := into.policies / file.name).exists():
+            into.policies.mkdir(exist_ok=True)
+            _copy_file(file, target)
+
+
+def _check_places(into: ResultsFolder, source: ResultsFolder) -> None:
+    """Raise UserError unless ``into`` is a results folder, empty or new, and apart from ``source``."""
+    if into.path.exists() and (not into.path.is_dir() or inventory.look(into).foreign):
         inventory.take(into)
-    if os.path.lexists(into / "plans") and not is_folder(into / "plans"):
-        raise BadInput(f"{shown(into / 'plans')}: is no folder; move it away")
-    one, other = into.resolve(), source.resolve()
+    if os.path.lexists(into.plans) and not is_folder(into.plans):
+        raise UserError(f"{shown(into.plans)}: is no folder; move it away")
+    one, other = into.path.resolve(), source.path.resolve()
     if one == other or one in other.parents or other in one.parents:
-        raise BadInput(f"{shown(source)}: is, holds or lies in {shown(into)}; name two folders apart")
+        raise UserError(f"{shown(source)}: is, holds or lies in {shown(into)}; name two folders apart")
 
 
-def _united_plans(into: Path, source: Path) -> list[tuple[Plan, str]]:
-    """Return the plans to write and what each is; raise BadInput listing those that cannot be united."""
-    here = {plan.suite: plan for plan in plans_of(into)}
+def _united_plans(into: ResultsFolder, source: ResultsFolder) -> list[tuple[Plan, str]]:
+    """Return the plans to write and what each is; raise UserError listing those that cannot be united."""
+    here = {plan.suite: plan for plan in require_plans(into)}
     wanted, problems = list[tuple[Plan, str]](), list[str]()
-    for plan in plans_of(source):
+    for plan in require_plans(source):
         if plan.suite not in here:
             wanted.append((plan, "copied"))
             continue
         try:
             united = unite(here[plan.suite], plan)
         except ValueError as error:
-            file = source / "plans" / f"{plan.suite}.json"
+            file = source.plan_file(plan.suite)
             problems.append(f"{shown(file)}: {shown(error)}; merge into another folder, or rename the suite")
             continue
         if united != here[plan.suite]:
             wanted.append((united, f"united, {len(united.seeds)} seeds, {len(united.runs)} runs"))
     if problems:
-        raise BadInput(*problems)
+        raise UserError(*problems)
     return wanted
 
 
-def _is_wanted(into: Path, source: Path, run_id: str, merging: Merging) -> bool:
+def _is_wanted(into: ResultsFolder, source: ResultsFolder, run_id: str, merging: Merging) -> bool:
     """Tell whether a run is to be copied; note why not, where it is not."""
-    theirs, ours = RunFolder(source, run_id), RunFolder(into, run_id)
+    theirs, ours = source.run(run_id), into.run(run_id)
     if not is_file(theirs.done):
         merging.unfinished.append(run_id)
         return False
@@ -110,7 +120,9 @@ def _is_wanted(into: Path, source: Path, run_id: str, merging: Merging) -> bool:
     faults = list(verify.published(ours, run_id))
     if faults:
         merging.problems += [f"{fault} (the other folder holds a whole one)" for fault in faults]
-    elif different := [name for name in ("scores", "episodes") if _bytes(ours, name) != _bytes(theirs, name)]:
+    elif different := [
+        name for name in ("evaluations", "episodes") if _bytes(ours, name) != _bytes(theirs, name)
+    ]:
         merging.problems.append(
             f"{shown(theirs.path)}: conflict: its {' and '.join(different)} differ from those of the same "
             f"run in {shown(into)}; keep one of the two by removing the other"
@@ -125,13 +137,13 @@ def _bytes(folder: RunFolder, name: str) -> str:
     return sha256(file) if file.exists() else ""
 
 
-def _copy_run(into: Path, source: Path, run_id: str, merging: Merging) -> None:
+def _copy_run(into: ResultsFolder, source: ResultsFolder, run_id: str, merging: Merging) -> None:
     """Copy a finished run under a temporary name, verify the copy, and give it its name."""
-    theirs, target = RunFolder(source, run_id), RunFolder(into, run_id)
-    if not _parents(into, target.path.parent):
+    theirs, target = source.run(run_id), into.run(run_id)
+    if not _parents(into.path, target.path.parent):
         merging.problems.append(f"{shown(target.path.parent)}: a part of it is no folder; move that away")
         return
-    copy = RunFolder(target.path.parent, temporary_name(target.path).name)
+    copy = RunFolder(temporary_name(target.path), run_id)
     try:
         for file in _files(theirs):
             _copy_file(file, copy.path / file.relative_to(theirs.path))
@@ -163,7 +175,7 @@ def _parents(into: Path, folder: Path) -> bool:
 
 def _files(folder: RunFolder) -> list[Path]:
     """Return the files of a finished run that are copied; DONE comes last."""
-    last = folder.handover()
+    last = folder.final_checkpoint()
     state = [last / name for name in PARTS] if last and last.exists() else []
     wanted = [*(folder.path / name for name in COPIED), *state, folder.checkpoint / REMOVED]
     return sorted((file for file in wanted if is_file(file)), key=lambda file: file == folder.done)
@@ -180,7 +192,7 @@ def _copy_file(source: Path, target: Path) -> None:
 def _give_name(copy: Path, target: RunFolder) -> str:
     """Rename a whole copy to its run's folder; return why not, where that cannot be.
 
-    What an unfinished attempt left there is set aside, under the run's lease, and removed.
+    What an unfinished attempt left there is set aside, under the run's lock, and removed.
     """
     if not os.path.lexists(target.path):
         copy.rename(target.path)
@@ -190,9 +202,9 @@ def _give_name(copy: Path, target: RunFolder) -> str:
         return f"{shown(target.path)}: is no folder, the run cannot be copied; move it away"
     if any(entry.kind == "foreign" for entry in inventory.entries(target.path)):
         return f"{shown(target.path)}: an unfinished run with foreign files; move them away and merge again"
-    lease = lease_on(target)
+    lock = lock_on(target)
     try:
-        lease.acquire()
+        lock.acquire()
     except (Timeout, LeaseSettingsMismatch):
         return f"{shown(target.path)}: is being computed, the finished one was not copied; merge again later"
     try:
@@ -206,5 +218,5 @@ def _give_name(copy: Path, target: RunFolder) -> str:
     except OSError as error:
         return f"{shown(target.path)}: {error.strerror}; merge again"
     finally:
-        lease.release()
+        lock.release()
     return ""

@@ -1,4 +1,4 @@
-"""Two plans of one suite to one: the seeds, cells and runs of both, in the order of a plan of all."""
+"""Two plans of one suite to one: the seeds, experiments and runs of both, in the order of a plan of all."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
-from ..planning.plan import Cell, Plan
-from ..runs.folder import Run
+from ..planning.plan import Experiment, Plan
+from ..runs.spec import Run
 
 SEEDS_CUT = re.compile(r"seeds = \S+ \(full: (?P<full>\d+)\)")
 SEEDS_FLAG = re.compile(r" --seeds \S+")
@@ -20,29 +20,33 @@ def unite(ours: Plan, theirs: Plan) -> Plan:
 
     A plan that has all that the other has is returned as it is.
     """
-    for name in ("title", "marks"):
+    for name in ("title", "reporting_steps", "reference"):
         if getattr(ours, name) != getattr(theirs, name):
             raise ValueError(f"the two plans of suite {ours.suite} differ in {name}")
     if _cuts(ours) != _cuts(theirs):
         raise ValueError(f"the two plans of suite {ours.suite} differ in what is reduced")
     scores = _both("reference scores", ours.scores, theirs.scores)
+    data = _both("returns of data sets", ours.data, theirs.data)
     stages = _both("stages", ours.stages, theirs.stages)
+    schedules = _both("schedules", ours.schedules, theirs.schedules)
     runs = _both("runs", {run.id: run for run in ours.runs}, {run.id: run for run in theirs.runs})
-    cells = _ordered_cells(ours, theirs)
-    _same_groups(cells, runs)
-    if set(cells) == set(ours.cells):
+    experiments = _ordered_experiments(ours, theirs)
+    _same_groups(experiments, runs)
+    if set(experiments) == set(ours.experiments):
         return ours
     seeds = tuple(sorted({*ours.seeds, *theirs.seeds}))
-    ordered = tuple(_ordered_runs(cells, runs))
+    ordered = tuple(_ordered_runs(experiments, runs))
     return replace(
         ours,
         command=_command(ours.command, theirs.command, seeds),
         seeds=seeds,
         reduced=_reduced(ours, theirs, len(seeds)),
         runs=ordered,
-        cells=tuple(cells),
+        experiments=tuple(experiments),
         stages={run.group: stages[run.group] for run in ordered},
+        schedules={run.group: schedules[run.group] for run in ordered},
         scores=scores,
+        data=data,
     )
 
 
@@ -70,33 +74,37 @@ def _both(what: str, ours: Mapping[str, Value], theirs: Mapping[str, Value]) -> 
     return {**ours, **theirs}
 
 
-def _ordered_cells(ours: Plan, theirs: Plan) -> list[Cell]:
-    """Return the cells of both by label, data set and seed, labels and data sets as they first came."""
-    cells = list(dict.fromkeys([*ours.cells, *theirs.cells]))
-    labels = _ranks(cell.label for cell in cells)
-    datasets = _ranks(cell.dataset for cell in cells)
-    return sorted(cells, key=lambda cell: (labels[cell.label], datasets[cell.dataset], cell.seed))
+def _ordered_experiments(ours: Plan, theirs: Plan) -> list[Experiment]:
+    """Return the experiments of both by label, data set and seed, in the order in which they first came."""
+    experiments = list(dict.fromkeys([*ours.experiments, *theirs.experiments]))
+    methods = _ranks(experiment.method for experiment in experiments)
+    datasets = _ranks(experiment.dataset for experiment in experiments)
+    return sorted(
+        experiments,
+        key=lambda experiment: (methods[experiment.method], datasets[experiment.dataset], experiment.seed),
+    )
 
 
 def _ranks(names: Iterable[str]) -> dict[str, int]:
     return {name: rank for rank, name in enumerate(dict.fromkeys(names))}
 
 
-def _same_groups(cells: Iterable[Cell], runs: Mapping[str, Run]) -> None:
+def _same_groups(experiments: Iterable[Experiment], runs: Mapping[str, Run]) -> None:
     """Raise ValueError where one entry of the grid would hold runs with other options or versions."""
     groups: dict[tuple[str, str], str] = {}
-    for cell in cells:
-        if cell.run not in runs:
-            raise ValueError(f"a plan names {cell.run} and does not say what it is")
-        group = runs[cell.run].group
-        if groups.setdefault((cell.label, cell.dataset), group) != group:
+    for experiment in experiments:
+        if experiment.run not in runs:
+            raise ValueError(f"a plan names {experiment.run} and does not say what it is")
+        group = runs[experiment.run].group
+        if groups.setdefault((experiment.method, experiment.dataset), group) != group:
             raise ValueError(
-                f"{cell.label} on {cell.dataset} has other options, data or versions in the two plans"
+                f"{experiment.method} on {experiment.dataset} has other options, data or versions "
+                "in the two plans"
             )
 
 
-def _ordered_runs(cells: Iterable[Cell], runs: Mapping[str, Run]) -> Iterator[Run]:
-    """Yield the runs behind cells, each once and after the run it starts from."""
+def _ordered_runs(experiments: Iterable[Experiment], runs: Mapping[str, Run]) -> Iterator[Run]:
+    """Yield the runs behind experiments, each once and after the run it starts from."""
     known = set[str]()
 
     def with_parents(run: Run) -> Iterator[Run]:
@@ -106,8 +114,8 @@ def _ordered_runs(cells: Iterable[Cell], runs: Mapping[str, Run]) -> Iterator[Ru
                 yield from with_parents(runs[run.parent])
             yield run
 
-    for cell in cells:
-        yield from with_parents(runs[cell.run])
+    for experiment in experiments:
+        yield from with_parents(runs[experiment.run])
 
 
 def _command(ours: str, theirs: str, seeds: tuple[int, ...]) -> str:

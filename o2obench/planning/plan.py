@@ -1,74 +1,53 @@
-"""A plan: every run of a suite and the cells that show them, one JSON file that later commands read."""
+"""A plan: every run of a suite and the experiments that show them, one JSON file that later commands read."""
 
 from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..agent import Stage
+from ..datasets import policy_files
 from ..datasets.reference_scores import Reference
-from ..errors import BadInput
-from ..runs.folder import Run, digest
-from ..util.config import nearest
+from ..errors import UserError
+from ..runs.folder import ResultsFolder
+from ..runs.spec import Run, RunSpec, digest
 from ..util.files import read_json, write_atomically
-
-USUAL_FIGURES = (
-    "aggregates",
-    "efficiency",
-    "profiles",
-    "improvement",
-    "grid",
-    "ablation",
-    "curves",
-    "drop",
-    "seeds",
-    "diagnostics",
-)
-USUAL_TABLES = ("final", "aggregates", "improvement", "regimes", "scores", "measures")
-FIGURES = (*USUAL_FIGURES, "uncertainty", "explorer")
-TABLES = (*USUAL_TABLES, "pairs", "explorer", "distance_uniform", "distance_rollout", "kinds")
-"""What a suite can ask the report for; each is described where it is made, in ``report/``."""
-
-
-def known_figure(name: str) -> str:
-    """Return the name of a figure; raise ValueError when the report has none of it."""
-    return _known(name, FIGURES)
-
-
-def known_table(name: str) -> str:
-    """Return the name of a table; raise ValueError when the report has none of it."""
-    return _known(name, TABLES)
-
-
-def _known(name: str, names: Sequence[str]) -> str:
-    if name not in names:
-        raise ValueError(f"{name} is not known; {nearest(name, names)}")
-    return name
+from .report_items import USUAL_FIGURES, USUAL_TABLES, known_figure, known_table
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One entry of the grid as the report shows it: a label, a data set, a seed, and the run behind it."""
+class Experiment:
+    """One entry of the grid as the report shows it: a method, a data set, a seed, and the run behind it.
 
-    label: str
+    ``pretraining`` names what it starts from, ``parent`` is that run; both empty where it starts from
+    nothing.
+    ``automatic``: nobody asked for it, it is the control of a pretraining.
+    """
+
+    method: str
     algorithm: str
     dataset: str
     seed: int
     run: str
     parent: str | None
+    pretraining: str = ""
+    automatic: bool = False
 
 
 @dataclass(frozen=True)
 class Plan:
-    """An expanded suite: the runs in an order in which parents come first, and the cells that show them.
+    """An expanded suite: its runs, parents first, and the experiments that show them.
 
-    ``reduced`` holds a line for each count that was cut: ``key = value (full: value)``. ``stages`` are kept
-    per run group, for forecasts; ``scores`` per data set. ``marks`` are environment steps at which scores are
-    compared. ``figures`` and ``tables`` are what the report shows, in this order. ``data`` holds the mean
-    and the best raw return of each data set's episodes, where they could be read.
+    ``reduced`` holds a line for each count that was cut: ``key = value (full: value)``. ``stages`` and
+    ``schedules`` are kept per run group, as the algorithms gave them; ``scores`` per data set.
+    ``reporting_steps`` are environment steps at which scores are compared, with ``reference`` the method that
+    others are compared with. ``figures`` and ``tables`` are what the report shows, in this order. ``data``
+    holds the mean and the best raw return of each data set's episodes, where they could be read.
+    ``policy_files`` are users' own policies by SHA-256; writing the plan copies them.
     """
 
     suite: str
@@ -76,14 +55,17 @@ class Plan:
     command: str
     seeds: tuple[int, ...]
     reduced: tuple[str, ...]
-    marks: tuple[int, ...]
+    reporting_steps: tuple[int, ...]
     runs: tuple[Run, ...]
-    cells: tuple[Cell, ...]
+    experiments: tuple[Experiment, ...]
     stages: Mapping[str, Sequence[Stage]] = field(default_factory=dict)
+    schedules: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     scores: Mapping[str, Reference] = field(default_factory=dict)
-    figures: tuple[str, ...] = USUAL_FIGURES
+    figures: tuple[str, ...] = tuple(USUAL_FIGURES)
     tables: tuple[str, ...] = USUAL_TABLES
+    reference: str = ""
     data: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    policy_files: Mapping[str, policy_files.PolicyFile] = field(default_factory=dict)
 
     def data_scores(self, dataset: str) -> tuple[float, float] | None:
         """Return the scores of a data set's mean and best episode; None where the plan does not know them."""
@@ -100,35 +82,55 @@ class Plan:
     def _by_id(self) -> dict[str, Run]:
         return {run.id: run for run in self.runs}
 
-    def label(self, run: Run) -> str:
-        """Return the first label under which a run is shown; of a pretraining run that it is one."""
-        return self._labels.get(run.id, f"{run.algorithm} (pretraining)")
+    def method(self, run: Run) -> str:
+        """Return the first method under which a run is shown; of a pretraining run that it is one."""
+        if run.id in self._methods:
+            return self._methods[run.id]
+        return f"{self._pretrainings.get(run.id, run.algorithm)} (pretraining)"
 
     @functools.cached_property
-    def _labels(self) -> dict[str, str]:
-        return {cell.run: cell.label for cell in reversed(self.cells)}
+    def _methods(self) -> dict[str, str]:
+        return {one.run: one.method for one in reversed(self.experiments)}
+
+    @functools.cached_property
+    def _pretrainings(self) -> dict[str, str]:
+        return {one.parent: one.pretraining for one in reversed(self.experiments) if one.parent}
+
+    def is_online(self, run: Run) -> bool:
+        """Tell whether a run starts from a pretraining or interacts with the environment."""
+        return bool(run.parent) or any(stage.env_steps for stage in self.stages[run.group])
 
     def work(self, run: Run) -> tuple[int, int]:
         """Return the planned (policy updates, environment steps) of a run."""
         stages = self.stages[run.group]
         return sum(s.updates for s in stages), sum(s.env_steps for s in stages)
 
-    def write(self, results: Path) -> Path:
-        """Write the plan to ``results/plans/<suite>.json`` and return that path."""
-        file = results / "plans" / f"{self.suite}.json"
+    def copy_policies(self, results: ResultsFolder) -> None:
+        """Copy users' own policies into a results folder, so that a resume needs no original."""
+        for policy in self.policy_files.values():
+            policy_files.keep_copy(policy, results.policy_file(policy.sha256))
+
+    def write(self, results: ResultsFolder) -> Path:
+        """Write the plan, and the policies it starts from, into a results folder; return the plan's file."""
+        self.copy_policies(results)
+        file = results.plan_file(self.suite)
         file.parent.mkdir(parents=True, exist_ok=True)
+        specs = {run.group: run.spec.to_json() for run in self.runs}
         value = {
             "suite": self.suite,
             "title": self.title,
             "command": self.command,
             "seeds": self.seeds,
             "reduced": self.reduced,
-            "marks": self.marks,
+            "reporting_steps": self.reporting_steps,
             "figures": self.figures,
             "tables": self.tables,
-            "runs": [run.to_json() for run in self.runs],
-            "cells": [vars(cell) for cell in self.cells],
+            "reference": self.reference,
+            "specs": specs,
+            "runs": [{**run.to_json(), "spec": run.group} for run in self.runs],
+            "experiments": [vars(one) for one in self.experiments],
             "stages": {group: [vars(stage) for stage in stages] for group, stages in self.stages.items()},
+            "schedules": self.schedules,
             "scores": {name: vars(scores) for name, scores in self.scores.items()},
             "data": self.data,
         }
@@ -137,29 +139,80 @@ class Plan:
 
 
 def read_plan(file: Path) -> Plan:
-    """Read a plan back; raise BadInput when the file is damaged or was edited."""
+    """Read a plan back; raise UserError when the file is corrupted or was edited."""
     value = read_json(file)
     try:
         if value.pop("sha256") != digest(value):
             raise ValueError("its contents were changed")
         known = {run["id"] for run in value["runs"]}
-        if not all({cell["run"], cell["parent"] or cell["run"]} <= known for cell in value["cells"]):
-            raise ValueError("a cell's run is not in it")
+        if not all({one["run"], one["parent"] or one["run"]} <= known for one in value["experiments"]):
+            raise ValueError("an experiment's run is not in it")
+        specs = {group: RunSpec.from_json(spec) for group, spec in value.pop("specs").items()}
         return Plan(
             suite=value["suite"],
             title=value["title"],
             command=value["command"],
             seeds=tuple(value["seeds"]),
             reduced=tuple(value["reduced"]),
-            marks=tuple(value["marks"]),
-            runs=tuple(Run.from_json(run) for run in value["runs"]),
-            cells=tuple(Cell(**cell) for cell in value["cells"]),
+            reporting_steps=tuple(value["reporting_steps"]),
+            runs=tuple(Run.from_json(run, specs[run["spec"]]) for run in value["runs"]),
+            experiments=tuple(Experiment(**one) for one in value["experiments"]),
             stages={group: tuple(Stage(**stage) for stage in s) for group, s in value["stages"].items()},
+            schedules=value["schedules"],
             scores={name: Reference(**scores) for name, scores in value["scores"].items()},
-            figures=tuple(map(known_figure, value.get("figures", USUAL_FIGURES))),
-            tables=tuple(map(known_table, value.get("tables", USUAL_TABLES))),
-            data={name: (float(mean), float(best)) for name, (mean, best) in value.get("data", {}).items()},
+            figures=tuple(map(known_figure, value["figures"])),
+            tables=tuple(map(known_table, value["tables"])),
+            reference=value["reference"],
+            data={name: (float(mean), float(best)) for name, (mean, best) in value["data"].items()},
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        why = str(error) if isinstance(error, ValueError) else "damaged or of an older version"
-        raise BadInput(f"{file}: not a plan ({why}); start the suite again to rewrite it") from None
+        why = str(error) if isinstance(error, ValueError) else "corrupted or of another version"
+        raise UserError(f"{file}: not a plan ({why}); start the suite again to rewrite it") from None
+
+
+def readable_plans(files: Iterable[Path]) -> tuple[list[Plan], list[str]]:
+    """Return the plans that can be read and bear their file's name, and what is wrong with the others."""
+    plans, problems = list[Plan](), list[str]()
+    for file in files:
+        try:
+            plan = read_plan(file)
+            if plan.suite != file.stem:
+                raise UserError(f"{file}: is the plan of {plan.suite}; give it that name again")
+            plans.append(plan)
+        except UserError as error:
+            problems += error.problems
+    return plans, problems
+
+
+def require_plans(results: ResultsFolder) -> list[Plan]:
+    """Return all plans; raise UserError naming those that cannot be read or were renamed."""
+    plans, problems = readable_plans(results.plan_files())
+    if problems:
+        raise UserError(*problems)
+    return plans
+
+
+def read_plans(results: ResultsFolder, suite: str = "") -> list[Plan]:
+    """Return the plans of a results folder; raise UserError when there is none (of this name).
+
+    A corrupted plan is told on standard error and left out where others can be read.
+    """
+    files = results.plan_files()
+    chosen = [file for file in files if not suite or file.stem == suite]
+    if not chosen:
+        raise no_suite(results, suite, [file.stem for file in files])
+    plans, problems = readable_plans(chosen)
+    if not plans:
+        raise UserError(*problems)
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    return plans
+
+
+def no_suite(results: ResultsFolder, suite: str, found: Sequence[str]) -> UserError:
+    """Return the error that no suite (of this name) was run in a results folder."""
+    wanted = f"no suite {suite}" if suite else "no suite"
+    return UserError(
+        f"{results}: {wanted} was run here (found: {', '.join(found) or 'none'}); "
+        "start one with `o2obench suite`"
+    )

@@ -6,61 +6,71 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import BadInput
-from ..planning.plan import Plan
+from ..errors import UserError
+from ..planning.plan import Plan, no_suite
+from ..runs.folder import ResultsFolder
 from ..util.config import nearest
 from . import cache, warnings
-from .options import FORMATS, USUAL, Wish
+from .options import DEFAULT, FORMATS, ReportOptions
 
 if TYPE_CHECKING:
-    from ..analysis.external import Peer
+    from ..analysis.external import ExternalResult
 
-__all__ = ["FORMATS", "Wish", "write_report"]
+__all__ = ["FORMATS", "ReportOptions", "write_report"]
 
 
-def write_report(results: Path, out: Path, suite: str = "", wish: Wish = USUAL) -> list[Path]:
+def write_report(
+    results: ResultsFolder, out: Path, suite: str = "", options: ReportOptions = DEFAULT
+) -> list[Path]:
     """Write ``out/<suite>/`` for every suite (or one) and return the pages, ``index.html`` each.
 
-    What was made from the same before and is as it was written is not made again (``stamp``).
+    What was made from the same before and is as it was written is not made again (``cache``).
 
-    Raises BadInput when no suite was run in ``results`` or a wish cannot be met, and, after the others were
-    written, when a plan that was asked for cannot be read.
+    Raises UserError when no suite was run in ``results`` or an option cannot be met, and, after the others
+    were written, when a plan that was asked for cannot be read.
     """
-    for name in wish.formats:
+    for name in options.formats:
         if name not in FORMATS:
-            raise BadInput(f"--format {name}: not known; {nearest(name, FORMATS)}")
+            raise UserError(f"--format {name}: not known; {nearest(name, FORMATS)}")
     around = warnings.look(results)
     chosen = [plan for plan in around.plans if not suite or plan.suite == suite]
     broken = [problem for problem in around.broken if not suite or f"plans/{suite}.json" in problem]
     if not chosen and not broken:
-        found = ", ".join(plan.suite for plan in around.plans) or "none"
-        wanted = f"no suite {suite}" if suite else "no suite"
-        raise BadInput(f"{results}: {wanted} was run here (found: {found}); start one with `o2obench suite`")
-    labels = {cell.label for plan in chosen for cell in plan.cells}
-    if wish.reference and wish.reference not in labels:
-        raise BadInput(
-            f"--reference {wish.reference}: no suite here has it; {nearest(wish.reference, labels)}"
+        raise no_suite(results, suite, [plan.suite for plan in around.plans])
+    methods = {experiment.method for plan in chosen for experiment in plan.experiments}
+    if options.reference and options.reference not in methods:
+        raise UserError(
+            f"--reference {options.reference}: no suite here has it; {nearest(options.reference, methods)}"
         )
-    peers: tuple[Peer, ...] = ()
-    if wish.beside:
-        from ..analysis.external import read_peers
+    external: tuple[ExternalResult, ...] = ()
+    if options.external:
+        from ..analysis.external import read_external
 
-        peers = read_peers(wish.beside, chosen)
-    pages = [_page(plan, results, out / plan.suite, around, wish, peers) for plan in chosen]
+        external = read_external(options.external, chosen)
+    pages = [_page(plan, results, out / plan.suite, around, options, external) for plan in chosen]
     if broken:
-        raise BadInput(*(f"{results}/{problem}" for problem in broken))
+        raise UserError(*(f"{results}/{problem}" for problem in broken))
     return pages
 
 
 def _page(
-    plan: Plan, results: Path, out: Path, around: warnings.Surroundings, wish: Wish, peers: Sequence[Peer]
+    plan: Plan,
+    results: ResultsFolder,
+    out: Path,
+    around: warnings.Surroundings,
+    options: ReportOptions,
+    external: Sequence[ExternalResult],
 ) -> Path:
-    asked = [wish.formats, wish.command(plan.suite), [(peer.name, peer.file, peer.sha256) for peer in peers]]
+    asked = [
+        options.formats,
+        options.command(plan.suite),
+        [(one.name, one.file, one.sha256) for one in external],
+    ]
     known = [around.broken, around.unplanned, around.foreign]
     made_from = cache.key(plan, results, asked, known)
     if not cache.holds(out, made_from):
         from .page import write_page
 
-        write_page(plan, results, out, around, wish, peers)
+        write_page(plan, results, out, around, options, external)
         cache.write(out, made_from)
-    return out / "index.html" if "html" in wish.formats else out
+    return out / "index.html" if "html" in options.formats else out

@@ -1,42 +1,44 @@
 """Made once: a report whose every input and output is as it was is not made again.
 
-The stamp beside a page names the content of all it rests on and of all that was written. It saves time and
+The note beside a page names the content of all it rests on and of all that was written. It saves time and
 nothing else: without it the report is made anew, with the same bytes.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import importlib.util
 import json
 import os
 import sys
 from collections.abc import Iterator
-from functools import cache
 from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
 
 from ..planning.plan import Plan
-from ..runs.folder import RunFolder
-from ..runs.inventory import JOURNALS, RECORDS
+from ..planning.report_items import plugin_figures
+from ..runs.folder import ResultsFolder, RunFolder
+from ..runs.inventory import LOGS, RECORDS
 from ..util.files import read_json, sha256, write_atomically
 
 NAME = ".made.json"
 LIBRARIES = ("numpy", "pandas", "scipy", "matplotlib", "seaborn", "rliable", "arch", "jinja2")
-READ = frozenset((*RECORDS, *JOURNALS)) - {"progress.json"}
+READ = frozenset((*RECORDS, *LOGS)) - {"progress.json"}
 """The files of a run that a report reads; of all others only the names count."""
 
 
-def key(plan: Plan, results: Path, *others: Any) -> str:
+def key(plan: Plan, results: ResultsFolder, *others: Any) -> str:
     """Return what a page of this plan rests on, as one hash.
 
-    That is: this program, the libraries, the plan, the content of every run's files, and ``others``, JSON
-    values: what was asked for, and what lies around the runs.
+    That is: this program, the libraries, installed packages' figures, the plan, the content of every run's
+    files, and ``others``, JSON values: what was asked for, and what lies around the runs.
     """
-    about = [_program(), sha256(results / "plans" / f"{plan.suite}.json"), *others]
+    about = [_program(), list(_plugins(plan)), sha256(results.plan_file(plan.suite)), *others]
     of = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
     for run in plan.runs:
-        of.update(_fingerprint(RunFolder(results, run.id)))
+        of.update(_fingerprint(results.run(run.id)))
     return of.hexdigest()
 
 
@@ -48,11 +50,11 @@ def write(out: Path, made_from: str) -> None:
 
 def holds(out: Path, made_from: str) -> bool:
     """Tell whether the report in a folder was made from the same, and is as it was written."""
-    stamp = read_json(out / NAME)
-    if not isinstance(stamp, dict) or stamp.get("key") != made_from:
+    made = read_json(out / NAME)
+    if not isinstance(made, dict) or made.get("key") != made_from:
         return False
     try:
-        return stamp.get("files") == {name: sha256(out / name) for name in _files(out)}
+        return made.get("files") == {name: sha256(out / name) for name in _files(out)}
     except OSError:
         return False
 
@@ -78,7 +80,19 @@ def _fingerprint(folder: RunFolder) -> bytes:
     return of.digest()
 
 
-@cache
+def _plugins(plan: Plan) -> Iterator[str]:
+    """Yield the modules that draw installed packages' figures, and those beside them, by their hashes."""
+    entries = plugin_figures()
+    for name in sorted(entries.keys() & set(plan.figures)):
+        found = importlib.util.find_spec(entries[name].module)
+        if found is None or not found.origin:
+            continue
+        file = Path(found.origin)
+        for source in sorted(file.parent.glob("*.py")) if found.parent else [file]:
+            yield f"{name} {source.name} {sha256(source)}"
+
+
+@functools.cache
 def _program() -> list[str]:
     """Return this program's files by their hashes, and the versions of what it computes and draws with."""
     package = Path(str(resources.files("o2obench")))

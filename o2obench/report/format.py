@@ -39,9 +39,9 @@ def written(value: float, form: str) -> str:
     return text.lstrip("+-") if not text.strip("+-0.,%") else text
 
 
-def spread(values: Sequence[float], estimate: Estimate | None, form: str) -> str:
+def spread(values: Sequence[float], estimate: Estimate, form: str) -> str:
     """Return the mean and how sure it is: ``[low, high]`` of an interval, else the seeds' range."""
-    if estimate is None or estimate.low is None or estimate.high is None:
+    if estimate.low is None or estimate.high is None:
         return number(values, form)
     return interval(estimate, form)
 

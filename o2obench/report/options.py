@@ -1,4 +1,4 @@
-"""What a reader wants of a report beyond what its suite asks for."""
+"""Options of `o2obench report`, beyond what a suite asks for."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ def unwatched(items: Sequence[Any], what: str) -> Iterable[Any]:
 
 
 @dataclass(frozen=True)
-class Wish:
+class ReportOptions:
     """How to write a report.
 
     Attributes:
         formats: Some of FORMATS.
-        reference: The label that others are compared with; default: the first ``naive``, else ``frozen``.
+        reference: The method that others are compared with; default: the suite's.
         pairs: Whether to compare all pairs in a table, too.
-        beside: Curves of others, ``name=file.csv`` each; see ``peers``.
+        external: Curves of others, ``name=file.csv`` each; see ``analysis.external``.
         watch: Shows the progress.
     """
 
     formats: tuple[str, ...] = FORMATS
     reference: str = ""
     pairs: bool = False
-    beside: tuple[str, ...] = ()
+    external: tuple[str, ...] = ()
     watch: Watch = unwatched
 
     def command(self, suite: str) -> str:
@@ -42,8 +42,8 @@ class Wish:
         words = [f"o2obench report results/ --suite {suite}"]
         words += [f"--reference {quote(self.reference)}"] if self.reference else []
         words += ["--pairs"] if self.pairs else []
-        words += [f"--with {quote(text)}" for text in self.beside]
+        words += [f"--with {quote(text)}" for text in self.external]
         return " ".join(words)
 
 
-USUAL = Wish()
+DEFAULT = ReportOptions()

@@ -39,11 +39,11 @@ const filters = document.querySelector(".filters");
 function applyFilters() {
   const off = (what) => new Set([...filters.querySelectorAll(`input[data-filter=${what}]`)]
     .filter((box) => !box.checked).map((box) => box.value));
-  const labels = off("label"), datasets = off("dataset");
-  for (const one of document.querySelectorAll("[data-label], [data-dataset]")) {
-    one.hidden = labels.has(one.dataset.label) || datasets.has(one.dataset.dataset);
+  const methods = off("method"), datasets = off("dataset");
+  for (const one of document.querySelectorAll("[data-method], [data-dataset]")) {
+    one.hidden = methods.has(one.dataset.method) || datasets.has(one.dataset.dataset);
   }
-  for (const box of filters.querySelectorAll("input[data-filter=label]")) {
+  for (const box of filters.querySelectorAll("input[data-filter=method]")) {
     const series = document.querySelectorAll(`.series-${box.dataset.index}`);
     for (const one of series) one.style.display = box.checked ? "" : "none";
   }
@@ -82,7 +82,7 @@ function readValues(figure, event) {
     .find((one) => u >= one.box[0] && u <= one.box[2] && v >= one.box[1] && v <= one.box[3]);
   if (!panel) return "";
   const x = panel.x[0] + (u - panel.box[0]) / (panel.box[2] - panel.box[0]) * (panel.x[1] - panel.x[0]);
-  const off = filters ? new Set([...filters.querySelectorAll("input[data-filter=label]")]
+  const off = filters ? new Set([...filters.querySelectorAll("input[data-filter=method]")]
     .filter((input) => !input.checked).map((input) => input.value)) : new Set();
   const shown = panel.series.filter((one) => one.x.length && !off.has(one.label))
     .map((one) => ({ label: one.label, at: nearest(one, x), of: one }))

@@ -16,17 +16,18 @@ from typing import Any
 import jinja2
 import markupsafe
 
-from ..analysis.external import Peer
+from ..analysis.external import ExternalResult
 from ..analysis.results import parts
 from ..planning.plan import Plan
-from ..runs.folder import folder_name
+from ..runs.folder import ResultsFolder
+from ..runs.spec import folder_name
 from ..util.files import write_atomically
 from . import paper_scores, tables, warnings, writers
-from .options import Wish
+from .options import ReportOptions
 from .plots import registry
-from .plots.paper_figures import Exhibit, exhibits
+from .plots.paper_figures import PaperFigure, paper_figures
 from .plots.style import Drawing, Panel, Target
-from .summary import Findings, find, headline
+from .summary import Summary, headline, summarise
 from .tables import Table
 from .warnings import Surroundings
 
@@ -55,55 +56,65 @@ class Group:
 
 
 def write_page(
-    plan: Plan, results: Path, out: Path, around: Surroundings, wish: Wish, peers: Sequence[Peer] = ()
+    plan: Plan,
+    results: ResultsFolder,
+    out: Path,
+    around: Surroundings,
+    options: ReportOptions,
+    external: Sequence[ExternalResult] = (),
 ) -> None:
     """Write the report of a plan into ``out``."""
-    found, formats = find(plan, results, wish, peers), wish.formats
-    shown = exhibits(found)
+    summary, formats = summarise(plan, results, options, external), options.formats
+    shown = paper_figures(summary)
     out.mkdir(parents=True, exist_ok=True)
-    overall = tables.shown(found, [*plan.tables, *(["pairs"] if wish.pairs else [])])
+    overall = tables.shown(summary, [*plan.tables, *(["pairs"] if options.pairs else [])])
     kinds = tuple(kind for kind in ("svg", "pdf", "png") if kind in formats)
-    pen = _Pen(found, out, (*kinds, "svg") if "html" in formats and "svg" not in kinds else kinds)
+    pen = _Pen(summary, out, (*kinds, "svg") if "html" in formats and "svg" not in kinds else kinds)
     overview = [pen.draw(name, registry.OVERALL[name]) for name in plan.figures if name in registry.OVERALL]
     groups = [
-        _group(found, dataset, pen) for dataset in wish.watch(found.datasets, f"{plan.suite}: data sets")
+        _group(summary, dataset, pen)
+        for dataset in options.watch(summary.datasets, f"{plan.suite}: data sets")
     ]
     every = [*overall, *(one.table for one in shown.values() if one.table.rows)]
     every += [table for group in groups for table in group.tables]
     records = warnings.records(plan, results)
+    files = ["report.md"] if "md" in formats else []
+    if "csv" in formats:
+        files += _write_csv(summary, every, shown, out)
+    if "tex" in formats:
+        for name, same in writers.by_name(every).items():
+            write_atomically(out / f"{name}.tex", writers.latex(same, f"{plan.suite}-{name}", plan.reduced))
+            files.append(f"{name}.tex")
     context = {
         "plan": plan,
-        "headline": headline(found),
-        "labels": found.labels,
-        "overall": [one for one in overall if one.name != "final" or len(found.datasets) > 1],
+        "headline": headline(summary),
+        "methods": summary.methods,
+        "overall": [one for one in overall if one.name != "final" or len(summary.datasets) > 1],
         "overview": [figure for figure in overview if figure],
         "groups": groups,
-        "problems": found.lacking,
-        "account": found.account,
+        "problems": summary.lacking,
+        "account": summary.account,
         "notes": [*warnings.notes(plan, results, around), *warnings.mixtures(records)],
-        "exhibits": [(one, pen.exhibit(name, one)) for name, one in shown.items()],
-        "printed": paper_scores.beside(plan, found.datasets),
-        "references": [plan.scores[name] for name in found.datasets],
+        "paper_figures": [(one, pen.paper_figure(name, one)) for name, one in shown.items()],
+        "printed": paper_scores.beside(plan, summary.datasets),
+        "references": [plan.scores[name] for name in summary.datasets],
         "facts": [*facts(plan, records), ("cost", _cost(plan, results))],
-        "commands": [plan.command, wish.command(plan.suite)],
-        "files": _files(plan, shown, every, formats),
+        "commands": [plan.command, options.command(plan.suite)],
+        "files": files,
     }
     if "html" in formats:
         write_atomically(out / "index.html", _html(context))
     if "md" in formats:
         write_atomically(out / "report.md", _environment().get_template("report.md").render(context))
-    if "csv" in formats:
-        _write_csv(found, every, shown, out)
-    if "tex" in formats:
-        for name, same in writers.by_name(every).items():
-            write_atomically(out / f"{name}.tex", writers.latex(same, f"{plan.suite}-{name}", plan.reduced))
 
 
-def _group(found: Findings, dataset: str, pen: _Pen) -> Group:
-    made = [tables.EACH[name](found, dataset) for name in found.plan.tables if name in tables.EACH]
-    made.append(tables.beside(found, dataset))
+def _group(summary: Summary, dataset: str, pen: _Pen) -> Group:
+    made = [tables.EACH[name](summary, dataset) for name in summary.plan.tables if name in tables.EACH]
+    made.append(tables.beside(summary, dataset))
     figures = [
-        pen.draw(name, registry.EACH[name], dataset) for name in found.plan.figures if name in registry.EACH
+        pen.draw(name, plot, dataset)
+        for name in summary.plan.figures
+        if (plot := registry.of_dataset(name)) is not None
     ]
     return Group(
         dataset,
@@ -117,7 +128,7 @@ def _group(found: Findings, dataset: str, pen: _Pen) -> Group:
 class _Pen:
     """Draws figures into the report's folder and reads their SVG back for the page."""
 
-    found: Findings
+    summary: Summary
     out: Path
     kinds: tuple[str, ...]
 
@@ -126,18 +137,18 @@ class _Pen:
         if not self.kinds:
             return None
         stem = f"{name}-{folder_name(dataset)}" if dataset else f"overall-{name}"
-        title = registry.TITLES[name]
-        drawing = plot(self.found, dataset, Target(self.out / stem, self.kinds))
+        title = registry.title_of(name)
+        drawing = plot(self.summary, dataset, Target(self.out / stem, self.kinds))
         if isinstance(drawing, str):
             return Drawn(title, stem, "", why=drawing)
         return self._inline(title, stem, drawing) if drawing else None
 
-    def exhibit(self, name: str, exhibit: Exhibit) -> Drawn | None:
-        """Draw an exhibit's figure where it has one."""
-        if exhibit.draw is None or not self.kinds:
+    def paper_figure(self, name: str, paper_figure: PaperFigure) -> Drawn | None:
+        """Draw the figure of a paper where there is one."""
+        if paper_figure.draw is None or not self.kinds:
             return None
-        panels = exhibit.draw(Target(self.out / name, self.kinds))
-        return self._inline(exhibit.table.title, name, Drawing(panels))
+        panels = paper_figure.draw(Target(self.out / name, self.kinds))
+        return self._inline(paper_figure.table.title, name, Drawing(panels))
 
     def _inline(self, title: str, stem: str, drawing: Drawing) -> Drawn:
         """Return a figure with its SVG element, without the XML prologue that HTML does not know."""
@@ -167,7 +178,7 @@ def _html(context: dict[str, Any]) -> str:
     script, style = (folder.joinpath(name).read_text(encoding="utf-8") for name in ("page.js", "page.css"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     figures = [figure for group in context["groups"] for figure in group.figures]
-    figures += [*context["overview"], *(figure for _, figure in context["exhibits"] if figure)]
+    figures += [*context["overview"], *(figure for _, figure in context["paper_figures"] if figure)]
     panels = {figure.stem: figure.panels for figure in figures if figure.panels}
     island = json.dumps(panels, separators=(",", ":"), allow_nan=False)
     for character in "<>&":  # nothing in a name can end the element it stands in
@@ -177,28 +188,20 @@ def _html(context: dict[str, Any]) -> str:
     return template.render(context, digest=digest, island=markupsafe.Markup(island), **inline)
 
 
-def _write_csv(found: Findings, every: list[Table], shown: dict[str, Exhibit], out: Path) -> None:
-    reduced = found.plan.reduced
+def _write_csv(summary: Summary, every: list[Table], shown: dict[str, PaperFigure], out: Path) -> list[str]:
+    """Write all numbers; return the files' names."""
+    reduced = summary.plan.reduced
     comment = "".join(f"# reduced: {text}\n" for text in reduced)
-    write_atomically(out / "scores.csv", writers.scores_csv(found))
-    write_atomically(out / "runs.csv", writers.runs_csv(found))
+    write_atomically(out / "scores.csv", writers.scores_csv(summary))
+    write_atomically(out / "runs.csv", writers.runs_csv(summary))
     write_atomically(out / "tables.csv", writers.tables_csv(every, reduced))
     with open(out / "curves.csv", "w", encoding="utf-8") as file:  # may be large: a data set at a time
         file.write(comment)
-        for i, dataset in enumerate(found.datasets):
-            found.evaluations(dataset).to_csv(file, index=False, header=i == 0)
+        for i, dataset in enumerate(summary.datasets):
+            summary.evaluations(dataset).to_csv(file, index=False, header=i == 0)
     for name, one in shown.items():
         write_atomically(out / f"{name}.csv", comment + one.seeds.to_csv(index=False))
-
-
-def _files(plan: Plan, shown: dict[str, Exhibit], every: list[Table], formats: Sequence[str]) -> list[str]:
-    """Return the names of the files beside the page, figures left out."""
-    files = ["report.md"] if "md" in formats else []
-    if "csv" in formats:
-        files += ["scores.csv", "runs.csv", "tables.csv", "curves.csv", *(f"{name}.csv" for name in shown)]
-    if "tex" in formats:
-        files += [f"{name}.tex" for name in writers.by_name(every)]
-    return files
+    return ["scores.csv", "runs.csv", "tables.csv", "curves.csv", *(f"{name}.csv" for name in shown)]
 
 
 def facts(plan: Plan, records: Mapping[str, dict[str, Any]]) -> list[tuple[str, str]]:
@@ -212,11 +215,11 @@ def facts(plan: Plan, records: Mapping[str, dict[str, Any]]) -> list[tuple[str, 
         )
         for key, value in {
             "hardware": f"{compute['processor']}, device {compute['device']}, {compute['threads']} thread(s)",
-            "products": f"float32 matmul route {compute['matmul']}",
+            "matmuls": f"float32 precision {compute['matmul_precision']}",
             "updates": "compiled" if compute["compiled"] else "not compiled",
             "versions": versions,
             "o2obench": f"{code['version']}, {commit}",
-            "resumed on another machine": "; ".join(map(str, record["drift"])) or "no",
+            "resumed on another machine": "; ".join(map(str, record["mismatch"])) or "no",
         }.items():
             counts.setdefault(key, Counter())[value] += 1
     shown = []
@@ -224,16 +227,16 @@ def facts(plan: Plan, records: Mapping[str, dict[str, Any]]) -> list[tuple[str, 
         many = len(values) > 1
         text = "; ".join(f"{value} ({n} runs)" if many else value for value, n in sorted(values.items()))
         shown.append((key, text))
-    protocol = plan.runs[-1].spec["protocol"]
+    protocol = plan.runs[-1].spec.protocol
     evaluation = (
-        f"every {protocol['steps']:,} steps {protocol['episodes']} episodes, at the switch and at the end of "
-        f"each stage {protocol['final_episodes']}; mean action; start states shared by all algorithms"
+        f"every {protocol.steps:,} steps {protocol.episodes} episodes, at the online start and at the end of "
+        f"each stage {protocol.final_episodes}; mean action; start states shared by all algorithms"
     )
     seeds = ("seeds", ", ".join(map(str, plan.seeds)))
     return [("evaluation", evaluation), seeds, *shown]
 
 
-def _cost(plan: Plan, results: Path) -> str:
+def _cost(plan: Plan, results: ResultsFolder) -> str:
     """Return what the grid cost in process hours, and on what."""
     spent = parts(plan.runs, results)
     total = sum(spent.values())

@@ -34,7 +34,7 @@ class Printed:
 
     @property
     def doubtful(self) -> bool:
-        """Whether the cell could not be read with certainty."""
+        """Whether the number could not be read with certainty."""
         return any(word in self.note for word in DAMAGED)
 
 
@@ -45,8 +45,8 @@ def _transcribed() -> tuple[dict[str, str], ...]:
     return tuple(csv.DictReader(text.splitlines()))
 
 
-def _printed(metric: str) -> tuple[Printed, ...]:
-    """Return all rows of a metric that hold a number."""
+def printed(metric: str = "normalized_score") -> tuple[Printed, ...]:
+    """Return all rows of a metric that hold a number; by default the scores of single data sets."""
     return tuple(
         Printed(
             *(row["source"], row["table_or_figure"], row["algorithm"], row["dataset"], row["stage"]),
@@ -55,11 +55,6 @@ def _printed(metric: str) -> tuple[Printed, ...]:
         for row in _transcribed()
         if row["metric"] == metric and row["mean"]
     )
-
-
-def printed() -> tuple[Printed, ...]:
-    """Return all printed normalised scores of single data sets."""
-    return _printed("normalized_score")
 
 
 def beside(plan: Plan, datasets: Iterable[str]) -> dict[str, list[Printed]]:
@@ -77,20 +72,24 @@ def means_of_kind(plan: Plan, kind: str, datasets: Sequence[str]) -> list[Printe
         return []
     short = "".join(word[0] for word in kind.split("-"))
     name, stages = f"mean of HC-{short},HP-{short},WK-{short}", _stages(plan)
-    rows = (row for row in _printed("mean_normalized_score") if row.stage in stages)
+    rows = (row for row in printed("mean_normalized_score") if row.stage in stages)
     return [replace(row, dataset=kind) for row in rows if row.dataset == name and "derived" not in row.place]
 
 
-def distance_ratios(plan: Plan, place: str, dataset: str, label: str) -> list[str]:
+def distance_ratios(plan: Plan, place: str, dataset: str, method: str) -> list[str]:
     """Return DOOF's printed ratios after / before of mean and maximum; a dash where it has none."""
-    cell = next(cell for cell in plan.cells if (cell.label, cell.dataset) == (label, dataset))
-    ratio = plan.run(cell.run).spec["config"].get("ratio")
-    after = f"after tuning, ratio {ratio:g}" if ratio is not None and "off-300k" in _stages(plan) else ""
+    experiment = next(
+        experiment
+        for experiment in plan.experiments
+        if (experiment.method, experiment.dataset) == (method, dataset)
+    )
+    ratio = plan.run(experiment.run).spec.config.get("ratio")
+    after = f"after fine-tuning, ratio {ratio:g}" if ratio is not None and "off-300k" in _stages(plan) else ""
     found = []
     for metric in ("dynamics_distance_mean", "dynamics_distance_max"):
-        rows = [row for row in _printed(metric) if (row.place, row.dataset) == (place, dataset)]
+        rows = [row for row in printed(metric) if (row.place, row.dataset) == (place, dataset)]
         of = {row.stage: float(row.score) for row in rows}
-        found.append(f"{of[after] / of['before tuning']:.2f}" if after in of else DASH)
+        found.append(f"{of[after] / of['before fine-tuning']:.2f}" if after in of else DASH)
     return found
 
 
@@ -98,7 +97,7 @@ def _stages(plan: Plan) -> tuple[str, ...]:
     """Return the stages of the papers whose budget is the plan's."""
     if plan.reduced:
         return ()
-    budgets = [run.spec["budget"] for run in plan.runs]
-    offline = any(budget["offline_updates"] == UPDATES for budget in budgets)
-    online = offline and any(budget["online_steps"] == STEPS for budget in budgets)
+    budgets = [run.spec.budget for run in plan.runs]
+    offline = any(budget.offline_updates == UPDATES for budget in budgets)
+    online = offline and any(budget.online_steps == STEPS for budget in budgets)
     return (("offline",) if offline else ()) + (("on-10k", "off-300k") if online else ())

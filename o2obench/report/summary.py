@@ -1,6 +1,6 @@
 """Everything the report knows of one plan, computed once; tables and figures only show it.
 
-The unit is the run: one label on one data set with one seed, reduced to named numbers. Seeds are averaged
+The unit is the run: one method on one data set with one seed, reduced to named numbers. Seeds are averaged
 after that, and algorithms are compared only on the seeds that all of them have.
 """
 
@@ -10,34 +10,32 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from ..agent import Array
 from ..analysis import measures, statistics
-from ..analysis.measures import Reached, Tuning
+from ..analysis.measures import FineTuning, Reached
 from ..analysis.results import Problem, Shown, episodes, evaluations, logged, read, seconds
 from ..analysis.statistics import FEW, Estimate, Scores, Statistic
-from ..planning.plan import Cell, Plan
+from ..planning.plan import Experiment, Plan
+from ..runs.folder import ResultsFolder
+from ..transitions import Array
 from .format import count, listed, mean, of_asked
-from .options import USUAL, Wish
+from .options import DEFAULT, ReportOptions
 
 if TYPE_CHECKING:
-    from ..analysis.external import Peer
+    from ..analysis.external import ExternalResult
 
 CONTROL = "frozen"
-"""The algorithm that never learns: what noise alone makes of a measure."""
-REFERENCES = ("naive", "frozen")
-"""The others are compared with the first of these algorithms that a plan has."""
-OFFLINE, START, FINAL, CHANGE = "offline score", "score at the switch", "final score", "change"
+"""The algorithm that never learns: what noise alone makes of a measure, from the same pretraining."""
+OFFLINE, START, FINAL, CHANGE = "offline score", "score at the online start", "final score", "change"
 COLLAPSE, RECOVER, NEARLY, REGRET = "collapse", "steps to recover", "steps to nearly the best", "regret"
 
 
 @dataclass(frozen=True)
-class Quantity:
+class Metric:
     """What a number of a run is: its unit, how it is written, which direction is better (None: neither)."""
 
     name: str
@@ -46,61 +44,68 @@ class Quantity:
     higher_is_better: bool | None = True
 
 
-QUANTITIES = {
-    quantity.name: quantity
-    for quantity in (
-        Quantity(OFFLINE, higher_is_better=None),
-        Quantity(START, higher_is_better=None),
+METRICS = {
+    metric.name: metric
+    for metric in (
+        Metric(OFFLINE, higher_is_better=None),
+        Metric(START, higher_is_better=None),
         *(
-            Quantity(
-                m.name, m.unit, "{:+.1f}" if m.name in (CHANGE, "gain") else "{:.1f}", m.higher_is_better
+            Metric(
+                m.name,
+                m.unit,
+                "{:+.1f}" if m.name in (CHANGE, "improvement per 1,000 steps") else "{:.1f}",
+                m.higher_is_better,
             )
             for m in measures.MEASURES
         ),
-        Quantity(COLLAPSE, "runs", "{:.0%}", False),
-        Quantity(RECOVER, "steps", "{:,.0f}", False),
-        Quantity(NEARLY, "steps", "{:,.0f}", False),
-        Quantity(REGRET, "score", "{:.1f}", False),
+        Metric(COLLAPSE, "runs", "{:.0%}", False),
+        Metric(RECOVER, "steps", "{:,.0f}", False),
+        Metric(NEARLY, "steps", "{:,.0f}", False),
+        Metric(REGRET, "score", "{:.1f}", False),
     )
 }
 
 
-def at(mark: int) -> str:
-    """Return the name of the score at a mark."""
-    return f"score at {mark:,} steps"
+def at(steps: int) -> str:
+    """Return the name of the score at a number of environment steps."""
+    return f"score at {steps:,} steps"
 
 
-def quantity(name: str) -> Quantity:
-    """Return what a number is; scores at marks are scores."""
-    return QUANTITIES.get(name, Quantity(name))
+def metric_of(name: str) -> Metric:
+    """Return what a number is; scores at reporting steps are scores."""
+    return METRICS.get(name, Metric(name))
 
 
 @dataclass(frozen=True, eq=False)
-class Seed:
-    """One run of a line: its numbers by name (None: does not apply), and which of them are lower bounds."""
+class RunMetrics:
+    """One run: its numbers by name (None: does not apply), and which of them are lower bounds."""
 
     seed: int
     values: Mapping[str, float | None]
     updates: int
     hours: float
     censored: frozenset[str] = frozenset()
-    tuning: Tuning | None = None
+    fine_tuning: FineTuning | None = None
 
 
 @dataclass(frozen=True, eq=False)
-class Line:
-    """One label on one data set, with the seeds that may be used."""
+class MethodResult:
+    """One method on one data set, with the seeds that may be used.
 
-    label: str
+    ``pretraining`` names what it starts from, empty where it starts from nothing; ``automatic``: a control
+    that nobody asked for. ``schedule``: learning_starts and utd_ratio, where it learns online.
+    """
+
+    method: str
     algorithm: str
     dataset: str
     asked: int
-    runs: tuple[Seed, ...]
-    updates_per_step: int | None
-    n_init: int | None
+    runs: tuple[RunMetrics, ...]
+    schedule: Mapping[str, int]
     env_steps: int
-    tunes: bool
-    pretrained: bool
+    is_online: bool
+    pretraining: str
+    automatic: bool = False
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -114,18 +119,13 @@ class Line:
 
     @property
     def start(self) -> tuple[float, ...]:
-        """The scores at the switch; of an offline algorithm those of its first evaluation."""
+        """The scores at the online start; of an offline algorithm those of its first evaluation."""
         return tuple(self.of(START).values())
 
     @property
     def final(self) -> tuple[float, ...]:
         """The scores of the last evaluations."""
         return tuple(self.of(FINAL).values())
-
-    @property
-    def change(self) -> tuple[float, ...]:
-        """Final minus start, seed by seed (paired: both belong to one pretrained policy)."""
-        return tuple(b - a for a, b in zip(self.start, self.final, strict=True))
 
     @property
     def updates(self) -> int:
@@ -138,23 +138,23 @@ class Line:
         return mean([run.hours for run in self.runs]) if self.runs else 0.0
 
     def of(self, name: str) -> dict[int, float]:
-        """Return a number by seed, where it applies."""
-        found = {run.seed: run.values.get(name) for run in self.runs}
-        return {seed: value for seed, value in found.items() if value is not None}
+        """Return a metric by seed, where it applies."""
+        values = {run.seed: run.values.get(name) for run in self.runs}
+        return {seed: value for seed, value in values.items() if value is not None}
 
     def estimate(self, name: str) -> Estimate | None:
-        """Estimate the mean of a number over seeds; None where it applies to no seed."""
+        """Estimate the mean of a metric over seeds; None where it applies to no seed."""
         values = tuple(self.of(name).values())
         return statistics.mean_over_seeds(values) if values else None
 
     def censored(self, name: str) -> int:
-        """Return in how many runs a number is only a lower bound."""
+        """Return in how many runs a metric is only a lower bound."""
         return sum(name in run.censored for run in self.runs)
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """What may be compared: the same seeds on the same data sets for every label; and what was left out."""
+    """What may be compared: the same seeds on the same data sets for every method; and what was left out."""
 
     scores: Mapping[str, Scores]
     left_out: tuple[str, ...]
@@ -171,146 +171,185 @@ class Comparison:
 
 
 @dataclass(frozen=True, eq=False)
-class Findings:
+class Summary:
     """What one plan's folders say.
 
     Attributes:
         plan: The plan.
         results: The results folder.
-        shown: The cells that are used, with what their runs evaluated.
-        problems: The cells that are not, each with its reason.
-        lines: A line for every label and data set, also where no seed is usable; data set by data set.
-        peers: Curves of others, to stand beside ours.
-        chosen: The label that a reader wants others compared with.
+        shown: The experiments that are used, with what their runs evaluated.
+        problems: The experiments that are not, each with its reason.
+        method_results: One for every method and data set, also where no seed is usable; data set by data set.
+        external: Results of others, to stand beside ours.
+        chosen: The method that a reader wants others compared with; empty: the plan's.
     """
 
     plan: Plan
-    results: Path
+    results: ResultsFolder
     shown: tuple[Shown, ...]
     problems: tuple[Problem, ...]
-    lines: tuple[Line, ...]
-    peers: tuple[Peer, ...] = ()
+    method_results: tuple[MethodResult, ...]
+    external: tuple[ExternalResult, ...] = ()
     chosen: str = ""
 
     @cached_property
     def datasets(self) -> tuple[str, ...]:
         """All data sets of the plan."""
-        return tuple(dict.fromkeys(line.dataset for line in self.lines))
+        return tuple(dict.fromkeys(one.dataset for one in self.method_results))
 
     @cached_property
-    def labels(self) -> tuple[str, ...]:
-        """All labels of the plan, in its order."""
-        return tuple(dict.fromkeys(cell.label for cell in self.plan.cells))
+    def methods(self) -> tuple[str, ...]:
+        """All methods of the plan, in its order."""
+        return tuple(dict.fromkeys(one.method for one in self.plan.experiments))
 
     @cached_property
-    def by_name(self) -> dict[tuple[str, str], Line]:
-        """The lines by (label, data set)."""
-        return {(line.label, line.dataset): line for line in self.lines}
+    def asked_methods(self) -> tuple[str, ...]:
+        """The methods that the suite names: no automatic control."""
+        return tuple(dict.fromkeys(one.method for one in self.plan.experiments if not one.automatic))
 
-    def on(self, dataset: str) -> list[Line]:
-        """Return the lines of a data set."""
-        return [line for line in self.lines if line.dataset == dataset]
+    @cached_property
+    def by_name(self) -> dict[tuple[str, str], MethodResult]:
+        """The results by (method, data set)."""
+        return {(one.method, one.dataset): one for one in self.method_results}
+
+    def on(self, dataset: str) -> list[MethodResult]:
+        """Return the results on a data set."""
+        return [one for one in self.method_results if one.dataset == dataset]
+
+    def asked(self) -> list[MethodResult]:
+        """Return the results of the methods that the suite names."""
+        return [one for one in self.method_results if not one.automatic]
 
     def evaluations(self, dataset: str = "") -> pd.DataFrame:
-        """Return one row per evaluation of the cells that are used, on a data set or on all."""
+        """Return one row per evaluation of the experiments that are used, on a data set or on all."""
         return evaluations(self.plan, self._shown(dataset))
 
     def episodes(self, dataset: str = "") -> pd.DataFrame:
-        """Return the training episodes of the tuning runs that are used."""
+        """Return the training episodes of the fine-tuning runs that are used."""
         return episodes(self.plan, self._shown(dataset))
 
     def logged(self, names: Collection[str], dataset: str = "") -> pd.DataFrame:
-        """Return what the agents of the tuning runs that are used logged under these names."""
-        return logged((one.cell for one in self._shown(dataset)), self.results, names)
+        """Return what the agents of the fine-tuning runs that are used logged under these names."""
+        return logged((one.experiment for one in self._shown(dataset)), self.results, names)
 
     def _shown(self, dataset: str) -> Iterator[Shown]:
-        return (one for one in self.shown if dataset in ("", one.cell.dataset))
+        return (one for one in self.shown if dataset in ("", one.experiment.dataset))
 
     @cached_property
-    def tuned(self) -> tuple[str, ...]:
-        """The labels that live through a switch or interact from the start."""
-        return tuple(name for name in self.labels if any(li.tunes for li in self.lines if li.label == name))
+    def online_methods(self) -> tuple[str, ...]:
+        """The methods that start from a pretraining or interact with the environment."""
+        online = {one.method for one in self.method_results if one.is_online}
+        return tuple(name for name in self.methods if name in online)
 
     @cached_property
-    def control(self) -> str | None:
-        """The label of the control."""
-        return self._first(CONTROL)
+    def pretrainings(self) -> tuple[str, ...]:
+        """What methods start from, in the plan's order."""
+        return tuple(dict.fromkeys(one.pretraining for one in self.plan.experiments if one.pretraining))
 
     @cached_property
-    def reference(self) -> str | None:
-        """The label that others are compared with."""
-        if self.chosen in self.labels:
-            return self.chosen
-        return next((label for name in REFERENCES if (label := self._first(name))), None)
+    def starts_differ(self) -> bool:
+        """Whether methods start from different pretrainings, so that only changes compare them."""
+        return len(self.pretrainings) > 1
 
-    def _first(self, algorithm: str) -> str | None:
-        return next((cell.label for cell in self.plan.cells if cell.algorithm == algorithm), None)
+    @cached_property
+    def reference(self) -> str:
+        """The method that others are compared with; empty: each with the control of its own pretraining."""
+        return next((name for name in (self.chosen, self.plan.reference) if name in self.methods), "")
 
-    def beside_control(self, line: Line, name: str) -> Estimate | None:
-        """Estimate a number minus that of the control, on the seeds that both have; None for the control."""
-        control = self.by_name.get((self.control or "", line.dataset))
-        if control is None or control is line:
+    def control_of(self, result: MethodResult) -> MethodResult | None:
+        """Return the control of a method's pretraining; None for controls and for learning from scratch."""
+        if not result.pretraining or result.algorithm == CONTROL:
             return None
-        mine, theirs = line.of(name), control.of(name)
+        same = (one for one in self.on(result.dataset) if one.pretraining == result.pretraining)
+        return next((one for one in same if one.algorithm == CONTROL), None)
+
+    def reference_of(self, method: str) -> str:
+        """Return the method that one is compared with; empty for that itself, and where there is none."""
+        if self.reference:
+            return self.reference if self.reference != method else ""
+        controls = {self.control_of(one) for one in self.method_results if one.method == method} - {None}
+        return next((one.method for one in controls if one), "")
+
+    def beside_control(self, result: MethodResult, name: str) -> Estimate | None:
+        """Estimate a metric minus the control's, on the seeds that both have; None without a control."""
+        control = self.control_of(result)
+        if control is None:
+            return None
+        mine, theirs = result.of(name), control.of(name)
         both = [mine[seed] - theirs[seed] for seed in sorted(mine.keys() & theirs.keys())]
         return statistics.mean_over_seeds(both) if both else None
 
-    def collapses(self, line: Line) -> measures.Rate | None:
-        """Return how many of a line's runs collapsed."""
-        return measures.collapse_rate(run.tuning for run in line.runs if run.tuning)
+    def collapses(self, result: MethodResult) -> measures.Rate | None:
+        """Return how many of a method's runs collapsed."""
+        return measures.collapse_rate(run.fine_tuning for run in result.runs if run.fine_tuning)
+
+    @property
+    def lead(self) -> str:
+        """The metric by which methods are compared: the final score, or the change where starts differ."""
+        return CHANGE if self.starts_differ else FINAL
+
+    @property
+    def compared(self) -> str:
+        """The same in words, for titles."""
+        return "changes from the pretraining" if self.starts_differ else "final scores"
 
     @cached_property
     def comparison(self) -> Comparison:
-        """The final scores that may be compared across data sets."""
-        return self.compared(FINAL)
+        """What is compared across data sets: final scores, or changes where starts differ."""
+        return self._compare(self.lead)
 
-    def compared(self, name: str, datasets: Sequence[str] = ()) -> Comparison:
-        """Return a number of the tuning methods on their common seeds, on all data sets or some."""
-        datasets, said = datasets or self.datasets, list[str]()
+    @cached_property
+    def final_comparison(self) -> Comparison:
+        """Final scores across data sets: methods that start from nothing have no change to compare."""
+        return self._compare(FINAL) if self.starts_differ else self.comparison
+
+    def _compare(self, name: str) -> Comparison:
+        """Return a metric of the online methods on the seeds that all of them have."""
+        datasets, notes = self.datasets, list[str]()
         lacks: dict[tuple[str, ...], list[str]] = {}
         held: dict[str, list[tuple[str, int, float]]] = {}
-        for label in self.tuned:
-            lines = [self.by_name.get((label, dataset)) for dataset in datasets]
-            each = [[(li.dataset, s, v) for s, v in li.of(name).items()] if li else [] for li in lines]
-            lacking = tuple(dataset for dataset, found in zip(datasets, each, strict=True) if not found)
+        for method in self.online_methods:
+            results = [self.by_name.get((method, dataset)) for dataset in datasets]
+            each = [[(r.dataset, s, v) for s, v in r.of(name).items()] if r else [] for r in results]
+            lacking = tuple(dataset for dataset, rows in zip(datasets, each, strict=True) if not rows)
             if lacking:
-                lacks.setdefault(lacking, []).append(label)
+                lacks.setdefault(lacking, []).append(method)
             else:
-                held[label] = [row for found in each for row in found]
-        for lacking, labels in lacks.items():
-            said.append(f"left out, no {name} on {listed(lacking)}: {', '.join(labels)}")
+                held[method] = [row for rows in each for row in rows]
+        for lacking, methods in lacks.items():
+            notes.append(f"left out, no {name} on {listed(lacking)}: {', '.join(methods)}")
         if not held:
-            return Comparison({}, tuple(said))
+            return Comparison({}, tuple(notes))
         try:
             scores = statistics.on_common_seeds(held)
         except ValueError:
-            return Comparison({}, (*said, "no seed is there for all algorithms on all data sets"))
+            return Comparison({}, (*notes, "no seed is there for all methods on all data sets"))
         common = set(next(iter(scores.values())).seeds)
         others: dict[tuple[int, ...], list[str]] = {}
-        for label, rows in held.items():
-            others.setdefault(tuple(sorted({row[1] for row in rows} - common)), []).append(label)
-        said += [
-            f"seed {listed(seeds)} left out, not all algorithms have it everywhere: {', '.join(labels)}"
-            for seeds, labels in others.items()
+        for method, rows in held.items():
+            others.setdefault(tuple(sorted({row[1] for row in rows} - common)), []).append(method)
+        notes += [
+            f"seed {listed(seeds)} left out, not all methods have it everywhere: {', '.join(methods)}"
+            for seeds, methods in others.items()
             if seeds
         ]
-        return Comparison(scores, tuple(said))
+        return Comparison(scores, tuple(notes))
 
     @cached_property
     def lacking(self) -> list[str]:
-        """What is not shown and why, a line for all seeds of a label on a data set that share the reason."""
+        """What is not shown and why, a line for all seeds of a method on a data set that share the reason."""
         groups: dict[tuple[str, str, str], list[int]] = {}
         for problem in self.problems:
-            groups.setdefault((problem.label, problem.dataset, problem.what), []).append(problem.seed)
+            groups.setdefault((problem.method, problem.dataset, problem.what), []).append(problem.seed)
         return [
-            f"{label} on {data}, seed {listed(seeds)}: {what}"
-            for (label, data, what), seeds in groups.items()
+            f"{method} on {data}, seed {listed(seeds)}: {what}"
+            for (method, data, what), seeds in groups.items()
         ]
 
     @cached_property
     def aggregated(self) -> dict[str, dict[Statistic, Estimate]]:
-        """Mean, median, IQM and optimality gap of the final scores by label; the most expensive numbers."""
-        return {label: statistics.aggregates(held) for label, held in self.comparison.scores.items()}
+        """Mean, median, IQM and optimality gap by method; the most expensive numbers."""
+        return {method: statistics.aggregates(held) for method, held in self.comparison.scores.items()}
 
     @cached_property
     def pairs(self) -> dict[tuple[str, str], Estimate]:
@@ -321,123 +360,123 @@ class Findings:
     def account(self) -> dict[str, int]:
         """Planned = shown + all the others, by why they are not shown."""
         reasons = Counter(_kind(problem) for problem in self.problems)
-        shown = len(self.plan.cells) - len(self.problems)
-        return {"planned": len(self.plan.cells), "shown": shown, **dict(sorted(reasons.items()))}
+        shown = len(self.plan.experiments) - len(self.problems)
+        return {"planned": len(self.plan.experiments), "shown": shown, **dict(sorted(reasons.items()))}
 
 
-def find(
+def summarise(
     plan: Plan,
-    results: Path,
-    wish: Wish = USUAL,
-    peers: Sequence[Peer] = (),
-) -> Findings:
-    """Read the folders of a plan and compute all its numbers; what is damaged is named and left out."""
-    shown, problems = read(plan, results, wish.watch)
-    first: dict[tuple[str, str], Cell] = {}
-    asked = Counter((cell.label, cell.dataset) for cell in set(plan.cells))
-    for cell in plan.cells:
-        first.setdefault((cell.label, cell.dataset), cell)
-    runs: dict[tuple[str, str], list[Seed]] = {key: [] for key in first}
+    results: ResultsFolder,
+    options: ReportOptions = DEFAULT,
+    external: Sequence[ExternalResult] = (),
+) -> Summary:
+    """Read the folders of a plan and compute all its numbers; what is corrupted is named and left out."""
+    shown, problems = read(plan, results, options.watch)
+    first: dict[tuple[str, str], Experiment] = {}
+    asked = Counter((one.method, one.dataset) for one in set(plan.experiments))
+    for experiment in plan.experiments:
+        first.setdefault((experiment.method, experiment.dataset), experiment)
+    runs: dict[tuple[str, str], list[RunMetrics]] = {key: [] for key in first}
     used = list[Shown]()
     for one in shown:
-        cell = one.cell
+        experiment = one.experiment
+        key = (experiment.method, experiment.dataset)
         try:
-            runs[cell.label, cell.dataset].append(_seed(plan, results, one))
+            runs[key].append(_run_metrics(plan, results, one))
         except ValueError as error:
-            problems.append(Problem(cell.label, cell.dataset, cell.seed, f"{cell.algorithm}: {error}"))
+            problems.append(Problem(*key, experiment.seed, f"{experiment.algorithm}: {error}"))
         else:
             used.append(one)
-    lines = [_line(plan, cell, asked[key], runs[key]) for key, cell in first.items()]
-    order = list(dict.fromkeys(cell.dataset for cell in plan.cells))
-    lines = [
-        line for dataset in order for line in _timed([line for line in lines if line.dataset == dataset])
-    ]
-    return Findings(
-        *(plan, results, tuple(used), tuple(problems), tuple(lines)),
-        peers=tuple(peers),
-        chosen=wish.reference,
+    each = [_method_result(plan, one, asked[key], runs[key]) for key, one in first.items()]
+    order = dict.fromkeys(one.dataset for one in plan.experiments)
+    ordered = [one for dataset in order for one in _timed([one for one in each if one.dataset == dataset])]
+    shown_problems = (tuple(used), tuple(problems))
+    return Summary(plan, results, *shown_problems, tuple(ordered), tuple(external), options.reference)
+
+
+def _method_result(
+    plan: Plan, experiment: Experiment, asked: int, runs: Iterable[RunMetrics]
+) -> MethodResult:
+    run = plan.run(experiment.run)
+    return MethodResult(
+        *(experiment.method, experiment.algorithm, experiment.dataset, asked, tuple(runs)),
+        schedule=plan.schedules[run.group],
+        env_steps=plan.work(run)[1],
+        is_online=plan.is_online(run),
+        pretraining=experiment.pretraining,
+        automatic=experiment.automatic,
     )
 
 
-def _line(plan: Plan, cell: Cell, asked: int, runs: Iterable[Seed]) -> Line:
-    run = plan.run(cell.run)
-    stages, config = plan.stages[run.group], run.spec["config"]
-    steps = sum(stage.env_steps for stage in stages)
-    learns = steps > 0 and any(stage.updates for stage in stages)
-    return Line(
-        *(cell.label, cell.algorithm, cell.dataset, asked, tuple(runs)),
-        updates_per_step=config.get("updates_per_step") if learns else None,
-        n_init=config.get("n_init") if learns else None,
-        env_steps=steps,
-        tunes=bool(cell.parent) or steps > 0,
-        pretrained=bool(cell.parent),
-    )
-
-
-def _seed(plan: Plan, results: Path, one: Shown) -> Seed:
+def _run_metrics(plan: Plan, results: ResultsFolder, one: Shown) -> RunMetrics:
     """Reduce one run to its numbers; raise ValueError where its rows are not those of one run."""
-    run, scores = plan.run(one.cell.run), plan.scores[one.cell.dataset]
+    run, scores = plan.run(one.experiment.run), plan.scores[one.experiment.dataset]
     hours = seconds(run, results) / 3600
-    if not one.tunes:
+    if not one.is_online:
         first, last = scores.score(one.own.mean_returns[[0, -1]]).tolist()
         values = {OFFLINE: last, START: first, FINAL: last, CHANGE: None}
-        return Seed(run.seed, values, int(one.own.updates[-1]), hours)
-    tuning = measures.tuning_of(one, scores, plan.work(run)[1])
+        return RunMetrics(run.seed, values, int(one.own.updates[-1]), hours)
+    own = measures.fine_tuning_of(one, scores, plan.work(run)[1])
     offline = one.pretraining and float(scores.score(one.pretraining.mean_returns[-1]))
-    collapsed, recovered = measures.collapse(tuning), measures.steps_to_recover(tuning)
+    collapsed, recovered = measures.collapse(own), measures.steps_to_recover(own)
     values = {
         OFFLINE: offline,
-        START: float(tuning.scores[0]),
-        **{at(mark): measures.score_at(tuning, mark) for mark in plan.marks},
-        **{measure.name: measure.of(tuning) for measure in measures.MEASURES},
+        START: float(own.scores[0]),
+        **{at(mark): measures.score_at(own, mark) for mark in plan.reporting_steps},
+        **{measure.name: measure.of(own) for measure in measures.MEASURES},
         COLLAPSE: None if collapsed is None else float(collapsed),
         RECOVER: float(recovered.steps) if recovered else None,
-        REGRET: measures.regret(tuning, float(tuning.scores[0])),
+        REGRET: measures.regret(own, float(own.scores[0])),
     }
+    if one.pretraining is None:
+        values[CHANGE] = None  # there is nothing that it changes
     censored = frozenset((RECOVER,) if recovered and recovered.censored else ())
-    return Seed(run.seed, values, int(tuning.updates[-1]), hours, censored, tuning)
+    return RunMetrics(run.seed, values, int(own.updates[-1]), hours, censored, own)
 
 
-def _timed(lines: list[Line]) -> list[Line]:
+def _timed(results: list[MethodResult]) -> list[MethodResult]:
     """Add the steps to nearly the best, which need the best final score of a method on the data set."""
-    best = max((mean(line.final) for line in lines if line.tunes and line.runs), default=0.0)
-    return [replace(line, runs=tuple(_reaches(run, best) for run in line.runs)) for line in lines]
+    best = max((mean(one.final) for one in results if one.is_online and one.runs), default=0.0)
+    return [replace(one, runs=tuple(_reaches(run, best) for run in one.runs)) for one in results]
 
 
-def _reaches(run: Seed, best: float) -> Seed:
-    reached: Reached | None = measures.steps_to_nearly(run.tuning, best) if run.tuning else None
+def _reaches(run: RunMetrics, best: float) -> RunMetrics:
+    reached: Reached | None = measures.steps_to_nearly(run.fine_tuning, best) if run.fine_tuning else None
     if reached is None:
         return run
     censored = run.censored | ({NEARLY} if reached.censored else set())
     return replace(run, values={**run.values, NEARLY: float(reached.steps)}, censored=censored)
 
 
-def headline(found: Findings) -> str:
+def headline(summary: Summary) -> str:
     """Say in a few words what came out and how much is missing. No ranking below 5 seeds."""
-    shown, planned = found.account["shown"], found.account["planned"]
+    shown, planned = summary.account["shown"], summary.account["planned"]
     if not shown:
         return "No run of this suite is finished yet."
-    tuned = [line for line in found.lines if line.runs and line.pretrained and line.algorithm != CONTROL]
+    tuned = [one for one in summary.method_results if one.runs and summary.control_of(one)]
+    tuned = tuned or [
+        one for one in summary.method_results if one.runs and one.pretraining and one.algorithm != CONTROL
+    ]
     parts = [f"{shown:,} of {planned:,} runs are shown"]
     if tuned:
-        up = sum(mean(line.change) > 0 for line in tuned)
+        up = sum(mean(one.final) > mean(one.start) for one in tuned)
         parts.append(
-            f"the mean score rose after the switch in {up} of {count(len(tuned), 'combination')} of learning "
-            "algorithm and data set"
+            f"the mean score rose after the online start in {up} of {count(len(tuned), 'combination')} of "
+            "learning algorithm and data set"
         )
-        fell = [rate for line in tuned if (rate := found.collapses(line))]
+        fell = [rate for one in tuned if (rate := summary.collapses(one))]
         if fell:
             parts.append(
                 f"{sum(r.count for r in fell)} of {count(sum(r.n for r in fell), 'run')} collapsed on the way"
             )
-    n = found.comparison.n
+    n = summary.comparison.n
     if n < FEW:
         parts.append(f"{count(n, 'common seed')} {'is' if n == 1 else 'are'} too few to rank algorithms")
     return "; ".join(parts) + "."
 
 
 def _kind(problem: Problem) -> str:
-    """Return why a cell is not shown, in a word or two."""
+    """Return why an experiment is not shown, in a word or two."""
     state = problem.what.split(": ")[1:2]
     known = {
         "waiting": "not begun",
@@ -450,10 +489,8 @@ def _kind(problem: Problem) -> str:
     return known.get(state[0] if state else "", "not usable")
 
 
-def grid(found: Findings, dataset: str, label: str) -> tuple[Array, Array]:
-    """Return (steps, scores (seeds, steps)) of a tuning label at the clocks that all its seeds have."""
-    line = found.by_name.get((label, dataset))
-    runs = [run.tuning for run in line.runs if run.tuning] if line else []
+def on_common_steps(runs: Sequence[FineTuning]) -> tuple[Array, Array]:
+    """Return (steps, scores (runs, steps)) at the clocks that all of some runs have."""
     if not runs:
         return np.empty(0), np.empty((0, 0))
     common = sorted(set.intersection(*(set(run.env_steps.tolist()) for run in runs)))

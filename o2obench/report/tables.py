@@ -1,17 +1,17 @@
-"""Tables as values: what a cell says, the number behind it, how sure it is; ``render`` writes them."""
+"""Tables as values: what a cell says, the number behind it, how sure it is; ``writers`` writes them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 from ..analysis import statistics
 from ..analysis.external import ends
 from ..analysis.measures import regime
 from ..analysis.statistics import FEW, Estimate
-from .format import DASH, count, interval, mean, of_asked, spread
+from .format import DASH, count, interval, listed, mean, of_asked, spread
 from .summary import (
     CHANGE,
     COLLAPSE,
@@ -21,11 +21,11 @@ from .summary import (
     RECOVER,
     REGRET,
     START,
-    Findings,
-    Line,
-    Quantity,
+    MethodResult,
+    Metric,
+    Summary,
     at,
-    quantity,
+    metric_of,
 )
 
 
@@ -65,7 +65,7 @@ class Value:
 class Row:
     """A row: whose it is (for filters), its cells, and a line below it."""
 
-    label: str
+    method: str
     dataset: str
     cells: tuple[Value, ...]
     detail: str = ""
@@ -93,108 +93,150 @@ BOLD = (
 )
 
 
-def scores(found: Findings, dataset: str) -> Table:
-    """Offline score, at the switch, at the marks, final and change of every label on a data set."""
-    lines = found.on(dataset)
-    marks = [at(mark) for mark in found.plan.marks if any(line.of(at(mark)) for line in lines)]
+def scores(summary: Summary, dataset: str) -> Table:
+    """The score offline, at the online start, at reporting steps, and the change of every method."""
+    results = summary.on(dataset)
     marks = [
-        name for name in marks if any(line.of(name) != line.of(FINAL) for line in lines if line.of(name))
+        at(mark) for mark in summary.plan.reporting_steps if any(result.of(at(mark)) for result in results)
     ]
-    apart = [OFFLINE] if any(_differ(line, OFFLINE, START) for line in lines if line.tunes) else []
-    names = [n for n in (*apart, START, *marks, FINAL, CHANGE) if any(line.of(n) for line in lines)]
-    best = {name: bold(lines, name) for name in (*marks, FINAL, CHANGE)}
+    marks = [
+        name
+        for name in marks
+        if any(result.of(name) != result.of(FINAL) for result in results if result.of(name))
+    ]
+    apart = (
+        [OFFLINE] if any(_differ(result, OFFLINE, START) for result in results if result.is_online) else []
+    )
+    order = (*apart, START, *marks, FINAL, CHANGE)
+    if summary.starts_differ:
+        order = (CHANGE, *apart, START, *marks, FINAL)
+    names = [name for name in order if any(result.of(name) for result in results)]
+    best = {name: bold(results, name) for name in (*marks, FINAL, CHANGE)}
     rows = []
-    for line in lines:
+    for result in results:
         cells = [
-            _label(line),
-            *(_number(line, quantity(name), line.label in best.get(name, ())) for name in names),
+            Value(result.method),
+            *(_number(result, metric_of(name), result.method in best.get(name, ())) for name in names),
         ]
         cells += [
-            seeds_shown(len(line.runs), line.asked),
-            whole(line.updates_per_step),
-            whole(line.n_init),
-            whole(line.updates),
+            seeds_shown(len(result.runs), result.asked),
+            whole(result.schedule.get("utd_ratio")),
+            whole(result.schedule.get("learning_starts")),
+            whole(result.updates),
         ]
-        cells.append(Value(f"{line.hours:.2f}", line.hours))
-        rows.append(Row(line.label, dataset, tuple(cells), _seeds(line)))
-    short = {OFFLINE: "offline", START: "at the switch", FINAL: "final", CHANGE: "change"}
+        cells.append(Value(f"{result.hours:.2f}", result.hours))
+        rows.append(Row(result.method, dataset, tuple(cells), _seeds(result)))
+    short = {OFFLINE: "offline", START: "at the online start", FINAL: "final", CHANGE: "change"}
     columns = [Column(short.get(name, name.removeprefix("score ")), "score", _better(name)) for name in names]
-    others = ("n", "per step", "n_init", "updates", "hours")
+    others = ("n", "UTD ratio", "learning starts", "updates", "hours")
     return Table(
         "scores",
         "Scores",
-        "Normalised scores, mean over seeds. " + RANGES + "Final: the last evaluation, never the best. "
-        "Change: final less the switch, seed by seed. "
-        "The score at the switch is that of the offline agent. At a mark: the "
-        "last evaluation until then; a method that stops interacting earlier stands there as "
-        "it is after its own last stage. Per step: policy updates per environment step; n_init: steps before "
-        "learning; updates and hours: of the run alone, without its pretraining. " + BOLD,
+        _starts(summary)
+        + "Normalised scores, mean over seeds. "
+        + RANGES
+        + "Final: the last evaluation, never the "
+        "best. Change: final less the online start, seed by seed; a method that starts from nothing has "
+        "none. The score at the online start is that of the pretrained policy. At so many steps: the last "
+        "evaluation until then; a method that stops interacting earlier stands there as it is after its "
+        "own last stage. UTD ratio: policy updates per environment step; learning starts: environment "
+        "steps before anything is "
+        "learnt; updates and hours: of the run alone, without its pretraining. " + BOLD,
         (Column("algorithm", text=True), *columns, *map(Column, others)),
         tuple(rows),
     )
 
 
-MEASURED = ("transfer drop", COLLAPSE, RECOVER, NEARLY, "area under the curve", "gain", REGRET)
+MEASURED = (
+    *("transfer drop", COLLAPSE, RECOVER, NEARLY),
+    *("area under the curve", "improvement per 1,000 steps", REGRET),
+)
 MEASURED_LAST = ("mean of the last 10", "roughness")
 
 
-def tuning(found: Findings, dataset: str) -> Table:
-    """What happened on the way: every measure of every tuning label, beside the control's."""
-    lines = [line for line in found.on(dataset) if line.tunes and line.runs]
-    names = [name for name in (*MEASURED, *MEASURED_LAST) if any(line.of(name) for line in lines)]
+def measures(summary: Summary, dataset: str) -> Table:
+    """What happened on the way: every measure of every online method, beside its control's."""
+    results = [result for result in summary.on(dataset) if result.is_online and result.runs]
+    names = [name for name in (*MEASURED, *MEASURED_LAST) if any(result.of(name) for result in results)]
     rows = []
-    for line in lines:
+    for result in results:
         cells = [
-            _label(line),
-            *(_measure(found, line, name) for name in names),
-            seeds_shown(len(line.runs), line.asked),
+            Value(result.method),
+            *(_measure(summary, result, name) for name in names),
+            seeds_shown(len(result.runs), result.asked),
         ]
-        rows.append(Row(line.label, dataset, tuple(cells)))
-    control = found.control
-    beside = f"Small: the mean paired difference to {control}, whose own values are what noise alone makes. "
+        rows.append(Row(result.method, dataset, tuple(cells)))
+    controls = any(summary.control_of(result) for result in results)
+    beside = (
+        "Small: the mean paired difference to frozen, the control of the same pretraining, whose own "
+        "values are what noise alone makes. "
+    )
     return Table(
         "measures",
         "On the way",
         "Mean over seeds. "
-        + (beside if control else "There is no frozen control in this suite: read with care. ")
-        + "Collapse: runs that lost more than max(15, 0.3 of the score at the switch) within 20,000 steps. "
-        "Steps: where it was never reached the last step counts, a lower bound; how many is said. "
-        "Regret: how far training episodes scored below the switch. docs/measures.md defines all of them.",
+        + (beside if controls else "There is no frozen control in this suite: read with care. ")
+        + "Collapse: runs that lost more than max(15, 0.3 of the score at the online start) within 20,000 "
+        "steps. Steps: where it was never reached the last step counts, a lower bound; how many is said. "
+        "Regret: how far training episodes scored below the online start. docs/measures.md defines all of "
+        "them.",
         (
             Column("algorithm", text=True),
-            *(Column(name, quantity(name).unit, _better(name)) for name in names),
+            *(Column(name, metric_of(name).unit, _better(name)) for name in names),
             Column("n"),
         ),
         tuple(rows) if names else (),
     )
 
 
-def final(found: Findings) -> Table:
-    """The table a paper prints: final scores, data sets down, tuning labels across."""
-    rows = []
-    labels = [label for label in found.tuned if any(li.runs for li in found.lines if li.label == label)]
-    for dataset in found.datasets:
-        lines = {line.label: line for line in found.on(dataset)}
-        best = bold([line for line in lines.values() if line.tunes], FINAL)
-        cells = [
-            _number(lines[label], quantity(FINAL), label in best, n=True) if label in lines else Value(DASH)
-            for label in labels
-        ]
+def final(summary: Summary) -> Table:
+    """The table a paper prints: final scores (or changes), data sets down, online methods across."""
+    rows, lead = [], metric_of(summary.lead)
+    methods = [
+        m for m in summary.online_methods if any(r.runs for r in summary.method_results if r.method == m)
+    ]
+    for dataset in summary.datasets:
+        results = {result.method: result for result in summary.on(dataset)}
+        best = bold([result for result in results.values() if result.is_online], lead.name)
+        cells = [_lead(summary, results[m], m in best) if m in results else Value(DASH) for m in methods]
         rows.append(Row("", dataset, (Value(dataset), *cells)))
+    title = "Change from the pretraining" if summary.starts_differ else "Final scores"
+    what = (
+        "Final less the online start" if summary.starts_differ else "Normalised score of the last evaluation"
+    )
     return Table(
         "final",
-        "Final scores",
-        "Normalised score of the last evaluation, mean over seeds. " + RANGES + BOLD,
-        (Column("data set", text=True), *(Column(label, "score", "higher") for label in labels)),
-        tuple(rows) if labels else (),
+        title,
+        f"{_starts(summary)}{what}, mean over seeds. " + RANGES + BOLD,
+        (Column("data set", text=True), *(Column(method, "score", "higher") for method in methods)),
+        tuple(rows) if methods else (),
     )
 
 
-def aggregates(found: Findings) -> Table:
+def _lead(summary: Summary, result: MethodResult, stands_out: bool) -> Value:
+    """Return the number that leads: the final score, or the change with the final score beside it."""
+    shown = _number(result, metric_of(summary.lead), stands_out, n=True)
+    if not summary.starts_differ or not result.final:
+        return shown
+    return replace(shown, beside=f"final {mean(list(result.final)):.1f}")
+
+
+def _starts(summary: Summary) -> str:
+    """Say that methods start from different pretrainings, where they do."""
+    if not summary.starts_differ:
+        return ""
+    names = listed(summary.pretrainings)
+    return (
+        f"Methods start from different pretrainings ({names}): compare their changes, not their final "
+        "scores. "
+    )
+
+
+def aggregates(summary: Summary) -> Table:
     """Mean, median, IQM and optimality gap over data sets, on common seeds."""
-    compared = found.comparison
+    compared = summary.comparison
     rows = []
-    for label, of in found.aggregated.items() if len(compared.datasets) > 1 else ():
+    for label, of in summary.aggregated.items() if len(compared.datasets) > 1 else ():
         cells = [_estimated(of[name]) for name in statistics.STATISTICS]
         rows.append(Row(label, "", (Value(label), *cells, Value(str(compared.n), compared.n))))
     names = {"mean": "mean", "median": "median", "iqm": "IQM", "optimality_gap": "optimality gap"}
@@ -205,7 +247,8 @@ def aggregates(found: Findings) -> Table:
     return Table(
         "aggregates",
         "Over data sets",
-        f"Final scores of {count(len(compared.datasets), 'data set')}, {count(compared.n, 'seed')} that "
+        f"{summary.compared.capitalize()} on {count(len(compared.datasets), 'data set')}, "
+        f"{count(compared.n, 'seed')} that "
         "all algorithms have. IQM: mean of the middle half of all runs; gap: what runs lack to 100. "
         + _few(compared.n),
         (Column("algorithm", text=True), *columns, Column("n")),
@@ -214,27 +257,40 @@ def aggregates(found: Findings) -> Table:
     )
 
 
-def improvement(found: Findings) -> Table:
-    """Every tuning label against the reference: paired difference, probability of improvement, rank."""
-    compared, reference = found.comparison, found.reference or ""
-    theirs = compared.scores.get(reference)
+FROM_NOTHING = "A method that starts from nothing has no change: its final score is compared. "
+
+
+def improvement(summary: Summary) -> Table:
+    """Every online method against the reference, or its own control: difference, P(improvement), rank."""
+    compared, final, reference = summary.comparison, summary.final_comparison, summary.reference
     ranks = statistics.ranks(compared.scores) if compared.n >= FEW else {}
-    rows = []
-    for label, held in compared.scores.items():
-        cells = [Value(label)]
-        if theirs is None or label == reference:
+    from_nothing = [method for method in final.scores if method not in compared.scores]
+    rows, against = [], False
+    for method in (*compared.scores, *from_nothing):
+        beside = final if method in from_nothing else compared
+        held, theirs = beside.scores[method], beside.scores.get(summary.reference_of(method))
+        cells = [Value(method)]
+        if theirs is None:
             cells += [Value(DASH), Value(DASH)]
         else:
-            cells.append(_estimated(statistics.paired_difference(held, theirs).mean, "{:+.1f}"))
+            against = True
+            difference = _estimated(statistics.paired_difference(held, theirs), "{:+.1f}")
+            cells.append(replace(difference, beside="final score") if method in from_nothing else difference)
             cells.append(_estimated(statistics.probability_of_improvement(held, theirs), "{:.2f}"))
-        cells += [_estimated(ranks[label], "{:.2f}")] if ranks else []
-        rows.append(Row(label, "", (*cells, Value(str(compared.n), compared.n))))
+        if ranks:
+            cells.append(_estimated(ranks[method], "{:.2f}") if method in ranks else Value(DASH))
+        rows.append(Row(method, "", (*cells, Value(str(beside.n), beside.n))))
+    whom = reference or "frozen, the control of its own pretraining"
     return Table(
         "improvement",
-        f"Against {reference}" if theirs is not None else "Comparison",
-        f"Final scores, {count(compared.n, 'seed')} that all algorithms have. Difference: to {reference}, "
+        f"Against {reference or 'the own control'}" if against else "Comparison",
+        f"{summary.compared.capitalize()}, {count(compared.n, 'seed')} that all algorithms have. "
+        f"Difference: to {whom}, "
         "seed by seed, then the mean. P: how likely a run scores above one of the reference on the same data "
-        "set, ties half. " + ("Rank: among all, 1 is best, ties share. " if ranks else "") + _few(compared.n),
+        "set, ties half. "
+        + ("Rank: among all, 1 is best, ties share. " if ranks else "")
+        + (FROM_NOTHING if from_nothing else "")
+        + _few(compared.n),
         (
             Column("algorithm", text=True),
             Column("difference", "score", "higher"),
@@ -242,22 +298,23 @@ def improvement(found: Findings) -> Table:
             *((Column("mean rank", "", "lower"),) if ranks else ()),
             Column("n"),
         ),
-        tuple(rows) if theirs is not None and len(compared.scores) > 1 else (),
-        compared.left_out,
+        tuple(rows) if against and len(rows) > 1 else (),
+        final.left_out if from_nothing else compared.left_out,
     )
 
 
-def pairs(found: Findings) -> Table:
-    """Every two tuning labels: paired difference and probability of improvement."""
-    compared, rows = found.comparison, []
+def pairs(summary: Summary) -> Table:
+    """Every two fine-tuning labels: paired difference and probability of improvement."""
+    compared, rows = summary.comparison, []
     for one, other in combinations(compared.scores, 2):
-        difference = statistics.paired_difference(compared.scores[one], compared.scores[other]).mean
-        cells = (_estimated(difference, "{:+.1f}"), _estimated(found.pairs[one, other], "{:.2f}"))
+        difference = statistics.paired_difference(compared.scores[one], compared.scores[other])
+        cells = (_estimated(difference, "{:+.1f}"), _estimated(summary.pairs[one, other], "{:.2f}"))
         rows.append(Row(one, "", (Value(one), Value(other), *cells, Value(str(compared.n), compared.n))))
     return Table(
         "pairs",
         "All pairs",
-        f"Final scores, {count(compared.n, 'seed')} that all algorithms have: the first less the second, "
+        f"{summary.compared.capitalize()}, {count(compared.n, 'seed')} that all algorithms have: "
+        f"the first less the second, "
         "seed by seed, then the mean; P: how likely a run of the first scores above one of the second on the "
         "same data set, ties half. Of many intervals some lie on one side by chance. " + _few(compared.n),
         (
@@ -269,16 +326,20 @@ def pairs(found: Findings) -> Table:
     )
 
 
-def beside(found: Findings, dataset: str) -> Table:
-    """What others brought in, at the marks and at its end."""
-    marks, rows = found.plan.marks, []
-    for peer in found.peers:
-        own = peer.on(dataset)
+def beside(summary: Summary, dataset: str) -> Table:
+    """What others brought in, at reporting steps and at its end."""
+    marks, rows = summary.plan.reporting_steps, []
+    for external in summary.external:
+        own = external.on(dataset)
         if len(own):
             cells = [over_seeds(ends(own, mark)) for mark in marks]
-            cells += [over_seeds(ends(own)), whole(int(own.env_steps.max())), Value(f"{own.seed.nunique()}")]
-            about = Value(f"{peer.file}, SHA-256 {peer.sha256[:12]}")
-            rows.append(Row("", dataset, (Value(peer.name), *cells, about)))
+            cells += [
+                over_seeds(ends(own)),
+                whole(int(own.env_steps.max())),
+                Value(f"{own.seed.nunique()}"),
+            ]
+            about = Value(f"{external.file}, SHA-256 {external.sha256[:12]}")
+            rows.append(Row("", dataset, (Value(external.name), *cells, about)))
     return Table(
         "beside",
         "Curves of others",
@@ -293,32 +354,35 @@ def beside(found: Findings, dataset: str) -> Table:
     )
 
 
-def regimes(found: Findings) -> Table:
-    """What tuning starts from: is the pretrained policy or the data the better prior?"""
+def regimes(summary: Summary) -> Table:
+    """What fine-tuning starts from: is the pretrained policy or the data the better prior?"""
     rows = []
-    for dataset in found.datasets:
-        starts = [line for line in found.on(dataset) if line.tunes and line.of(OFFLINE)]
-        known = found.plan.data_scores(dataset)
-        pretrained = mean(list(starts[0].of(OFFLINE).values())) if starts else None
-        words = regime(pretrained, *known) if known and pretrained is not None else "n/a"
-        numbers = [pretrained, *(known or (None, None))]
-        rows.append(Row("", dataset, (Value(dataset), *map(_score, numbers), Value(words))))
+    for dataset in summary.datasets:
+        known = summary.plan.data_scores(dataset)
+        for pretraining in summary.pretrainings:
+            starts = (r for r in summary.on(dataset) if r.pretraining == pretraining and r.of(OFFLINE))
+            start = next(starts, None)
+            pretrained = mean(list(start.of(OFFLINE).values())) if start else None
+            words = regime(pretrained, *known) if known and pretrained is not None else "n/a"
+            numbers = [pretrained, *(known or (None, None))]
+            named = (Value(dataset), Value(pretraining))
+            rows.append(Row("", dataset, (*named, *map(_score, numbers), Value(words))))
     return Table(
         "regimes",
-        "What tuning starts from",
+        "What fine-tuning starts from",
         "Scores: the pretrained policy (mean over seeds), the data's mean and best episode. The better prior "
         "is the policy where it scores above the data's mean by over max(5, 0.1 of the way to the best), "
         "the data where below, else both are comparable. n/a: the plan does not know the data's returns.",
         (
-            Column("data set", text=True),
+            *(Column(name, text=True) for name in ("data set", "pretraining")),
             *(Column(name, "score") for name in ("pretrained", "data, mean", "data, best")),
             Column("better prior", text=True),
         ),
-        tuple(rows) if any(row.cells[1].value is not None for row in rows) else (),
+        tuple(rows) if any(row.cells[2].value is not None for row in rows) else (),
     )
 
 
-TABLES: dict[str, Callable[[Findings], Table]] = {
+TABLES: dict[str, Callable[[Summary], Table]] = {
     "final": final,
     "aggregates": aggregates,
     "improvement": improvement,
@@ -326,20 +390,20 @@ TABLES: dict[str, Callable[[Findings], Table]] = {
     "pairs": pairs,
 }
 """Tables of all data sets together."""
-EACH: dict[str, Callable[[Findings, str], Table]] = {"scores": scores, "measures": tuning}
+EACH: dict[str, Callable[[Summary, str], Table]] = {"scores": scores, "measures": measures}
 """Tables of one data set."""
 
 
-def bold(lines: Iterable[Line], name: str) -> frozenset[str]:
-    """Return the labels that stand out: the best and those whose interval overlaps it; else none."""
-    lines = [line for line in lines if line.of(name) and line.tunes]
-    held = {line.label: line.estimate(name) for line in lines}
-    if len(held) < 2 or len({tuple(line.of(name)) for line in lines}) > 1:
+def bold(results: Iterable[MethodResult], name: str) -> frozenset[str]:
+    """Return the methods that stand out: the best and those whose interval overlaps it; else none."""
+    results = [result for result in results if result.of(name) and result.is_online]
+    held = {result.method: result.estimate(name) for result in results}
+    if len(held) < 2 or len({tuple(result.of(name)) for result in results}) > 1:
         return frozenset()
     known = {label: e for label, e in held.items() if e and e.low is not None and e.high is not None}
     if len(known) < len(held):
         return frozenset()
-    sign = 1 if quantity(name).higher_is_better else -1
+    sign = 1 if metric_of(name).higher_is_better else -1
     best = max(known.values(), key=lambda e: sign * e.value)
     near = {label for label, e in known.items() if _overlap(e, best)}
     return frozenset(near) if len(near) < len(known) else frozenset()
@@ -350,37 +414,32 @@ def _overlap(a: Estimate, b: Estimate) -> bool:
     return a_low <= b_high and b_low <= a_high
 
 
-def _number(line: Line, what: Quantity, stands_out: bool = False, n: bool = False) -> Value:
-    values = list(line.of(what.name).values())
-    if not values or (what.name == START and not line.tunes):
+def _number(result: MethodResult, what: Metric, stands_out: bool = False, n: bool = False) -> Value:
+    values = list(result.of(what.name).values())
+    if not values or (what.name == START and not result.is_online):
         return Value(DASH)
-    estimate = line.estimate(what.name)
-    text = spread(values, estimate, what.form)
-    if n and len(line.runs) < line.asked:
-        text += f", n = {line.n}"
-    return _value(text, estimate, bold=stands_out)
+    shown = replace(over_seeds(values, what.form), bold=stands_out)
+    if n and len(result.runs) < result.asked:
+        shown = replace(shown, text=f"{shown.text}, n = {result.n}")
+    return shown
 
 
-def _measure(found: Findings, line: Line, name: str) -> Value:
+def _measure(summary: Summary, result: MethodResult, name: str) -> Value:
     """Return a measure of a line, with what it differs from the control's."""
-    what, values = quantity(name), list(line.of(name).values())
+    what, values = metric_of(name), list(result.of(name).values())
     if not values:
         return Value(DASH)
     if name == COLLAPSE:
         return Value(f"{sum(values):.0f} of {len(values)}", mean(values), n=len(values))
-    estimate, other = line.estimate(name), found.beside_control(line, name)
-    text = spread(values, estimate, what.form)
+    other = summary.beside_control(result, name)
     sign = "{:+,.0f}" if what.unit == "steps" else "{:+.1f}"
-    never = f"{line.censored(name)} of {len(values)} never" if line.censored(name) else ""
+    never = f"{result.censored(name)} of {len(values)} never" if result.censored(name) else ""
     beside = [interval(other, sign) if other else "", never]
-    return _value(text, estimate, beside="; ".join(filter(None, beside)))
+    return replace(over_seeds(values, what.form), beside="; ".join(filter(None, beside)))
 
 
-def _value(text: str, estimate: Estimate | None, bold: bool = False, beside: str = "") -> Value:
-    if estimate is None:
-        return Value(text, bold=bold)
-    e = estimate
-    return Value(text, e.value, e.low, e.high, e.n, e.interval, bold, beside=beside)
+def _value(text: str, e: Estimate) -> Value:
+    return Value(text, e.value, e.low, e.high, e.n, e.interval)
 
 
 def over_seeds(values: Iterable[float], form: str = "{:.1f}") -> Value:
@@ -396,14 +455,10 @@ def _estimated(estimate: Estimate, form: str = "{:.1f}") -> Value:
     return _value(interval(estimate, form), estimate)
 
 
-def _differ(line: Line, one: str, other: str) -> bool:
+def _differ(result: MethodResult, one: str, other: str) -> bool:
     """Tell whether two numbers of a run differ as the table shows them."""
-    first, second = line.of(one), line.of(other)
+    first, second = result.of(one), result.of(other)
     return any(abs(first[seed] - second[seed]) >= 0.05 for seed in first.keys() & second.keys())
-
-
-def _label(line: Line) -> Value:
-    return Value(line.label)
 
 
 def seeds_shown(found: int, asked: int) -> Value:
@@ -421,15 +476,17 @@ def _score(value: float | None) -> Value:
 
 
 def _better(name: str) -> str:
-    return {True: "higher", False: "lower", None: ""}[quantity(name).higher_is_better]
+    return {True: "higher", False: "lower", None: ""}[metric_of(name).higher_is_better]
 
 
-def _seeds(line: Line) -> str:
-    if not line.runs:
+def _seeds(result: MethodResult) -> str:
+    if not result.runs:
         return "no seed is finished"
-    if not line.tunes:
-        return "seed " + ", ".join(f"{seed}: {b:.1f}" for seed, b in zip(line.seeds, line.final, strict=True))
-    each = zip(line.seeds, line.start, line.final, strict=True)
+    if not result.is_online:
+        return "seed " + ", ".join(
+            f"{seed}: {b:.1f}" for seed, b in zip(result.seeds, result.final, strict=True)
+        )
+    each = zip(result.seeds, result.start, result.final, strict=True)
     return "seed " + ", ".join(f"{seed}: {a:.1f} → {b:.1f}" for seed, a, b in each)
 
 
@@ -437,7 +494,7 @@ def _few(n: int) -> str:
     return "" if n >= FEW else f"Fewer than {FEW} common seeds: values only, no interval, no ranking."
 
 
-def shown(found: Findings, names: Sequence[str]) -> list[Table]:
+def shown(summary: Summary, names: Sequence[str]) -> list[Table]:
     """Return the tables of all data sets together that a plan asks for and that have something to show."""
-    made = (TABLES[name](found) for name in names if name in TABLES)
+    made = (TABLES[name](summary) for name in names if name in TABLES)
     return [table for table in made if table.rows]

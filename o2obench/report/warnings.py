@@ -1,7 +1,7 @@
 """What lies around the runs of a plan and does not belong, and what differs between those that are shown.
 
-Cells that cannot be used are named by ``results.read``. This module names the rest: runs and files that no
-plan knows, plans that cannot be read, mixed versions. Names only; nothing here is ever pooled.
+Experiments that cannot be used are named by ``results.read``. This module names the rest: runs and files that
+no plan knows, plans that cannot be read, mixed versions. Names only; nothing here is ever pooled.
 """
 
 from __future__ import annotations
@@ -9,14 +9,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ..datasets.reference_scores import known_reference
-from ..errors import BadInput
-from ..planning.plan import Plan, read_plan
+from ..planning.plan import Plan, readable_plans
 from ..runs import inventory
-from ..runs.folder import RunFolder
+from ..runs.folder import ResultsFolder
 from ..util.files import read_json
 from .format import count
 
@@ -28,43 +26,35 @@ COMPARED = ("numpy", "torch", "gymnasium", "mujoco")
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What a results folder holds: its plans, those that cannot be read, its runs and foreign names."""
+    """What a results folder holds: its plans, those that cannot be read, runs of no plan, foreign names."""
 
     plans: tuple[Plan, ...]
     broken: tuple[str, ...]
-    runs: int
     unplanned: tuple[str, ...]
     foreign: tuple[str, ...]
 
 
-def look(results: Path) -> Surroundings:
+def look(results: ResultsFolder) -> Surroundings:
     """Look at a results folder as a whole, by names alone."""
-    plans, broken = list[Plan](), list[str]()
-    for file in inventory.plan_files(results):
-        try:
-            plan = read_plan(file)
-            if plan.suite != file.stem:
-                raise BadInput(f"{file}: is the plan of {plan.suite}; give it that name again")
-            plans.append(plan)
-        except BadInput as error:
-            broken += [problem.replace(f"{results}/", "") for problem in error.problems]
+    plans, problems = readable_plans(results.plan_files())
+    broken = [problem.replace(f"{results}/", "") for problem in problems]
     found = inventory.look(results)
     known = {run.id for plan in plans for run in plan.runs}
     unplanned = tuple(run for run in found.runs if run not in known)
-    foreign = tuple(str(path.relative_to(results)) for path in found.foreign)
-    return Surroundings(tuple(plans), tuple(broken), len(found.runs), unplanned, foreign)
+    foreign = tuple(str(path.relative_to(results.path)) for path in found.foreign)
+    return Surroundings(tuple(plans), tuple(broken), unplanned, foreign)
 
 
-def notes(plan: Plan, results: Path, around: Surroundings) -> list[str]:
+def notes(plan: Plan, results: ResultsFolder, around: Surroundings) -> list[str]:
     """Return what a reader of this plan's page has to know, a sentence each."""
     said = [f"plan not read: {problem}" for problem in around.broken]
     said += _few("a run of no readable plan, not used", around.unplanned)
     said += _few("not a part of a results folder, not used", around.foreign)
     strange = [
-        str(entry.path.relative_to(results))
+        str(entry.path.relative_to(results.path))
         for run in plan.runs
-        if inventory.is_folder(results / run.id)
-        for entry in inventory.entries(results / run.id)
+        if inventory.is_folder(results.run(run.id).path)
+        for entry in inventory.entries(results.run(run.id).path)
         if entry.kind == "foreign"
     ]
     said += _few("a foreign file in a run's folder, not used", strange)
@@ -78,9 +68,9 @@ def notes(plan: Plan, results: Path, around: Surroundings) -> list[str]:
     return said
 
 
-def records(plan: Plan, results: Path) -> dict[str, dict[str, Any]]:
-    """Return run.json of every run that has a whole one: compute, code and drift are there."""
-    found = {run.id: read_json(RunFolder(results, run.id).record) for run in plan.runs}
+def records(plan: Plan, results: ResultsFolder) -> dict[str, dict[str, Any]]:
+    """Return run.json of every run that has a whole one: compute, code and mismatch are there."""
+    found = {run.id: read_json(results.run(run.id).record) for run in plan.runs}
     return {run: record for run, record in found.items() if _whole(record)}
 
 
@@ -104,10 +94,10 @@ def _whole(record: Any) -> bool:
     return (
         isinstance(compute, dict)
         and isinstance(compute.get("versions"), dict)
-        and {"processor", "device", "threads", "matmul", "compiled"} <= compute.keys()
+        and {"processor", "device", "threads", "matmul_precision", "compiled"} <= compute.keys()
         and isinstance(code, dict)
         and {"version", "commit", "dirty"} <= code.keys()
-        and isinstance(record.get("drift"), list)
+        and isinstance(record.get("mismatch"), list)
     )
 
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
-from .summary import Findings, quantity
+from .summary import CHANGE, Summary, metric_of
 from .tables import Table, Value
 
 LATEX = {
@@ -138,14 +138,14 @@ def _numbers(tables: Iterable[Table]) -> Iterator[list[object]]:
             for column, cell in zip(table.columns, row.cells, strict=True):
                 if cell.value is not None:
                     named = {"final": column.name, "beside": row.cells[0].text}
-                    label = row.label or named.get(table.name, "")
+                    label = row.method or named.get(table.name, "")
                     numbers = [_digits(value) for value in (cell.value, cell.low, cell.high)]
                     n = "" if cell.n is None else cell.n
                     what = [table.name, row.dataset, label, column.name, column.unit]
                     yield [*what, *numbers, n, cell.interval, int(cell.bold)]
 
 
-def runs_csv(found: Findings) -> str:
+def runs_csv(summary: Summary) -> str:
     """Return every number of every run, one line each, beside the control's of the same seed."""
     head = [
         "dataset",
@@ -158,13 +158,13 @@ def runs_csv(found: Findings) -> str:
         "control",
         "difference",
     ]
-    return _csv(head, _values(found), found.plan.reduced)
+    return _csv(head, _values(summary), summary.plan.reduced)
 
 
-def _values(found: Findings) -> Iterator[list[object]]:
-    for line in found.lines:
-        control = found.by_name.get((found.control or "", line.dataset))
-        of_control = {run.seed: run.values for run in control.runs} if control and control is not line else {}
+def _values(summary: Summary) -> Iterator[list[object]]:
+    for line in summary.method_results:
+        control = summary.control_of(line)
+        of_control = {run.seed: run.values for run in control.runs} if control else {}
         for run in line.runs:
             for name, value in run.values.items():
                 if value is None:
@@ -172,25 +172,26 @@ def _values(found: Findings) -> Iterator[list[object]]:
                 other = of_control.get(run.seed, {}).get(name)
                 difference = None if other is None else value - other
                 numbers = [_digits(value), int(name in run.censored), _digits(other), _digits(difference)]
-                yield [line.dataset, line.label, run.seed, name, quantity(name).unit, *numbers]
+                yield [line.dataset, line.method, run.seed, name, metric_of(name).unit, *numbers]
 
 
-def scores_csv(found: Findings) -> str:
+def scores_csv(summary: Summary) -> str:
     """Return start, final and change, one line per algorithm, data set and seed."""
     head = ["dataset", "algorithm", "seed", "start", "final", "change", "updates", "env_steps"]
     rows = (
         [
             line.dataset,
-            line.label,
+            line.method,
             run.seed,
-            *(f"{v:.4f}" for v in (a, b, b - a)),
+            *(f"{v:.4f}" for v in (a, b)),
+            "" if run.values[CHANGE] is None else f"{b - a:.4f}",
             run.updates,
             line.env_steps,
         ]
-        for line in found.lines
+        for line in summary.method_results
         for run, a, b in zip(line.runs, line.start, line.final, strict=True)
     )
-    return _csv(head, rows, found.plan.reduced)
+    return _csv(head, rows, summary.plan.reduced)
 
 
 def _csv(head: Sequence[str], rows: Iterable[Sequence[object]], reduced: Sequence[str]) -> str:

@@ -25,12 +25,12 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from ..agent import Array, State
+from ..agent import State
+from ..transitions import Array
 from ..util.files import naming, read_json, sha256, sync_folder, write_atomically
 
 KEEP = 2
 FORMAT = 2
-"""Format 1 had no hash of the plain values; it is still read."""
 
 
 def save(folder: Path, number: int, state: State, owner: str = "", since: int = 0) -> Path:
@@ -100,7 +100,7 @@ def load(
 ) -> tuple[int, State] | None:
     """Return the newest whole and usable checkpoint (number, state), or None when there is none.
 
-    A damaged one is set aside as ``<name>.corrupt`` and the one before it is taken. ``limit`` skips
+    A corrupted one is set aside as ``<name>.corrupt`` and the one before it is taken. ``limit`` skips
     checkpoints with a higher number.
     """
     for target in reversed(numbered(folder)):
@@ -120,7 +120,7 @@ def load(
 def read(target: Path) -> State | None:
     """Return the state in a checkpoint's folder, or None when its bytes are not those that were written.
 
-    Raises OSError when they cannot be read at all: a disk that is out of reach is no damage.
+    Raises OSError when they cannot be read at all: a disk that is out of reach is no corruption.
     """
     broken = (FileNotFoundError, SafetensorError, KeyError, TypeError, ValueError, RecursionError)
     with contextlib.suppress(*broken), naming(target), _system_errors():
@@ -145,8 +145,7 @@ def _load_manifest(target: Path) -> Any:
 
 def _fault_in(manifest: Any, file: Path) -> str:
     """Compare a checkpoint's parts with the hashes in its manifest."""
-    old = manifest["format"] == 1 and "values_sha256" not in manifest
-    if not old and (manifest["format"], manifest["values_sha256"]) != (FORMAT, _digest(manifest["values"])):
+    if (manifest["format"], manifest["values_sha256"]) != (FORMAT, _digest(manifest["values"])):
         return "manifest.json is not what was written"
     if manifest["bytes"] != file.stat().st_size or manifest["sha256"] != sha256(file):
         return "state.safetensors is not what was written"
@@ -166,8 +165,8 @@ def drop_after(folder: Path, number: int) -> None:
             shutil.rmtree(target, ignore_errors=True)
 
 
-def damaged(folder: Path) -> list[str]:
-    """Return the names of checkpoints that were set aside because they were damaged."""
+def corrupted(folder: Path) -> list[str]:
+    """Return the names of checkpoints that were set aside because they were corrupted."""
     return sorted(path.name for path in folder.glob("*.corrupt"))
 
 

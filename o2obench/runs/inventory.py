@@ -16,22 +16,24 @@ from pathlib import Path
 
 from filelock import LeaseSettingsMismatch, SoftFileLease, Timeout
 
-from ..errors import BadInput
-from ..planning.plan import Plan, read_plan
-from .writer import LEASE_SECONDS
+from ..errors import UserError
+from .folder import ResultsFolder
+from .owner import LOCK_SECONDS
 
 RECORDS = ("run.json", "DONE", "FAILED", "progress.json", "diagnosis.json")
-JOURNALS = ("scores.jsonl", "episodes.jsonl", "train.jsonl", "timings.jsonl")
-KINDS = {**dict.fromkeys(RECORDS, "record"), **dict.fromkeys(JOURNALS, "journal"), "log.txt": "log"}
+LOGS = ("evaluations.jsonl", "episodes.jsonl", "train.jsonl", "timings.jsonl")
+KINDS = {**dict.fromkeys(RECORDS, "record"), **dict.fromkeys(LOGS, "jsonl"), "log.txt": "log"}
 PARTS = ("manifest.json", "state.safetensors")
 REMOVED = "REMOVED"
 """Stands in a checkpoint folder whose last checkpoint `clean --checkpoints` took away."""
-UPKEEP = ".upkeep"
-"""The lease of the commands that change a results folder as a whole."""
+MAINTENANCE = ".maintenance"
+"""The lock of the commands that change a results folder as a whole."""
+BESIDE = ("plans", "jobs", "policies", "README.md")
+"""What else may lie in a results folder."""
 
 TEMPORARY = re.compile(r"\.(?P<name>.+)\.\d+\.[0-9a-f]{8}\.tmp", re.DOTALL)
 NUMBERED = re.compile(r"\d{8}(-[0-9a-f]+)?(?P<corrupt>\.corrupt)?", re.ASCII)
-MARKERS = ("lease", "publishing")
+MARKERS = ("lock", "publish.lock")
 SET_ASIDE = r"\.(break|restore)\.\d+\.[0-9a-f]{32}"
 LEVELS = (r"[A-Za-z0-9_()=-][A-Za-z0-9._()=-]*", r"[^.].*", r"[0-9a-f]{8}", r"seed-\d+")
 """The names of a run's folder and those above it: data set, algorithm, identity, seed."""
@@ -41,7 +43,7 @@ LEVELS = (r"[A-Za-z0-9_()=-][A-Za-z0-9._()=-]*", r"[^.].*", r"[0-9a-f]{8}", r"se
 class Entry:
     """A file of a run, or one of its checkpoints' folders, by kind.
 
-    Kinds: record, journal, log, checkpoint, marker, temporary, foreign.
+    Kinds: record, jsonl, log, checkpoint, marker, temporary, foreign.
     """
 
     path: Path
@@ -58,44 +60,27 @@ class Inventory:
     foreign: list[Path] = field(default_factory=list)
 
 
-def take(results: Path) -> Inventory:
-    """Return what a folder holds; raise BadInput when it does not look like a results folder."""
+def take(results: ResultsFolder) -> Inventory:
+    """Return what a folder holds; raise UserError when it does not look like a results folder."""
     inventory = look(results)
-    if not (inventory.runs or inventory.temporary or plan_files(results)):
-        raise BadInput(f"{shown(results)}: holds no run and no plan; name a results folder")
+    if not (inventory.runs or inventory.temporary or results.plan_files()):
+        raise UserError(f"{shown(results)}: holds no run and no plan; name a results folder")
     return inventory
 
 
-def look(results: Path) -> Inventory:
+def look(results: ResultsFolder) -> Inventory:
     """Return what a folder holds, whatever it is."""
     inventory = Inventory()
-    if results.is_dir():
-        _descend(results, 0, "", inventory)
-        _look_at_plans(results / "plans", inventory)
+    if results.path.is_dir():
+        _descend(results.path, 0, "", inventory)
+        _look_at_plans(results.plans, inventory)
     return inventory
 
 
-def plan_files(results: Path) -> list[Path]:
-    """Return the files of the plans in a results folder."""
-    folder = results / "plans"
-    return sorted(file for file in folder.glob("*.json") if is_file(file)) if is_folder(folder) else []
-
-
-def plans_of(results: Path) -> list[Plan]:
-    """Return all plans; raise BadInput naming those that cannot be read or were renamed."""
-    found, problems = list[Plan](), list[str]()
-    for file in plan_files(results):
-        try:
-            plan = read_plan(file)
-        except BadInput as error:
-            problems += error.problems
-            continue
-        found.append(plan)
-        if plan.suite != file.stem:
-            problems.append(f"{shown(file)}: is the plan of {shown(plan.suite)}; give it that name again")
-    if problems:
-        raise BadInput(*problems)
-    return found
+def require_outside(results: ResultsFolder, out: Path) -> None:
+    """Raise UserError where a folder to write to lies in the results folder."""
+    if results.path.resolve() in (out.resolve(), *out.resolve().parents):
+        raise UserError(f"{shown(out)}: lies in the results folder; name one outside of it")
 
 
 def entries(run: Path) -> Iterator[Entry]:
@@ -145,9 +130,9 @@ def _descend(folder: Path, level: int, above: str, inventory: Inventory) -> None
     """Collect the runs below a folder; ``level`` says which part of a run's id its entries are."""
     for entry in _scan(folder):
         path, temporary = Path(entry.path), TEMPORARY.fullmatch(entry.name)
-        if level == 0 and (entry.name in ("plans", "launches", "README.md") or _is_results(path)):
+        if level == 0 and (entry.name in BESIDE or _is_results(path)):
             continue
-        if level == 0 and re.fullmatch(rf"\{UPKEEP}({SET_ASIDE})?", entry.name):
+        if level == 0 and re.fullmatch(rf"\{MAINTENANCE}({SET_ASIDE})?", entry.name):
             inventory.temporary.append(path)
         elif temporary and entry.is_dir(follow_symlinks=False) and _is_ours(temporary["name"], level):
             if level > 0 or is_old(path):
@@ -162,7 +147,7 @@ def _descend(folder: Path, level: int, above: str, inventory: Inventory) -> None
 
 def _is_results(path: Path) -> bool:
     """Tell whether a folder is a results folder of its own, as results/published is."""
-    return is_folder(path) and bool(plan_files(path))
+    return is_folder(path) and bool(ResultsFolder(path).plan_files())
 
 
 def _is_ours(name: str, level: int) -> bool:
@@ -202,7 +187,7 @@ def _size(entry: os.DirEntry[str]) -> int:
 def is_old(path: Path) -> bool:
     """Tell whether a file has not changed for so long that whoever wrote it must be gone."""
     with contextlib.suppress(OSError):
-        return time.time() - path.lstat().st_mtime > LEASE_SECONDS
+        return time.time() - path.lstat().st_mtime > LOCK_SECONDS
     return False
 
 
@@ -222,12 +207,12 @@ def shown(name: object) -> str:
 
 
 @contextmanager
-def alone(results: Path) -> Iterator[None]:
+def alone(results: ResultsFolder) -> Iterator[None]:
     """Keep other commands that change a results folder as a whole away from it."""
     try:
-        with SoftFileLease(results / UPKEEP, lease_duration=LEASE_SECONDS, timeout=0):
+        with SoftFileLease(results.maintenance, lease_duration=LOCK_SECONDS, timeout=0):
             yield
     except (Timeout, LeaseSettingsMismatch):
-        raise BadInput(
+        raise UserError(
             f"{shown(results)}: another clean or merge is at work here; wait for its end"
         ) from None

@@ -1,4 +1,4 @@
-"""Append-only JSON lines: one writer, one line per record, cut back to a known content on resume."""
+"""Append-only JSONL logs: one writer, one line per record, truncated to a known content on resume."""
 
 from __future__ import annotations
 
@@ -14,21 +14,19 @@ from ..util.files import naming, write_atomically
 
 
 @dataclass(frozen=True)
-class Mark:
-    """What a checkpoint knows of a journal: how long it was and the SHA-256 of its content."""
+class LogMark:
+    """What a checkpoint knows of a log: how long it was and the SHA-256 of its content."""
 
     length: int = 0
-    sha256: str = ""
-    """Empty: not known; checkpoints of older versions held lengths only."""
+    sha256: str = hashlib.sha256().hexdigest()
 
-    def cut(self, path: Path) -> bytes | None:
+    def truncated(self, path: Path) -> bytes | None:
         """Return what a file held at this mark, or None when it does not hold it any more."""
         kept = path.read_bytes()[: self.length] if self.length and path.exists() else b""
-        same = self.sha256 in ("", hashlib.sha256(kept).hexdigest())
-        return kept if len(kept) == self.length and same else None
+        return kept if hashlib.sha256(kept).hexdigest() == self.sha256 else None
 
 
-class Journal:
+class JsonlLog:
     """A file of JSON records.
 
     Opening replaces the file by one that holds ``kept``: a former owner that still has the old one open
@@ -52,9 +50,9 @@ class Journal:
         self.length += len(line)
         self.hash.update(line)
 
-    def mark(self) -> Mark:
+    def mark(self) -> LogMark:
         """Return what the file holds now."""
-        return Mark(self.length, self.hash.hexdigest())
+        return LogMark(self.length, self.hash.hexdigest())
 
     def sync(self) -> None:
         """Force what was appended to the disk."""
@@ -66,16 +64,13 @@ class Journal:
         self.file.close()
 
 
-def sealed(record: dict[str, Any]) -> dict[str, Any]:
-    """Return a record that carries a hash of itself, for a journal that is not cut back to a mark."""
-    return {**record, "seal": _seal(record)}
+def with_checksum(record: dict[str, Any]) -> dict[str, Any]:
+    """Return a record that carries a checksum of itself, for a log that is not truncated to a mark."""
+    return {**record, "checksum": _checksum(record)}
 
 
-def sound(path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
-    """Yield the lines of a journal of sealed records, and the records: those that are as they were written.
-
-    Older versions wrote no seals; their records are believed.
-    """
+def valid_lines(path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
+    """Yield the lines of a log with checksums, and the records: those that are as they were written."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -85,28 +80,27 @@ def sound(path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
             record = dict(json.loads(line))
         except (ValueError, TypeError):
             continue
-        seal = record.pop("seal", None)
-        if seal in (None, _seal(record)):
+        if record.pop("checksum", None) == _checksum(record):
             yield line + b"\n", record
 
 
-def _seal(record: dict[str, Any]) -> str:
+def _checksum(record: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def read_journal(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the records of a journal that may still be written: an unfinished last line is left out.
+def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the records of a log that may still be written: an unfinished last line is left out.
 
-    Raises ValueError naming file and line for any other damage.
+    Raises ValueError naming file and line for any other corruption.
     """
     try:
         content = path.read_bytes()
     except FileNotFoundError:
         return
     lines = content.split(b"\n")[:-1]
-    whole = at_once(lines)
-    if whole is not None:
-        yield from whole
+    records = parse_lines(lines)
+    if records is not None:
+        yield from records
         return
     for number, line in enumerate(lines, start=1):
         try:
@@ -115,7 +109,7 @@ def read_journal(path: Path) -> Iterator[dict[str, Any]]:
             raise ValueError(f"{path}:{number}: not a JSON record") from None
 
 
-def at_once(lines: Sequence[bytes]) -> list[Any] | None:
+def parse_lines(lines: Sequence[bytes]) -> list[Any] | None:
     """Return the records of lines, parsed together, which is fast; None where one of them may be none."""
     try:
         records = json.loads(b"[" + b",".join(lines) + b"]")
@@ -125,7 +119,7 @@ def at_once(lines: Sequence[bytes]) -> list[Any] | None:
 
 
 def last_record(path: Path) -> dict[str, Any] | None:
-    """Return the last whole record of a journal without reading all of it; None where there is none."""
+    """Return the last whole record of a log without reading all of it; None where there is none."""
     try:
         with open(path, "rb") as file:
             size, span = file.seek(0, os.SEEK_END), 4096

@@ -1,4 +1,4 @@
-"""Who holds a run, read from its lease without touching it."""
+"""Who holds a run, read without touching its lock."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from pathlib import Path
 
 from filelock import SoftFileLease
 
-from .writer import LEASE_SECONDS
+LOCK_SECONDS = float(os.environ.get("O2OBENCH_LOCK_SECONDS", "60"))
+"""After so many seconds without a sign of life another process may take a run over; equal for all that share
+a results folder."""
 
 
 @dataclass(frozen=True)
 class Owner:
-    """The process that a lease names, and the seconds since its last sign of life.
+    """The process that a lock names, and the seconds since its last sign of life.
 
     ``alive`` is None where it cannot be told: the process is, or was, one of another machine.
     """
@@ -30,25 +32,23 @@ class Owner:
     @property
     def holds(self) -> bool:
         """Tell whether the run must be taken to be computed now."""
-        return self.alive is not False and self.age < LEASE_SECONDS
+        return self.alive is not False and self.age < LOCK_SECONDS
 
     def __str__(self) -> str:
-        said = {True: "alive", False: "gone", None: "on another machine"}[self.alive]
-        return f"process {self.pid} on {self.host} ({said}, last seen {max(0.0, self.age):.0f} s ago)"
+        states = {True: "alive", False: "gone", None: "on another machine"}
+        seen = f"last seen {max(0.0, self.age):.0f} s ago"
+        return f"process {self.pid} on {self.host} ({states[self.alive]}, {seen})"
 
 
-def owner_of(lease: Path, now: float | None = None) -> Owner | None:
-    """Return who holds this lease, None where nobody does or the record cannot be read.
-
-    ``now`` is the time by the clock of the folder's file system, which may be another than this machine's.
-    """
-    if lease.is_symlink():
+def owner_of(lock: Path) -> Owner | None:
+    """Return who holds this lock, None where nobody does or the record cannot be read."""
+    if lock.is_symlink():
         return None
-    record = SoftFileLease(lease).owner
+    record = SoftFileLease(lock).owner
     if record is None:
         return None
     try:
-        age = (time.time() if now is None else now) - lease.stat().st_mtime
+        age = time.time() - lock.stat().st_mtime
     except OSError:
         return None
     here = record.hostname == _this_host()
@@ -57,8 +57,8 @@ def owner_of(lease: Path, now: float | None = None) -> Owner | None:
 
 @functools.cache
 def _this_host() -> str:
-    """Return this machine's name as leases write it, containers told apart."""
-    with tempfile.TemporaryDirectory() as folder, SoftFileLease(Path(folder) / "lease") as lease:
+    """Return this machine's name as lock files hold it, containers told apart."""
+    with tempfile.TemporaryDirectory() as folder, SoftFileLease(Path(folder) / "lock") as lease:
         return lease.owner.hostname if lease.owner else ""
 
 

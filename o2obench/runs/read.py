@@ -14,14 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from ..agent import Array
-from ..util.files import is_number, read_json, sha256
-from .folder import Run, RunFolder
-from .jsonl import at_once, read_journal
+from ..transitions import Array
+from ..util.files import is_number, read_json
+from .folder import RunFolder
+from .jsonl import parse_lines, read_jsonl
+from .spec import Run
 
 
 class Unusable(Exception):
-    """Why a run or a cell is left out."""
+    """Why a run or a experiment is left out."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +39,7 @@ class Evaluations:
     last: Array
     """The returns of the last one."""
     sha256: str
-    """Of scores.jsonl, which no other run should share."""
+    """Of evaluations.jsonl, which no other run should share."""
     compute: Any
     """What run.json says of the machine."""
     played: Episodes
@@ -63,8 +64,8 @@ def read_evaluations(folder: RunFolder, run: Run, env_steps: int) -> Evaluations
         run: The run as planned.
         env_steps: The environment steps it was to take; its last evaluation stands there.
     """
-    record = require_whole(folder, run)
-    content = folder.scores.read_bytes()
+    record = require_intact(folder, run)
+    content = folder.evaluations.read_bytes()
     rows = _rows(content, run)
     clocks = [(row["env_steps"], row["updates"]) for row in rows]
     faults = {
@@ -78,7 +79,7 @@ def read_evaluations(folder: RunFolder, run: Run, env_steps: int) -> Evaluations
     }
     found = [fault for fault, holds in faults.items() if holds]
     if found:
-        raise Unusable(f"{run.algorithm}: scores.jsonl: {'; '.join(found)}")
+        raise Unusable(f"{run.algorithm}: evaluations.jsonl: {'; '.join(found)}")
     return Evaluations(
         stages=np.array([sys.intern(row["stage"]) for row in rows], object),
         env_steps=np.array([row["env_steps"] for row in rows]),
@@ -89,18 +90,15 @@ def read_evaluations(folder: RunFolder, run: Run, env_steps: int) -> Evaluations
         last=np.array(rows[-1]["returns"], float),
         sha256=hashlib.sha256(content).hexdigest(),
         compute=record.get("compute"),
-        played=_read_episodes(folder, run) if "episodes.jsonl" in _hashes(folder) else NO_EPISODES,
+        played=_read_episodes(folder, run),
     )
-
-
-NO_EPISODES = Episodes(np.array([], object), np.array([], np.int64), np.empty(0), np.array([], np.int64))
 
 
 def _read_episodes(folder: RunFolder, run: Run) -> Episodes:
     """Return a run's training episodes; raise Unusable when they are not what they should be."""
     stages, env_steps, returns, lengths = [], [], [], []
     try:
-        for number, row in enumerate(read_journal(folder.episodes), start=1):
+        for number, row in enumerate(read_jsonl(folder.episodes), start=1):
             clocks = (row["env_steps"], row["length"])
             whole = all(type(value) is int and abs(value) < 2**53 for value in clocks)
             if not (whole and isinstance(row["stage"], str) and is_number(row["return"])):
@@ -119,31 +117,22 @@ def _read_episodes(folder: RunFolder, run: Run) -> Episodes:
     )
 
 
-def changed(folder: RunFolder, name: str) -> bool:
-    """Tell whether a file is other than published; of one that DONE does not name nothing can be said."""
-    hashes = _hashes(folder)
-    try:
-        return name in hashes and hashes[name] != sha256(folder.path / name)
-    except OSError:
-        return True
-
-
-def damage(error: Exception) -> str:
+def unreadable(error: Exception) -> str:
     """Say in a line what an unexpected error means; no path of this machine in it."""
     errno = error.errno if isinstance(error, OSError) else None
     return f"could not be read: {os.strerror(errno) if errno else type(error).__name__}"
 
 
-def require_whole(folder: RunFolder, run: Run) -> dict[str, Any]:
+def require_intact(folder: RunFolder, run: Run) -> dict[str, Any]:
     """Return run.json; refuse a run that is not done, or whose files are not those it was published with."""
     state = folder.state()
     if state != "done":
         error = folder.failure()
         raise Unusable(f"{run.algorithm}: {state}{': ' + error if error else ''}")
     try:
-        found = folder.damage()
+        found = folder.corruption()
     except OSError as error:
-        found = damage(error)
+        found = unreadable(error)
     if found:
         raise Unusable(f"{run.algorithm}: {found}")
     record = read_json(folder.record)
@@ -152,24 +141,18 @@ def require_whole(folder: RunFolder, run: Run) -> dict[str, Any]:
     return record
 
 
-def _hashes(folder: RunFolder) -> dict[str, Any]:
-    done = read_json(folder.done)
-    hashes = done.get("sha256") if isinstance(done, dict) else None
-    return hashes if isinstance(hashes, dict) and all("/" not in name for name in hashes) else {}
-
-
 def _rows(content: bytes, run: Run) -> list[dict[str, Any]]:
-    """Return the rows of scores.jsonl, each of the right form and finite."""
+    """Return the rows of evaluations.jsonl, each of the right form and finite."""
     *lines, rest = content.split(b"\n")
     if rest or not lines:
         what = "its last line is cut off" if rest else "it holds no evaluation"
-        raise Unusable(f"{run.algorithm}: scores.jsonl: {what}")
+        raise Unusable(f"{run.algorithm}: evaluations.jsonl: {what}")
     rows = []
-    whole = at_once(lines)
+    parsed = parse_lines(lines)
     for number, line in enumerate(lines, start=1):
-        where = f"{run.algorithm}: scores.jsonl:{number}"
+        where = f"{run.algorithm}: evaluations.jsonl:{number}"
         try:
-            row = json.loads(line) if whole is None else whole[number - 1]
+            row = json.loads(line) if parsed is None else parsed[number - 1]
         except (ValueError, RecursionError):
             raise Unusable(f"{where}: not a JSON record") from None
         if not _formed(row):
@@ -188,16 +171,13 @@ def _formed(row: Any) -> bool:
         return False
     if not (isinstance(returns, list) and returns):
         return False
-    kinds = set(map(type, returns))
-    return kinds == {float} or all(
-        type(value) is float or (type(value) is int and abs(value) < 2**53) for value in returns
-    )
+    return all(type(value) is float or (type(value) is int and abs(value) < 2**53) for value in returns)
 
 
 def _episode_faults(rows: Sequence[dict[str, Any]], run: Run) -> dict[str, bool]:
     """Name evaluations over another number of episodes than the run's protocol has."""
-    protocol = run.spec.get("protocol", {})
-    some, many = protocol.get("episodes"), protocol.get("final_episodes")
+    protocol = run.spec.protocol
+    some, many = protocol.episodes, protocol.final_episodes
     counts, last = {len(row["returns"]) for row in rows}, len(rows[-1]["returns"])
     strange = sorted(counts - {some, many})
     return {

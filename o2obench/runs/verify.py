@@ -11,28 +11,30 @@ from typing import Any, NoReturn
 
 from ..util.files import read_json, sha256
 from . import checkpoint
-from .folder import Run, RunFolder
-from .inventory import JOURNALS, REMOVED, is_file, is_folder, shown
-from .jsonl import Mark
-from .writer import marks_in
+from .folder import RunFolder
+from .inventory import LOGS, REMOVED, is_file, is_folder, shown
+from .jsonl import LogMark
+from .spec import Run
+from .writer import log_marks_in
 
 AGAIN = "remove the run's folder and start its suite again, or merge it from where it is whole"
 RESUMES = "start the suite again, it goes on from the last whole checkpoint"
-VOUCHED = ("run.json", *JOURNALS)
-"""The files whose SHA-256 stand in DONE; in older ones, without a checkpoint, the first three."""
+VOUCHED = ("run.json", *LOGS)
+"""The files whose SHA-256 stand in DONE."""
 
 
 @dataclass(frozen=True)
 class Finding:
     """One thing to know about a folder: where, what is wrong, what to do.
 
-    Kinds: ``damage`` (numbers are at stake), ``leftover`` (`clean` removes it), ``note`` (nothing is wrong).
+    Kinds: ``corruption`` (numbers are at stake), ``leftover`` (`clean` removes it), ``note`` (nothing is
+    wrong).
     """
 
     path: Path
     what: str
     do: str
-    kind: str = "damage"
+    kind: str = "corruption"
 
     def __str__(self) -> str:
         return f"{shown(self.path)}: {shown(self.what)}; {shown(self.do)}"
@@ -44,11 +46,11 @@ def published(folder: RunFolder, run_id: str) -> Iterator[Finding]:
     if done is None:
         yield Finding(folder.done, "is not the record of a published run", AGAIN)
         return
-    hashes, expected = done["sha256"], VOUCHED if "checkpoint" in done else VOUCHED[:3]
+    hashes = done["sha256"]
     for name in VOUCHED:
         file = folder.path / name
         if name not in hashes:
-            if (is_file(file) and name in expected) or name in VOUCHED[:2]:
+            if is_file(file) or name in VOUCHED[:2]:
                 yield Finding(file, "DONE does not vouch for this file", AGAIN)
         elif not is_file(file):
             yield Finding(file, "is missing, or not a plain file", AGAIN)
@@ -63,11 +65,11 @@ def published(folder: RunFolder, run_id: str) -> Iterator[Finding]:
 def _record(folder: RunFolder) -> dict[str, Any] | None:
     """Return DONE; None where it does not have the form that `RunFolder.finish` writes."""
     done = read_json(folder.done) if is_file(folder.done) else None
-    if not isinstance(done, dict) or not {"sha256"} <= done.keys() <= {"sha256", "checkpoint"}:
+    if not isinstance(done, dict) or done.keys() != {"sha256", "checkpoint"}:
         return None
     hashes = done["sha256"]
     whole = isinstance(hashes, dict) and hashes.keys() <= set(VOUCHED)
-    return done if whole and isinstance(done.get("checkpoint", ""), str) else None
+    return done if whole and isinstance(done["checkpoint"], str) else None
 
 
 def identity(folder: RunFolder, run_id: str) -> Iterator[Finding]:
@@ -92,7 +94,7 @@ def _last_state(folder: RunFolder) -> Iterator[Finding]:
     if folder.checkpoint.is_symlink():
         yield Finding(folder.checkpoint, "is a link", AGAIN)
         return
-    last = folder.handover()
+    last = folder.final_checkpoint()
     if last is None or not (last.exists() or last.is_symlink()):
         if is_stateless(folder):
             return
@@ -122,20 +124,20 @@ def unfinished(folder: RunFolder, run_id: str) -> Iterator[Finding]:
     if not saved and not folder.record.exists():
         return  # it has not begun
     yield from identity(folder, run_id)
-    kept: dict[str, Mark] = {}
+    kept: dict[str, LogMark] = {}
     if saved:
         faults = list(_checkpoint(saved[-1], RESUMES))
         yield from faults
-        kept = {} if faults else marks_in(read_json(saved[-1] / "manifest.json")["values"])
-    for name in JOURNALS:
-        file, mark = folder.path / name, kept.get(Path(name).stem, Mark())
+        kept = {} if faults else log_marks_in(read_json(saved[-1] / "manifest.json")["values"])
+    for name in LOGS:
+        file, mark = folder.path / name, kept.get(Path(name).stem, LogMark())
         if (file.exists() or file.is_symlink()) and not is_file(file):
             yield Finding(file, "is not a plain file", AGAIN)
             continue
         size = file.stat().st_size if file.exists() else 0
         if size < mark.length:
             yield Finding(file, f"has {size} bytes where the newest checkpoint knows {mark.length}", RESUMES)
-        elif mark.cut(file) is None:
+        elif mark.truncated(file) is None:
             yield Finding(file, "is not what the newest checkpoint knows of it", RESUMES)
         else:
             yield from _lines(file, RESUMES, mark.length)

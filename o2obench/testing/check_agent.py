@@ -1,4 +1,4 @@
-"""The agent contract: what every algorithm must do so that its results can be compared and resumed.
+"""The checks of an agent: what every algorithm must do so that its results can be compared and resumed.
 
 ``o2obench check NAME`` holds a registered algorithm against it on the toy point mass, with all counts
 cut to a few; the project's own tests run the same checks over all its algorithms.
@@ -21,16 +21,20 @@ from typing import Any
 import numpy as np
 
 from .. import registry
-from ..agent import Agent, Array, Budget, Config, State, Task, stack_steps, take_seed
-from ..envs.pointmass import mixed_data
-from ..envs.spec import Interaction, find_env
+from ..agent import Agent, Budget, Config, State, Task, take_seed
+from ..datasets.toy import mixed_data
+from ..envs.episode import Interaction
+from ..envs.spec import find_env
 from ..errors import Interrupted
-from ..planning.expand import Narrow, expand
+from ..planning.expand import expand
 from ..planning.plan import Plan
-from ..runs.folder import Run, RunFolder
+from ..planning.schema import Selection
+from ..runs.folder import ResultsFolder, RunFolder
+from ..runs.spec import Run
 from ..training.options import Options
 from ..training.provenance import prepare
 from ..training.runner import execute
+from ..transitions import Array, stack_steps
 from ..util.config import Located
 
 FEW, NARROW = 5, 32
@@ -55,7 +59,7 @@ def check(name: str, say: Callable[[str], None]) -> bool:
     return holds
 
 
-# ---- a small life -----------------------------------------------------------------------------------
+# ---- a small training --------------------------------------------------------------------------------
 
 
 def small_config(agent: type[Agent[Any]]) -> Config:
@@ -67,6 +71,7 @@ def build(name: str, seeds: tuple[int, ...] = (0,)) -> Agent[Any]:
     """Return a new agent on the point mass, started from its pretraining where it has one."""
     agent_class = registry.algorithm(name)
     spec = find_env(ENV)
+    before = agent_class.pretrain
     task = Task(
         obs_dim=spec.obs_dim,
         act_dim=spec.act_dim,
@@ -74,31 +79,32 @@ def build(name: str, seeds: tuple[int, ...] = (0,)) -> Agent[Any]:
         seeds=seeds,
         terminal=spec.terminal,
         budget=Budget(UPDATES, STEPS),
+        pretraining=functools.partial(build, before, seeds) if before else None,
     )
     data = mixed_data(500)
     agent = agent_class(task, small_config(agent_class), data if agent_class.uses_data else data[:0])
-    if agent_class.pretrain:
-        parent = _pretrained(agent_class.pretrain, seeds)
+    if before:
+        parent = _pretrained(before, seeds)
         agent.warm_start([take_seed(parent, i) for i in range(len(seeds))])
     return agent
 
 
 @functools.cache
 def _pretrained(name: str, seeds: tuple[int, ...]) -> State:
-    return live(build(name, seeds)).handover()
+    return train(build(name, seeds)).pretrained_state()
 
 
-def live(agent: Agent[Any]) -> Agent[Any]:
-    """Let an agent live through its stages, without files; return it."""
+def train(agent: Agent[Any]) -> Agent[Any]:
+    """Let an agent go through its stages, without files; return it."""
     seeds = agent.task.seeds
-    lives = [Interaction(find_env(ENV), seed) for seed in seeds]
+    interactions = [Interaction(find_env(ENV), seed) for seed in seeds]
     for stage in type(agent).stages(agent.config, agent.task.budget):
         agent.begin(stage.name)
         _work(agent, stage.name)
         for _ in range(stage.env_steps):
-            obs = np.stack([life.obs for life in lives])[:, None]
+            obs = np.stack([one.obs for one in interactions])[:, None]
             actions = agent.act(obs, explore=True)[:, 0]
-            steps = [life.step(action)[0] for life, action in zip(lives, actions, strict=True)]
+            steps = [one.step(action)[0] for one, action in zip(interactions, actions, strict=True)]
             agent.observe(stack_steps(steps))
             _work(agent, stage.name)
     return agent
@@ -127,9 +133,9 @@ def a_life_fits_the_steps_it_takes(name: str) -> None:
     """The steps that the stages take, offered alone, give the same stages: a run's identity names no more."""
     agent = registry.algorithm(name)
     config = small_config(agent)
-    life = agent.stages(config, Budget(UPDATES, 1000 * STEPS))
-    again = agent.stages(config, Budget(UPDATES, sum(stage.env_steps for stage in life)))
-    assert life == again, f"{life} becomes {again}"
+    long = agent.stages(config, Budget(UPDATES, 1000 * STEPS))
+    again = agent.stages(config, Budget(UPDATES, sum(stage.env_steps for stage in long)))
+    assert long == again, f"{long} becomes {again}"
 
 
 def acts_in_bounds(name: str) -> None:
@@ -144,7 +150,7 @@ def acts_in_bounds(name: str) -> None:
 
 
 def batch_is_singles(name: str) -> None:
-    """A batch of observations is judged as its single rows are."""
+    """A batch of observations is evaluated as its single rows are."""
     agent = build(name)
     obs = _observations(1, 6)
     singles = np.concatenate([agent.act(obs[:, i : i + 1], explore=False) for i in range(6)], axis=1)
@@ -154,8 +160,8 @@ def batch_is_singles(name: str) -> None:
 def updates_change_weights(name: str) -> None:
     """Planned updates happen and change what is handed over; without any, nothing changes."""
     agent = build(name)
-    before, planned = agent.handover(), _planned(agent)
-    after = live(agent).handover()
+    before, planned = agent.pretrained_state(), _planned(agent)
+    after = train(agent).pretrained_state()
     weights = [place for place in differences(before, after) if place != "/updates"]
     if planned:
         assert agent.updates > 0, f"{planned} updates were planned, none was done"
@@ -166,7 +172,7 @@ def updates_change_weights(name: str) -> None:
 
 def save_and_load(name: str) -> None:
     """A state loaded into a new agent is that state again, bit for bit."""
-    agent = live(build(name))
+    agent = train(build(name))
     state = agent.state_dict()
     other = build(name)
     other.load_state_dict(state)
@@ -176,16 +182,16 @@ def save_and_load(name: str) -> None:
 
 def evaluation_leaves_no_trace(name: str) -> None:
     """act(explore=False) changes nothing in the agent."""
-    agent = live(build(name))
+    agent = train(build(name))
     before = agent.state_dict()
     agent.act(_observations(1, 5), explore=False)
     wrong = differences(before, agent.state_dict())
     assert not wrong, f"changed by an evaluation: {', '.join(wrong[:5])}"
 
 
-def a_policy_can_be_judged_elsewhere(name: str) -> None:
+def a_policy_can_be_evaluated_elsewhere(name: str) -> None:
     """What ``policy`` hands out, where it does, lets an agent that has seen no data act alike."""
-    agent = live(build(name))
+    agent = train(build(name))
     policy = agent.policy()
     if policy is None:
         return
@@ -200,18 +206,20 @@ def global_randomness_untouched(name: str) -> None:
     """No global random state (random, numpy, torch) is read or moved."""
     registry.algorithm(name)  # imports may do what they like
     before = _global_states()
-    first = live(build(name)).handover()
+    first = train(build(name)).pretrained_state()
     assert before == _global_states(), "a global random state was moved"
     random.seed(12345)
     np.random.seed(12345)  # noqa: NPY002  (the point of the check)
-    assert not differences(first, live(build(name)).handover()), "results depend on a global random state"
+    assert not differences(first, train(build(name)).pretrained_state()), (
+        "results depend on a global random state"
+    )
 
 
 def neighbours_do_not_matter(name: str) -> None:
-    """In a pack, another neighbour changes no bit of a seed's state."""
-    if not registry.algorithm(name).packs:
+    """In a seed batch, another neighbour changes no bit of a seed's state."""
+    if not registry.algorithm(name).seed_batches:
         return
-    first, second = (live(build(name, seeds)).state_dict() for seeds in ((3, 4), (3, 5)))
+    first, second = (train(build(name, seeds)).state_dict() for seeds in ((3, 4), (3, 5)))
     wrong = differences(take_seed(first, 0), take_seed(second, 0))
     assert not wrong, f"depends on the neighbour: {', '.join(wrong[:5])}"
     assert differences(take_seed(first, 1), take_seed(second, 1)), "the seed does not matter at all"
@@ -221,37 +229,40 @@ def resume_is_straight(name: str) -> None:
     """Interrupted at every few yields and resumed, a run ends with the same bytes."""
     with tempfile.TemporaryDirectory() as folder:
         plan = small_plan(name)
-        straight, broken = Path(folder, "straight"), Path(folder, "broken")
+        straight, broken = (ResultsFolder(Path(folder, name)) for name in ("straight", "broken"))
         *parents, run = plan.runs
         for parent in parents:
             execute([parent], straight, Options())
-            shutil.copytree(straight / parent.id, broken / parent.id)
+            shutil.copytree(straight.run(parent.id).path, broken.run(parent.id).path)
         execute([run], straight, Options())
         breaks = _execute_with_breaks(run, broken)
-        for file in ("scores", "episodes"):
-            a, b = (getattr(RunFolder(root, run.id), file).read_bytes() for root in (straight, broken))
+        for file in ("evaluations", "episodes"):
+            a, b = (getattr(root.run(run.id), file).read_bytes() for root in (straight, broken))
             assert a == b, f"{file}.jsonl differs after {breaks} resumes"
-        a, b = (_final_arrays(RunFolder(root, run.id)) for root in (straight, broken))
+        a, b = (_final_arrays(root.run(run.id)) for root in (straight, broken))
         assert a == b, f"the final parameters differ after {breaks} resumes"
 
 
 def small_plan(name: str) -> Plan:
     """Return the plan of one small run of the algorithm on the point mass, and of its pretraining."""
     reduced: dict[str, Any] = {
-        "offline": {"epochs": 1, "evaluate_every": 1},
+        "offline": {"updates": 1000, "evaluate_every": 1000},
         "online": {"steps": STEPS, "evaluate_every": 10},
     }
     for used in {name, registry.algorithm(name).pretrain} - {None}:
         reduced[str(used)] = _few(registry.algorithm(str(used)))
-    value = {"algorithms": [name], "datasets": [DATA], "seeds": [0], "reduced": reduced}
-    plan = expand(Located(value), f"check-{name}", Narrow(defaults=True))
+    value = {"algorithms": [name], "datasets": [DATA], "seeds": [0], "frozen": False, "reduced": reduced}
+    plan = expand(Located(value), f"check-{name}", Selection(defaults=True))
     runs: dict[str, Run] = {}
     for run in plan.runs:
-        spec = dict(run.spec)
-        if spec["budget"]["offline_updates"]:
-            spec["budget"] = {**spec["budget"], "offline_updates": 10 * UPDATES}
-        spec["protocol"] = {**spec["protocol"], "episodes": 2, "final_episodes": 4}
-        spec["config"] = {**spec["config"], **_narrow(registry.algorithm(run.algorithm))}
+        spec = run.spec
+        updates = 10 * UPDATES if spec.budget.offline_updates else 0
+        spec = replace(
+            spec,
+            budget=replace(spec.budget, offline_updates=updates),
+            protocol=replace(spec.protocol, episodes=2, final_episodes=4),
+            config={**spec.config, **_narrow(registry.algorithm(run.algorithm))},
+        )
         runs[run.id] = replace(run, spec=spec, parent=runs[run.parent].id if run.parent else None)
     return replace(plan, runs=tuple(runs.values()))
 
@@ -263,7 +274,7 @@ CHECKS: tuple[Callable[[str], None], ...] = (
     updates_change_weights,
     save_and_load,
     evaluation_leaves_no_trace,
-    a_policy_can_be_judged_elsewhere,
+    a_policy_can_be_evaluated_elsewhere,
     global_randomness_untouched,
     neighbours_do_not_matter,
     resume_is_straight,
@@ -289,7 +300,7 @@ def _declared(agent: type[Agent[Any]], what: str) -> dict[str, Any]:
     }
 
 
-def _execute_with_breaks(run: Run, results: Path) -> int:
+def _execute_with_breaks(run: Run, results: ResultsFolder) -> int:
     """Compute a run in pieces: it is stopped at the 7th yield, resumed, stopped again ..."""
     breaks = 0
     while True:
@@ -299,7 +310,7 @@ def _execute_with_breaks(run: Run, results: Path) -> int:
             return next(calls) % 7 == 0
 
         try:
-            execute([run], results, Options(stop=seventh))
+            execute([run], results, Options(), seventh)
         except Interrupted:
             breaks += 1
         else:
@@ -334,8 +345,6 @@ def _same(a: Any, b: Any) -> bool:
 def _global_states() -> tuple[Any, ...]:
     numpy_state = np.random.get_state()  # noqa: NPY002  (read, to see that nobody moves it)
     states = [random.getstate(), str(numpy_state)]
-    if "torch" in sys.modules:
-        import torch
-
+    if torch := sys.modules.get("torch"):
         states.append(torch.get_rng_state().numpy().tobytes())
     return tuple(states)

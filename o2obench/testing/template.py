@@ -1,4 +1,4 @@
-"""``o2obench new NAME``: the scaffold of an algorithm, in a checkout or as a package of one's own."""
+"""``o2obench new NAME``: the template of an algorithm, in a checkout or as a package of one's own."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import keyword
 from pathlib import Path
 
 from .. import registry
-from ..errors import BadInput
+from ..errors import UserError
 
 ALGORITHM = '''"""{title}: say in one sentence what it does (authors, year, arXiv or DOI).
 
@@ -30,7 +30,7 @@ class {title}Config(OnlineConfig):
 
 
 class {title}(ModelBased[{title}Config]):
-    """Naive tuning but for one difference; the template in ``kit.model_based`` lists the verbs."""
+    """Naive fine-tuning but for one difference; the template in ``kit.model_based`` lists the verbs."""
 
     Config = {title}Config
     pretrain = "mopo"
@@ -43,11 +43,11 @@ class {title}(ModelBased[{title}Config]):
 
 OPTIONS = """# {title} by data set: one row each, exact names win over patterns.
 datasets:
-  pointmass-*: {{horizon: [0, 1, 1, 1]}}
-  invertedpendulum-*: {{horizon: [0, 1, 1, 1]}}
+  pointmass-*: {{rollout_length: [0, 1, 1, 1]}}
+  invertedpendulum-*: {{rollout_length: [0, 1, 1, 1]}}
 """
 
-TEST = '''"""{title} keeps the agent contract, and does what its paper says."""
+TEST = '''"""{title} passes the checks of an agent, and does what its paper says."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ from o2obench.testing.check_agent import CHECKS
 
 
 @pytest.mark.parametrize("holds", CHECKS, ids=lambda check: check.__name__)
-def test_contract(holds: Callable[[str], None]) -> None:
+def test_checks(holds: Callable[[str], None]) -> None:
     holds("{name}")
 '''
 
@@ -83,16 +83,16 @@ packages = ["o2obench_{name}"]
 """
 
 
-def scaffold(name: str, folder: Path) -> list[Path]:
+def write_template(name: str, folder: Path) -> list[Path]:
     """Write the files of algorithm ``name`` and return their paths; nothing is ever overwritten.
 
     In a checkout of o2obench they go to algorithms/, algorithms/configs/ and tests/; elsewhere to a
     package ``o2obench-NAME`` that registers the algorithm by entry point.
     """
     if not name.isidentifier() or name != name.lower() or keyword.iskeyword(name):
-        raise BadInput(f"new {name}: the name must be lower-case letters, digits and underscores")
+        raise UserError(f"new {name}: the name must be lower-case letters, digits and underscores")
     if name in registry.names():
-        raise BadInput(f"new {name}: an algorithm of this name exists")
+        raise UserError(f"new {name}: an algorithm of this name exists")
     words = {
         "name": name,
         "title": "".join(part.capitalize() for part in name.split("_")),
@@ -116,7 +116,7 @@ def scaffold(name: str, folder: Path) -> list[Path]:
         }
     for path in files:
         if path.exists():
-            raise BadInput(f"{path}: exists; nothing is overwritten")
+            raise UserError(f"{path}: exists; nothing is overwritten")
     for path, text in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text.format(**words))

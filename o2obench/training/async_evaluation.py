@@ -14,10 +14,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..agent import Array, State
+from ..agent import State
 from ..envs.spec import find_env
 from ..errors import RunFailed
-from ..runs.folder import Run
+from ..runs.folder import ResultsFolder
+from ..runs.spec import Run
+from ..transitions import Array
 from .evaluation import Arena
 
 AHEAD = 4
@@ -26,7 +28,7 @@ AHEAD = 4
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A policy at a clock, and the episodes by which it is to be judged."""
+    """A policy at a clock, and the episodes by which it is to be evaluated."""
 
     stage: str
     env_steps: int
@@ -37,14 +39,14 @@ class Snapshot:
 
 
 class Evaluator:
-    """The other process, and the snapshots that it has not judged yet."""
+    """The other process, and the snapshots that it has not evaluated yet."""
 
-    def __init__(self, runs: Sequence[Run]) -> None:
+    def __init__(self, runs: Sequence[Run], results: ResultsFolder) -> None:
         self.pending: deque[Snapshot] = deque()
         self.busy = False
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, list(runs)), daemon=True)
+        self.process = context.Process(target=_serve, args=(theirs, list(runs), results), daemon=True)
         self.process.start()
         theirs.close()
 
@@ -54,20 +56,20 @@ class Evaluator:
         self._feed()
 
     def results(self, wait: bool) -> list[tuple[Snapshot, Array]]:
-        """Return what has been judged, with its raw returns (seeds, episodes).
+        """Return what has been evaluated, with its raw returns (seeds, episodes).
 
         With ``wait`` everything pending, else what is there, and enough that few snapshots wait.
         """
-        judged = []
+        evaluated = []
         while self.pending and (wait or len(self.pending) > AHEAD or self.pipe.poll()):
             try:
                 returns = self.pipe.recv()
             except (EOFError, OSError):
                 raise _gone() from None
-            judged.append((self.pending.popleft(), returns))
+            evaluated.append((self.pending.popleft(), returns))
             self.busy = False
             self._feed()
-        return judged
+        return evaluated
 
     def _feed(self) -> None:
         """Hand over the oldest snapshot when the other process is idle: a pipe holds only so much."""
@@ -99,15 +101,15 @@ def _gone() -> RunFailed:
     return RunFailed("the evaluation process ended; its last words are in the run's log.txt")
 
 
-def _serve(pipe: Any, runs: list[Run]) -> None:
-    """Judge one snapshot after another, on a CPU, until the pipe closes."""
+def _serve(pipe: Any, runs: list[Run], results: ResultsFolder) -> None:
+    """Evaluate one snapshot after another, on a CPU, until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     from . import provenance
     from .build import build
 
-    agent = build(runs, "cpu", with_data=False)
+    agent = build(runs, results, "cpu", with_data=False)
     provenance.prepare(threads=1)
-    arena = Arena(find_env(runs[0].spec["environment"]), agent.task.seeds)
+    arena = Arena(find_env(runs[0].spec.environment), agent.task.seeds)
     while True:
         try:
             policy, key, episodes = pipe.recv()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -9,45 +10,106 @@ from typing import Any
 import numpy as np
 
 from .. import registry
-from ..agent import Agent, Budget, Task, Transitions
+from ..agent import Agent, Config, Network, Task
+from ..datasets import policy_files
 from ..datasets.registry import find_dataset
 from ..envs.spec import EnvSpec, find_env
-from ..errors import BadInput
-from ..runs.folder import Run
+from ..errors import UserError
+from ..runs.folder import ResultsFolder
+from ..runs.spec import Run, RunSpec
+from ..transitions import Transitions
+from ..util import files
+from ..util.files import read_json
 
 
-def agent_class(run: Run) -> type[Agent[Any]]:
-    """Return the class that computes ``run``; refuse when this installation has another version."""
-    spec = run.spec
-    agent = registry.algorithm(spec["algorithm"])
-    if [agent.version, agent.kit_version] != spec["version"]:
-        raise BadInput(
-            f"{run.id}: planned with version {spec['version']} of {spec['algorithm']} and its kit, this "
-            f"installation has {[agent.version, agent.kit_version]}; start the suite again"
+def agent_class(spec: RunSpec) -> type[Agent[Any]]:
+    """Return the class that computes ``spec``; refuse when this installation has another version."""
+    agent = registry.algorithm(spec.algorithm)
+    here = registry.versions(spec.algorithm)
+    if here != spec.versions:
+        planned, installed = (", ".join(f"{k} {v}" for k, v in of.items()) for of in (spec.versions, here))
+        raise UserError(
+            f"{spec.algorithm}: planned with {planned}, this installation has {installed}; "
+            "start the suite again"
         )
     return agent
 
 
-def build(runs: Sequence[Run], device: str, with_data: bool = True) -> Agent[Any]:
+def config_of(spec: RunSpec, agent: type[Agent[Any]]) -> Config:
+    """Return the typed options of a run."""
+    return agent.Config.model_validate_json(json.dumps(spec.config))
+
+
+def build(runs: Sequence[Run], results: ResultsFolder, device: str, with_data: bool = True) -> Agent[Any]:
     """Build the agent that computes ``runs``; without data it can be given a policy, and act."""
-    spec = runs[0].spec
-    env, agent = find_env(spec["environment"]), agent_class(runs[0])
-    data = _no_data(env)
-    if spec["data"] and with_data:
-        data = find_dataset(runs[0].dataset).load(spec["data"]["sha256"])
+    first = runs[0]
+    data = no_data(find_env(first.spec.environment))
+    if first.spec.data and with_data and agent_class(first.spec).uses_data:
+        data = find_dataset(first.dataset).load(first.spec.data.sha256)
+    pretraining = None
+    if first.parent:
+        parent = functools.partial(_parent_spec, first, results)
+        pretraining = functools.partial(_without_data, parent, runs, results, device)
+    return _build(first.spec, [run.seed for run in runs], data, device, results, pretraining)
+
+
+def _build(
+    spec: RunSpec,
+    seeds: Sequence[int],
+    data: Transitions,
+    device: str,
+    results: ResultsFolder,
+    pretraining: Any,
+) -> Agent[Any]:
+    env, agent = find_env(spec.environment), agent_class(spec)
     task = Task(
         obs_dim=env.obs_dim,
         act_dim=env.act_dim,
         horizon=env.horizon,
-        seeds=tuple(run.seed for run in runs),
+        seeds=tuple(seeds),
         terminal=env.terminal,
-        budget=Budget(**spec["budget"]),
+        budget=spec.budget,
         device=device,
+        pretraining=pretraining,
+        policy=_policy(spec, results),
     )
-    return agent(task, agent.Config.model_validate_json(json.dumps(spec["config"])), data)
+    return agent(task, config_of(spec, agent), data)
 
 
-def _no_data(spec: EnvSpec) -> Transitions:
+def _without_data(parent: Any, runs: Sequence[Run], results: ResultsFolder, device: str) -> Agent[Any]:
+    """Build the agent of the pretraining, to act only."""
+    spec: RunSpec = parent()
+    return _build(
+        spec, [run.seed for run in runs], no_data(find_env(spec.environment)), device, results, None
+    )
+
+
+def _parent_spec(run: Run, results: ResultsFolder) -> RunSpec:
+    """Return the identity of the run that one starts from, as its folder holds it."""
+    folder = results.run(run.parent or "")
+    record = read_json(folder.record)
+    try:
+        return RunSpec.from_json(record["run"]["spec"])
+    except (KeyError, TypeError, AttributeError):
+        raise UserError(
+            f"{folder.record}: is missing or corrupted; remove that folder, and the suite computes it again"
+        ) from None
+
+
+def _policy(spec: RunSpec, results: ResultsFolder) -> Network | None:
+    """Return the user's own policy that a run shows."""
+    sha256 = spec.config.get("sha256")
+    if not (isinstance(sha256, str) and sha256):
+        return None
+    file = results.policy_file(sha256)
+    if not file.exists() or files.sha256(file) != sha256:
+        raise UserError(
+            f"{file}: is not the policy of its name; start the suite again, with the original file"
+        )
+    return policy_files.load_network(file, spec.config["activation"], spec.config["squash"])
+
+
+def no_data(spec: EnvSpec) -> Transitions:
     """Return an empty data set, for algorithms that start from nothing."""
     obs, action = np.zeros((0, spec.obs_dim), np.float32), np.zeros((0, spec.act_dim), np.float32)
     return Transitions(obs, action, np.zeros(0, np.float32), obs, *(np.zeros(0, bool),) * 3)

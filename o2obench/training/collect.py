@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import math
-import shlex
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,68 +11,23 @@ from typing import Any
 
 import numpy as np
 
-from ..agent import Agent, Array
 from ..datasets import d4rl, minari
 from ..datasets.describe import export
 from ..datasets.reference_scores import Reference, reference_of, task_name
 from ..datasets.registry import data_folder
-from ..envs.spec import EnvSpec, Interaction, environments, find_env
-from ..errors import BadInput
-from ..util.files import write_atomically
+from ..envs.episode import Interaction
+from ..envs.spec import EnvSpec, environments, find_env
+from ..errors import UserError
+from ..transitions import Array
+from ..util.files import usable, write_atomically
 from ..util.rng import Stream, derive, generator
 from . import provenance
-from .collector import Training, advance, append, collector, new_rows, record, settle_machine, to_arrays
+from .collector import Training, append, collector, new_rows, record, to_arrays
 
 MEDIUM_SCORE = 100.0 / 3.0
 EXPERT_SCORE = 90.0
 EPISODES = 100
 """Of random actions, where a task has no reference scores."""
-
-
-def collect_beginnings(
-    env_id: str, file: Path, steps: int, seed: int, threads: int, until: float = math.inf
-) -> None:
-    """Write ``steps`` rows of SAC's replay to ``file`` (HDF5) and a data card beside it (JSON).
-
-    A training ends when the mean return of its last ten episodes reaches ``until``; the next seed goes
-    on until all rows are recorded. Raises BadInput when the file exists.
-    """
-    _refuse_existing(file)
-    spec = find_task(env_id)
-    machine = settle_machine(threads, steps)
-    rows, trainings = new_rows(), list[dict[str, int]]()
-    while len(rows["rewards"]) < steps:
-        left = steps - len(rows["rewards"])
-        agent = collector(spec, seed + len(trainings), left)
-        returns = _beginning(agent, spec, rows, left, until)
-        trainings.append({"seed": seed + len(trainings), "rows": left - steps + len(rows["rewards"])})
-        print(f"training {len(trainings)}: {len(returns)} episodes, {len(rows['rewards'])}/{steps} rows")
-    arrays = to_arrays(rows)
-    card = {
-        "dataset": file.stem,
-        "environment": spec.id,
-        "command": "o2obench " + shlex.join(sys.argv[1:]),
-        "collector": {"algorithm": "sac", "config": agent.config.model_dump(mode="json")},
-        "trainings": trainings,
-        **_described(arrays),
-        "compute": machine,
-    }
-    _publish(file, arrays, card)
-
-
-def _beginning(
-    agent: Agent[Any], spec: EnvSpec, rows: dict[str, list[Any]], steps: int, until: float
-) -> list[float]:
-    """Let the agent live and learn, append every step to ``rows``; return its episodes' returns."""
-    life, returns = Interaction(spec, agent.task.seeds[0]), list[float]()
-    for _ in range(steps):
-        finished = advance(agent, life, rows)
-        if finished:
-            returns.append(finished.env_return)
-            if len(returns) >= 10 and np.mean(returns[-10:]) >= until:
-                return returns
-    rows["timeouts"][-1] = np.asarray(not rows["terminals"][-1])
-    return returns
 
 
 def collect(task: str, kind: str, file: Path | None, recipe: Recipe, stop: Callable[[], bool]) -> Path:
@@ -85,7 +37,7 @@ def collect(task: str, kind: str, file: Path | None, recipe: Recipe, stop: Calla
     expert's is reached. ``medium``: fresh episodes of that policy. ``expert``: of the best policy, if it
     scores 90 or more; ``high``: of the best policy, whatever it scores. ``medium-expert``: half and half.
     Policies are sampled, as D4RL's were. Where no reference scores are known the training measures its own:
-    uniform random actions are 0, its best policy is 100. Raises BadInput when the file exists or the level
+    uniform random actions are 0, its best policy is 100. Raises UserError when the file exists or the level
     was not reached.
     """
     spec = find_task(task)
@@ -131,16 +83,11 @@ def collect(task: str, kind: str, file: Path | None, recipe: Recipe, stop: Calla
 def _refuse_existing(file: Path) -> None:
     """Refuse a name that is taken, by a set or by a card, or that cannot be written to."""
     if file.suffix not in (".hdf5", ".h5"):
-        raise BadInput(f"{file}: a data set's name ends in .hdf5")
+        raise UserError(f"{file}: a data set's name ends in .hdf5")
     for one in (file, file.with_suffix(".json")):
         if one.exists():
-            raise BadInput(f"{one}: exists; a data set is never overwritten, choose another name")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInput(
-            f"{file.parent}: cannot be used as a folder ({error.strerror}); name another"
-        ) from None
+            raise UserError(f"{one}: exists; a data set is never overwritten, choose another name")
+    usable(file.parent)
 
 
 @dataclass(frozen=True)
@@ -175,7 +122,7 @@ class Levels:
         spec, means = self.training.spec, self.means()
         low, high = random_return(spec, self.training.seed), max(means.values())
         if high <= low:
-            raise BadInput(
+            raise UserError(
                 f"{spec.id}: {self.training.steps:,} steps of SAC are no better than random actions; train "
                 "longer with --steps"
             )
@@ -201,13 +148,13 @@ class Levels:
         if kind == "medium":
             reached = self._reached()
             if not reached:
-                raise BadInput(
+                raise UserError(
                     f"medium: {self.training.steps:,} steps reach a score of {score:.0f}; medium means "
                     f"{MEDIUM_SCORE:.0f}, a third of the reference expert; train longer with --steps"
                 )
             return reached[0]
         if kind == "expert" and (score < EXPERT_SCORE or not self.known):
-            raise BadInput(
+            raise UserError(
                 f"expert: the best policy of this training scores {score:.0f}, expert means "
                 f"{EXPERT_SCORE:.0f} of a reference; train longer with --steps, or collect it as --kind high"
             )
@@ -231,9 +178,10 @@ class Levels:
 
 def random_return(spec: EnvSpec, seed: int) -> float:
     """Return the mean return of episodes of uniform random actions."""
-    life, draw, returns = Interaction(spec, seed), generator(seed, Stream.RANDOM_ACTIONS), list[float]()
+    interaction, draw = Interaction(spec, seed), generator(seed, Stream.RANDOM_ACTIONS)
+    returns = list[float]()
     while len(returns) < EPISODES:
-        finished = life.step(draw.uniform(-1, 1, spec.act_dim).astype(np.float32))[1]
+        finished = interaction.step(draw.uniform(-1, 1, spec.act_dim).astype(np.float32))[1]
         if finished:
             returns.append(finished.env_return)
     return float(np.mean(returns))
@@ -244,10 +192,10 @@ def rollouts(training: Training, step: int, rows: int, kind: str) -> dict[str, A
     spec, seed = training.spec, derive(training.seed, Stream.COLLECTED_DATA, kind)
     agent: Any = collector(spec, seed, 1)
     agent.load_policy(training.policies[str(step)])
-    life, kept = Interaction(spec, seed), new_rows()
+    interaction, kept = Interaction(spec, seed), new_rows()
     for _ in range(rows):
-        record(kept, life)
-        append(kept, spec, life.step(agent.sample(life.obs[None, None])[0, 0])[0])
+        record(kept, interaction)
+        append(kept, spec, interaction.step(agent.sample(interaction.obs[None, None])[0, 0])[0])
     return to_arrays(kept)
 
 

@@ -14,12 +14,15 @@ from typing import Any
 import numpy as np
 
 from .. import registry
-from ..agent import Agent, Array, Budget, State, Task, Transitions, stack_steps
-from ..envs.spec import EnvSpec, Episode, Interaction, find_env
-from ..errors import BadInput, Interrupted
+from ..agent import Agent, Budget, State, Task
+from ..envs.episode import Interaction
+from ..envs.spec import EnvSpec, find_env
+from ..errors import Interrupted, UserError
 from ..runs import checkpoint
+from ..transitions import Array, Transitions, stack_steps
 from ..util.rng import Stream
 from . import provenance
+from .build import no_data
 from .evaluation import Arena
 
 EVALUATE_EVERY, EPISODES = 5_000, 10
@@ -35,7 +38,7 @@ class Training:
         self.spec, self.folder, self.steps, self.seed = find_env(env_id), folder, steps, seed
         self.machine = settle_machine(threads, steps)
         self.agent = collector(self.spec, seed, steps)
-        self.life = Interaction(self.spec, seed)
+        self.interaction = Interaction(self.spec, seed)
         self.step, self.number = 0, 0
         self.rows = new_rows()
         self.levels: dict[str, list[float]] = {}
@@ -61,7 +64,7 @@ class Training:
                     break
             if self.step >= self.steps:
                 break
-            advance(self.agent, self.life, self.rows)
+            advance(self.agent, self.interaction, self.rows)
             self.step += 1
             if stop() or time.monotonic() - saved_at > SAVE_SECONDS:
                 self.save()
@@ -93,7 +96,7 @@ class Training:
             "what": [self.spec.id, self.seed],
             "step": self.step,
             "agent": self.agent.state_dict(),
-            "life": self.life.state_dict(),
+            "interaction": self.interaction.state_dict(),
             "rows": {key: np.array(values) for key, values in self.rows.items() if values},
             "levels": self.levels,
             "policies": self.policies,
@@ -104,12 +107,12 @@ class Training:
         wanted = [self.spec.id, self.seed]
         if state["what"][:2] != wanted:
             held = f"{self.folder}: holds the training {state['what']}, asked for {wanted}"
-            raise BadInput(f"{held}; name another with --work")
+            raise UserError(f"{held}; name another with --work")
         self.step, self.levels, self.policies = state["step"], state["levels"], state["policies"]
         for key, values in state["rows"].items():
             self.rows[key] = list(values)
         self.agent.load_state_dict(state["agent"])
-        self.life.load_state_dict(state["life"])
+        self.interaction.load_state_dict(state["interaction"])
 
 
 def settle_machine(threads: int, steps: int) -> dict[str, Any]:
@@ -124,22 +127,18 @@ def settle_machine(threads: int, steps: int) -> dict[str, Any]:
 def collector(spec: EnvSpec, seed: int, steps: int) -> Agent[Any]:
     """Return SAC from scratch, for ``steps`` steps."""
     agent_class = registry.algorithm("sac")
-    obs, actions = np.zeros((0, spec.obs_dim), np.float32), np.zeros((0, spec.act_dim), np.float32)
-    flags = np.zeros(0, bool)
-    data = Transitions(obs, actions, np.zeros(0, np.float32), obs, flags, flags, flags)
     task = Task(spec.obs_dim, spec.act_dim, spec.horizon, (seed,), spec.terminal, Budget(0, steps))
-    return agent_class(task, agent_class.Config(), data)
+    return agent_class(task, agent_class.Config(), no_data(spec))
 
 
-def advance(agent: Agent[Any], life: Interaction, rows: dict[str, list[Any]]) -> Episode | None:
+def advance(agent: Agent[Any], interaction: Interaction, rows: dict[str, list[Any]]) -> None:
     """Let an agent take one step and learn from it, and append the step to ``rows``."""
-    record(rows, life)
-    step, finished = life.step(agent.act(life.obs[None, None], explore=True)[0, 0])
-    append(rows, life.spec, step)
+    record(rows, interaction)
+    step, _ = interaction.step(agent.act(interaction.obs[None, None], explore=True)[0, 0])
+    append(rows, interaction.spec, step)
     agent.observe(stack_steps([step]))
-    for _ in agent.work("tune"):
+    for _ in agent.work("fine-tune"):
         pass
-    return finished
 
 
 def new_rows() -> dict[str, list[Any]]:
@@ -154,9 +153,9 @@ def to_arrays(rows: dict[str, list[Any]]) -> dict[str, Array]:
     return arrays
 
 
-def record(rows: dict[str, list[Any]], life: Interaction) -> None:
+def record(rows: dict[str, list[Any]], interaction: Interaction) -> None:
     """Note the simulator's state before a step, where there is one."""
-    simulator = getattr(life.env, "unwrapped", life.env)
+    simulator = getattr(interaction.env, "unwrapped", interaction.env)
     if hasattr(simulator, "data"):
         rows["infos/qpos"].append(simulator.data.qpos.copy())
         rows["infos/qvel"].append(simulator.data.qvel.copy())

@@ -1,4 +1,4 @@
-"""Judging a policy: episodes in lockstep, batched actions, and start states that all algorithms share."""
+"""Evaluating a policy: episodes side by side, from start states that all algorithms share."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..agent import Array
 from ..envs.spec import EnvSpec
+from ..transitions import Array
 from ..util.rng import Stream, derive
 
 
@@ -16,7 +16,7 @@ class Arena:
 
     def __init__(self, spec: EnvSpec, seeds: tuple[int, ...], width: int = 10) -> None:
         self.spec, self.seeds, self.width = spec, seeds, width
-        self.envs = spec.lockstep(len(seeds) * width)
+        self.envs = spec.vector_env(len(seeds) * width)
 
     def returns(self, act: Callable[[Array], Array], clock: tuple[str | int, ...], episodes: int) -> Array:
         """Return the raw returns (seeds, episodes) of a policy that maps obs (seeds, width, d) to actions.

@@ -1,6 +1,6 @@
-"""The loop: one agent lives through its stages, and the harness writes down what happens.
+"""The loop: one agent goes through its stages, and the harness writes down what happens.
 
-Several runs that differ only in their seed may share one agent (a pack). The harness owns the
+Several runs that differ only in their seed may share one agent (a seed batch). The harness owns the
 environments, the step budget, evaluation, checkpoints and logs; the agent owns what it learns. A
 process killed at any instant goes on from its last checkpoint and ends with the same bytes.
 """
@@ -8,36 +8,28 @@ process killed at any instant goes on from its last checkpoint and ends with the
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from ..agent import Agent, Array, Metrics, Stage, State, stack_steps, take_seed
-from ..envs.spec import Interaction, find_env, nothing
+from ..agent import Agent, Metrics, Stage, State, take_seed
+from ..envs.episode import Interaction, nothing
+from ..envs.spec import find_env
 from ..errors import Diverged, Interrupted
-from ..runs.writer import Slot
+from ..runs.folder import ResultsFolder
+from ..runs.writer import RunWriter
+from ..transitions import Array, stack_steps
 from ..util import timers
 from ..util.rng import Stream
 from ..util.timers import timed
 from .async_evaluation import Evaluator, Snapshot
 from .evaluation import Arena
-from .options import Options
+from .options import Options, Stop, never
 
-
-@dataclass(frozen=True)
-class Protocol:
-    """When a run is evaluated, on how many episodes; part of its identity.
-
-    ``steps`` counts environment steps between two evaluations, ``updates`` gradient updates in stages
-    without the environment. ``final_episodes`` judge the switch and the end of each stage.
-    """
-
-    steps: int
-    updates: int
-    episodes: int
-    final_episodes: int
+StartStates = tuple[str | int, ...]
+"""Names the start states of an evaluation: equal for all algorithms at an equal clock."""
 
 
 @dataclass
@@ -54,24 +46,34 @@ class Clock:
 
 
 class Training:
-    """The state of the loop: the agent, one slot per seed, and the clock they share."""
+    """The state of the loop: the agent, one writer per seed, and the clock they share."""
 
-    def __init__(self, slots: Sequence[Slot], agent: Agent[Any], options: Options) -> None:
-        spec = find_env(slots[0].run.spec["environment"])
-        self.slots, self.agent, self.options = slots, agent, options
-        self.protocol = Protocol(**slots[0].run.spec["protocol"])
+    def __init__(
+        self,
+        writers: Sequence[RunWriter],
+        results: ResultsFolder,
+        agent: Agent[Any],
+        options: Options,
+        stop: Stop = never,
+    ) -> None:
+        run = writers[0].run
+        spec = find_env(run.spec.environment)
+        self.writers, self.agent, self.options, self.stop = writers, agent, options, stop
+        self.protocol, self.pretrained = run.spec.protocol, run.parent is not None
         self.stages = type(agent).stages(agent.config, agent.task.budget)
-        apart = slots[0].record["compute"]["evaluation"] == "apart"
-        self.evaluator = Evaluator([s.run for s in slots]) if apart and agent.policy() else None
+        apart = writers[0].record["compute"]["evaluation"] == "apart" and agent.policy() is not None
+        self.evaluator = Evaluator([w.run for w in writers], results) if apart else None
         self.arena = None if self.evaluator else Arena(spec, agent.task.seeds)
         interactive = any(stage.env_steps for stage in self.stages)
-        self.lives = [Interaction(spec, seed) for seed in agent.task.seeds] if interactive else []
-        self.rows = [nothing(spec) for _ in slots]
+        self.interactions = [Interaction(spec, seed) for seed in agent.task.seeds] if interactive else []
+        self.last_steps = [nothing(spec) for _ in writers]
         self.clock, self.number = Clock(), 0
         self.saved_at, self.save_cost = time.monotonic(), 0.0
 
-    def run(self, saved: State | None, parents: Sequence[State]) -> None:
-        """Live through all stages that are left; ``saved`` is the pack's state to resume from."""
+    def run(
+        self, saved: State | None, parents: Sequence[State], check_start: Callable[[], None] = lambda: None
+    ) -> None:
+        """Go through all stages that are left; ``saved`` is the state to resume from."""
         if saved is not None:
             self.load(saved)
         elif parents:
@@ -80,14 +82,13 @@ class Training:
             if parents or self.stages[0].env_steps:
                 self.evaluate("start", self.protocol.final_episodes, (Stream.AT_ONLINE_START,))
                 self.collect(wait=True)
-                for slot in self.slots:
-                    slot.check_start()
+                check_start()
             self.clock.started = True
         while self.clock.stage < len(self.stages):
-            self.live(self.stages[self.clock.stage])
+            self.run_stage(self.stages[self.clock.stage])
 
-    def live(self, stage: Stage) -> None:
-        """Live through one stage, or through what is left of it."""
+    def run_stage(self, stage: Stage) -> None:
+        """Go through one stage, or through what is left of it."""
         clock = self.clock
         if not clock.begun:
             self.agent.begin(stage.name)
@@ -95,14 +96,14 @@ class Training:
             clock.evaluated = clock.env_steps if stage.env_steps else self.agent.updates
         while True:
             for metrics in self.agent.work(stage.name):
-                self.record(stage, metrics)
+                self.write_metrics(stage, metrics)
                 if not stage.env_steps:
                     self.evaluate_if_due(stage, self.agent.updates, self.protocol.updates)
-                self.breathe(stage)
+                self.heartbeat(stage)
             if clock.stage_steps >= stage.env_steps:
                 break
             self.evaluate_if_due(stage, clock.env_steps, self.protocol.steps)
-            self.breathe(stage)
+            self.heartbeat(stage)
             self.step(stage)
         self.evaluate(stage.name, self.protocol.final_episodes, self.start_states(stage, at_end=True))
         clock.stage, clock.begun = clock.stage + 1, False
@@ -120,11 +121,11 @@ class Training:
             return self.clock.stage_steps, stage.env_steps
         return self.agent.updates - self.clock.stage_updates, stage.updates
 
-    def start_states(self, stage: Stage, at_end: bool) -> tuple[str | int, ...]:
-        """Name the start states of an evaluation: equal for all algorithms at an equal clock."""
+    def start_states(self, stage: Stage, at_end: bool) -> StartStates:
+        """Name the start states of an evaluation."""
         following = self.stages[self.clock.stage + 1 :][:1]
-        before_switch = not self.clock.env_steps and all(s.env_steps for s in following)
-        if at_end and before_switch and self.agent.pretrain is None:
+        before_online = not self.clock.env_steps and all(s.env_steps for s in following)
+        if at_end and before_online and not self.pretrained:
             return (Stream.AT_ONLINE_START,)
         if stage.env_steps:
             return (Stream.AT_ENV_STEPS, self.clock.env_steps)
@@ -132,26 +133,27 @@ class Training:
 
     def step(self, stage: Stage) -> None:
         """Do one environment step with every seed and show it to the agent."""
-        obs = np.stack([life.obs for life in self.lives])[:, None, :]
+        obs = np.stack([one.obs for one in self.interactions])[:, None, :]
         with timed("act"):
             actions = self.agent.act(obs, explore=True)[:, 0]
         self.clock.env_steps += 1
         self.clock.stage_steps += 1
-        for i, (slot, life) in enumerate(zip(self.slots, self.lives, strict=True)):
-            if not slot.alive:
+        for i, (writer, interaction) in enumerate(zip(self.writers, self.interactions, strict=True)):
+            if not writer.alive:
                 continue  # the agent sees this seed's last step again; nobody records it
             try:
                 with timed("env"):
-                    self.rows[i], finished = life.step(actions[i])
+                    self.last_steps[i], ended = interaction.step(actions[i])
             except Diverged as error:
-                slot.diverge(f"{error} (step {self.clock.env_steps})")
+                writer.diverge(f"{error} (step {self.clock.env_steps})")
                 continue
-            if finished:
-                slot.episode(stage.name, self.clock.env_steps, finished)
+            if ended:
+                played = (ended.env_return, ended.length, ended.terminated)
+                writer.write_episode(stage.name, self.clock.env_steps, *played)
         self.check_alive()
-        self.agent.observe(stack_steps(self.rows))
+        self.agent.observe(stack_steps(self.last_steps))
 
-    def evaluate(self, stage: str, episodes: int, key: tuple[str | int, ...]) -> None:
+    def evaluate(self, stage: str, episodes: int, key: StartStates) -> None:
         """Write one row of raw returns for each seed, or order it from the evaluator."""
         clock = (stage, self.clock.env_steps, self.agent.updates)
         if self.evaluator:
@@ -159,35 +161,35 @@ class Training:
         elif self.arena:
             with timed("evaluation"):
                 returns = self.arena.returns(lambda obs: self.agent.act(obs, explore=False), key, episodes)
-            self.write_row(*clock, returns)
+            self.write_evaluation(*clock, returns)
 
     def collect(self, wait: bool) -> None:
         """Write the rows that the evaluator has finished, in their order; with ``wait`` all of them."""
         if self.evaluator:
-            for one, returns in self.evaluator.results(wait):
-                self.write_row(one.stage, one.env_steps, one.updates, returns)
+            for snapshot, returns in self.evaluator.results(wait):
+                self.write_evaluation(snapshot.stage, snapshot.env_steps, snapshot.updates, returns)
 
-    def write_row(self, stage: str, env_steps: int, updates: int, returns: Array) -> None:
+    def write_evaluation(self, stage: str, env_steps: int, updates: int, returns: Array) -> None:
         """Write an evaluation; what is not finite ends that seed's run."""
         spent = timers.take()
-        for slot, row in zip(self.slots, returns, strict=True):
-            slot.evaluation(stage, env_steps, updates, row, spent)
+        for writer, row in zip(self.writers, returns, strict=True):
+            writer.write_evaluation(stage, env_steps, updates, row, spent)
         self.check_alive()
 
-    def record(self, stage: Stage, metrics: Metrics) -> None:
-        """Write down what the agent says of its learning; what is not finite ends that seed's run."""
-        for i, slot in enumerate(self.slots):
+    def write_metrics(self, stage: Stage, metrics: Metrics) -> None:
+        """Write down what the agent logs of its learning; what is not finite ends that seed's run."""
+        for i, writer in enumerate(self.writers):
             values = {name: float(value[i]) for name, value in metrics.items()}
             if values:
-                slot.metrics(stage.name, self.clock.env_steps, self.agent.updates, values)
+                writer.write_metrics(stage.name, self.clock.env_steps, self.agent.updates, values)
         self.check_alive()
 
     def check_alive(self) -> None:
-        """Stop when no seed of the pack is left."""
-        if not any(slot.alive for slot in self.slots):
-            raise Diverged("; ".join(slot.reason for slot in self.slots))
+        """Stop when no seed of the seed batch is left."""
+        if not any(writer.alive for writer in self.writers):
+            raise Diverged("; ".join(writer.reason for writer in self.writers))
 
-    def breathe(self, stage: Stage) -> None:
+    def heartbeat(self, stage: Stage) -> None:
         """Between two pieces of work: show progress, save when it is time, stop when asked to."""
         self.collect(wait=False)
         done, total = self.position(stage)
@@ -200,9 +202,9 @@ class Training:
             "env_steps": self.clock.env_steps,
             "updates": self.agent.updates,
         }
-        for slot in self.slots:
-            slot.breathe(progress)
-        stopping = self.options.stop()
+        for writer in self.writers:
+            writer.heartbeat(progress)
+        stopping = self.stop()
         pause = max(self.options.checkpoint_seconds, 50 * self.save_cost)
         if stopping or time.monotonic() - self.saved_at >= pause:
             with timed("durability"):
@@ -216,30 +218,31 @@ class Training:
         agent = self.agent.state_dict()
         pending = self.evaluator.state_dict() if self.evaluator else {}
         self.number += 1
-        for i, slot in enumerate(self.slots):
-            if slot.alive:
-                life = self.lives[i].state_dict() if self.lives else {}
-                of_seed = {"agent": take_seed(agent, i), "pending": take_seed(pending, i), "life": life}
-                slot.save(self.number, {**of_seed, "clock": asdict(self.clock)})
+        for i, writer in enumerate(self.writers):
+            if writer.alive:
+                interaction = self.interactions[i].state_dict() if self.interactions else {}
+                of_seed = {"agent": take_seed(agent, i), "pending": take_seed(pending, i)}
+                of_seed |= {"interaction": interaction, "clock": asdict(self.clock)}
+                writer.save(self.number, of_seed)
         self.saved_at = time.monotonic()
         self.save_cost = self.saved_at - began
 
     def load(self, saved: State) -> None:
-        """Take back the state of a pack."""
+        """Take back the state of a seed batch."""
         self.clock, self.number = Clock(**saved["clock"]), saved["number"]
         self.agent.load_state_dict(saved["agent"])
         if self.evaluator:
             self.evaluator.load_state_dict(saved["pending"])
-        for slot, life in zip(self.slots, self.lives, strict=bool(self.lives)):
-            life.load_state_dict(saved["seeds"][slot.run.id]["life"])
+        for writer, one in zip(self.writers, self.interactions, strict=bool(self.interactions)):
+            one.load_state_dict(saved["seeds"][writer.run.id]["interaction"])
 
     def finish(self) -> None:
         """Publish every run that is alive; what remains of its state is what a child run needs."""
         self.collect(wait=True)
-        final = self.agent.handover()
-        for i, slot in enumerate(self.slots):
-            if slot.alive:
-                slot.finish(self.number + 1, {"agent": take_seed(final, i), "final": True})
+        final = self.agent.pretrained_state()
+        for i, writer in enumerate(self.writers):
+            if writer.alive:
+                writer.finish(self.number + 1, {"agent": take_seed(final, i), "final": True})
 
     def close(self) -> None:
         """End the evaluator's process."""

@@ -4,48 +4,62 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
+from typing import Any
 
-from ..errors import BadInput
+from ..errors import UserError
 
-VALUES = ("device", "threads", "checkpoint_seconds", "evaluation")
-SWITCHES = ("allow_drift", "eager", "tf32", "profile")
+
+def option(default: Any, text: str, **more: Any) -> Any:
+    """Declare an option of the command line: its default, its help, its least value."""
+    return field(default=default, metadata={"help": text, **more})
 
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line says about the machine; ``stop`` is asked between two pieces of work."""
+    """What the command line says about the machine; every worker process is told the same."""
 
-    device: str = "cpu"
-    threads: int = 1
-    checkpoint_seconds: float = 60.0
-    allow_drift: bool = False
-    eager: bool = False
-    tf32: bool = False
-    evaluation: str = ""
-    """Where policies are judged: "here", or "apart" in a process of its own; "": apart on GPUs."""
-    profile: bool = False
-    """Wait for the GPU at each reading of the stopwatch, so that it is right to the part."""
-    stop: Callable[[], bool] = lambda: False
+    device: str = option("cpu", "cpu, cuda or cuda:N.")
+    threads: int = option(1, "CPU threads per run.", min=1)
+    checkpoint_seconds: float = option(60.0, "Seconds between two checkpoints of a run.", min=0.0)
+    allow_mismatch: bool = option(False, "Resume on another machine or version; marked.")
+    eager: bool = option(False, "Never compile the updates of a run.")
+    tf32: bool = option(False, "Faster, coarser matrix products on a GPU; recorded.")
+    evaluation: str = option(
+        "", "Evaluate policies here or apart, in a process of its own (the rule on GPUs)."
+    )
+    profile: bool = option(False, "Wait for the GPU at each timer; shows where the time went.")
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
         if not re.fullmatch(r"cpu|cuda(:\d+)?", self.device):
-            raise BadInput(f"--device {self.device}: has to be cpu, cuda or cuda:N")
+            raise UserError(f"--device {self.device}: has to be cpu, cuda or cuda:N")
         if self.tf32 and self.device == "cpu":
-            raise BadInput("--tf32: only GPUs know these products; add --device cuda or leave it out")
+            raise UserError("--tf32: only GPUs know these products; add --device cuda or leave it out")
         if self.evaluation not in ("", "here", "apart"):
-            raise BadInput(f"--evaluation {self.evaluation}: has to be here or apart")
+            raise UserError(f"--evaluation {self.evaluation}: has to be here or apart")
         if not self.evaluation:
             object.__setattr__(self, "evaluation", "here" if self.device == "cpu" else "apart")
 
     def flags(self) -> list[str]:
         """Return the command line options that say the same to a worker process."""
         flags = []
-        for name in VALUES:
-            flags += [_flag(name), str(getattr(self, name))]
-        return flags + [_flag(name) for name in SWITCHES if getattr(self, name)]
+        for one in fields(self):
+            value, flag = getattr(self, one.name), "--" + one.name.replace("_", "-")
+            if not isinstance(value, bool):
+                flags += [flag, str(value)]
+            elif value:
+                flags.append(flag)
+        return flags
 
 
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
+DEFAULT = Options()
+
+
+def never() -> bool:
+    """Return False: a run that is not asked to stop."""
+    return False
+
+
+Stop = Callable[[], bool]
+"""Asked between two pieces of work; True: save and end."""

@@ -43,12 +43,16 @@ def prepare(threads: int) -> None:
 
 
 def compute(
-    device: str, threads: int, matmul: str | None = None, compiled: bool = False, evaluation: str = "here"
+    device: str,
+    threads: int,
+    matmul_precision: str | None = None,
+    compiled: bool = False,
+    evaluation: str = "here",
 ) -> dict[str, Any]:
     """Return all that can change the last bit of a result; a resume must find the same again.
 
-    ``matmul`` None: choose the route of float32 products by a measurement. ``compiled`` is a wish,
-    granted where a compiler works; where not, one line says so. ``evaluation`` is "here" or "apart".
+    ``matmul_precision`` None: choose that of float32 products by a measurement. ``compiled`` is granted where
+    a compiler works; where not, one line says so. ``evaluation`` is "here" or "apart".
     """
     versions = {"python": platform.python_version()}
     for package in PACKAGES[1:]:
@@ -59,7 +63,7 @@ def compute(
     return {
         "device": device,
         "threads": threads,
-        "matmul": matmul or _matmul_route(device),
+        "matmul_precision": matmul_precision or _fastest_precision(device),
         "compiled": compiled and _compiler_works(device),
         "evaluation": evaluation,
         "processor": _processor() if device == "cpu" else _gpu(device),
@@ -78,7 +82,7 @@ def apply(settings: dict[str, Any], profile: bool = False) -> None:
         from ..kit import compile
 
         torch.set_num_threads(settings["threads"])
-        torch.set_float32_matmul_precision(settings["matmul"])
+        torch.set_float32_matmul_precision(settings["matmul_precision"])
         compile.use_compiler(settings["compiled"])
         if profile and settings["device"] != "cpu":
             timers.settle_with(torch.cuda.synchronize)
@@ -95,7 +99,7 @@ def _compiler_works(device: str) -> bool:
     return reason is None
 
 
-def _matmul_route(device: str) -> str:
+def _fastest_precision(device: str) -> str:
     """Return ``medium`` where that is exact in float32 and clearly faster, else ``highest``.
 
     On AMD CPUs torch's default library (MKL) multiplies at half speed; ``medium`` selects oneDNN, which
@@ -110,10 +114,10 @@ def _matmul_route(device: str) -> str:
     a, b = (torch.randn((256, 256), generator=numbers) for _ in range(2))
     exact = a.double() @ b.double()
     seconds, error = {}, 0.0
-    for route in ("highest", "medium"):
-        torch.set_float32_matmul_precision(route)
+    for precision in ("highest", "medium"):
+        torch.set_float32_matmul_precision(precision)
         error = float(((a @ b).double() - exact).norm() / exact.norm())
-        seconds[route] = min(_seconds_of(lambda: a @ b) for _ in range(20))
+        seconds[precision] = min(_seconds_of(lambda: a @ b) for _ in range(20))
     torch.set_float32_matmul_precision(former)
     return "medium" if error < 1e-6 and seconds["medium"] < 0.8 * seconds["highest"] else "highest"
 
@@ -125,7 +129,7 @@ def _seconds_of(work: Callable[[], Any]) -> float:
     return time.perf_counter() - began
 
 
-def drift(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
+def mismatch(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """Return what differs between the machine of a run's start and this one, one phrase each."""
     flat_then, flat_now = ({**s, **s["versions"]} for s in (then, now))
     return [

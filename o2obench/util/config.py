@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from ..errors import BadInput
+from ..errors import UserError
 
 Place = tuple[str | int, ...]
 M = TypeVar("M", bound=BaseModel)
@@ -75,7 +75,7 @@ class Located:
 
 
 def read_yaml(path: Path) -> Located:
-    """Read one YAML file; raise BadInput with a position when it is not well formed."""
+    """Read one YAML file; raise UserError with a position when it is not well formed."""
     where: dict[Place, str] = {(): f"{path}:1:1"}
 
     def walk(node: yaml.Node, place: Place) -> Any:
@@ -86,9 +86,9 @@ def read_yaml(path: Path) -> Located:
                 key = loader.construct_object(key_node)
                 here = _position(path, key_node.start_mark)
                 if not isinstance(key, str):
-                    raise BadInput(f"{here}: {key!r}: a key must be text; put it in quotes")
+                    raise UserError(f"{here}: {key!r}: a key must be text; put it in quotes")
                 if key in mapping:
-                    raise BadInput(f"{here}: {key}: written twice; keep one of the two")
+                    raise UserError(f"{here}: {key}: written twice; keep one of the two")
                 where[(*place, key)] = here
                 mapping[key] = walk(value_node, (*place, key))
             return mapping
@@ -103,12 +103,12 @@ def read_yaml(path: Path) -> Located:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         position = _position(path, mark) if mark else str(path)
-        raise BadInput(f"{position}: not valid YAML: {error.problem or error.context}") from None
+        raise UserError(f"{position}: not valid YAML: {error.problem or error.context}") from None
     except RecursionError:
-        raise BadInput(f"{path}: cannot be read as YAML: nested too deeply") from None
+        raise UserError(f"{path}: cannot be read as YAML: nested too deeply") from None
     except (yaml.YAMLError, ValueError, OSError) as error:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise BadInput(f"{path}: cannot be read as YAML: {reason}") from None
+        raise UserError(f"{path}: cannot be read as YAML: {reason}") from None
     return Located(value, where)
 
 
@@ -146,11 +146,11 @@ def _lay(below: dict[str, Any], where: dict[Place, str], layer: Located, place: 
 
 
 def validate(model: type[M], source: Located, prefix: Place = ()) -> M:
-    """Build ``model`` from plain values; raise BadInput naming every wrong key, its place and a remedy."""
+    """Build ``model`` from plain values; raise UserError naming every wrong key, its place and a remedy."""
     try:
         return model.model_validate_json(json.dumps(source.value), strict=True)
     except ValidationError as error:
-        raise BadInput(*(_problem(model, source, prefix, dict(e)) for e in error.errors())) from None
+        raise UserError(*(_problem(model, source, prefix, dict(e)) for e in error.errors())) from None
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

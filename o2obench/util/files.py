@@ -9,9 +9,12 @@ import json
 import os
 import secrets
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeGuard
+
+from ..errors import UserError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -73,6 +76,16 @@ def sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
+def usable(folder: Path) -> None:
+    """Make a folder that can be written to; raise UserError where that cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be used as a folder: {error.strerror}; name another") from None
+
+
 @contextlib.contextmanager
 def naming(path: Path, needed: int = 0) -> Iterator[None]:
     """Let a system error inside say that it befell ``path``; of a full disk also what was needed and free."""
@@ -113,7 +126,7 @@ def is_number(value: Any) -> TypeGuard[float]:
 
 
 def read_json(path: Path, strict: bool = False) -> Any:
-    """Return the JSON value of a file, or None when it is absent or damaged.
+    """Return the JSON value of a file, or None when it is absent or corrupted.
 
     Also None when it cannot be read, unless ``strict``: then what hinders it is raised as OSError.
     """

@@ -11,7 +11,8 @@ from o2obench import registry
 from o2obench.agent import Budget, Task
 from o2obench.datasets.describe import episode_returns
 from o2obench.datasets.registry import reference
-from o2obench.envs.pointmass import left_the_field, mixed_data
+from o2obench.datasets.toy import mixed_data
+from o2obench.envs.pointmass import left_the_field
 from o2obench.envs.spec import find_env
 from o2obench.training.evaluation import Arena
 
@@ -23,15 +24,15 @@ def mean_returns_after_training(updates: int) -> Any:
     mopo = registry.algorithm("mopo")
     config = mopo.Config.model_validate(
         {
-            "horizon": (0, 1, 5, 5),
-            "penalty": 0.5,
-            "rollout_rows": 2000,
-            "model_hidden": (64, 64),
+            "rollout_length": (0, 1, 5, 5),
+            "penalty_coef": 0.5,
+            "rollout_batch_size": 2000,
+            "model_hidden_dims": (64, 64),
             "model_weight_decay": (2.5e-5, 5e-5, 1e-4),
-            "model_passes": 60,
-            "hidden": (64, 64),
-            "actor_rate": 3e-4,
-            "alpha_rate": 3e-4,
+            "max_model_epochs": 60,
+            "hidden_dims": (64, 64),
+            "actor_lr": 3e-4,
+            "alpha_lr": 3e-4,
         }
     )
     task = Task(4, 2, 50, SEEDS, left_the_field, Budget(updates, 0))

@@ -16,23 +16,26 @@ import torch
 from torch import Tensor
 
 from o2obench import registry
-from o2obench.agent import Agent, Budget, Task, Transitions, stack_seeds, stack_steps, take_seed
-from o2obench.envs.pointmass import left_the_field, mixed_data
-from o2obench.envs.spec import Interaction, find_env, transition
-from o2obench.errors import BadInput
+from o2obench.agent import Agent, Budget, Task, stack_seeds, take_seed
+from o2obench.datasets.toy import mixed_data
+from o2obench.envs.episode import Interaction, transition
+from o2obench.envs.pointmass import left_the_field
+from o2obench.envs.spec import find_env
+from o2obench.errors import UserError
 from o2obench.kit.model_based import ensemble
 from o2obench.kit.model_based.ensemble import Prediction, nll
 from o2obench.kit.model_based.model_change import bound, kl
 from o2obench.testing import check_agent
+from o2obench.transitions import Transitions, stack_steps
 
 SMALL: dict[str, Any] = {
-    "rollout_rows": 200,
-    "model_passes": 2,
-    "model_pass_steps": 3,
-    "updates_per_step": 2,
-    "n_init": 20,
-    "model_every": 20,
-    "batch": 32,
+    "rollout_batch_size": 200,
+    "max_model_epochs": 2,
+    "steps_per_model_epoch": 3,
+    "utd_ratio": 2,
+    "learning_starts": 20,
+    "model_train_freq": 20,
+    "batch_size": 32,
     "holdout": 20,
 }
 
@@ -45,11 +48,18 @@ def agent(name: str, data: Transitions | None = None, steps: int = 60, **options
 
 @pytest.fixture(scope="module")
 def pretrained() -> Any:
-    mopo = agent("mopo", rollout_rows=200, model_passes=2, batch=32, holdout=20, penalty=0.5)
+    mopo = agent(
+        "mopo",
+        rollout_batch_size=200,
+        max_model_epochs=2,
+        batch_size=32,
+        holdout=20,
+        penalty_coef=0.5,
+    )
     mopo.begin("model")
     for _ in mopo.work("model"):
         pass
-    return mopo.handover()
+    return mopo.pretrained_state()
 
 
 def tuned(name: str, pretrained: Any, *, steps: int = 60, **options: Any) -> Any:
@@ -59,7 +69,7 @@ def tuned(name: str, pretrained: Any, *, steps: int = 60, **options: Any) -> Any
     return live(made, steps)
 
 
-def live(made: Agent[Any], steps: int, stage: str = "tune") -> Any:
+def live(made: Agent[Any], steps: int, stage: str = "fine-tune") -> Any:
     life = Interaction(find_env(check_agent.ENV), 0)
     made.begin(stage)
     done(made, stage)
@@ -78,7 +88,7 @@ def done(made: Agent[Any], stage: str) -> None:
 def assert_same(one: Agent[Any], other: Agent[Any]) -> None:
     """Everything that the two hand over is equal, bit for bit, and they did learn."""
     assert one.updates == other.updates > 0
-    left, right = check_agent.leaves(one.handover()), check_agent.leaves(other.handover())
+    left, right = check_agent.leaves(one.pretrained_state()), check_agent.leaves(other.pretrained_state())
     assert left.keys() == right.keys()
     for place, value in left.items():
         assert np.array_equal(value, right[place]), place
@@ -87,7 +97,7 @@ def assert_same(one: Agent[Any], other: Agent[Any]) -> None:
 # ---- identities ---------------------------------------------------------------------------------------
 
 
-def test_t10_comou_with_full_trust_is_naive_tuning(pretrained: Any) -> None:
+def test_t10_comou_with_full_trust_is_naive_fine_tuning(pretrained: Any) -> None:
     naive = tuned("naive", pretrained)
     assert_same(tuned("comou", pretrained, trust=1.0), naive)
     with pytest.raises(AssertionError):
@@ -95,8 +105,8 @@ def test_t10_comou_with_full_trust_is_naive_tuning(pretrained: Any) -> None:
 
 
 def test_moore_with_its_priority_held_at_one_is_the_template_on_the_union(pretrained: Any) -> None:
-    same: dict[str, Any] = {"penalty": 0.5, "horizon": (0, 1, 5, 5)}
-    union = tuned("naive", pretrained, rows="union", **same)
+    same: dict[str, Any] = {"penalty_coef": 0.5, "rollout_length": (0, 1, 5, 5)}
+    union = tuned("naive", pretrained, replay_data="union", **same)
     assert_same(tuned("moore", pretrained, sampling="uniform", **same), union)
     assert_same(tuned("moore", pretrained, sampling="moore", alpha=1.0, **same), union)
     with pytest.raises(AssertionError):
@@ -118,7 +128,7 @@ def moore_at(steps: int, **options: Any) -> Any:
 
 
 def share(made: Any) -> float:
-    return float(made.offline_share(made.replay.offline, made.replay.online))
+    return float(made.offline_ratio(made.replay.offline, made.replay.online))
 
 
 def test_t9_the_share_of_offline_rows() -> None:
@@ -144,7 +154,7 @@ def test_t9_the_share_of_offline_rows() -> None:
 
 def test_t9_two_levels_are_the_same_law_as_weights_per_row() -> None:
     made = moore_at(2000, alpha=2.0)
-    draws = made._real_rows("starts", 400_000)[0].numpy()
+    draws = made._real_index("starts", 400_000)[0].numpy()
     weights = np.r_[np.full(500, made.priority()), np.ones(2000)]
     rows = np.r_[np.arange(500), made.replay.online_base[0].item() + np.arange(2000)]
     assert np.isin(draws, rows).all()
@@ -156,18 +166,18 @@ def test_t9_two_levels_are_the_same_law_as_weights_per_row() -> None:
 
 def test_t9_held_out_rows_are_weighted_alike(pretrained: Any) -> None:
     made = tuned("moore", pretrained, steps=40, alpha=0.5)
-    fit = made._new_fit()
+    fit = made._new_training()
     counts = fit.data.offline_train.shape[1], fit.data.online_train.shape[1]
     assert counts == (480, 32)
-    assert fit.data.share == made.offline_share(*counts), "by the rows that are trained on"
+    assert fit.data.share == made.offline_ratio(*counts), "by the rows that are trained on"
     assert fit.data.share == pytest.approx(480 * 2 / (480 * 2 + 32))
-    offline, online = fit._judge(fit.data.offline_held), fit._judge(fit.data.online_held)
+    offline, online = fit._error_on(fit.data.offline_held), fit._error_on(fit.data.online_held)
     share = fit.data.share
     assert torch.allclose(fit.held_out_error(), share * offline + (1 - share) * online)
 
 
 def test_moore_learns_from_the_first_step_where_it_is_told_to(pretrained: Any) -> None:
-    made = agent("moore", **{**SMALL, "n_init": 0})
+    made = agent("moore", **{**SMALL, "learning_starts": 0})
     made.warm_start([pretrained])
     live(made, 5)
     assert made.updates == 10
@@ -317,18 +327,18 @@ def test_t15_the_exact_mixture_is_bounded_and_its_gaussian_moves_like_a_logarith
 
 def test_t16_the_old_copy_is_a_copy(pretrained: Any) -> None:
     made = tuned("comou", pretrained, steps=25)
-    before = [tensor.clone() for tensor in made.before]
+    before = [tensor.clone() for tensor in made.model_before]
     kept = made.predict_before(torch.zeros(1, 1, 3, 6)).mean
     made.model.net.flat += 1.0
     made.model.max_log_var -= 0.3
     made.model.scale_mean += 1.0
-    assert all(torch.equal(a, b) for a, b in zip(before, made.before, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(before, made.model_before, strict=True))
     assert torch.equal(kept, made.predict_before(torch.zeros(1, 1, 3, 6)).mean)
     refitted = agent("comou", **{**SMALL, "refit_scaler": True})
     refitted.warm_start([pretrained])
     live(refitted, 25)
     obs, action = torch.randn(1, 1, 5, 4), torch.randn(1, 1, 5, 2)
-    *parameters, mean, std = refitted.before
+    *parameters, mean, std = refitted.model_before
     raw = (torch.cat([obs, action], -1) - mean) / std
     again = refitted.predict_before(refitted.model.inputs(obs, action))
     assert torch.allclose(again.mean, refitted.model.predict(raw, parameters).mean, atol=1e-4)
@@ -336,13 +346,13 @@ def test_t16_the_old_copy_is_a_copy(pretrained: Any) -> None:
 
 def test_t16_the_copy_is_taken_once_a_training(pretrained: Any) -> None:
     """Not once for ever, which would be another anchor, and not again inside a training."""
-    made, copies = tuned("comou", pretrained, steps=25, model_pass_steps=30), []
+    made, copies = tuned("comou", pretrained, steps=25, steps_per_model_epoch=30), []
     for _ in range(2):
         wanted = [tensor.clone() for tensor in made._model_tensors()]
-        made.due_fit, yields = True, 0
+        made.due_training, yields = True, 0
         for _ in made._train_model():
             yields += 1
-            assert all(torch.equal(*pair) for pair in zip(wanted, made.before, strict=True))
+            assert all(torch.equal(*pair) for pair in zip(wanted, made.model_before, strict=True))
         assert yields > 1
         copies.append(wanted)
     assert not torch.equal(copies[0][0], copies[1][0]), "the first training moved the model"
@@ -358,12 +368,12 @@ def test_t16_a_copy_at_every_gradient_step_would_be_naive_tuning(
     def trained(name: str, refresh: bool, **options: Any) -> Tensor:
         made = agent(name, **{**plain, **options})
         made.warm_start([pretrained])
-        for tensor, now in zip(made.before, made._model_tensors(), strict=True):
+        for tensor, now in zip(made.model_before, made._model_tensors(), strict=True):
             tensor.copy_(now)
         index = torch.randint(500, (15, 1, 7, 32), generator=torch.Generator().manual_seed(0))
         for some in index:
             if refresh:
-                for tensor, now in zip(made.before, made._model_tensors(), strict=True):
+                for tensor, now in zip(made.model_before, made._model_tensors(), strict=True):
                     tensor.copy_(now)
             made.model.learn(made.replay, some[None], None)
         return torch.as_tensor(made.model.net.flat)
@@ -377,15 +387,15 @@ def test_t16_a_copy_at_every_gradient_step_would_be_naive_tuning(
 # ---- DOOF ---------------------------------------------------------------------------------------------
 
 DOOF: dict[str, Any] = {
-    "rollout_rows": 300,
-    "model_passes": 2,
-    "batch": 256,
+    "rollout_batch_size": 300,
+    "max_model_epochs": 2,
+    "batch_size": 256,
     "holdout": 20,
-    "penalty": 0.5,
-    "horizon": (0, 1, 2, 2),
+    "penalty_coef": 0.5,
+    "rollout_length": (0, 1, 2, 2),
     "explorer_updates": 30,
     "policy_updates": 40,
-    "uncertain_rows": 64,
+    "uncertain_transitions": 64,
 }
 
 
@@ -398,7 +408,7 @@ def doof(pretrained: Any, **options: Any) -> Any:
 def networks(made: Any) -> dict[str, Any]:
     """Return a copy of every network's weights: both learners' and the model's."""
     state = {
-        "tuned": made.tuned.networks(),
+        "tuned": made.sac.networks(),
         "explorer": made.explorer.networks(),
         "model": made.model.learned(),
     }
@@ -415,7 +425,7 @@ def equal(one: dict[str, Any], other: dict[str, Any], part: str, of: str = "") -
 
 def test_t17_a_life_of_doof(pretrained: Any) -> None:
     made = doof(pretrained)
-    assert [stage.name for stage in made.life()] == ["explorer", "collect", "dynamics", "policy"]
+    assert [stage.name for stage in made._stages()] == ["explorer", "collect", "dynamics", "policy"]
     offline = networks(made)
     made.begin("explorer")
     assert equal(networks(made), offline, "explorer", of="tuned"), "the explorer begins as MOPO's policy"
@@ -442,12 +452,12 @@ def test_t17_a_life_of_doof(pretrained: Any) -> None:
     assert made.updates == 70
     obs = np.zeros((1, 3, 4), np.float32)
     made.begin("explorer")
-    assert np.array_equal(made.act(obs, explore=False), made.tuned.act(torch.zeros(1, 3, 4), None).numpy())
+    assert np.array_equal(made.act(obs, explore=False), made.sac.act(torch.zeros(1, 3, 4), None).numpy())
 
 
 def test_t17_the_mixes_of_appendix_b(pretrained: Any) -> None:
     made = doof(pretrained)
-    online, ring = made.replay.online_base.item(), made.replay.ring_base.item()
+    online, ring = made.replay.online_base.item(), made.replay.model_base.item()
     extra = made.replay.extra_base.item()
     assert online + 60 == ring < extra == len(made.replay.rows) - 1 - 64
 
@@ -460,11 +470,11 @@ def test_t17_the_mixes_of_appendix_b(pretrained: Any) -> None:
 
     made.begin("explorer")
     done(made, "explorer")
-    assert mix(made._sac_rows(5)) == (6, 0, 6, 244)
-    assert mix(made.starts(100)) == (50, 0, 50, 0)
+    assert mix(made._batches(5)) == (6, 0, 6, 244)
+    assert mix(made.rollout_starts(100)) == (50, 0, 50, 0)
     live(made, 60, "collect")
     made.begin("dynamics")
-    fit = made._new_fit()
+    fit = made._new_training()
     fit.start()
     seen, new = [], []
     for _ in range(20):
@@ -473,14 +483,16 @@ def test_t17_the_mixes_of_appendix_b(pretrained: Any) -> None:
         halves = fit.order.unflatten(-1, (-1, 2, 128))
         seen.append(halves[:, 0, :, 0])
         new.append(halves[:, 0, :, 1].flatten().sort().values)
-    assert fit.data.size == 2 * 48, "a pass traverses the new training rows once"
-    assert all(torch.equal(rows, new[0]) for rows in new), "a member's bootstrap of the new rows stays"
-    assert len(torch.cat(seen).unique()) > 450, "offline rows are drawn anew: in 20 passes nearly all of 480"
+    assert fit.data.size == 2 * 48, "a pass traverses the new training transitions once"
+    assert all(torch.equal(rows, new[0]) for rows in new), "a member's bootstrap of the new transitions stays"
+    assert len(torch.cat(seen).unique()) > 450, (
+        "offline transitions are drawn anew: in 20 passes nearly all of 480"
+    )
     done(made, "dynamics")
     made.begin("policy")
     done(made, "policy")
-    assert mix(made._sac_rows(5)) == (6, 0, 0, 250)
-    assert mix(made.starts(100)) == (50, 50, 0, 0)
+    assert mix(made._batches(5)) == (6, 0, 0, 250)
+    assert mix(made.rollout_starts(100)) == (50, 50, 0, 0)
 
 
 def test_t17_who_gets_the_bonus(pretrained: Any) -> None:
@@ -495,32 +507,32 @@ def test_t17_who_gets_the_bonus(pretrained: Any) -> None:
     assert torch.allclose(rows.reward - plain, 2.0 * 0.5 * bonus, atol=1e-5)
     for reading, expected in (("bonus", -1.0), ("penalty", 0.5), ("raw", 0.0)):
         other = doof(pretrained, ratio=2.0, explorer_reward=reading)
-        other.stage = "explorer"
-        assert other.penalty() == expected
-        other.stage = "policy"
-        assert other.penalty() == 0.5
+        other.step = "explorer"
+        assert other.penalty_coef() == expected
+        other.step = "policy"
+        assert other.penalty_coef() == 0.5
 
 
 def test_doof_with_a_negative_bonus_explores_by_mopos_rewards(pretrained: Any) -> None:
-    """lambda_on = -lambda_off: the explorer's model rows are MOPO's, bit for bit."""
-    same = {key: DOOF[key] for key in ("penalty", "horizon", "rollout_rows")}
+    """lambda_on = -lambda_off: the explorer's model transitions are MOPO's, bit for bit."""
+    same = {key: DOOF[key] for key in ("penalty_coef", "rollout_length", "rollout_batch_size")}
     made, mopo, twin = doof(pretrained), agent("mopo", **same), agent("mopo", **same)
     mopo.warm_start([pretrained])
     made.config = made.config.model_copy(update={"ratio": -1.0})
     made.begin("explorer")
-    made.starts = twin.starts
+    made.rollout_starts = twin.rollout_starts
     for one in (made, mopo):
         one.due_rollout = 300
         for _ in one._roll_out():
             pass
     fill = int(made.replay.fill[0])
     assert fill == int(mopo.replay.fill[0]) > 300
-    ours, theirs = (one.replay.rows[one.replay.ring_base[0] :][:fill] for one in (made, mopo))
+    ours, theirs = (one.replay.rows[one.replay.model_base[0] :][:fill] for one in (made, mopo))
     assert torch.equal(ours, theirs)
 
 
 def test_doof_options_change_its_life(pretrained: Any) -> None:
-    assert [s.name for s in doof(pretrained, ratio=0.0).life()] == ["collect", "dynamics", "policy"]
+    assert [s.name for s in doof(pretrained, ratio=0.0)._stages()] == ["collect", "dynamics", "policy"]
     cls = registry.algorithm("doof")
     paper = [(s.name, s.env_steps, s.updates) for s in cls.stages(cls.Config(), Budget(3_000_000, 100_000))]
     assert paper == [
@@ -529,19 +541,19 @@ def test_doof_options_change_its_life(pretrained: Any) -> None:
         ("dynamics", 0, 0),
         ("policy", 0, 300_000),
     ]
-    two = doof(pretrained, rounds=2).life()
+    two = doof(pretrained, rounds=2)._stages()
     assert [s.name for s in two][4:] == ["explorer 2", "collect 2", "dynamics 2", "policy 2"]
     assert [s.env_steps for s in two] == [0, 30, 0, 0] * 2
     plain = doof(pretrained, ratio=0.0)
     live(plain, 1, "collect")
     assert equal(networks(plain), networks(plain), "explorer", of="tuned"), "MOPO's policy collects"
     control = agent("doof_control", **{k: v for k, v in DOOF.items()})
-    assert [(s.name, s.env_steps) for s in control.life()] == [("policy", 0)]
+    assert [(s.name, s.env_steps) for s in control._stages()] == [("policy", 0)]
     control.warm_start([pretrained])
     control.begin("policy")
     done(control, "policy")
     assert control.updates == 40
-    assert set(control._sac_rows(3)[0, 0, :6].tolist()) <= set(range(500))
+    assert set(control._batches(3)[0, 0, :6].tolist()) <= set(range(500))
 
 
 # ---- the claim of CoMoU, on a toy system ----------------------------------------------------------------
@@ -554,7 +566,7 @@ CHOICES = np.array(
 def two_halves(s: Any, a: Any, random: np.random.Generator, noise: float = 0.02) -> Any:
     """Linear and Gaussian in each half: s' = s + 0.3 a + noise, and a drift where s_1 > 0.
 
-    The offline rows show the half without the drift only.
+    The offline transitions show the half without the drift only.
     """
     drift = np.where(s[..., :1] > 0, 1.0, 0.0) * np.array([-0.3, 0.8])
     return s + 0.3 * a + drift + noise * random.normal(size=s.shape)
@@ -563,7 +575,11 @@ def two_halves(s: Any, a: Any, random: np.random.Generator, noise: float = 0.02)
 def toy_agent(name: str, seed: int, data: Transitions, **options: Any) -> Any:
     cls = registry.algorithm(name)
     task = Task(2, 2, 100, (seed,), lambda obs, action, n: (n > 1e9).any(-1), Budget(1000, 4000))
-    small: dict[str, Any] = {"model_hidden": (32, 32), "model_weight_decay": (0.0,) * 3, "rollout_rows": 10}
+    small: dict[str, Any] = {
+        "model_hidden_dims": (32, 32),
+        "model_weight_decay": (0.0,) * 3,
+        "rollout_batch_size": 10,
+    }
     return cls(task, cls.Config.model_validate({**small, **options}), data)
 
 
@@ -591,15 +607,15 @@ def test_online_refits_on_250_rows_collapse_and_comou_does_not() -> None:
         flags = np.zeros(2000, bool)
         s32, a32, reward, n32 = (x.astype(np.float32) for x in (s, a, -np.abs(n).sum(-1), n))
         data = Transitions(s32, a32, reward, n32, flags, flags, flags)
-        mopo = toy_agent("mopo", seed, data, model_passes=40, model_rate=3e-3)
+        mopo = toy_agent("mopo", seed, data, max_model_epochs=40, model_lr=3e-3)
         mopo.begin("model")
         done(mopo, "model")
         starts = random.uniform(-1, 1, (500, 2))
         starts[:, 0] = -np.abs(starts[:, 0])
         curves, moved = {}, {}
         for name in ("naive", "comou"):
-            made, rows = toy_agent(name, seed, data, n_init=0), np.random.default_rng(seed + 100)
-            made.model.load_learned(mopo.handover()["model"])
+            made, rows = toy_agent(name, seed, data, learning_starts=0), np.random.default_rng(seed + 100)
+            made.model.load_learned(mopo.pretrained_state()["model"])
             curves[name] = [toy_score(made, starts)]
             for update in range(8):
                 for _ in range(250):
@@ -609,10 +625,10 @@ def test_online_refits_on_250_rows_collapse_and_comou_does_not() -> None:
                     n1 = two_halves(s1, a1, rows)
                     row = transition(s1, a1, -float(np.abs(n1).sum()), n1, (False, False, False))
                     made.replay.append(stack_steps([row]))
-                made.due_fit = True
+                made.due_training = True
                 for metrics in made._train_model():
                     if not update and metrics:
-                        moved[name] = float(metrics["moved/offline/kl"][0])
+                        moved[name] = float(metrics["model_change/offline/kl"][0])
                 curves[name].append(toy_score(made, starts))
         falls = {name: -min(np.diff(curve)) for name, curve in curves.items()}
         assert falls["naive"] > 15, (seed, curves)
@@ -633,14 +649,14 @@ def test_every_tuning_logs_how_far_the_model_moved(pretrained: Any) -> None:
         for _ in range(25):
             step, _ = life.step(made.act(life.obs[None, None], explore=True)[0, 0])
             made.observe(stack_steps([step]))
-            for metrics in made.work("tune"):
+            for metrics in made.work("fine-tune"):
                 logged |= metrics
         for source in ("offline", "online"):
-            assert logged[f"moved/{source}/kl"][0] >= 0.0
-            assert logged[f"moved/{source}/kl_max"][0] >= logged[f"moved/{source}/kl_95"][0]
+            assert logged[f"model_change/{source}/kl"][0] >= 0.0
+            assert logged[f"model_change/{source}/kl_max"][0] >= logged[f"model_change/{source}/kl_95"][0]
             assert logged[f"held_out/{source}/mse"][0] > 0.0
         assert logged["uncertainty/q20"][0] <= logged["uncertainty/q50"][0] <= logged["uncertainty/q80"][0]
-        assert logged["rollout/horizon"][0] == 1.0
+        assert logged["rollout/length"][0] == 1.0
         assert 3 <= logged["model/elites_kept"][0] <= 5, "two sets of 5 of 7 share at least 3"
 
 
@@ -653,21 +669,23 @@ def test_what_the_papers_plot_is_logged(pretrained: Any) -> None:
             made.begin(stage)
             for metrics in made.work(stage):
                 found |= metrics
-            for _ in range(steps if stage in ("tune", "collect") else 0):
+            for _ in range(steps if stage in ("fine-tune", "collect") else 0):
                 step, _ = life.step(made.act(life.obs[None, None], explore=True)[0, 0])
                 made.observe(stack_steps([step]))
                 for metrics in made.work(stage):
                     found |= metrics
         return found
 
-    moore = logged(agent("moore", **{**SMALL, "alpha": 4.0}), 25, "tune")
-    assert moore["rows/priority"][0] == 0.25
-    assert 0 < moore["rows/offline"][0] < 1
-    comou = logged(agent("comou", **{**SMALL, "trust": 0.1}), 25, "tune")
-    assert comou["moved/bound"][0] == pytest.approx(-math.log(0.9))
+    moore = logged(agent("moore", **{**SMALL, "alpha": 4.0}), 25, "fine-tune")
+    assert moore["replay/offline_priority"][0] == 0.25
+    assert 0 < moore["replay/offline_ratio"][0] < 1
+    comou = logged(agent("comou", **{**SMALL, "trust": 0.1}), 25, "fine-tune")
+    assert comou["model_change/bound"][0] == pytest.approx(-math.log(0.9))
     seen = logged(agent("doof", **DOOF), 60, "explorer", "collect", "dynamics")
     for source in ("online", "offline"):
-        assert seen[f"before/{source}/uncertainty_mean"][0] > 0, "of collected rows, by the offline model"
+        assert seen[f"model_before/{source}/uncertainty_mean"][0] > 0, (
+            "of collected transitions, by the offline model"
+        )
 
 
 def test_a_pack_saved_inside_a_model_training_goes_on(pretrained: Any) -> None:
@@ -676,7 +694,7 @@ def test_a_pack_saved_inside_a_model_training_goes_on(pretrained: Any) -> None:
     def made(seeds: tuple[int, ...]) -> Any:
         cls = registry.algorithm("comou")
         task = Task(4, 2, 50, seeds, left_the_field, Budget(1000, 60))
-        one = cls(task, cls.Config.model_validate({**SMALL, "model_pass_steps": 30}), mixed_data(500))
+        one = cls(task, cls.Config.model_validate({**SMALL, "steps_per_model_epoch": 30}), mixed_data(500))
         one.warm_start([pretrained] * len(seeds))
         return one
 
@@ -687,16 +705,16 @@ def test_a_pack_saved_inside_a_model_training_goes_on(pretrained: Any) -> None:
             obs = np.stack([life.obs for life in lives])[:, None]
             actions = pack.act(obs, explore=True)[:, 0]
             pack.observe(stack_steps([life.step(a)[0] for life, a in zip(lives, actions, strict=True)]))
-            work = pack.work("tune")
+            work = pack.work("fine-tune")
             while next(work, None) is not None:
                 if cut:
-                    inside += pack.fit is not None
+                    inside += pack.training is not None
                     states = [take_seed(pack.state_dict(), i) for i in range(2)]
                     for i, state in enumerate(states):
                         made((i,)).load_state_dict(state)
                     pack = made((0, 1))
                     pack.load_state_dict(stack_seeds(states))
-                    work = pack.work("tune")
+                    work = pack.work("fine-tune")
         assert inside > 0 or not cut
         return pack
 
@@ -707,8 +725,8 @@ def test_an_option_can_take_another_algorithms_value() -> None:
     from o2obench.planning.expand import expand
     from o2obench.util.config import Located
 
-    grid = {"algorithms": [{"naive": {"penalty": "mopo"}}], "datasets": ["o2o:hopper-medium-replay-v0"]}
+    grid = {"algorithms": [{"naive": {"penalty_coef": "mopo"}}], "datasets": ["o2o:hopper-medium-replay-v0"]}
     plan = expand(Located(grid), "one")
-    assert {run.spec["config"]["penalty"] for run in plan.runs if run.algorithm == "naive"} == {2.5}
-    with pytest.raises(BadInput, match="penalty"):
-        expand(Located({**grid, "algorithms": [{"naive": {"penalty": "mop"}}]}), "one")
+    assert {run.spec.config["penalty_coef"] for run in plan.runs if run.algorithm == "naive"} == {2.5}
+    with pytest.raises(UserError, match="penalty_coef"):
+        expand(Located({**grid, "algorithms": [{"naive": {"penalty_coef": "mop"}}]}), "one")

@@ -16,9 +16,10 @@ import pytest
 
 from o2obench.analysis.compare import ALL, Choice, Comparison, Row, compare, verdict
 from o2obench.analysis.diff import difference
-from o2obench.errors import BadInput
+from o2obench.errors import UserError
 from o2obench.planning.plan import Plan, read_plan
-from o2obench.runs.folder import RunFolder
+from o2obench.runs.folder import ResultsFolder, RunFolder
+from o2obench.runs.spec import DataSource
 from tests.conftest import Command, environment
 from tests.helpers.folders import finish, paper_plan
 from tests.helpers.suites import toy_plan
@@ -31,11 +32,11 @@ def plan(seeds: int = 6, **extra: Any) -> Plan:
 
 
 def rewrite(folder: RunFolder, change: Callable[[dict[str, Any]], None], first: int = 0) -> None:
-    """Change the rows of scores.jsonl from ``first`` on, and publish the run again."""
-    rows = [json.loads(line) for line in folder.scores.read_text().splitlines()]
+    """Change the rows of evaluations.jsonl from ``first`` on, and publish the run again."""
+    rows = [json.loads(line) for line in folder.evaluations.read_text().splitlines()]
     for row in rows[first:]:
         change(row)
-    folder.scores.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    folder.evaluations.write_text("".join(json.dumps(row) + "\n" for row in rows))
     folder.done.unlink()
     folder.finish()
 
@@ -43,14 +44,14 @@ def rewrite(folder: RunFolder, change: Callable[[dict[str, Any]], None], first: 
 def lower(results: Path, by: float, algorithm: str = "toy_tune", noise: float = 0.0) -> None:
     """Lower the scores of a method after its first row, each seed a little differently."""
     found = read_plan(results / "plans" / "toy.json")
-    for cell in (cell for cell in found.cells if cell.algorithm == algorithm):
-        refs = found.scores[cell.dataset]
-        loss = (by + noise * (-1) ** cell.seed) / 100 * (refs.ref_max - refs.ref_min)
+    for experiment in (experiment for experiment in found.experiments if experiment.algorithm == algorithm):
+        refs = found.scores[experiment.dataset]
+        loss = (by + noise * (-1) ** experiment.seed) / 100 * (refs.ref_max - refs.ref_min)
 
         def change(row: dict[str, Any], loss: float = loss) -> None:
             row["returns"] = [value - loss for value in row["returns"]]
 
-        rewrite(RunFolder(results, cell.run), change, first=1)
+        rewrite(ResultsFolder(results).run(experiment.run), change, first=1)
 
 
 @pytest.fixture
@@ -60,14 +61,14 @@ def two(tmp_path: Path) -> tuple[Path, Path]:
     return tmp_path / "a", Path(shutil.copytree(tmp_path / "a", tmp_path / "b"))
 
 
-def row(found: Comparison, label: str, measure: str = "final score", dataset: str = "") -> Row:
-    pair = next(pair for pair in found.pairs if pair.b.label == label)
+def row(found: Comparison, method: str, measure: str = "final score", dataset: str = "") -> Row:
+    pair = next(pair for pair in found.pairs if pair.b.method == method)
     return next(r for r in pair.rows if r.measure == measure and dataset in ("", r.dataset))
 
 
 def test_equal_folders_differ_in_nothing(two: tuple[Path, Path]) -> None:
-    found = compare(*two, Choice())
-    assert [pair.b.label for pair in found.pairs] == ["toy_offline", "toy_tune"]
+    found = compare(ResultsFolder(two[0]), ResultsFolder(two[1]), Choice())
+    assert [pair.b.method for pair in found.pairs] == ["toy_offline", "toy_tune"]
     for pair in found.pairs:
         assert pair.notes == ("both sides are the same computation (equal identity)",)
         assert not pair.unpaired
@@ -80,7 +81,7 @@ def test_equal_folders_differ_in_nothing(two: tuple[Path, Path]) -> None:
 
 def test_differences_are_paired_and_a_regression_is_found(two: tuple[Path, Path]) -> None:
     lower(two[1], by=5.0, noise=1.0)
-    found = compare(*two, Choice())
+    found = compare(ResultsFolder(two[0]), ResultsFolder(two[1]), Choice())
     worse = row(found, "toy_tune")
     assert worse.difference.value == pytest.approx(-5.0)
     assert [b - a for *_, a, b in worse.by_run] == pytest.approx([-6.0, -4.0] * 3)
@@ -92,16 +93,19 @@ def test_differences_are_paired_and_a_regression_is_found(two: tuple[Path, Path]
     assert row(found, "toy_tune", "change").verdict == "worse"
     assert row(found, "toy_offline").verdict == ""
     assert "worse: toy_tune, final score" in "\n".join(verdict(found))
-    back = compare(two[1], two[0], Choice())
+    back = compare(ResultsFolder(two[1]), ResultsFolder(two[0]), Choice())
     assert row(back, "toy_tune").verdict == "better"
     assert not [r for _, r in back.regressions if r.measure == "final score"]
 
 
 def test_a_deeper_drop_is_worse(two: tuple[Path, Path]) -> None:
-    found = compare(two[1], two[0], Choice(measures=("transfer drop",)))
+    found = compare(ResultsFolder(two[1]), ResultsFolder(two[0]), Choice(measures=("transfer drop",)))
     assert row(found, "toy_tune", "transfer drop").verdict == ""
     lower(two[1], by=20.0, noise=1.0)
-    found = compare(*two, Choice(algorithms=("toy_tune",), measures=("transfer drop", "collapse")))
+    found = compare(
+        *(ResultsFolder(two[0]), ResultsFolder(two[1])),
+        Choice(algorithms=("toy_tune",), measures=("transfer drop", "collapse")),
+    )
     assert [r.measure for _, r in found.regressions] == ["transfer drop", "collapse"]
     assert row(found, "toy_tune", "collapse").b == 1.0
 
@@ -110,7 +114,7 @@ def test_below_five_seeds_there_is_no_verdict(tmp_path: Path) -> None:
     finish(plan(4), tmp_path / "a")
     finish(plan(4), tmp_path / "b")
     lower(tmp_path / "b", by=50.0)
-    found = compare(tmp_path / "a", tmp_path / "b", Choice())
+    found = compare(ResultsFolder(tmp_path / "a"), ResultsFolder(tmp_path / "b"), Choice())
     assert row(found, "toy_tune").difference.value == pytest.approx(-50.0)
     assert not found.regressions
     assert verdict(found) == ["no interval below 5 seeds: no verdict"]
@@ -120,8 +124,8 @@ def test_two_labels_of_one_folder(tmp_path: Path) -> None:
     rates = {"toy_tune": {"rate": [0.1, 0.2], "label": "rate {rate}"}}
     finish(toy_plan(rates, seeds=5, steps=STEPS), tmp_path / "a")
     choice = Choice(of="rate 0.2", against="rate 0.1")
-    [pair] = compare(tmp_path / "a", None, choice).pairs
-    assert (pair.a.label, pair.b.label) == ("rate 0.1", "rate 0.2")
+    [pair] = compare(ResultsFolder(tmp_path / "a"), None, choice).pairs
+    assert (pair.a.method, pair.b.method) == ("rate 0.1", "rate 0.2")
     assert pair.notes == ("option rate: 0.1 in A, 0.2 in B",)
     assert "5 seeds" not in pair.rows[0].difference.interval
     for wrong, message in (
@@ -131,12 +135,12 @@ def test_two_labels_of_one_folder(tmp_path: Path) -> None:
         (replace(choice, algorithms=("toy",), of="", against=""), "one folder needs"),
         (replace(choice, measures=("final",)), "--measures final: not known"),
     ):
-        with pytest.raises(BadInput, match=message):
-            compare(tmp_path / "a", None, wrong)
-    with pytest.raises(BadInput, match="compared with itself"):
-        compare(tmp_path / "a", tmp_path / "a", Choice())
-    with pytest.raises(BadInput, match="--algorithms toy: not in these folders"):
-        compare(tmp_path / "a", tmp_path / "a", Choice(algorithms=("toy",)))
+        with pytest.raises(UserError, match=message):
+            compare(ResultsFolder(tmp_path / "a"), None, wrong)
+    with pytest.raises(UserError, match="compared with itself"):
+        compare(ResultsFolder(tmp_path / "a"), ResultsFolder(tmp_path / "a"), Choice())
+    with pytest.raises(UserError, match="--algorithms toy: not in these folders"):
+        compare(ResultsFolder(tmp_path / "a"), ResultsFolder(tmp_path / "a"), Choice(algorithms=("toy",)))
 
 
 @pytest.mark.parametrize(
@@ -144,7 +148,7 @@ def test_two_labels_of_one_folder(tmp_path: Path) -> None:
     [
         ({"steps": 500}, "budget.online_steps is 1000 in A, 500 in B"),
         (
-            {"offline": {"epochs": 2, "evaluate_every": 1}},
+            {"offline": {"updates": 2000, "evaluate_every": 1000}},
             "pretraining's budget.offline_updates is 1000 in A",
         ),
         ({"online": {"steps": STEPS, "evaluate_every": 25}}, "protocol.steps is 50 in A, 25 in B"),
@@ -153,8 +157,8 @@ def test_two_labels_of_one_folder(tmp_path: Path) -> None:
 def test_unlike_is_refused(tmp_path: Path, extra: dict[str, Any], message: str) -> None:
     finish(toy_plan("toy_tune", seeds=5, steps=STEPS), tmp_path / "a")
     finish(toy_plan("toy_tune", seeds=5, **{"steps": STEPS, **extra}), tmp_path / "b")
-    with pytest.raises(BadInput, match=message) as refused:
-        compare(tmp_path / "a", tmp_path / "b", Choice())
+    with pytest.raises(UserError, match=message) as refused:
+        compare(ResultsFolder(tmp_path / "a"), ResultsFolder(tmp_path / "b"), Choice())
     assert all("only like can be compared" in problem for problem in refused.value.problems)
 
 
@@ -164,36 +168,42 @@ def test_other_data_and_reference_scores_are_refused(tmp_path: Path) -> None:
     name = "pointmass-mixed-v0"
     refs = {name: replace(one.scores[name], ref_max=50.0)}
     finish(replace(one, scores=refs), tmp_path / "b")
-    with pytest.raises(BadInput, match=r"the reference scores are .* to .* in A, .* to 50 in B"):
-        compare(tmp_path / "a", tmp_path / "b", Choice())
-    data = {"name": name, "sha256": "1" * 64}
-    runs = [replace(run, spec={**run.spec, "data": data}) for run in one.runs]
+    with pytest.raises(UserError, match=r"the reference scores are .* to .* in A, .* to 50 in B"):
+        compare(ResultsFolder(tmp_path / "a"), ResultsFolder(tmp_path / "b"), Choice())
+    data = DataSource(name, "1" * 64)
+    runs = [replace(run, spec=replace(run.spec, data=data)) for run in one.runs]
     ids = {old.id: new.id for old, new in zip(one.runs, runs, strict=True)}
-    cells = [replace(cell, run=ids[cell.run]) for cell in one.cells]
+    experiments = [replace(experiment, run=ids[experiment.run]) for experiment in one.experiments]
     stages = {runs[0].group: one.stages[one.runs[0].group]}
-    finish(replace(one, runs=tuple(runs), cells=tuple(cells), stages=stages), tmp_path / "c")
-    with pytest.raises(BadInput, match=r"data's SHA-256 is .* in A, 111111111111 in B"):
-        compare(tmp_path / "a", tmp_path / "c", Choice())
+    schedules = {runs[0].group: one.schedules[one.runs[0].group]}
+    other = replace(one, runs=tuple(runs), experiments=tuple(experiments), stages=stages, schedules=schedules)
+    finish(other, tmp_path / "c")
+    with pytest.raises(UserError, match=r"data's SHA-256 is .* in A, 111111111111 in B"):
+        compare(ResultsFolder(tmp_path / "a"), ResultsFolder(tmp_path / "c"), Choice())
 
 
 def test_what_cannot_be_paired_is_named(tmp_path: Path) -> None:
     finish(plan(6), tmp_path / "a")
     finish(plan(7), tmp_path / "b")
-    cells = {cell.seed: cell for cell in plan(7).cells if cell.label == "toy_tune"}
-    failed, edited = (RunFolder(tmp_path / "b", cells[seed].run) for seed in (1, 2))
+    experiments = {
+        experiment.seed: experiment for experiment in plan(7).experiments if experiment.method == "toy_tune"
+    }
+    failed, edited = (ResultsFolder(tmp_path / "b").run(experiments[seed].run) for seed in (1, 2))
     failed.done.unlink()
     failed.fail("RuntimeError: out of luck")
-    edited.scores.write_text("")
-    found = compare(tmp_path / "a", tmp_path / "b", Choice(algorithms=("toy_tune",)))
+    edited.evaluations.write_text("")
+    found = compare(
+        ResultsFolder(tmp_path / "a"), ResultsFolder(tmp_path / "b"), Choice(algorithms=("toy_tune",))
+    )
     assert found.pairs[0].unpaired == (
         "pointmass-mixed-v0 seed 6: only planned in B",
         "pointmass-mixed-v0 seed 1: B: toy_tune: failed: RuntimeError: out of luck",
-        "pointmass-mixed-v0 seed 2: B: toy_tune: scores.jsonl was changed after the run was finished",
+        "pointmass-mixed-v0 seed 2: B: toy_tune: evaluations.jsonl was changed after the run was finished",
     )
     assert row(found, "toy_tune").difference.n == 4, "and no interval"
     shutil.rmtree(tmp_path / "b" / "pointmass-mixed-v0")
-    with pytest.raises(BadInput, match="nothing can be paired"):
-        compare(tmp_path / "a", tmp_path / "b", Choice())
+    with pytest.raises(UserError, match="nothing can be paired"):
+        compare(ResultsFolder(tmp_path / "a"), ResultsFolder(tmp_path / "b"), Choice())
 
 
 def test_all_data_sets_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,11 +212,11 @@ def test_all_data_sets_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         "mujoco_all", monkeypatch, datasets=names, seeds=range(5), algorithms=("naive", "frozen")
     )
     finish(paper, tmp_path / "a")
-    labels = list(dict.fromkeys(cell.label for cell in paper.cells))
-    found = compare(tmp_path / "a", None, Choice(of=labels[1], against=labels[0]))
-    label = found.pairs[0].b.label
-    parts = [row(found, label, dataset=name).difference.value for name in names]
-    whole = row(found, label, dataset=ALL)
+    methods = list(dict.fromkeys(experiment.method for experiment in paper.experiments))
+    found = compare(ResultsFolder(tmp_path / "a"), None, Choice(of=methods[1], against=methods[0]))
+    method = found.pairs[0].b.method
+    parts = [row(found, method, dataset=name).difference.value for name in names]
+    whole = row(found, method, dataset=ALL)
     assert whole.difference.value == pytest.approx(np.mean(parts))
     assert len(whole.by_run) == 10
     assert whole.difference.n == 5
@@ -216,7 +226,7 @@ def test_the_command(two: tuple[Path, Path], o2obench: Command) -> None:
     same = o2obench("compare", *two)
     assert same.returncode == 0, same.stderr
     assert "0 of 9 intervals lie on the worse side" in same.stdout
-    assert "1,000 online steps, judged every 50 steps" in same.stdout
+    assert "1,000 online steps, evaluated every 50 steps" in same.stdout
     lower(two[1], by=5.0, noise=1.0)
     worse = o2obench("compare", *two, "--json", "--algorithms", "toy_tune", "--measures", "final score")
     assert worse.returncode == 1, worse.stderr
@@ -242,28 +252,32 @@ def test_what_differs_between_two_runs(tmp_path: Path, o2obench: Command) -> Non
     found = toy_plan(rates, seeds=2, steps=STEPS)
     finish(found, tmp_path / "a")
     shutil.copytree(tmp_path / "a", tmp_path / "b")
-    one, other = (tmp_path / "a" / cell.run for cell in found.cells if cell.seed == 0)
-    twin = tmp_path / "b" / found.cells[0].run
+    one, other = (tmp_path / "a" / experiment.run for experiment in found.experiments if experiment.seed == 0)
+    twin = tmp_path / "b" / found.experiments[0].run
     nothing = difference(one, twin)
     assert (nothing.differs, nothing.parted) == ((), ())
-    assert nothing.equal == {"scores.jsonl": 6, "episodes.jsonl": 1}
+    assert nothing.equal == {"evaluations.jsonl": 6, "episodes.jsonl": 1}
     rates_differ = difference(one, other)
     assert [(d.kind, d.what, d.a, d.b) for d in rates_differ.differs] == [("option", "rate", 0.1, 0.2)]
 
     def change(row: dict[str, Any]) -> None:
         row["returns"][0] += 1.0
 
-    rewrite(RunFolder(twin.parent, twin.name), change, first=3)
+    rewrite(ResultsFolder(twin.parent).run(twin.name), change, first=3)
     record = json.loads((twin / "run.json").read_text())
     record["compute"]["threads"] = 2
+    record["corruption"] = ["timings.jsonl was corrupted"]
     (twin / "run.json").write_text(json.dumps(record))
     parted = difference(one, twin)
-    assert [(d.kind, d.what) for d in parted.differs] == [("provenance", "compute.threads")]
+    assert [(d.kind, d.what) for d in parted.differs] == [
+        ("provenance", "compute.threads"),
+        ("provenance", "corruption"),
+    ]
     [first] = parted.parted
-    assert (first.journal, first.line, parted.equal["scores.jsonl"]) == ("scores.jsonl", 4, 3)
+    assert (first.log, first.line, parted.equal["evaluations.jsonl"]) == ("evaluations.jsonl", 4, 3)
     done = o2obench("diff", one, twin)
     assert done.returncode == 0, done.stderr
-    assert "scores.jsonl, line 4" in done.stdout
+    assert "evaluations.jsonl, line 4" in done.stdout
     assert "episodes.jsonl: all 1 lines are equal" in done.stdout
     assert json.loads(o2obench("diff", one, other, "--json").stdout)["differs"][0]["what"] == "rate"
     wrong = o2obench("diff", one, tmp_path)

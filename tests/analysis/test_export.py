@@ -1,4 +1,4 @@
-"""Tables: every number is that of a journal, nothing is dropped silently, equal folders give equal bytes."""
+"""Tables: every number is that of a log, nothing is dropped silently, equal folders give equal bytes."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ import pytest
 
 import o2obench
 from o2obench.analysis.export import BOOL, COLUMNS, FLOAT, INT, RUN, TEXT, collect, export
-from o2obench.errors import BadInput
+from o2obench.errors import UserError
 from o2obench.planning.plan import Plan, read_plan
-from o2obench.runs.folder import RunFolder
-from o2obench.runs.jsonl import read_journal
+from o2obench.runs.folder import ResultsFolder, RunFolder
+from o2obench.runs.jsonl import read_jsonl
 from tests.conftest import Command
 from tests.helpers.folders import finish
 from tests.helpers.results import make_results
@@ -30,7 +30,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "export.md"
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two seeds; the tuning run of the last one is not finished."""
+    """Two seeds; the fine-tuning run of the last one is not finished."""
     folder = tmp_path_factory.mktemp("template") / "results"
     make_results(folder, seeds=2)
     return folder
@@ -53,14 +53,14 @@ def tables(folder: Path) -> dict[str, list[dict[str, str]]]:
     return found
 
 
-def test_every_number_is_that_of_a_journal(results: Path, tmp_path: Path) -> None:
-    lines = export(results, tmp_path / "out")
+def test_every_number_is_that_of_a_log(results: Path, tmp_path: Path) -> None:
+    lines = export(ResultsFolder(results), tmp_path / "out")
     assert len(lines) == len(COLUMNS)
     found = tables(tmp_path / "out")
     assert {name: list(rows[0]) for name, rows in found.items()} == {n: list(c) for n, c in COLUMNS.items()}
     assert len(found["runs"]) == len(plan(results).runs) == 4
     for run in plan(results).runs:
-        folder, refs = RunFolder(results, run.id), plan(results).scores[run.dataset]
+        folder, refs = ResultsFolder(results).run(run.id), plan(results).scores[run.dataset]
         own = {name: [row for row in rows if row["run"] == run.id] for name, rows in found.items()}
         [about] = own["runs"]
         assert about["state"] == folder.state()
@@ -69,17 +69,17 @@ def test_every_number_is_that_of_a_journal(results: Path, tmp_path: Path) -> Non
             assert [name for name in own if own[name]] == ["runs", "problems"]
             assert about["hours"] == about["env_steps"] == ""
             continue
-        for row, true in zip(own["evaluations"], read_journal(folder.scores), strict=True):
+        for row, true in zip(own["evaluations"], read_jsonl(folder.evaluations), strict=True):
             mean = sum(true["returns"]) / len(true["returns"])
             assert float(row["mean_return"]) == mean
             assert float(row["score"]) == refs.score(mean)
             assert int(row["episodes"]) == len(true["returns"])
             assert (row["stage"], int(row["env_steps"])) == (true["stage"], true["env_steps"])
             assert row["phase"] == ("online" if run.parent else "offline")
-        for row, true in zip(own["episodes"], read_journal(folder.episodes), strict=True):
+        for row, true in zip(own["episodes"], read_jsonl(folder.episodes), strict=True):
             assert float(row["return"]) == true["return"]
             assert row["terminated"] == str(true["terminated"])
-        for row, true in zip(own["metrics"], read_journal(folder.train), strict=True):
+        for row, true in zip(own["metrics"], read_jsonl(folder.train), strict=True):
             assert (row["name"], float(row["value"])) == ("norm", true["norm"])
         assert int(about["updates"]) == int(own["evaluations"][-1]["updates"])
         assert float(about["hours"]) > 0
@@ -87,21 +87,21 @@ def test_every_number_is_that_of_a_journal(results: Path, tmp_path: Path) -> Non
 
 def test_the_same_folders_give_the_same_bytes(results: Path, tmp_path: Path) -> None:
     for name in ("a", "b"):
-        export(results, tmp_path / name)
+        export(ResultsFolder(results), tmp_path / name)
     for file in (tmp_path / "a").iterdir():
         assert file.read_bytes() == (tmp_path / "b" / file.name).read_bytes()
 
 
-def damaged(folder: RunFolder) -> str:
-    folder.scores.write_text(folder.scores.read_text()[:-40])
-    return "toy_offline: scores.jsonl was changed after the run was finished"
+def corrupted(folder: RunFolder) -> str:
+    folder.evaluations.write_text(folder.evaluations.read_text()[:-40])
+    return "toy_offline: evaluations.jsonl was changed after the run was finished"
 
 
-def no_journal(folder: RunFolder) -> str:
+def no_log(folder: RunFolder) -> str:
     folder.train.write_text("{}\nnot JSON\n")
     folder.done.unlink()
     folder.finish()
-    return "toy_offline: a file of this run is damaged; see `o2obench doctor`"
+    return "toy_offline: a file of this run is corrupted; see `o2obench doctor`"
 
 
 def gone(folder: RunFolder) -> str:
@@ -109,11 +109,11 @@ def gone(folder: RunFolder) -> str:
     return "toy_offline: waiting"
 
 
-@pytest.mark.parametrize("harm", [damaged, no_journal, gone])
+@pytest.mark.parametrize("harm", [corrupted, no_log, gone])
 def test_what_gives_no_rows_is_named(results: Path, harm: Any) -> None:
     first = plan(results).runs[0]
-    what = harm(RunFolder(results, first.id))
-    found = collect(results).rows
+    what = harm(ResultsFolder(results).run(first.id))
+    found = collect(ResultsFolder(results)).rows
     assert [row["what"] for row in found["problems"] if row["run"] == first.id] == [what]
     for name in ("evaluations", "episodes", "metrics"):
         assert first.id not in {row["run"] for row in found[name]}
@@ -123,26 +123,30 @@ def test_what_gives_no_rows_is_named(results: Path, harm: Any) -> None:
 def test_runs_that_no_suite_names_are_told(results: Path) -> None:
     run = plan(results).runs[0]
     shutil.copytree(results / run.id, (results / run.id).with_name("seed-7"))
-    [told] = [row for row in collect(results).rows["problems"] if row["run"].endswith("seed-7")]
+    [told] = [
+        row for row in collect(ResultsFolder(results)).rows["problems"] if row["run"].endswith("seed-7")
+    ]
     assert told["what"].startswith("no suite names this run")
-    assert not any("seed-7" in str(row["run"]) for row in collect(results, "toy").rows["problems"])
+    assert not any(
+        "seed-7" in str(row["run"]) for row in collect(ResultsFolder(results), "toy").rows["problems"]
+    )
 
 
-def test_pretraining_runs_have_a_label_and_formulas_do_not_run(tmp_path: Path) -> None:
+def test_pretraining_runs_have_a_name_and_formulas_do_not_run(tmp_path: Path) -> None:
     entry = {"toy_tune": {"rate": [0.1], "label": "=cmd({rate})"}}
     finish(toy_plan(entry, seeds=1, steps=1000), tmp_path / "results")
-    export(tmp_path / "results", tmp_path / "out")
+    export(ResultsFolder(tmp_path / "results"), tmp_path / "out")
     found = tables(tmp_path / "out")
-    assert [row["label"] for row in found["runs"]] == ["toy_offline (pretraining)", "'=cmd(0.1)"]
+    assert [row["method"] for row in found["runs"]] == ["toy_offline (pretraining)", "'=cmd(0.1)"]
     scores = [float(row["score"]) for row in found["episodes"]]
     assert len(scores) == 1
-    assert collect(tmp_path / "results").frame("runs").label.tolist()[1] == "=cmd(0.1)"
+    assert collect(ResultsFolder(tmp_path / "results")).frame("runs").method.tolist()[1] == "=cmd(0.1)"
 
 
 def test_parquet_holds_the_same(results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("pyarrow")
     for name in ("a", "b"):
-        export(results, tmp_path / name, formats=("csv", "parquet"))
+        export(ResultsFolder(results), tmp_path / name, formats=("csv", "parquet"))
     for name, columns in COLUMNS.items():
         found = pd.read_parquet(tmp_path / "a" / f"{name}.parquet")
         assert {column: str(kind) for column, kind in found.dtypes.items()} == columns
@@ -150,7 +154,8 @@ def test_parquet_holds_the_same(results: Path, tmp_path: Path, monkeypatch: pyte
         one, other = ((tmp_path / each / f"{name}.parquet").read_bytes() for each in ("a", "b"))
         assert one == other
     pd.testing.assert_frame_equal(
-        pd.read_parquet(tmp_path / "a" / "evaluations.parquet"), collect(results).frame("evaluations")
+        pd.read_parquet(tmp_path / "a" / "evaluations.parquet"),
+        collect(ResultsFolder(results)).frame("evaluations"),
     )
 
 
@@ -158,15 +163,15 @@ def test_bad_input_is_refused_before_anything_is_written(
     results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, o2obench: Command
 ) -> None:
     out = tmp_path / "out"
-    with pytest.raises(BadInput, match="--format xlsx: not known"):
-        export(results, out, formats=("xlsx",))
-    with pytest.raises(BadInput, match="lies in the results folder"):
-        export(results, results / "tables")
-    with pytest.raises(BadInput, match="no suite quick was run here"):
-        export(results, out, "quick")
+    with pytest.raises(UserError, match="--format xlsx: not known"):
+        export(ResultsFolder(results), out, formats=("xlsx",))
+    with pytest.raises(UserError, match="lies in the results folder"):
+        export(ResultsFolder(results), results / "tables")
+    with pytest.raises(UserError, match="no suite quick was run here"):
+        export(ResultsFolder(results), out, "quick")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(BadInput, match=r"pip install 'o2obench\[parquet\]'"):
-        export(results, out, formats=("csv", "parquet"))
+    with pytest.raises(UserError, match=r"pip install 'o2obench\[parquet\]'"):
+        export(ResultsFolder(results), out, formats=("csv", "parquet"))
     assert not out.exists()
     done = o2obench("export", results, "--out", out)
     assert done.returncode == 0, done.stderr
@@ -175,16 +180,18 @@ def test_bad_input_is_refused_before_anything_is_written(
 
 def test_the_table_of_the_public_interface(results: Path) -> None:
     with pytest.warns(UserWarning, match="1 runs are left out"):
-        found = o2obench.table(str(results))
-    columns = "suite, label, algorithm, dataset, seed, phase, stage, env_steps, updates, episodes"
+        found = o2obench.load_results(str(results))
+    columns = (
+        "suite, method, algorithm, pretraining, dataset, seed, phase, stage, env_steps, updates, episodes"
+    )
     columns += ", mean_return, score"
     assert list(found.columns) == columns.split(", ")
     assert columns in PAGE.read_text().replace("\n", " ")
     assert found.attrs["problems"] == ["toy: toy_tune, pointmass-mixed-v0, seed 1: toy_tune: interrupted"]
-    tuned = found[found.label == "toy_tune"]
+    tuned = found[found.method == "toy_tune"]
     assert set(tuned.phase) == {"offline", "online"}
-    with pytest.raises(BadInput, match="no suite"):
-        o2obench.table(results / "plans")
+    with pytest.raises(UserError, match="no suite"):
+        o2obench.load_results(results / "plans")
 
 
 def test_the_example_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,7 +204,9 @@ def test_the_example_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     names: dict[str, Any] = {}
     exec(code, names)
     assert len(names["ends"]) == 3
-    last = json.loads(RunFolder(folder, found.cells[0].run).scores.read_text().splitlines()[-1])
+    last = json.loads(
+        ResultsFolder(folder).run(found.experiments[0].run).evaluations.read_text().splitlines()[-1]
+    )
     mean = sum(last["returns"]) / len(last["returns"])
     assert names["ends"].iloc[0] == found.scores["pointmass-mixed-v0"].score(mean)
 

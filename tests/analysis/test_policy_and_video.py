@@ -1,4 +1,4 @@
-"""Policies of finished runs: drawn as they were judged, written so that numpy alone acts alike."""
+"""Policies of finished runs: drawn as they were evaluated, written so that numpy alone acts alike."""
 
 from __future__ import annotations
 
@@ -11,21 +11,25 @@ from typing import Any
 import numpy as np
 import pytest
 
-from o2obench.agent import Agent, Array, take_seed
+from o2obench.agent import Agent, take_seed
 from o2obench.analysis.policy import load, write_policy
 from o2obench.analysis.video import render
-from o2obench.envs import spec
+from o2obench.envs import rendering
 from o2obench.envs.pointmass import PIXELS
 from o2obench.envs.spec import find_env
-from o2obench.errors import BadInput
-from o2obench.planning.expand import Narrow, single
+from o2obench.errors import UserError
+from o2obench.planning.expand import single
 from o2obench.planning.plan import Plan
+from o2obench.planning.schema import Selection
 from o2obench.runs import checkpoint
-from o2obench.runs.folder import Run, RunFolder
+from o2obench.runs.folder import ResultsFolder
+from o2obench.runs.spec import Run
 from o2obench.training.build import build
 from o2obench.training.evaluation import Arena
 from o2obench.training.options import Options
 from o2obench.training.runner import execute
+from o2obench.transitions import Array
+from o2obench.util.rng import Stream
 from tests.conftest import Command
 from tests.helpers.folders import COMPUTED
 from tests.helpers.suites import toy_plan
@@ -35,25 +39,32 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 def finished(run: Run, results: Path) -> tuple[Path, Agent[Any], list[float]]:
     """Publish an untrained agent as a finished run; return its folder and what its policy returns."""
-    agent, folder = build([run], "cpu", with_data=False), RunFolder(results, run.id)
+    agent, folder = (
+        build([run], ResultsFolder(results), "cpu", with_data=False),
+        ResultsFolder(results).run(run.id),
+    )
     folder.path.mkdir(parents=True)
     folder.record.write_text(json.dumps({"run": run.to_json(), "identity": run.identity, **COMPUTED}))
-    last = checkpoint.save(folder.checkpoint, 1, {"agent": take_seed(agent.handover(), 0), "final": True})
-    arena = Arena(find_env(run.spec["environment"]), (run.seed,))
-    returns = arena.returns(lambda obs: agent.act(obs, explore=False), ("switch",), 3)[0].tolist()
+    last = checkpoint.save(
+        folder.checkpoint, 1, {"agent": take_seed(agent.pretrained_state(), 0), "final": True}
+    )
+    arena = Arena(find_env(run.spec.environment), (run.seed,))
+    returns = arena.returns(lambda obs: agent.act(obs, explore=False), (Stream.AT_ONLINE_START,), 3)[
+        0
+    ].tolist()
     row = {"stage": "policy", "env_steps": 0, "updates": 0, "returns": returns}
-    folder.scores.write_text(json.dumps(row) + "\n")
+    folder.evaluations.write_text(json.dumps(row) + "\n")
     folder.finish(last.name)
     return folder.path, agent, returns
 
 
 def small(algorithm: str, data: str = "pointmass-mixed-v0", seed: int = 3) -> Plan:
-    return single(algorithm, data, seed, [], (1, 10, 5), Narrow(defaults=True))
+    return single(algorithm, data, seed, [], (1, 10, 5), Selection(defaults=True))
 
 
 @pytest.fixture(scope="module")
 def policies(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, tuple[Path, Agent[Any], list[float]]]:
-    """A run of MOPO, of naive tuning and of SAC, none of them trained."""
+    """A run of MOPO, of naive fine-tuning and of SAC, none of them trained."""
     results = tmp_path_factory.mktemp("results")
     return {name: finished(small(name).runs[-1], results) for name in ("mopo", "naive", "sac")}
 
@@ -82,9 +93,9 @@ def test_a_film_shows_the_episodes_of_the_evaluation(policies: Any, tmp_path: Pa
 
 def test_a_trained_run_is_shown_as_its_last_row_says(tmp_path: Path, o2obench: Command) -> None:
     run = toy_plan("toy_offline", seeds=1).runs[0]
-    execute([run], tmp_path / "results", Options())
-    folder = RunFolder(tmp_path / "results", run.id)
-    last = json.loads(folder.scores.read_text().splitlines()[-1])
+    execute([run], ResultsFolder(tmp_path / "results"), Options())
+    folder = ResultsFolder(tmp_path / "results").run(run.id)
+    last = json.loads(folder.evaluations.read_text().splitlines()[-1])
     done = o2obench("render", folder.path, "--episodes", "2")
     assert done.returncode == 0, done.stderr
     assert f"return {last['returns'][1]:.2f}" in done.stdout
@@ -92,7 +103,7 @@ def test_a_trained_run_is_shown_as_its_last_row_says(tmp_path: Path, o2obench: C
     assert file.name == "pointmass-mixed-v0-toy_offline-" + "-".join(folder.path.parts[-2:]) + ".gif"
     refused = o2obench("policy", folder.path, "--out", "x.npz")
     assert refused.returncode == 2
-    assert "toy_offline does not describe its policy" in refused.stderr
+    assert "toy_offline does not show its policy as arrays" in refused.stderr
 
 
 def test_what_cannot_be_shown_is_refused_before_anything_is_written(
@@ -100,26 +111,26 @@ def test_what_cannot_be_shown_is_refused_before_anything_is_written(
 ) -> None:
     folder = policies["mopo"][0]
     for bad, message in (("a.png", "ends in .gif"), ("nowhere/a.gif", "its folder is missing")):
-        with pytest.raises(BadInput, match=message):
+        with pytest.raises(UserError, match=message):
             render(folder, 1, tmp_path / bad)
-    with pytest.raises(BadInput, match="is not a run's folder"):
+    with pytest.raises(UserError, match="is not a run's folder"):
         render(tmp_path)
     run = small("mopo", seed=5).runs[0]
     path, *_ = finished(run, tmp_path / "results")
     (path / "DONE").unlink()
-    with pytest.raises(BadInput, match="is not finished"):
+    with pytest.raises(UserError, match="is not finished"):
         render(path)
     monkeypatch.setenv("MUJOCO_GL", "nothing")
-    with pytest.raises(BadInput, match=r"MUJOCO_GL=nothing works; install .* libosmesa6"):
-        spec.with_pictures(find_env("InvertedPendulum-v4"))
+    with pytest.raises(UserError, match=r"MUJOCO_GL=nothing works; install .* libosmesa6"):
+        rendering.with_pictures(find_env("InvertedPendulum-v4"))
     assert not list(tmp_path.rglob("*.gif"))
 
 
 @pytest.mark.slow
 def test_mujoco_is_drawn_without_a_screen(tmp_path: Path, o2obench: Command) -> None:
     try:
-        spec._graphics("Hopper-v4")
-    except BadInput:
+        rendering._graphics("Hopper-v4")
+    except UserError:
         pytest.skip("neither EGL nor OSMesa is there")
     folder, _, returns = finished(small("sac", "invertedpendulum-replay-v0").runs[0], tmp_path / "results")
     done = o2obench("render", folder, "--out", "film.gif")
@@ -169,16 +180,16 @@ def test_only_a_policy_that_acts_alike_is_written(
         return np.asarray(real(self, obs, explore) + 0.01)
 
     monkeypatch.setattr(kind, "act", shifted)
-    with pytest.raises(BadInput, match=r"act differently from the agent, by up to 0\.01"):
+    with pytest.raises(UserError, match=r"act differently from the agent, by up to 0\.01"):
         write_policy(folder, tmp_path / "policy.npz")
     monkeypatch.setattr(kind, "act", real)
-    monkeypatch.setattr(kind, "policy", lambda self: None)
-    with pytest.raises(BadInput, match="mopo hands no policy out"):
+    monkeypatch.setattr(kind, "network", lambda self: None)
+    with pytest.raises(UserError, match="mopo does not show its policy as arrays"):
         write_policy(folder, tmp_path / "policy.npz")
     assert not list(tmp_path.rglob("policy.*"))
 
 
-def test_the_rebuilt_agent_is_the_one_that_was_judged(policies: Any) -> None:
+def test_the_rebuilt_agent_is_the_one_that_was_evaluated(policies: Any) -> None:
     folder, agent, _ = policies["naive"]
     run, rebuilt, _ = load(folder)
     assert (run.algorithm, run.seed) == ("naive", 3)

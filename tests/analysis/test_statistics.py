@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rliable import library, metrics
 
-from o2obench.agent import Array
 from o2obench.analysis import statistics as S
 from o2obench.analysis.statistics import Scores, rectangle
+from o2obench.transitions import Array
 
 DATASETS = ("halfcheetah", "hopper", "walker2d")
 few_numbers = settings(max_examples=25, deadline=None)
@@ -118,7 +118,7 @@ def test_comparisons_are_made_on_the_seeds_that_all_have() -> None:
 def test_unequal_runs_are_not_compared() -> None:
     x, y = made(5), Scores(made(5).datasets, (0, 1, 2, 3, 7), made(5).values)
     comparisons: list[Callable[[Scores, Scores], object]] = [
-        *(S.probability_of_improvement, S.paired_difference, S.paired_interval)
+        *(S.probability_of_improvement, S.paired_difference)
     ]
     for compare in comparisons:
         with pytest.raises(ValueError, match="X and Y do not hold the same runs: seed 4, seed 7 only in one"):
@@ -154,10 +154,10 @@ def test_aggregates_are_those_of_numpy_and_scipy(scores: Scores) -> None:
 
 def test_aggregates_by_hand() -> None:
     scores = of([[0.0, 10, 20, 30], [100, 110, 120, 130]])
-    assert S.mean(scores).value == 65
-    assert S.median(scores).value == 65
-    assert S.iqm(scores).value == (20 + 30 + 100 + 110) / 4
-    assert S.optimality_gap(scores).value == (100 + 90 + 80 + 70) / 8
+    found = {name: estimate.value for name, estimate in S.aggregates(scores).items()}
+    assert (found["mean"], found["median"]) == (65, 65)
+    assert found["iqm"] == (20 + 30 + 100 + 110) / 4
+    assert found["optimality_gap"] == (100 + 90 + 80 + 70) / 8
 
 
 @few_numbers
@@ -233,23 +233,18 @@ def test_sample_efficiency_is_the_statistic_at_each_step() -> None:
 
 def test_paired_differences_seed_by_seed() -> None:
     x, y = of([[1.0, 5.0, 2.0]]), of([[0.0, 7.0, 2.0]])
-    found = S.paired_difference(x, y)
-    assert found.differences == {("halfcheetah", 0): 1.0, ("halfcheetah", 1): -2.0, ("halfcheetah", 2): 0.0}
-    assert found.mean == S.Estimate(-1 / 3, None, None, 3, S.NO_INTERVAL)
+    assert S.paired_difference(x, y) == S.Estimate(-1 / 3, None, None, 3, S.NO_INTERVAL)
 
 
 def test_what_runs_share_does_not_widen_a_paired_interval() -> None:
     x, shared = made(10, spread=1.0), made(10, key=9, spread=40.0).values
     y = made(10, key=4, spread=1.0)
     x_lifted, y_lifted = (Scores(x.datasets, x.seeds, one.values + shared) for one in (x, y))
-    alone = S.paired_difference(x, y).mean
-    together = S.paired_difference(x_lifted, y_lifted).mean
+    alone = S.paired_difference(x, y)
+    together = S.paired_difference(x_lifted, y_lifted)
     assert together.value == pytest.approx(alone.value)
     assert width(together) == pytest.approx(width(alone))
-    assert width(together) < 0.1 * width(S.mean(x_lifted))
-    for_mean = S.paired_interval(x_lifted, y_lifted, "mean")
-    assert for_mean.value == pytest.approx(together.value)
-    assert width(for_mean) == pytest.approx(width(together))
+    assert width(together) < 0.1 * width(S.aggregates(x_lifted)["mean"])
 
 
 @few_numbers
@@ -262,8 +257,7 @@ def test_estimates_move_and_stretch_with_the_scores(scores: Scores, shift: float
         expected = [factor * value + shift for value in numbers(before[name])]
         assert numbers(after[name]) == pytest.approx(expected, abs=1e-9)
     up = Scores(scores.datasets, scores.seeds, scores.values + 1)
-    assert numbers(S.paired_difference(up, scores, 20).mean) == pytest.approx([1, 1, 1])
-    assert numbers(S.paired_interval(up, scores, "iqm", 20)) == pytest.approx([1, 1, 1])
+    assert numbers(S.paired_difference(up, scores, 20)) == pytest.approx([1, 1, 1])
 
 
 def test_all_equal_scores_have_an_interval_of_no_width() -> None:
@@ -295,12 +289,11 @@ def width(estimate: S.Estimate) -> float:
 def test_few_seeds_have_no_interval_or_a_named_one(seeds: int, interval: str | None) -> None:
     x, y = made(seeds), made(seeds, key=1)
     found = {
-        S.STRATIFIED: [f(x, 20) for f in (S.mean, S.median, S.iqm, S.optimality_gap)],
+        S.STRATIFIED: list(S.aggregates(x, 20).values()),
         S.INDEPENDENT: [S.probability_of_improvement(x, y, 20)],
         S.PAIRED: [
             *S.ranks({"x": x, "y": y}, 20).values(),
-            S.paired_difference(x, y, 20).mean,
-            S.paired_interval(x, y, "iqm", 20),
+            S.paired_difference(x, y, 20),
         ],
     }
     for kind, estimates in found.items():
@@ -317,10 +310,13 @@ def test_few_seeds_have_no_interval_or_a_named_one(seeds: int, interval: str | N
 
 def test_our_bootstrap_has_the_widths_of_rliables() -> None:
     x, y = made(10, 5), made(10, 5, key=1, at=65)
-    own = {name: S.paired_interval(x, zero(x), name, 4000) for name in S.STATISTICS}
     for name, theirs in S.aggregates(x, 4000).items():
-        assert width(own[name]) == pytest.approx(width(theirs), rel=0.08)
-    assert width(S.paired_difference(x, zero(x), 4000).mean) == pytest.approx(width(S.mean(x)), rel=0.08)
+        band = S.sample_efficiency({0: x}, name, 4000)
+        assert band.low is not None
+        assert band.high is not None
+        assert band.high[0] - band.low[0] == pytest.approx(width(theirs), rel=0.08)
+    theirs = S.aggregates(x)["mean"]
+    assert width(S.paired_difference(x, zero(x), 4000)) == pytest.approx(width(theirs), rel=0.08)
     with S.seeded_global_numbers():
         values, bounds = library.get_interval_estimates(
             {"it": (x.values, y.values)},
@@ -359,7 +355,7 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say(seeds: int, dataset
     hits = []
     for _ in range(400):
         x = Scores(names.datasets, names.seeds, rng.normal(0, 10, names.values.shape))
-        _, low, high = numbers(S.paired_difference(x, zero(x), 400).mean)
+        _, low, high = numbers(S.paired_difference(x, zero(x), 400))
         hits.append(low <= 0 <= high)
     assert least < np.mean(hits) < 0.98
 
@@ -369,7 +365,7 @@ def test_rliables_intervals_hold_the_truth_too() -> None:
     hits = []
     for _ in range(40):
         x = Scores(("hopper",), tuple(range(10)), rng.normal(50, 10, (10, 1)))
-        _, low, high = numbers(S.mean(x, 100))
+        _, low, high = numbers(S.aggregates(x, 100)["mean"])
         hits.append(low <= 50 <= high)
     assert 0.75 < np.mean(hits) <= 1
 
@@ -397,7 +393,7 @@ def everything(x: Scores, y: Scores) -> list[object]:
     pairs = {"x": x, "y": y}
     return [
         *(S.aggregates(x, 30), S.all_pairs(pairs, 30), S.ranks(pairs, 30)),
-        *(S.paired_difference(x, y, 30), S.paired_interval(x, y, "iqm", 30)),
+        S.paired_difference(x, y, 30),
         *([list(part) for part in (b.value, b.low, b.high) if part is not None] for b in bands),
     ]
 

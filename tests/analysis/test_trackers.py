@@ -1,4 +1,4 @@
-"""Mirrors of the journals: every point once, on its stage's axis, also after a second time and a kill."""
+"""Mirrors of the logs: every point once, on its stage's axis, also after a second time and a kill."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ import pytest
 
 from o2obench.analysis import trackers as module
 from o2obench.analysis.trackers import mirror
-from o2obench.errors import BadInput
+from o2obench.errors import UserError
 from o2obench.planning.plan import read_plan
-from o2obench.runs.folder import Run, RunFolder
-from o2obench.runs.jsonl import read_journal
+from o2obench.runs.folder import ResultsFolder
+from o2obench.runs.jsonl import read_jsonl
+from o2obench.runs.spec import Run
 from tests.conftest import Command, environment
 from tests.helpers.results import listing, make_results
 
@@ -68,16 +69,16 @@ def points(folder: Path) -> Points:
 
 
 def expected(results: Path, run: Run) -> Points:
-    """Return what a mirror must hold, straight from the journals."""
-    folder, axis = RunFolder(results, run.id), "env_steps" if run.parent else "updates"
+    """Return what a mirror must hold, straight from the logs."""
+    folder, axis = ResultsFolder(results).run(run.id), "env_steps" if run.parent else "updates"
     plan = read_plan(results / "plans" / "toy.json")
     reference, found = plan.scores[run.dataset], list[tuple[str, int, float]]()
-    for row in read_journal(folder.scores):
+    for row in read_jsonl(folder.evaluations):
         mean = sum(row["returns"]) / len(row["returns"])
         found += [("return", row[axis], mean), ("score", row[axis], float(reference.score(mean)))]
-    for row in read_journal(folder.train):
+    for row in read_jsonl(folder.train):
         found.append(("train_norm", row[axis], row["norm"]))
-    for row in read_journal(folder.episodes):
+    for row in read_jsonl(folder.episodes):
         found.append(("episode_return", row["env_steps"], row["return"]))
         found.append(("episode_length", row["env_steps"], row["length"]))
     single = struct.Struct("<f")
@@ -95,20 +96,20 @@ def test_tensorboard_gets_every_point_once_on_the_axis_of_its_stage(
     for run in both(results):
         assert points(tmp_path / "board" / run.id) == expected(results, run)
     assert listing(results) == before
-    tree = {path for path in (tmp_path / "board").rglob("*") if "lease" not in path.name}
+    tree = listing(tmp_path / "board")
     lines = list[str]()
-    mirror(results, "tensorboard", tmp_path / "board", say=lines.append)
+    mirror(ResultsFolder(results), "tensorboard", tmp_path / "board", say=lines.append)
     assert "0 new points" in lines[0]
-    assert {path for path in (tmp_path / "board").rglob("*") if "lease" not in path.name} == tree
+    assert listing(tmp_path / "board") == tree
 
 
-def test_a_journal_that_grows_is_followed_and_an_unfinished_line_waits(results: Path, tmp_path: Path) -> None:
+def test_a_log_that_grows_is_followed_and_an_unfinished_line_waits(results: Path, tmp_path: Path) -> None:
     _, tune = both(results)
-    folder = RunFolder(results, tune.id)
+    folder = ResultsFolder(results).run(tune.id)
     whole, size = folder.train.read_bytes(), len(folder.train.read_bytes())
     for length in (0, size // 3, size // 2, size // 4, size):  # also cut back, as a resume does
         folder.train.write_bytes(whole[:length])
-        mirror(results, "tensorboard", tmp_path / "board", say=lambda line: None)
+        mirror(ResultsFolder(results), "tensorboard", tmp_path / "board", say=lambda line: None)
     assert points(tmp_path / "board" / tune.id) == expected(results, tune)
 
 
@@ -120,46 +121,47 @@ def test_a_killed_batch_is_written_again_and_counted_once(
 
     monkeypatch.setattr(module, "write_atomically", killed)
     with pytest.raises(KeyboardInterrupt):
-        mirror(results, "tensorboard", tmp_path / "board")
+        mirror(ResultsFolder(results), "tensorboard", tmp_path / "board")
     monkeypatch.undo()
-    mirror(results, "tensorboard", tmp_path / "board", say=lambda line: None)
+    mirror(ResultsFolder(results), "tensorboard", tmp_path / "board", say=lambda line: None)
     for run in both(results):
         assert points(tmp_path / "board" / run.id) == expected(results, run)
 
 
-def test_rewritten_and_damaged_journals_are_named_and_left(results: Path, tmp_path: Path) -> None:
-    offline, tune = both(results)
-    mirror(results, "tensorboard", tmp_path / "board", say=lambda line: None)
-    RunFolder(results, tune.id).scores.write_bytes(RunFolder(results, offline.id).scores.read_bytes() * 9)
-    with open(RunFolder(results, tune.id).train, "ab") as file:
+def test_a_corrupted_log_is_named_and_left(results: Path, tmp_path: Path) -> None:
+    _, tune = both(results)
+    mirror(ResultsFolder(results), "tensorboard", tmp_path / "board", say=lambda line: None)
+    with open(ResultsFolder(results).run(tune.id).train, "ab") as file:
         file.write(b"\0\0\0\n")
     lines = list[str]()
-    mirror(results, "tensorboard", tmp_path / "board", say=lines.append)
-    assert "scores.jsonl: was rewritten since it was mirrored" in lines[0]
-    assert "train.jsonl: damaged; see `o2obench doctor`" in lines[1]
-    assert "0 new points" in lines[2]
+    mirror(ResultsFolder(results), "tensorboard", tmp_path / "board", say=lines.append)
+    assert "train.jsonl: corrupted; see `o2obench doctor`" in lines[0]
+    assert "0 new points" in lines[1]
+    (tmp_path / "board" / ".tensorboard.json").write_text("[")
+    with pytest.raises(UserError, match="cannot be read; mirror into another folder"):
+        mirror(ResultsFolder(results), "tensorboard", tmp_path / "board")
 
 
 def test_what_cannot_be_mirrored_is_one_line(
     results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(BadInput, match="one of tensorboard, wandb"):
-        mirror(results, "comet", tmp_path / "board")
-    with pytest.raises(BadInput, match="lies in the results folder"):
-        mirror(results, "tensorboard", results / "board")
+    with pytest.raises(UserError, match="one of tensorboard, wandb"):
+        mirror(ResultsFolder(results), "comet", tmp_path / "board")
+    with pytest.raises(UserError, match="lies in the results folder"):
+        mirror(ResultsFolder(results), "tensorboard", results / "board")
     monkeypatch.setitem(sys.modules, "wandb", None)
-    with pytest.raises(BadInput, match=r"pip install 'o2obench\[wandb\]'"):
-        mirror(results, "wandb", tmp_path / "board")
+    with pytest.raises(UserError, match=r"pip install 'o2obench\[wandb\]'"):
+        mirror(ResultsFolder(results), "wandb", tmp_path / "board")
     monkeypatch.setenv("WANDB_MODE", "disabled")
-    with pytest.raises(BadInput, match="nothing would be logged"):
-        mirror(results, "wandb", tmp_path / "board")
+    with pytest.raises(UserError, match="nothing would be logged"):
+        mirror(ResultsFolder(results), "wandb", tmp_path / "board")
     monkeypatch.setitem(sys.modules, "tensorboardX.event_file_writer", None)
-    with pytest.raises(BadInput, match=r"pip install 'o2obench\[tensorboard\]'"):
-        mirror(results, "tensorboard", tmp_path / "board")
+    with pytest.raises(UserError, match=r"pip install 'o2obench\[tensorboard\]'"):
+        mirror(ResultsFolder(results), "tensorboard", tmp_path / "board")
     assert not (tmp_path / "board").exists()
     monkeypatch.undo()
-    with pytest.raises(BadInput, match="no suite other"):
-        mirror(results, "tensorboard", tmp_path / "board", suite="other")
+    with pytest.raises(UserError, match="no suite other"):
+        mirror(ResultsFolder(results), "tensorboard", tmp_path / "board", suite="other")
 
 
 class FakeWandB(SimpleNamespace):
@@ -186,11 +188,11 @@ def test_wandb_goes_on_in_the_run_of_the_same_identity(
     fake, (_, tune) = FakeWandB(), both(results)
     monkeypatch.setitem(sys.modules, "wandb", fake)
     monkeypatch.delenv("WANDB_MODE", raising=False)
-    journal = RunFolder(results, tune.id).train
-    whole = journal.read_bytes()
+    log = ResultsFolder(results).run(tune.id).train
+    whole = log.read_bytes()
     for content in (whole[: len(whole) // 2], whole, whole):
-        journal.write_bytes(content)
-        mirror(results, "wandb", tmp_path / "wandb", say=lambda line: None)
+        log.write_bytes(content)
+        mirror(ResultsFolder(results), "wandb", tmp_path / "wandb", say=lambda line: None)
     assert [arguments["resume"] for arguments in fake.inits] == ["allow"] * 3
     assert set(fake.runs) == {run.identity for run in both(results)}
     assert fake.axes == {("by_env_steps/*", "env_steps"), ("by_updates/*", "updates")}

@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from o2obench.analysis.results import plans
 from o2obench.cli.progress import dry_run_table
+from o2obench.cli.tables import runs_table
 from o2obench.planning.expand import read_suite
-from o2obench.runs.folder import RunFolder
-from o2obench.runs.jsonl import read_journal
+from o2obench.planning.plan import read_plans
+from o2obench.runs.folder import ResultsFolder
+from o2obench.runs.jsonl import read_jsonl
 from tests.conftest import Command, environment
 
 SUITE = """\
@@ -25,20 +26,21 @@ title: Toys
 algorithms: [{algorithms}]
 datasets: [pointmass-mixed-v0]
 seeds: 2
-offline: {{epochs: {epochs}, evaluate_every: 1}}
+offline: {{updates: {updates}, evaluate_every: 1000}}
 online: {{steps: 60, evaluate_every: 20}}
+frozen: false
 """
 
 
-def write_suite(folder: Path, algorithms: str = "toy_tune", epochs: int = 1) -> Path:
+def write_suite(folder: Path, algorithms: str = "toy_tune", updates: int = 1000) -> Path:
     file = folder / "toys.yaml"
-    file.write_text(SUITE.format(algorithms=algorithms, epochs=epochs))
+    file.write_text(SUITE.format(algorithms=algorithms, updates=updates))
     return file
 
 
 def states(results: Path) -> dict[str, str]:
-    [plan] = plans(results)
-    return {f"{run.algorithm} {run.seed}": RunFolder(results, run.id).state() for run in plan.runs}
+    [plan] = read_plans(ResultsFolder(results))
+    return {f"{run.algorithm} {run.seed}": ResultsFolder(results).run(run.id).state() for run in plan.runs}
 
 
 def test_a_suite_runs_reports_and_is_skipped_the_second_time(tmp_path: Path, o2obench: Command) -> None:
@@ -85,9 +87,9 @@ def test_dry_run_starts_nothing(tmp_path: Path, o2obench: Command) -> None:
 def test_a_forecast_is_no_shorter_than_a_run_and_what_it_starts_from(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    plan = read_suite(write_suite(tmp_path, "frozen", epochs=120))
+    plan = read_suite(write_suite(tmp_path, "frozen", updates=120000))
     for jobs, forecast in ((1, "about 50 min"), (2, "about 25 min"), (500, "about 25 min")):
-        dry_run_table(plan, tmp_path / "results", jobs)
+        dry_run_table(plan, ResultsFolder(tmp_path / "results"), jobs)
         assert f"4 runs, {forecast} with {jobs} at once" in capsys.readouterr().out, "120,000 at 80 a second"
 
 
@@ -104,12 +106,12 @@ def test_a_forecast_is_no_shorter_than_a_run_and_what_it_starts_from(
         ),
         (("run", "toy_tune", "pointmass-mixed-v0", "--set", "rat=1"), "unknown key; did you mean rate?"),
         (
-            ("run", "naive", "pointmass-mixed-v0", "--set", "mopo.penalt=1"),
-            "--set mopo.penalt=1: mopo.penalt: unknown key; did you mean penalty?",
+            ("run", "naive", "pointmass-mixed-v0", "--set", "mopo.penalty_coe=1"),
+            "--set mopo.penalty_coe=1: mopo.penalty_coe: unknown key; did you mean penalty_coef?",
         ),
         (
-            ("run", "naive", "pointmass-mixed-v0", "--set", "mbpo.penalty=1"),
-            "--set mbpo.penalty=1: naive starts from mopo, not from mbpo",
+            ("run", "naive", "pointmass-mixed-v0", "--set", "mbpo.penalty_coef=1"),
+            "--set mbpo.penalty_coef=1: naive starts from mopo, not from mbpo",
         ),
         (("run", "mopo", "hopper-medium-v2"), "hopper_medium-v2.hdf5 is missing; `o2obench data fetch"),
         (
@@ -154,7 +156,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
             "my.yaml:3:5: dataset pointmas-mixed-v0: not",
         ),
         (
-            "algorithms:\n  - frozen\n  - naiv: {n_init: 5}\ndatasets: [pointmass-mixed-v0]\n",
+            "algorithms:\n  - frozen\n  - naiv: {learning_starts: 5}\ndatasets: [pointmass-mixed-v0]\n",
             "my.yaml:3:5: algorithm",
         ),
         (
@@ -173,15 +175,15 @@ def test_an_unknown_name_is_refused_where_it_stands(
 
 
 def test_a_single_run_says_its_scores_and_what_it_cannot_learn(tmp_path: Path, o2obench: Command) -> None:
-    done = o2obench("run", "toy_tune", "pointmass-mixed-v0", "--epochs", "1", "--steps", "40")
+    done = o2obench("run", "toy_tune", "pointmass-mixed-v0", "--updates", "1000", "--steps", "40")
     assert done.returncode == 0, done.stderr
-    assert "caution: toy_tune: judged at its ends only: every 1,000 of 40 steps" in done.stdout
+    assert "caution: toy_tune: evaluated at its ends only: every 1,000 of 40 steps" in done.stdout
     assert done.stdout.count("    score ") == 2, "the pretraining's and its own"
     (tmp_path / "short.yaml").write_text(
         "algorithms: [naive]\ndatasets: [pointmass-mixed-v0]\nonline: {steps: 500, evaluate_every: 100}\n"
     )
     shown = o2obench("suite", "short.yaml", "--dry-run").stdout
-    assert "caution: naive: learns nothing: n_init = 1,000, steps = 500" in shown
+    assert "caution: naive: learns nothing: learning_starts = 1,000, steps = 500" in shown
     assert "mopo (pretraining)" in shown
 
 
@@ -215,7 +217,7 @@ def test_list_names_algorithms_suites_and_data(o2obench: Command) -> None:
 
 
 def test_interrupt_saves_and_the_same_command_goes_on(tmp_path: Path, o2obench: Command) -> None:
-    suite = write_suite(tmp_path, epochs=25)
+    suite = write_suite(tmp_path, updates=25000)
     command = [sys.executable, "-m", "o2obench", "suite", str(suite), "--jobs", "2"]
     launcher = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, text=True)
     _wait_for(lambda: len(list(tmp_path.rglob("progress.json"))) == 2)
@@ -230,16 +232,17 @@ def test_interrupt_saves_and_the_same_command_goes_on(tmp_path: Path, o2obench: 
     assert set(states(tmp_path / "results").values()) == {"done"}
     straight = o2obench("suite", suite, "--results", "straight", "--no-report")
     assert straight.returncode == 0
-    [plan] = plans(tmp_path / "results")
+    [plan] = read_plans(ResultsFolder(tmp_path / "results"))
     for run in plan.runs:
         one, two = (
-            RunFolder(tmp_path / name, run.id).scores.read_bytes() for name in ("results", "straight")
+            ResultsFolder(tmp_path / name).run(run.id).evaluations.read_bytes()
+            for name in ("results", "straight")
         )
         assert one == two
 
 
 def test_workers_end_when_their_launcher_is_killed(tmp_path: Path) -> None:
-    suite = write_suite(tmp_path, epochs=500)
+    suite = write_suite(tmp_path, updates=500000)
     command = [sys.executable, "-m", "o2obench", "suite", str(suite), "--jobs", "1"]
     launcher = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL)
     _wait_for(lambda: bool(list(tmp_path.rglob("progress.json"))))
@@ -250,21 +253,21 @@ def test_workers_end_when_their_launcher_is_killed(tmp_path: Path) -> None:
 
 
 def test_two_launchers_do_not_run_the_same_run_twice(tmp_path: Path) -> None:
-    suite = write_suite(tmp_path, epochs=5)
+    suite = write_suite(tmp_path, updates=5000)
     command = [sys.executable, "-m", "o2obench", "suite", str(suite), "--jobs", "2", "--no-report"]
     both = [subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, text=True) for _ in range(2)]
     outputs = [process.communicate(timeout=100)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], outputs
     assert set(states(tmp_path / "results").values()) == {"done"}
-    [plan] = plans(tmp_path / "results")
+    [plan] = read_plans(ResultsFolder(tmp_path / "results"))
     for run in plan.runs:
-        rows = read_journal(RunFolder(tmp_path / "results", run.id).timings)
+        rows = read_jsonl(ResultsFolder(tmp_path / "results").run(run.id).timings)
         clocks = [(row["stage"], row["env_steps"], row["updates"]) for row in rows]
         assert len(clocks) == len(set(clocks)), f"timings keep lost work: {run.id} was run twice"
 
 
 def test_a_worker_that_dies_without_a_word_is_recorded(tmp_path: Path) -> None:
-    suite = write_suite(tmp_path, epochs=500)
+    suite = write_suite(tmp_path, updates=500000)
     command = [sys.executable, "-m", "o2obench", "suite", str(suite), "--jobs", "1", "--no-report"]
     launcher = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, text=True)
     _wait_for(lambda: bool(list(tmp_path.rglob("progress.json"))))
@@ -298,13 +301,13 @@ def test_a_board_of_many_runs_shows_the_telling_ones() -> None:
 
     from rich.console import Console
 
-    from o2obench.launch.status import RunStatus, board
+    from o2obench.launch.status import RunStatus
     from tests.helpers.suites import toy_plan
 
     one = RunStatus("r", "a", "pointmass-mixed-v0", 0, "done", "", 1.0, 1.0, 0.0, 50.0, "", "")
     runs = [one] * 50 + [replace(one, state="failed", error="out of luck"), replace(one, state="running")]
     console = Console(width=120, record=True, file=io.StringIO())
-    console.print(board(toy_plan(), runs, "footer", limit=5))
+    console.print(runs_table(toy_plan(), runs, "footer", limit=5))
     text = console.export_text()
     assert "out of luck" in text
     assert "running" in text

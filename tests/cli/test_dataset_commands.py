@@ -13,8 +13,10 @@ from o2obench.datasets import describe
 from o2obench.datasets import registry as datasets
 from o2obench.datasets.download import fetch
 from o2obench.datasets.reference_scores import task_name
-from o2obench.errors import BadInput
-from o2obench.planning.expand import Narrow, expand, find_suite, read_suite
+from o2obench.errors import UserError
+from o2obench.planning.expand import expand, read_suite
+from o2obench.planning.load import find_suite
+from o2obench.planning.schema import Selection
 from o2obench.util.config import Located
 from tests.conftest import Command
 from tests.helpers.datasets import hopper_arrays, hopper_file, minari_episodes, write, write_minari
@@ -85,25 +87,25 @@ def test_a_suite_without_data_says_what_is_missing_and_what_to_do(o2obench: Comm
 
 
 def test_the_same_grid_on_collected_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    suite, narrow = find_suite("mujoco_all"), Narrow(data="o2o", datasets=("hopper-medium-replay-v2",))
-    plan = read_suite(suite, narrow)
+    suite, selection = find_suite("mujoco_all"), Selection(data="o2o", datasets=("hopper-medium-replay-v2",))
+    plan = read_suite(suite, selection)
     assert plan.suite == "mujoco_all-o2o", "a plan and a report of its own"
-    assert {cell.dataset for cell in plan.cells} == {REPLAY}
+    assert {experiment.dataset for experiment in plan.experiments} == {REPLAY}
     assert plan.command == "o2obench suite mujoco_all --data o2o --datasets hopper-medium-replay-v2"
-    assert read_suite(suite, Narrow(data="o2o", datasets=(REPLAY,))).runs == plan.runs
-    with pytest.raises(BadInput, match=r"hopper-medium-v0\.hdf5 is missing"):
-        read_suite(suite, Narrow(data="o2o"))
-    with pytest.raises(BadInput, match="--data d4rl: not known"):
-        read_suite(suite, Narrow(data="d4rl"))
-    with pytest.raises(BadInput, match="pointmass-mixed-v0: has no collected set"):
-        read_suite(find_suite("smoke"), Narrow(data="o2o"))
+    assert read_suite(suite, Selection(data="o2o", datasets=(REPLAY,))).runs == plan.runs
+    with pytest.raises(UserError, match=r"hopper-medium-v0\.hdf5 is missing"):
+        read_suite(suite, Selection(data="o2o"))
+    with pytest.raises(UserError, match="--data d4rl: not known"):
+        read_suite(suite, Selection(data="d4rl"))
+    with pytest.raises(UserError, match="pointmass-mixed-v0: has no collected set"):
+        read_suite(find_suite("smoke"), Selection(data="o2o"))
 
 
 def test_d4rls_and_collected_sets_never_stand_in_one_suite(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hopper_file(tmp_path / "data" / "hopper_medium-v2.hdf5")
-    with pytest.raises(BadInput, match="results of the two are not comparable"):
+    with pytest.raises(UserError, match="results of the two are not comparable"):
         expand(Located({"algorithms": ["naive"], "datasets": ["hopper-medium-v2", REPLAY]}), "mixed")
 
 
@@ -117,8 +119,8 @@ def test_collected_sets_are_known_under_other_names(tmp_path: Path, monkeypatch:
         shutil.copy(file, tmp_path / f"copy{file.suffix}")
     for other in ("minari:o2o/hopper/medium-replay-v0", f"file:{tmp_path / 'copy.hdf5'}"):
         grid = {"algorithms": ["naive"], "datasets": ["hopper-medium-v2", other]}
-        with pytest.raises(BadInput, match="results of the two are not comparable"):
-            expand(Located(grid), "mixed", Narrow(defaults=True))
+        with pytest.raises(UserError, match="results of the two are not comparable"):
+            expand(Located(grid), "mixed", Selection(defaults=True))
 
 
 def test_a_checked_file_cannot_run_code_that_lies_around(o2obench: Command, tmp_path: Path) -> None:
@@ -180,7 +182,7 @@ def test_a_users_own_file_in_a_suite(tmp_path: Path) -> None:
         file = write(tmp_path / folder / "mine.hdf5", hopper_arrays())
         file.with_suffix(".json").write_text('{"environment": "Hopper-v4", "ref_min": 1, "ref_max": 2}')
         grid = {"algorithms": ["naive"], "datasets": [f"file:{file}"], "seeds": 1}
-        plans.append(expand(Located(grid), "own", Narrow(defaults=True)))
+        plans.append(expand(Located(grid), "own", Selection(defaults=True)))
     here, there = plans
     assert [run.id for run in here.runs] == [run.id for run in there.runs]
     assert here.runs[0].id.startswith("file-mine.hdf5/mopo/")
@@ -223,10 +225,10 @@ def test_minaris_sets_are_fetched_through_minari_and_checked(remote: list[str], 
         ("bad", r"/episode_0/rewards\[3\]: not a number"),
     ):
         remote[0] = what
-        with pytest.raises(BadInput, match=said):
+        with pytest.raises(UserError, match=said):
             fetch(datasets.find_dataset(name), say=print)
         assert not list(root.rglob("*.hdf5")), "something half-present"
-    with pytest.raises(BadInput, match="this is offline"):
+    with pytest.raises(UserError, match="this is offline"):
         fetch(datasets.find_dataset(name), offline=True)
     remote[0] = "good"
     said_: list[str] = []

@@ -16,7 +16,7 @@ from o2obench.datasets import download as fetching
 from o2obench.datasets import registry as datasets
 from o2obench.datasets.download import fetch, recorded
 from o2obench.datasets.registry import Dataset
-from o2obench.errors import BadInput
+from o2obench.errors import UserError
 from tests.helpers.datasets import hopper_file
 
 NAME = "hopper-medium-v2"
@@ -140,7 +140,7 @@ def test_what_breaks_off_is_gone_on_with(server: Server, script: list[str]) -> N
 def test_what_cannot_be_had_is_said_and_leaves_no_file(server: Server, behaviour: str, said: str) -> None:
     server.script = [behaviour]
     data = hopper()
-    with pytest.raises(BadInput, match=said):
+    with pytest.raises(UserError, match=said):
         fetch(data, say=quietly)
     assert "hopper_medium-v2.hdf5" not in left(data)
     assert recorded(data) is None
@@ -152,7 +152,7 @@ def test_what_cannot_be_had_is_said_and_leaves_no_file(server: Server, behaviour
 def test_a_server_that_always_breaks_off_keeps_what_came_for_the_next_call(server: Server) -> None:
     server.script = ["cut"]
     data = hopper()
-    with pytest.raises(BadInput, match="will not be fetched again"):
+    with pytest.raises(UserError, match="will not be fetched again"):
         fetch(data, say=quietly)
     server.script = ["good"]
     fetch(data, say=quietly)
@@ -166,7 +166,7 @@ def test_a_file_that_changed_since_its_first_fetch_is_refused(server: Server, tm
     assert data.file is not None
     data.file.unlink()
     server.content = hopper_file(tmp_path / "other.hdf5", rows=2000)
-    with pytest.raises(BadInput, match="recorded"):
+    with pytest.raises(UserError, match="recorded"):
         fetch(data, say=quietly)
     assert left(data) == ["fetched.json"]
 
@@ -181,10 +181,10 @@ def test_a_longer_leftover_is_thrown_away(server: Server) -> None:
 
 
 def test_offline_says_where_to_put_the_file(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(BadInput, match=r"offline; put the file at .*hopper_medium-v2.hdf5"):
+    with pytest.raises(UserError, match=r"offline; put the file at .*hopper_medium-v2.hdf5"):
         fetch(hopper(), offline=True, say=quietly)
     monkeypatch.setenv("O2OBENCH_OFFLINE", "1")
-    with pytest.raises(BadInput, match="offline"):
+    with pytest.raises(UserError, match="offline"):
         fetch(hopper(), say=quietly)
     assert not server.asked
 
@@ -194,7 +194,7 @@ def test_a_file_put_there_by_hand_is_recorded_after_its_check(server: Server) ->
     assert data.file is not None
     data.file.parent.mkdir(parents=True)
     data.file.write_bytes(b"not HDF5")
-    with pytest.raises(BadInput, match="not an HDF5 file"):
+    with pytest.raises(UserError, match="not an HDF5 file"):
         fetch(data, say=quietly)
     data.file.write_bytes(server.content)
     fetch(data, say=quietly)

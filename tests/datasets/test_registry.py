@@ -13,7 +13,6 @@ import h5py
 import numpy as np
 import pytest
 
-from o2obench.agent import Transitions
 from o2obench.datasets import d4rl, describe, validation
 from o2obench.datasets import registry as datasets
 from o2obench.datasets.d4rl import read_simulator
@@ -21,17 +20,18 @@ from o2obench.datasets.describe import episode_returns
 from o2obench.datasets.isolated_validation import read_columns
 from o2obench.datasets.reference_scores import references
 from o2obench.datasets.registry import reference
-from o2obench.envs.pointmass import mixed_data
+from o2obench.datasets.toy import mixed_data
 from o2obench.envs.spec import find_env
-from o2obench.errors import BadInput
+from o2obench.errors import UserError
+from o2obench.transitions import Transitions
 from tests.helpers.datasets import hopper_arrays, minari_episodes, write, write_minari
 
 HOPPER = find_env("Hopper-v4")
 
 
 def load(file: Path) -> Transitions:
-    """Let a file pass the gate and return its transitions."""
-    findings = validation.Findings(file)
+    """Let a file pass validation and return its transitions."""
+    findings = validation.Summary(file)
     columns = read_columns(file, HOPPER, findings)
     validation.check(columns, HOPPER, findings)
     return validation.transitions(columns, HOPPER)
@@ -192,7 +192,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def answer(code: str, root: Path) -> Any:
-    """Run a peer in a process of its own; it prints one line of JSON last."""
+    """Run a external in a process of its own; it prints one line of JSON last."""
     done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
@@ -214,7 +214,7 @@ def test_minari_itself_reads_what_is_exported(exported: Path, monkeypatch: pytes
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(exported))
     again = datasets.find_dataset("minari:o2o/hopper/medium-replay-v0").load()
     assert all(np.array_equal(getattr(data, n), getattr(again, n)) for n in data.__dataclass_fields__)
-    with pytest.raises(BadInput, match="never overwritten"):
+    with pytest.raises(UserError, match="never overwritten"):
         describe.export("o2o:hopper-medium-replay-v0", exported)
 
 
@@ -246,5 +246,5 @@ def test_toy_data_are_always_the_same() -> None:
 
 
 def test_other_bytes_than_planned_are_refused() -> None:
-    with pytest.raises(BadInput, match=r"SHA-256 is .*, the run was planned on 000000000000"):
+    with pytest.raises(UserError, match=r"SHA-256 is .*, the run was planned on 000000000000"):
         datasets.find_dataset("invertedpendulum-replay-v0").load("0" * 64)

@@ -1,4 +1,4 @@
-"""The gate: over a hundred bad files, each refused by its own message, and good ones of every kind let through.
+"""Validation: over a hundred bad files, each refused by its own message, and good ones of every kind let through.
 
 ``pytest tests/test_gate.py -s -k table`` prints the table of cases.
 """
@@ -24,7 +24,7 @@ from o2obench.datasets import isolated_validation, validation
 from o2obench.datasets import registry as datasets
 from o2obench.datasets.isolated_validation import admit, examine, read_columns
 from o2obench.envs.spec import EnvSpec, find_env
-from o2obench.errors import BadInput
+from o2obench.errors import UserError
 from tests.conftest import Command
 from tests.helpers.datasets import (
     Arrays,
@@ -115,13 +115,13 @@ def cut(share: float) -> Callable[[Path], Path]:
     return make
 
 
-def damaged_header(folder: Path) -> Path:
+def corrupted_header(folder: Path) -> Path:
     content = bytearray(write(folder / "a.hdf5", hopper_arrays()).read_bytes())
     content[8:40] = b"\xff" * 32
     return raw(bytes(content))(folder)
 
 
-def damaged_node(folder: Path) -> Path:
+def corrupted_node(folder: Path) -> Path:
     file = write(folder / "a.hdf5", hopper_arrays())
     with h5py.File(file) as root:
         at = h5py.h5o.get_info(root["rewards"].id).addr
@@ -130,7 +130,7 @@ def damaged_node(folder: Path) -> Path:
     return raw(bytes(content))(folder)
 
 
-def damaged_values(key: str) -> Callable[[Path], Path]:
+def corrupted_values(key: str) -> Callable[[Path], Path]:
     def make(folder: Path) -> Path:
         arrays = hopper_arrays()
         file = folder / "a.hdf5"
@@ -354,11 +354,11 @@ BAD = [
     Case("noise", raw(bytes(range(256))), "is not an HDF5 file", STRANGER),
     Case("cut at a third", cut(0.3), "a.hdf5: is cut off ("),
     Case("cut near its end", cut(0.95), "a.hdf5: is cut off (", "cut at a third"),
-    Case("damaged header", damaged_header, "a.hdf5: is damaged ("),
+    Case("corrupted header", corrupted_header, "a.hdf5: is corrupted ("),
     Case("still being written", still_open, "is still being written"),
-    Case("damaged node", damaged_node, ":/rewards: its header is damaged"),
-    Case("damaged floats", damaged_values("observations"), ":/observations: its values are damaged"),
-    Case("damaged flags", damaged_values("terminals"), ":/terminals: its values are damaged"),
+    Case("corrupted node", corrupted_node, ":/rewards: its header is corrupted"),
+    Case("corrupted floats", corrupted_values("observations"), ":/observations: its values are corrupted"),
+    Case("corrupted flags", corrupted_values("terminals"), ":/terminals: its values are corrupted"),
     # headers
     Case(MISSING, spoilt(lambda a: a.pop("observations")), ":/observations: missing; D4RL's layout needs"),
     Case("no actions", spoilt(lambda a: a.pop("actions")), ":/actions: missing; D4RL's", MISSING),
@@ -525,11 +525,11 @@ BAD = [
 
 
 def refuse(case: Case, folder: Path, where: list[tuple[str, int]]) -> tuple[str, float]:
-    """Return what the gate says of a bad file and how long it took; append the line that said it."""
+    """Return what validation says of a bad file and how long it took; append the line that said it."""
     file = case.make(folder)
     before = sorted(path.name for path in folder.rglob("*"))
     started = time.perf_counter()
-    with pytest.raises(BadInput) as caught:
+    with pytest.raises(UserError) as caught:
         examine(file, HOPPER)
     took = time.perf_counter() - started
     assert sorted(path.name for path in folder.rglob("*")) == before, "something was written"
@@ -543,14 +543,14 @@ def refuse(case: Case, folder: Path, where: list[tuple[str, int]]) -> tuple[str,
 def where(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     """The lines that recorded a problem."""
     found: list[tuple[str, int]] = []
-    add = validation.Findings.add
+    add = validation.Summary.add
 
-    def noted(self: validation.Findings, key: str, what: str) -> None:
+    def noted(self: validation.Summary, key: str, what: str) -> None:
         caller = sys._getframe(1)
         found.append((Path(caller.f_code.co_filename).name, caller.f_lineno))
         add(self, key, what)
 
-    monkeypatch.setattr(validation.Findings, "add", noted)
+    monkeypatch.setattr(validation.Summary, "add", noted)
     return found
 
 
@@ -612,7 +612,7 @@ GOOD: dict[str, Callable[[Path], Path]] = {
 def test_a_good_file_passes(name: str, tmp_path: Path) -> None:
     file = GOOD[name](tmp_path)
     examine(file, HOPPER)
-    data = validation.transitions(read_columns(file, HOPPER, validation.Findings(file)), HOPPER)
+    data = validation.transitions(read_columns(file, HOPPER, validation.Summary(file)), HOPPER)
     assert len(data) in (20, 57, 60, 240)
     assert np.abs(data.action).max() <= 1.0
     assert data.reward.dtype == np.float32
@@ -621,7 +621,7 @@ def test_a_good_file_passes(name: str, tmp_path: Path) -> None:
 
 def test_rows_keep_their_order_over_more_than_ten_episodes(tmp_path: Path) -> None:
     file = write_minari(tmp_path / "set-v0", minari_episodes(240))
-    rewards = read_columns(file, HOPPER, validation.Findings(file)).reward
+    rewards = read_columns(file, HOPPER, validation.Summary(file)).reward
     assert np.array_equal(rewards, hopper_arrays(240)["rewards"])
 
 
@@ -645,18 +645,18 @@ def test_a_verdict_holds_for_a_hash_and_an_environment(
     assert len(looked) == 1
     admit(file, HOPPER, "b" * 64)
     assert len(looked) == 2, "another hash is looked at"
-    with pytest.raises(BadInput, match="expected rows of 17"):
+    with pytest.raises(UserError, match="expected rows of 17"):
         admit(file, find_env("Walker2d-v4"), "a" * 64)
     monkeypatch.setattr(validation, "VERSION", validation.VERSION + 1)
     admit(file, HOPPER, "a" * 64)
-    assert len(looked) == 4, "another version of the gate looks again"
+    assert len(looked) == 4, "another version of validation looks again"
 
 
 def test_a_bad_file_leaves_no_verdict(tmp_path: Path) -> None:
     arrays = hopper_arrays()
     arrays["rewards"][3] = np.nan
     file = write(tmp_path / "a.hdf5", arrays)
-    with pytest.raises(BadInput, match=r"a\.hdf5:/rewards\[3\]: not a number"):
+    with pytest.raises(UserError, match=r"a\.hdf5:/rewards\[3\]: not a number"):
         admit(file, HOPPER, "a" * 64)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.hdf5"]
 
@@ -669,7 +669,7 @@ def test_a_bad_file_leaves_no_verdict(tmp_path: Path) -> None:
         ("print('no verdict')", "could not be read: no reason given"),
         (
             "import o2obench.datasets.isolated_validation as a; a.MEMORY = a.MEMORY_PER_BYTE = 1; a.main()",
-            "could not be read|more than 0 GiB|is damaged",
+            "could not be read|more than 0 GiB|is corrupted",
         ),
     ],
 )
@@ -678,7 +678,7 @@ def test_a_file_that_brings_its_reader_down_is_refused(
 ) -> None:
     file = write(tmp_path / "a.hdf5", hopper_arrays())
     monkeypatch.setattr(isolated_validation, "CHILD", child)
-    with pytest.raises(BadInput, match=message):
+    with pytest.raises(UserError, match=message):
         admit(file, HOPPER, "a" * 64)
 
 
@@ -699,7 +699,7 @@ def test_a_bad_set_stops_a_suite_before_it_starts(o2obench: Command, tmp_path: P
 def test_a_users_own_file_needs_a_card_beside_it(tmp_path: Path) -> None:
     file = write(tmp_path / "mine.hdf5", hopper_arrays())
     card = file.with_suffix(".json")
-    with pytest.raises(BadInput, match=r'write \{"environment": "Hopper-v4"\} .* to .*mine\.json'):
+    with pytest.raises(UserError, match=r'write \{"environment": "Hopper-v4"\} .* to .*mine\.json'):
         datasets.find_dataset(f"file:{file}")
     card.write_text('{"environment": "Hopper-v4"}')
     found = datasets.find_dataset(f"file:{file}")
@@ -707,16 +707,16 @@ def test_a_users_own_file_needs_a_card_beside_it(tmp_path: Path) -> None:
     assert found.scores.ref_max == 3234.3
     assert found.key == "file:mine.hdf5", "the folder is not part of what a run computes"
     card.write_text('{"environment": "Hopper-v4", "ref_min": 3, "ref_max": 2}')
-    with pytest.raises(BadInput, match="must be numbers, the first smaller"):
+    with pytest.raises(UserError, match="must be numbers, the first smaller"):
         datasets.find_dataset(f"file:{file}")
     card.write_text('{"environment": "Swimmer-v4"}')
     with pytest.raises(
-        BadInput, match="no reference scores are known for Swimmer-v4; write ref_min and ref_max"
+        UserError, match="no reference scores are known for Swimmer-v4; write ref_min and ref_max"
     ):
         datasets.find_dataset(f"file:{file}")
     card.write_text('{"environment": "Swimmer-v4", "ref_min": 0, "ref_max": 100, "source": "us"}')
     assert datasets.find_dataset(f"file:{file}").scores.source == "us"
-    with pytest.raises(BadInput, match="is missing; give the path"):
+    with pytest.raises(UserError, match="is missing; give the path"):
         datasets.find_dataset(f"file:{tmp_path / 'none.hdf5'}")
 
 
@@ -735,10 +735,10 @@ def test_minari_sets_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     )
     unknown = {**minari_metadata(made), "env_spec": json.dumps({"id": "os:mkdir"})}
     write_minari(tmp_path / "own" / "evil-v0", made, unknown)
-    with pytest.raises(BadInput, match="environment os:mkdir: not known"):
+    with pytest.raises(UserError, match="environment os:mkdir: not known"):
         datasets.find_dataset("minari:own/evil-v0")
     for name in ("minari:../own/hop-v0", "minari:/own/hop-v0", "minari:own/hop", "minari:own//hop-v0"):
-        with pytest.raises(BadInput, match="not a name of Minari's"):
+        with pytest.raises(UserError, match="not a name of Minari's"):
             datasets.find_dataset(name)
-    with pytest.raises(BadInput, match=r"is missing; `o2obench data fetch minari:own/none-v0`"):
+    with pytest.raises(UserError, match=r"is missing; `o2obench data fetch minari:own/none-v0`"):
         datasets.find_dataset("minari:own/none-v0")

@@ -59,14 +59,15 @@ def test_every_algorithm_has_a_page_with_a_command() -> None:
 
 
 def test_the_page_on_suites_names_all_keys_figures_and_tables(tmp_path: Path) -> None:
-    from o2obench.planning.expand import SuiteFile, read_suite
-    from o2obench.planning.plan import FIGURES, TABLES
+    from o2obench.planning.expand import read_suite
+    from o2obench.planning.report_items import FIGURES, TABLES
+    from o2obench.planning.schema import SuiteFile
 
     page = PAGE.with_name("suites.md").read_text()
     (example,) = re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)
     (tmp_path / "my.yaml").write_text(example)
     plan = read_suite(tmp_path / "my.yaml")
-    assert len(plan.cells) == 4 * 2 * 5
+    assert len(plan.experiments) == 4 * 2 * 5
     keys = re.findall(r"^\| `(\w+)` \|", page, flags=re.MULTILINE)
     assert keys == [*SuiteFile.model_fields, "like"]
     figures, tables = page.split("**Figures**")[1].split("**Tables**")

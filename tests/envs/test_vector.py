@@ -24,7 +24,7 @@ def actions(act_dim: int, episode: int, step: int, dtype: Any) -> np.ndarray:
 @pytest.mark.parametrize("task", TASKS)
 def test_lockstep_equals_single_steps_bit_for_bit(task: str, dtype: Any) -> None:
     spec, episodes, limit = find_env(task), 4, 120
-    crowd, running = spec.lockstep(episodes), np.ones(episodes, bool)
+    crowd, running = spec.vector_env(episodes), np.ones(episodes, bool)
     single = [spec.make() for _ in range(episodes)]
     for i, env in enumerate(single):
         assert np.array_equal(crowd.reset(i, 7 + i), env.reset(seed=7 + i)[0])
@@ -51,7 +51,7 @@ def test_lockstep_equals_single_steps_bit_for_bit(task: str, dtype: Any) -> None
 def test_the_time_limit_is_the_environments_own(task: str) -> None:
     spec = find_env(task)
     lengths = []
-    crowd = spec.lockstep(1)
+    crowd = spec.vector_env(1)
     crowd.reset(0, 3)
     still = spec.from_unit(np.zeros((1, spec.act_dim), np.float32))
     for k in range(2000):

@@ -1,1 +1,1 @@
-"""Faults put in on purpose: processes killed, stopped, set against each other; files damaged; disks full."""
+"""Faults on purpose: processes killed, stopped, set against each other; corrupted files, full disks."""

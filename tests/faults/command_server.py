@@ -165,7 +165,7 @@ class Forked:
 def prepare_worker() -> None:
     """Make this worker write down what it does, and send itself a signal where it is told to."""
     if events := os.environ.get("O2O_TEST_EVENTS"):
-        noted(writer.Slot, "begin", "begin", lambda one: one.run.id, events)
+        noted(writer.RunWriter, "begin", "begin", lambda one: one.run.id, events)
         noted(folder.RunFolder, "finish", "publish", lambda folder: folder.id, events)
     if told := os.environ.get("O2O_TEST_AT"):
         asked = json.loads(told)

@@ -1,4 +1,4 @@
-"""A command server for the fault tests; leases expire after seconds."""
+"""A command server for the fault tests; locks expire after seconds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .processes import Server
 
 @pytest.fixture(scope="session")
 def _one_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    one = Server(lease_seconds=2.0, folder=tmp_path_factory.mktemp("outputs"))
+    one = Server(lock_seconds=2.0, folder=tmp_path_factory.mktemp("outputs"))
     yield one
     one.close()
 

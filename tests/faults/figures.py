@@ -56,10 +56,10 @@ def table(folder: Path) -> str:
     lines = [("figure", "what", *COLUMNS.values(), "also")]
     for file in sorted(folder.glob("*.json"), key=lambda file: _order(file.stem)):
         for what, numbers in (read_json(file) or {}).items():
-            cells = (_said(numbers.get(name, "")) for name in COLUMNS)
+            experiments = (_said(numbers.get(name, "")) for name in COLUMNS)
             others = sorted(numbers.keys() - COLUMNS)
             also = "; ".join(f"{name.replace('_', ' ')}: {_said(numbers[name])}" for name in others)
-            lines.append((file.stem, what, *cells, also))
+            lines.append((file.stem, what, *experiments, also))
     return _markdown(lines)
 
 

@@ -16,18 +16,18 @@ import numpy as np
 
 from o2obench.analysis.results import logged, parts, table_of
 from o2obench.datasets import registry as datasets
-from o2obench.errors import BadInput, RunFailed
+from o2obench.errors import RunFailed, UserError
 from o2obench.planning.plan import Plan, read_plan
-from o2obench.runs.folder import RunFolder
-from o2obench.runs.jsonl import sound
-from o2obench.runs.writer import Slot
+from o2obench.runs.folder import ResultsFolder
+from o2obench.runs.jsonl import valid_lines
 from o2obench.training.options import Options
+from o2obench.training.restore import pretrained_state
 from o2obench.training.runner import execute
 from o2obench.util.files import read_json
 
 from . import toy
 
-IN_FOLDER = ("run.json", "scores.jsonl", "episodes.jsonl", "train.jsonl", "timings.jsonl")
+IN_FOLDER = ("run.json", "evaluations.jsonl", "episodes.jsonl", "train.jsonl", "timings.jsonl")
 
 
 @dataclass
@@ -65,53 +65,49 @@ def flipped(file: Path, chance: random.Random) -> Iterator[str]:
 
 
 class Grounds:
-    """What bits are flipped in: a finished chain with its plan, and one whose tuning run is unfinished."""
+    """What bits are flipped in: a finished chain with its plan, and one that is finished in part."""
 
     def __init__(self, folder: Path) -> None:
         self.done, self.part, self.again = folder / "done", folder / "part", folder / "again"
         toy.compute(self.done)
-        self.plan_file = toy.plan().write(self.done)
+        self.plan_file = toy.plan().write(ResultsFolder(self.done))
         self.plan = read_plan(self.plan_file)
         toy.compute_in_part(self.part, breaths=29)
         self.wanted, self.shown = toy.final_bytes(self.done), used_by_reports(self.plan, self.done)
-        self.handed = self.handover()
-        self.rows = [row for _, row in sound(RunFolder(self.part, self.tune.id).timings)]
-        self.record = read_json(RunFolder(self.part, self.tune.id).record)
+        self.handed = self.parent_state()
+        self.rows = [row for _, row in valid_lines(ResultsFolder(self.part).run(self.tune.id).timings)]
+        self.record = read_json(ResultsFolder(self.part).run(self.tune.id).record)
 
     @property
     def tune(self) -> Any:
-        """The tuning run."""
+        """The fine-tuning run."""
         return toy.plan().runs[1]
 
-    def handover(self) -> dict[str, Any]:
+    def parent_state(self) -> dict[str, Any]:
         """Return what the finished pretraining run hands over."""
-        fresh = self.again.with_name("fresh")
-        shutil.rmtree(fresh, ignore_errors=True)
-        offline = toy.plan().runs[0]
-        (fresh / offline.id).parent.mkdir(parents=True)
-        (fresh / offline.id).symlink_to(self.done / offline.id)
-        slot = Slot(self.tune, fresh)
-        try:
-            return {key: np.array(value).tolist() for key, value in slot.handover().items()}
-        finally:
-            slot.close()
+        state = pretrained_state(ResultsFolder(self.done).run(toy.plan().runs[0].id))
+        return {key: np.array(value).tolist() for key, value in state.items()}
 
 
 def used_by_reports(plan: Plan, results: Path) -> tuple[Any, ...]:
     """Return all that a report takes from run folders."""
-    rows, problems = table_of(plan, results)
+    rows, problems = table_of(plan, ResultsFolder(results))
     assert not problems, problems
-    return rows.to_json(), logged(plan.cells, results, ["norm"]).to_json(), parts(plan.runs, results)
+    return (
+        rows.to_json(),
+        logged(plan.experiments, ResultsFolder(results), ["norm"]).to_json(),
+        parts(plan.runs, ResultsFolder(results)),
+    )
 
 
 def in_finished(grounds: Grounds, chance: random.Random, found: Flips) -> None:
-    """Flip a bit in what the report reads: the cell is listed as unusable, and why."""
-    folder = RunFolder(grounds.done, chance.choice(grounds.plan.runs).id)
+    """Flip a bit in what the report reads: the experiment is listed as unusable, and why."""
+    folder = ResultsFolder(grounds.done).run(chance.choice(grounds.plan.runs).id)
     file = folder.path / chance.choice([*IN_FOLDER, "DONE"])
     if not file.stat().st_size:
-        file = folder.scores
+        file = folder.evaluations
     with flipped(file, chance) as where:
-        _, problems = table_of(grounds.plan, grounds.done)
+        _, problems = table_of(grounds.plan, ResultsFolder(grounds.done))
         named = any(name in problem.what for problem in problems for name in (*IN_FOLDER, "DONE"))
         equal = not problems and used_by_reports(grounds.plan, grounds.done) == grounds.shown
     found.note("finished runs", where, named, equal)
@@ -119,38 +115,38 @@ def in_finished(grounds: Grounds, chance: random.Random, found: Flips) -> None:
 
 def in_parent(grounds: Grounds, chance: random.Random, found: Flips) -> None:
     """Flip a bit in a finished pretraining run: nothing starts from it."""
-    folder = RunFolder(grounds.done, toy.plan().runs[0].id)
-    last = folder.handover()
+    folder = ResultsFolder(grounds.done).run(toy.plan().runs[0].id)
+    last = folder.final_checkpoint()
     assert last is not None
     files = [last / "manifest.json", last / "state.safetensors"] * 2
-    files += [folder.done, folder.record, folder.scores]
+    files += [folder.done, folder.record, folder.evaluations]
     with flipped(chance.choice(files), chance) as where:
         try:
-            named, equal = False, grounds.handover() == grounds.handed
+            named, equal = False, grounds.parent_state() == grounds.handed
         except RunFailed as error:
-            named, equal = str(folder.path.name) in str(error) and "damaged" in str(error), False
+            named, equal = str(folder.path.name) in str(error) and "corrupted" in str(error), False
             named = named or "was changed after" in str(error)
-    found.note("handovers", where, named, equal)
+    found.note("parent states", where, named, equal)
 
 
 def in_unfinished(grounds: Grounds, chance: random.Random, found: Flips) -> None:
-    """Flip a bit in what a resume reads: it ends with the same bytes, and run.json says what was damaged."""
+    """Flip a bit in what a resume reads: it ends with the same bytes, and run.json names the corruption."""
     shutil.rmtree(grounds.again, ignore_errors=True)
     shutil.copytree(grounds.part, grounds.again, symlinks=True)
-    folder = RunFolder(grounds.again, grounds.tune.id)
+    folder = ResultsFolder(grounds.again).run(grounds.tune.id)
     files = [folder.path / name for name in IN_FOLDER] + list(folder.checkpoint.glob("*/*")) * 2
     file = chance.choice([file for file in files if file.stat().st_size])
     content = bytearray(file.read_bytes())
     place, bit = chance.randrange(len(content)), chance.randrange(8)
     content[place] ^= 1 << bit
     file.write_bytes(content)
-    execute([grounds.tune], grounds.again, Options())
+    execute([grounds.tune], ResultsFolder(grounds.again), Options())
     record = read_json(folder.record)
-    rows = [row for _, row in sound(folder.timings)][: len(grounds.rows)]
+    rows = [row for _, row in valid_lines(folder.timings)][: len(grounds.rows)]
     settled = all(record[key] == grounds.record[key] for key in ("run", "identity", "compute", "code"))
-    right = toy.final_bytes(grounds.again) == grounds.wanted and settled and not folder.damage()
+    right = toy.final_bytes(grounds.again) == grounds.wanted and settled and not folder.corruption()
     lost = [row for row in grounds.rows if row not in rows]
-    named = right and bool(record["damage"])
+    named = right and bool(record["corruption"])
     found.note("unfinished runs", f"{file.name} byte {place} bit {bit}", named, right and not lost)
 
 
@@ -159,7 +155,7 @@ def in_plan(grounds: Grounds, chance: random.Random, found: Flips) -> None:
     with flipped(grounds.plan_file, chance) as where:
         try:
             named, equal = False, read_plan(grounds.plan_file) == grounds.plan
-        except BadInput as error:
+        except UserError as error:
             named, equal = str(grounds.plan_file) in str(error), False
     found.note("plans", where, named, equal)
 
@@ -179,7 +175,7 @@ def in_data(folder: Path) -> Callable[[Grounds, random.Random, Flips], None]:
             try:
                 datasets.Dataset(name, source.env, source.scores, copy).load(planned)
                 named = False
-            except BadInput as error:
+            except UserError as error:
                 named = str(copy) in str(error)
         found.note("data sets", where, named, equal=False)
 
@@ -187,7 +183,7 @@ def in_data(folder: Path) -> Callable[[Grounds, random.Random, Flips], None]:
 
 
 def in_new_data(folder: Path, flips: int, seed: int = 0) -> Flips:
-    """Flip bits in a data set whose hash nobody has noted yet: the gate refuses it, or its rows are equal."""
+    """Flip bits in a data set whose hash nobody has noted: validation refuses it, or its rows are equal."""
     source = datasets.find_dataset("invertedpendulum-replay-v0")
     assert source.file is not None
     copy, chance, found = folder / source.file.name, random.Random(seed), Flips()
@@ -199,7 +195,7 @@ def in_new_data(folder: Path, flips: int, seed: int = 0) -> Flips:
             try:
                 rows = vars(changed.load())
                 named, equal = False, all(np.array_equal(rows[name], wanted[name]) for name in wanted)
-            except BadInput as error:
+            except UserError as error:
                 named, equal = str(copy) in str(error), False
         found.note("new data sets", where, named, equal)
     return found

@@ -10,15 +10,14 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from o2obench.analysis.results import plans
-from o2obench.planning.plan import Plan
-from o2obench.runs.folder import RunFolder
-from o2obench.runs.jsonl import read_journal
+from o2obench.planning.plan import Plan, read_plans
+from o2obench.runs.folder import ResultsFolder, RunFolder
+from o2obench.runs.jsonl import read_jsonl
 from tests.conftest import PLUGIN, environment
 
 ROOT = Path(__file__).parents[2]
@@ -27,11 +26,11 @@ ROOT = Path(__file__).parents[2]
 class Server:
     """The command server, and what it was told to start."""
 
-    def __init__(self, lease_seconds: float, folder: Path) -> None:
+    def __init__(self, lock_seconds: float, folder: Path) -> None:
         self.folder = folder
         path = f"{PLUGIN}{os.pathsep}{ROOT}"
-        self.lease_seconds = lease_seconds
-        self.env = environment(PYTHONPATH=path, O2OBENCH_LEASE_SECONDS=str(lease_seconds))
+        self.lock_seconds = lock_seconds
+        self.env = environment(PYTHONPATH=path, O2OBENCH_LOCK_SECONDS=str(lock_seconds))
         command = [sys.executable, "-m", "tests.faults.command_server"]
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, env=self.env, text=True)
@@ -64,7 +63,7 @@ class Server:
         return process
 
     def clean(self) -> None:
-        """End what a test has left behind: launchers, and workers that a lease names."""
+        """End what a test has left behind: launchers, and workers that a lock names."""
         for process in self.started:
             process.end()
         self.started.clear()
@@ -148,8 +147,9 @@ def suite_file(folder: Path, *algorithms: Any, seeds: int = 1, epochs: int = 1, 
         "algorithms": list(algorithms) or ["toy_tune"],
         "datasets": ["pointmass-mixed-v0"],
         "seeds": seeds,
-        "offline": {"epochs": epochs, "evaluate_every": epochs},
+        "offline": {"updates": 1000 * epochs, "evaluate_every": 1000 * epochs},
         "online": {"steps": steps, "evaluate_every": 20},
+        "frozen": False,
     }
     file = folder / "toys.yaml"
     file.write_text(json.dumps(value))
@@ -157,14 +157,14 @@ def suite_file(folder: Path, *algorithms: Any, seeds: int = 1, epochs: int = 1, 
 
 
 def plan_of(results: Path) -> Plan:
-    [plan] = plans(results)
+    [plan] = read_plans(ResultsFolder(results))
     return plan
 
 
 def folders(results: Path, algorithm: str = "") -> list[RunFolder]:
     """Return the folders of a plan's runs, of one algorithm's where it is named."""
     runs = plan_of(results).runs
-    return [RunFolder(results, run.id) for run in runs if algorithm in ("", run.algorithm)]
+    return [ResultsFolder(results).run(run.id) for run in runs if algorithm in ("", run.algorithm)]
 
 
 def states(results: Path) -> list[str]:
@@ -172,9 +172,9 @@ def states(results: Path) -> list[str]:
 
 
 def owner_of(folder: RunFolder) -> int | None:
-    """Return the process that holds a run's lease."""
+    """Return the process that holds a run's lock."""
     try:
-        fields = dict(line.partition("=")[::2] for line in folder.lease.read_text().splitlines())
+        fields = dict(line.partition("=")[::2] for line in folder.lock.read_text().splitlines())
         return int(fields["pid"])
     except (OSError, KeyError, ValueError):
         return None
@@ -187,9 +187,9 @@ def owners(results: Path) -> list[int]:
 
 def outcome(folder: RunFolder) -> list[bytes]:
     """Return what must not depend on what happened on the way."""
-    handover = folder.handover()
-    assert handover, f"{folder.path} has no last state"
-    files = (folder.scores, folder.episodes, handover / "state.safetensors")
+    last = folder.final_checkpoint()
+    assert last, f"{folder.path} has no last state"
+    files = (folder.evaluations, folder.episodes, last / "state.safetensors")
     return [file.read_bytes() for file in files]
 
 
@@ -226,7 +226,7 @@ class Events:
 
     def spans(self, what: str) -> list[Span]:
         spans, opened = [], dict[tuple[str, int], float]()
-        for event in read_journal(self.file):
+        for event in read_jsonl(self.file):
             key = event["run"], event["pid"]
             if event["what"] != what:
                 continue
@@ -247,11 +247,15 @@ class Events:
         """Return the runs that were published, as often as they were."""
         return sorted(span.run for span in self.spans("publish") if span.won)
 
-    def overlaps(self) -> int:
-        """Return how often two processes were at the same time where only one may be: begin and publish."""
+    def overlaps(self, killed: Mapping[int, float] | None = None) -> int:
+        """Return how often two processes were at the same time where only one may be: begin and publish.
+
+        ``killed``: when the test killed which process; it was there no longer than that.
+        """
         by_run: dict[str, list[Span]] = defaultdict(list)
         for span in [*self.spans("begin"), *self.spans("publish")]:
-            by_run[span.run].append(span)
+            end = min(span.end, (killed or {}).get(span.pid, span.end))
+            by_run[span.run].append(replace(span, end=end))
         return sum(
             one.pid != other.pid and one.begin < other.end and other.begin < one.end < float("inf")
             for spans in by_run.values()

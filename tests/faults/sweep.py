@@ -65,9 +65,9 @@ class Judge:
         if code != 0 and not killed:
             self._message(where, results, said)
         for folder in toy.folders(results):
-            if folder.done.exists() and folder.damage():
+            if folder.done.exists() and folder.corruption():
                 found.half_published += 1
-                found.wrong.append(f"{where}: published, but {folder.damage()}")
+                found.wrong.append(f"{where}: published, but {folder.corruption()}")
         again = results.with_name(f"{results.name}.said")
         if toy.in_child(toy.compute_patiently, results, said=again):
             found.runs_lost += 1

@@ -16,9 +16,11 @@ from filelock import SoftFileLease
 from o2obench.analysis.results import table_of
 from o2obench.launch.status import status, summarise
 from o2obench.planning.plan import Plan
-from o2obench.runs import writer
-from o2obench.runs.folder import Run, RunFolder
-from o2obench.runs.writer import Busy, Slot, lease_on
+from o2obench.runs import lock as locks
+from o2obench.runs.folder import ResultsFolder, RunFolder
+from o2obench.runs.lock import Busy, RunLock, lock_on
+from o2obench.runs.spec import Run
+from o2obench.runs.writer import RunWriter
 from tests.helpers.suites import toy_plan
 
 from .figures import record, share
@@ -52,18 +54,18 @@ def test_many_launchers_publish_every_run_once(
     events, results = Events(tmp_path), tmp_path / "results"
     command = ("suite", suite, "--results", "results", "--no-report", "--jobs", "1")
     running = [server.start(*command, **events.env) for _ in range(launchers)]
-    victims, dead, killed_at = running[:killed], list[int](), time.monotonic()
+    victims, dead, killed_at = running[:killed], dict[int, float](), time.monotonic()
     for victim in victims:
         worker = wait_for_worker(results, victim)
         killed_at = time.monotonic()
         victim.signal(signal.SIGKILL)
         os.kill(worker, signal.SIGKILL)
-        dead.append(worker)
+        dead[worker] = time.monotonic()
     assert [one.wait(600) for one in running[killed:]] == [0] * (launchers - killed)
     everyone = sorted(folder.id for folder in folders(results))
     assert len(everyone) == 3 * seeds
     assert events.published() == everyone
-    assert events.overlaps() == 0
+    assert events.overlaps(dead) == 0
     again = {run: spans for run, spans in events.starts().items() if len(spans) > 1}
     assert all(spans[0].pid in dead for spans in again.values()), "started twice, its owner alive"
     takeover = max([spans[1].begin - killed_at for spans in again.values()], default=0.0)
@@ -72,7 +74,7 @@ def test_many_launchers_publish_every_run_once(
         f"{launchers} launchers, {len(everyone)} runs",
         injections=killed,
         runs_lost=0,
-        bad_states=events.overlaps(),
+        bad_states=events.overlaps(dead),
         published_once=share(len(set(events.published())), len(everyone)),
         started_twice=len(again),
         last_takeover_seconds=takeover,
@@ -100,32 +102,36 @@ def parent_of(pid: int) -> int:
         return 0
 
 
-# ---- CO-2, CO-4: whose lease counts ---------------------------------------------------------------------
+# ---- CO-2, CO-4: whose lock counts ---------------------------------------------------------------------
+
+
+LOCK = 0.6
+"""Seconds without a sign of life after which a lock may be taken over."""
 
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Run:
-    monkeypatch.setattr(writer, "LEASE_SECONDS", 0.6)
+    monkeypatch.setattr(locks, "LOCK_SECONDS", LOCK)
     return toy_plan(seeds=1).runs[0]
 
 
 def forge(folder: RunFolder, pid: int, host: str, start: int | None = None) -> None:
-    """Write the lease of an owner that is not there."""
+    """Write the lock of an owner that is not there."""
     folder.path.mkdir(parents=True, exist_ok=True)
     lines = ["filelock/2", f"pid={pid}", f"host={host}", "mode=lease", f"token={'0' * 32}"]
-    lines += [f"duration={writer.LEASE_SECONDS!r}"] + ([f"start={start}"] if start else [])
-    folder.lease.write_text("".join(f"{line}\n" for line in lines))
+    lines += [f"duration={LOCK!r}"] + ([f"start={start}"] if start else [])
+    folder.lock.write_text("".join(f"{line}\n" for line in lines))
 
 
 def this_host(folder: RunFolder) -> str:
-    """Return this machine's name as a lease has it."""
+    """Return this machine's name as a lock has it."""
     with SoftFileLease(folder.path.with_suffix(".probe")) as lease:
         assert lease.owner
         return lease.owner.hostname
 
 
 def taken_after(lease: SoftFileLease, seconds: float, meanwhile: Callable[[], None] = lambda: None) -> float:
-    """Ask for a lease again and again, with the same object; return how long that took."""
+    """Ask for a lock again and again, with the same object; return how long that took."""
 
     def taken() -> bool:
         meanwhile()
@@ -136,82 +142,84 @@ def taken_after(lease: SoftFileLease, seconds: float, meanwhile: Callable[[], No
         lease.release()
         return True
 
-    return wait_for(taken, seconds, "a lease")
+    return wait_for(taken, seconds, "a lock")
 
 
 def test_a_dead_owner_of_this_machine_is_superseded_at_once(tmp_path: Path, run: Run) -> None:
-    folder = RunFolder(tmp_path, run.id)
+    folder = ResultsFolder(tmp_path).run(run.id)
     folder.path.mkdir(parents=True)
     child = os.fork()
     if child == 0:
         os._exit(0)
     os.waitpid(child, 0)
     forge(folder, child, this_host(folder))
-    Slot(run, tmp_path).close()
+    RunLock(folder).release()
 
 
 def test_a_process_number_used_again_is_not_the_owner(tmp_path: Path, run: Run) -> None:
-    folder = RunFolder(tmp_path, run.id)
+    folder = ResultsFolder(tmp_path).run(run.id)
     folder.path.mkdir(parents=True)
     forge(folder, os.getpid(), this_host(folder), start=12345)
-    Slot(run, tmp_path).close()
+    RunLock(folder).release()
 
 
-def test_a_silent_owner_elsewhere_is_superseded_after_the_lease(tmp_path: Path, run: Run) -> None:
-    folder = RunFolder(tmp_path, run.id)
+def test_a_silent_owner_elsewhere_is_superseded_after_the_lock_seconds(tmp_path: Path, run: Run) -> None:
+    folder = ResultsFolder(tmp_path).run(run.id)
     forge(folder, 4242, "elsewhere")
     with pytest.raises(Busy):
-        Slot(run, tmp_path)
-    assert writer.LEASE_SECONDS <= taken_after(lease_on(folder), 5) < writer.LEASE_SECONDS + 1
+        RunLock(folder)
+    assert LOCK <= taken_after(lock_on(folder), 5) < LOCK + 1
 
 
-@pytest.mark.parametrize("marker", ["lease", "publishing"])
+@pytest.mark.parametrize("marker", ["lock", "publish.lock"])
 def test_an_owner_killed_before_it_wrote_its_name_is_superseded(
     tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch, marker: str
 ) -> None:
-    monkeypatch.setattr(writer, "UNSIGNED_SECONDS", 0.3)
-    folder = RunFolder(tmp_path, run.id)
+    monkeypatch.setattr(locks, "UNSIGNED_SECONDS", 0.3)
+    folder = ResultsFolder(tmp_path).run(run.id)
     folder.path.mkdir(parents=True)
     empty = folder.path / marker
     empty.touch()
-    if marker == "lease":
+    if marker == "lock":
         with pytest.raises(Busy):
-            Slot(run, tmp_path)
+            RunLock(folder)
     time.sleep(0.35)
-    one = Slot(run, tmp_path)
-    with one.fence():
-        assert one.owns()
-    one.close()
+    one = RunLock(folder)
+    with one.publish_lock():
+        assert one.is_held()
+    one.release()
 
 
-def test_a_fence_of_another_machine_is_passed_by_the_owner_after_a_lease(tmp_path: Path, run: Run) -> None:
-    one, began = Slot(run, tmp_path), time.monotonic()
-    one.folder.publishing.write_text("4242\nelsewhere\n")
-    with one.fence():
-        assert time.monotonic() - began >= writer.LEASE_SECONDS
-    one.close()
+def test_a_publish_lock_of_another_machine_is_passed_by_the_owner_after_a_while(
+    tmp_path: Path, run: Run
+) -> None:
+    one, began = RunLock(ResultsFolder(tmp_path).run(run.id)), time.monotonic()
+    one.folder.publish_lock.write_text("4242\nelsewhere\n")
+    with one.publish_lock():
+        assert time.monotonic() - began >= LOCK
+    one.release()
 
 
 @pytest.mark.parametrize("hours", [-1, 1])
 def test_a_jump_of_the_clock_keeps_no_dead_owner(tmp_path: Path, run: Run, hours: int) -> None:
-    folder = RunFolder(tmp_path, run.id)
+    folder = ResultsFolder(tmp_path).run(run.id)
     forge(folder, 4242, "elsewhere")
     then = time.time() + 3600 * hours
-    os.utime(folder.lease, (then, then))
-    assert writer.LEASE_SECONDS <= taken_after(lease_on(folder), 5) < writer.LEASE_SECONDS + 1
+    os.utime(folder.lock, (then, then))
+    assert LOCK <= taken_after(lock_on(folder), 5) < LOCK + 1
 
 
 def test_a_jump_of_the_clock_expires_no_living_owner(tmp_path: Path, run: Run) -> None:
-    owner, hours = Slot(run, tmp_path), itertools.cycle((-1, 1))
+    owner, hours = RunLock(ResultsFolder(tmp_path).run(run.id)), itertools.cycle((-1, 1))
 
     def jump() -> None:
         then = time.time() + 3600 * next(hours)
-        os.utime(owner.folder.lease, (then, then))
+        os.utime(owner.folder.lock, (then, then))
 
     with pytest.raises(AssertionError, match="waited in vain"):
-        taken_after(lease_on(owner.folder), 2 * writer.LEASE_SECONDS, jump)
-    assert owner.owns()
-    owner.close()
+        taken_after(lock_on(owner.folder), 2 * LOCK, jump)
+    assert owner.is_held()
+    owner.release()
 
 
 # ---- CO-3: an owner that was stopped, taken over, and wakes up -------------------------------------------
@@ -222,20 +230,20 @@ OUTSIDE = {
     "in a checkpoint, before the arrays": ("o2obench.runs.checkpoint:write_arrays", 2),
     "in a checkpoint, before the manifest": ("o2obench.runs.checkpoint:write_manifest", 2),
     "in a checkpoint, before the old ones go": ("o2obench.runs.checkpoint:numbered", 3),
-    "before the last state": ("o2obench.runs.writer:Slot.finish", 1),
-    "before the fence": ("o2obench.runs.writer:Slot.publish", 1),
-    "before the fence of the beginning": ("o2obench.runs.writer:Slot.fence", 1),
+    "before the last state": ("o2obench.runs.writer:RunWriter.finish", 1),
+    "before the publish lock": ("o2obench.runs.writer:RunWriter.publish", 1),
+    "before the publish lock of the beginning": ("o2obench.runs.lock:RunLock.publish_lock", 1),
 }
 INSIDE = {
-    "in the fence of the beginning": ("o2obench.runs.writer:Slot.begin", 1),
-    "in the fence": ("o2obench.runs.folder:RunFolder.finish", 1),
-    "in the fence, DONE about to appear": ("o2obench.runs.folder:write_once", 1),
+    "in the publish lock of the beginning": ("o2obench.runs.writer:RunWriter.begin", 1),
+    "in the publish lock": ("o2obench.runs.folder:RunFolder.finish", 1),
+    "in the publish lock, DONE about to appear": ("o2obench.runs.folder:write_once", 1),
 }
 
 
 @pytest.fixture(scope="module")
 def ground(_one_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with a pretraining run, done (results), and how its tuning run ends (straight)."""
+    """Return a folder with a pretraining run, done (results), and how its fine-tuning run ends (straight)."""
     folder = tmp_path_factory.mktemp("ground")
     first = ("suite", suite_file(folder, "toy_offline"), "--results", folder / "results", "--no-report")
     assert _one_server.run(*first).code == 0
@@ -246,14 +254,14 @@ def ground(_one_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 class Paused:
-    """An owner of the tuning run, stopped at a place."""
+    """An owner of the fine-tuning run, stopped at a place."""
 
     def __init__(self, server: Server, ground: Path, folder: Path, place: str, nth: int) -> None:
         self.server, self.suite, self.events = server, ground / "toys.yaml", Events(folder)
         [straight] = folders(ground / "straight", "toy_tune")
         self.straight = outcome(straight)
         shutil.copytree(ground / "results", folder / "results")
-        self.folder = RunFolder(folder / "results", straight.id)
+        self.folder = ResultsFolder(folder / "results").run(straight.id)
         plan_file = ground / "straight" / "plans" / "toys.json"
         self.owner = server.start(
             *("work", plan_file, straight.id, "--results", "results", "--checkpoint-seconds", "0"),
@@ -268,16 +276,18 @@ class Paused:
 
 
 def test_a_superseded_owner_reports_nothing(tmp_path: Path, run: Run) -> None:
-    old = Slot(run, tmp_path)
-    old.lease.break_lock()
-    new = Slot(run, tmp_path)
-    new.folder.progress.write_text("{}")
+    folder = ResultsFolder(tmp_path).run(run.id)
+    old = RunWriter(run, folder, RunLock(folder))
+    old.lock.lease.break_lock()
+    new = RunLock(folder)
+    folder.progress.write_text("{}")
     old.diverge("not finite")
     old.close()
-    assert not new.folder.failed.exists()
-    assert new.folder.progress.exists()
-    assert new.owns()
-    new.close()
+    old.lock.release()
+    assert not folder.failed.exists()
+    assert folder.progress.exists()
+    assert new.is_held()
+    new.release()
 
 
 def some(places: dict[str, tuple[str, int]], unmarked: set[str]) -> list[object]:
@@ -305,12 +315,12 @@ def test_a_paused_owner_that_was_superseded_changes_nothing(
 
 
 @pytest.mark.parametrize("place", some(INSIDE, set()))
-def test_nobody_begins_while_a_paused_owner_is_inside_the_fence(
+def test_nobody_begins_while_a_paused_owner_holds_the_publish_lock(
     server: Server, ground: Path, tmp_path: Path, place: str
 ) -> None:
     paused = Paused(server, ground, tmp_path, *INSIDE[place])
     successor = paused.successor()
-    assert successor.poll(2.5 * server.lease_seconds) is None
+    assert successor.poll(2.5 * server.lock_seconds) is None
     assert owner_of(paused.folder) != paused.owner.pid, "nobody tried to take the run over"
     assert not paused.folder.done.exists()
     paused.owner.signal(signal.SIGCONT)
@@ -348,22 +358,22 @@ def test_a_pretraining_run_that_eight_algorithms_want_is_trained_once(
     )
 
 
-def test_a_damaged_handover_is_refused_by_name(server: Server, tmp_path: Path) -> None:
+def test_a_corrupted_pretrained_state_is_refused_by_name(server: Server, tmp_path: Path) -> None:
     results = tmp_path / "results"
     assert server.run("suite", suite_file(tmp_path, "toy_offline"), "--no-report").code == 0
     [pretraining] = folders(results, "toy_offline")
-    handover = pretraining.handover()
-    assert handover
-    arrays = handover / "state.safetensors"
-    damaged = bytearray(arrays.read_bytes())
-    damaged[-3] ^= 1
-    arrays.write_bytes(damaged)
+    last = pretraining.final_checkpoint()
+    assert last
+    arrays = last / "state.safetensors"
+    corrupted = bytearray(arrays.read_bytes())
+    corrupted[-3] ^= 1
+    arrays.write_bytes(corrupted)
     wanted = {"toy_tune": {"every": [10, 11]}}
     launcher = server.run("suite", suite_file(tmp_path, wanted), "--no-report")
     assert launcher.code == 1
-    assert f"{pretraining.id}: its state is missing or damaged; remove that folder" in launcher.said()
+    assert f"{pretraining.id}: its state is missing or corrupted; remove that folder" in launcher.said()
     assert [folder.state() for folder in folders(results, "toy_tune")] == ["failed", "failed"]
-    record("F7", "its last state damaged", injections=1, bad_states=0)
+    record("F7", "its last state corrupted", injections=1, bad_states=0)
 
 
 # ---- CO-6: readers beside writers -----------------------------------------------------------------------
@@ -383,12 +393,12 @@ def test_status_and_tables_are_read_while_runs_write(server: Server, tmp_path: P
 
 
 def look(plan: Plan, results: Path) -> None:
-    runs = status(plan, results)
+    runs = status(plan, ResultsFolder(results))
     assert len(runs) == len(plan.runs)
-    assert summarise(plan, runs, results).error == ""
-    rows, problems = table_of(plan, results)
-    cells = {(row.label, row.seed) for row in rows.itertuples()}
-    assert len(cells) + len({(one.label, one.seed) for one in problems}) == len(plan.cells)
+    assert summarise(plan, runs, ResultsFolder(results)).error == ""
+    rows, problems = table_of(plan, ResultsFolder(results))
+    experiments = {(row.method, row.seed) for row in rows.itertuples()}
+    assert len(experiments) + len({(one.method, one.seed) for one in problems}) == len(plan.experiments)
 
 
 @pytest.mark.faults

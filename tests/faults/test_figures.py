@@ -19,7 +19,7 @@ def test_figures_become_one_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     head, rule, first, second = table(tmp_path).splitlines()
     assert head.startswith("| figure | what  | injections | runs lost | updates lost beyond")
     assert set(rule) == {"|", "-"}
-    assert [cell.strip() for cell in first.split("|")[1:-1]] == [
+    assert [experiment.strip() for experiment in first.split("|")[1:-1]] == [
         *("F2", "kills", "4", "0", "", "4 of 4", "", "2.0", "kinds: two")
     ]
     assert second.startswith("| F10    | later")

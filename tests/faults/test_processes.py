@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from o2obench.runs import checkpoint
-from o2obench.runs.folder import RunFolder
+from o2obench.runs.folder import ResultsFolder
 from tests.conftest import environment
 
 from .figures import record
@@ -32,7 +32,7 @@ from .processes import (
 )
 
 LONG = 20
-"""Epochs of pretraining that a test has time to interrupt."""
+"""Epochs (of 1,000 updates) of pretraining that a test has time to interrupt."""
 SUITE = ("--results", "results", "--no-report")
 
 
@@ -205,7 +205,7 @@ def test_the_end_of_a_launch_of_naive(tmp_path: Path, number: int) -> None:
     with open(tmp_path / "out.txt", "w") as out:
         launcher = subprocess.Popen(command, env=environment(O2O_TEST_MARK=mark), stdout=out, stderr=out)
     results = tmp_path / "results"
-    wait_for(lambda: tuning(results), 400, what="naive at work")
+    wait_for(lambda: fine_tuning(results), 400, what="naive at work")
     running = [folder for folder in folders(results) if folder.state() == "running"]
     os.kill(launcher.pid, number)
     began = time.monotonic()
@@ -226,9 +226,9 @@ def test_the_end_of_a_launch_of_naive(tmp_path: Path, number: int) -> None:
     )
 
 
-def tuning(results: Path) -> bool:
+def fine_tuning(results: Path) -> bool:
     """Tell whether two runs of naive have written a checkpoint."""
     if not list(results.glob("plans/*.json")):
         return False
     runs = [run for run in plan_of(results).runs if run.algorithm == "naive"]
-    return all(list(RunFolder(results, run.id).checkpoint.glob("*/manifest.json")) for run in runs)
+    return all(list(ResultsFolder(results).run(run.id).checkpoint.glob("*/manifest.json")) for run in runs)

@@ -21,17 +21,17 @@ from unittest import mock
 import pytest
 
 from o2obench.analysis.results import logged, parts, table_of
-from o2obench.cli.options import usable
 from o2obench.datasets import isolated_validation
 from o2obench.datasets import registry as datasets
-from o2obench.errors import BadInput, LostLease, RunFailed
+from o2obench.errors import LostLock, RunFailed, UserError
 from o2obench.runs import checkpoint
-from o2obench.runs.folder import RunFolder
-from o2obench.runs.jsonl import Journal, Mark, sealed, sound
-from o2obench.runs.writer import Busy, Slot
+from o2obench.runs.folder import ResultsFolder, RunFolder
+from o2obench.runs.jsonl import JsonlLog, LogMark, valid_lines, with_checksum
+from o2obench.runs.lock import Busy
+from o2obench.runs.writer import RunWriter
 from o2obench.training.options import Options
 from o2obench.training.runner import execute
-from o2obench.util.files import read_json, write_atomically
+from o2obench.util.files import read_json, usable, write_atomically
 from tests.conftest import PLUGIN, environment
 
 from . import toy
@@ -188,29 +188,29 @@ def test_an_edited_verdict_on_data_is_not_believed(tmp_path: Path, monkeypatch: 
 
 @pytest.fixture(scope="module")
 def grounds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Two chains: one finished, of the other the tuning run is unfinished."""
+    """Two chains: one finished, of the other the fine-tuning run is unfinished."""
     folder = tmp_path_factory.mktemp("grounds")
     with toy.settled():
         toy.compute(folder / "done")
-        toy.plan().write(folder / "done")
+        toy.plan().write(ResultsFolder(folder / "done"))
         toy.compute_in_part(folder / "part", breaths=29)
         yield folder
 
 
 @pytest.fixture
 def part(grounds: Path, tmp_path: Path) -> RunFolder:
-    """An unfinished tuning run."""
+    """An unfinished fine-tuning run."""
     shutil.copytree(grounds / "part", tmp_path / "part")
-    return RunFolder(tmp_path / "part", toy.plan().runs[1].id)
+    return ResultsFolder(tmp_path / "part").run(toy.plan().runs[1].id)
 
 
 def resume(part: RunFolder, grounds: Path) -> list[str]:
-    """Go on with the run, compare it with the undisturbed one, and return what it says was damaged."""
-    execute([toy.plan().runs[1]], part.path.parents[3], Options())
+    """Go on with the run, compare it with the undisturbed one, and return what it says was corrupted."""
+    execute([toy.plan().runs[1]], ResultsFolder(part.path.parents[3]), Options())
     assert toy.final_bytes(part.path.parents[3]) == toy.final_bytes(grounds / "done")
-    assert part.damage() == ""
-    damage: list[str] = read_json(part.record)["damage"]
-    return damage
+    assert part.corruption() == ""
+    corruption: list[str] = read_json(part.record)["corruption"]
+    return corruption
 
 
 CUTS = (0.0, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99)
@@ -229,29 +229,31 @@ def test_a_cut_checkpoint_is_set_aside_by_name(part: RunFolder, grounds: Path, n
 def test_without_any_whole_checkpoint_a_run_says_that_it_began_again(part: RunFolder, grounds: Path) -> None:
     for target in checkpoint.numbered(part.checkpoint):
         (target / "state.safetensors").write_bytes(b"")
-    damage = resume(part, grounds)
-    assert len(damage) == 2
-    assert all("began again from zero" in line for line in damage)
+    corruption = resume(part, grounds)
+    assert len(corruption) == 2
+    assert all("began again from zero" in line for line in corruption)
 
 
-def test_what_was_said_of_damage_outlives_later_resumes(part: RunFolder, grounds: Path) -> None:
+def test_what_was_said_of_corruption_outlives_later_resumes(part: RunFolder, grounds: Path) -> None:
     for target in checkpoint.numbered(part.checkpoint):
         (target / "state.safetensors").write_bytes(b"")
     with mock.patch.object(checkpoint, "save", side_effect=[mock.DEFAULT, OSError(5, "once")]) as save:
         save.return_value = part.checkpoint
         with pytest.raises(OSError, match="once"):
-            execute([toy.plan().runs[1]], part.path.parents[3], Options())
-    damage = resume(part, grounds)
-    assert len(damage) == 2
-    assert all("began again from zero" in line for line in damage)
+            execute([toy.plan().runs[1]], ResultsFolder(part.path.parents[3]), Options())
+    corruption = resume(part, grounds)
+    assert len(corruption) == 2
+    assert all("began again from zero" in line for line in corruption)
 
 
 @pytest.mark.parametrize("error", [24, 116], ids=["EMFILE", "ESTALE"])
-def test_a_checkpoint_that_cannot_be_read_is_not_damaged(part: RunFolder, grounds: Path, error: int) -> None:
+def test_a_checkpoint_that_cannot_be_read_is_not_corrupted(
+    part: RunFolder, grounds: Path, error: int
+) -> None:
     before = sorted(path.name for path in part.checkpoint.iterdir())
     unreadable = mock.patch("o2obench.runs.checkpoint.load_file", side_effect=OSError(error, "out of reach"))
     with unreadable, pytest.raises(OSError, match=rf"\[Errno {error}\].*{part.checkpoint}"):
-        execute([toy.plan().runs[1]], part.path.parents[3], Options())
+        execute([toy.plan().runs[1]], ResultsFolder(part.path.parents[3]), Options())
     assert sorted(path.name for path in part.checkpoint.iterdir()) == before
     assert f"[Errno {error}]" in part.failure()
     assert resume(part, grounds) == []
@@ -267,18 +269,18 @@ def test_arrays_that_safetensors_cannot_open_are_not_absent(part: RunFolder, gro
     assert resume(part, grounds) == []
 
 
-@pytest.mark.parametrize("name", ["scores", "train"])
-def test_a_journal_changed_before_its_mark_is_named_and_written_again(
+@pytest.mark.parametrize("name", ["evaluations", "train"])
+def test_a_log_changed_before_its_mark_is_named_and_written_again(
     part: RunFolder, grounds: Path, name: str
 ) -> None:
     file: Path = getattr(part, name)
     file.write_bytes(file.read_bytes().replace(b"5", b"6", 1))
-    assert [line.partition(":")[0] for line in resume(part, grounds)] == [f"{name}.jsonl was damaged"]
+    assert [line.partition(":")[0] for line in resume(part, grounds)] == [f"{name}.jsonl was corrupted"]
 
 
 def torn_tails(step: int) -> list[bytes]:
     """Return what a kill, a power cut or a second writer may leave behind the last checkpoint."""
-    row = b'{"stage": "tune", "env_steps": 14, "updates": 10, "returns": [1.0, 2.0]}\n'
+    row = b'{"stage": "fine-tune", "env_steps": 14, "updates": 10, "returns": [1.0, 2.0]}\n'
     torn = [row[:cut] for cut in range(1, len(row), step)]
     return [*torn, row, row + row, b"\0" * 64, b"\0" * 64 + b"\n", row + b"\0" * 8 + row, b"\n\n"]
 
@@ -287,12 +289,12 @@ def torn_tails(step: int) -> list[bytes]:
 def test_what_stands_behind_the_checkpoint_is_dropped(part: RunFolder, grounds: Path, step: int) -> None:
     tails = torn_tails(step)
     for tail in tails:
-        again = RunFolder(part.path.parents[3].with_name("again"), part.id)
+        again = ResultsFolder(part.path.parents[3].with_name("again")).run(part.id)
         shutil.rmtree(again.path.parents[3], ignore_errors=True)
         shutil.copytree(part.path.parents[3], again.path.parents[3])
-        for file in (again.scores, again.episodes, again.train):
-            with open(file, "ab") as journal:
-                journal.write(tail)
+        for file in (again.evaluations, again.episodes, again.train):
+            with open(file, "ab") as log:
+                log.write(tail)
         assert resume(again, grounds) == []
     record("ST-4", f"tails behind the checkpoint, step {step}", injections=len(tails), not_identical=0)
 
@@ -303,77 +305,56 @@ def test_a_last_line_cut_before_the_mark_is_computed_again(part: RunFolder, grou
     last = len(content) - content[:-1].rfind(b"\n") - 1
     cuts = range(1, last + 1, step)
     for cut in cuts:
-        again = RunFolder(part.path.parents[3].with_name("again"), part.id)
+        again = ResultsFolder(part.path.parents[3].with_name("again")).run(part.id)
         shutil.rmtree(again.path.parents[3], ignore_errors=True)
         shutil.copytree(part.path.parents[3], again.path.parents[3])
         again.train.write_bytes(content[:-cut])
-        assert resume(again, grounds) == ["train.jsonl was damaged: an older state was used"]
+        assert resume(again, grounds) == ["train.jsonl was corrupted: an older state was used"]
     record("ST-4", f"last line cut before the mark, step {step}", injections=len(cuts), not_identical=0)
 
 
 def test_torn_timings_are_named_and_the_whole_lines_kept(part: RunFolder, grounds: Path) -> None:
-    whole = [row for _, row in sound(part.timings)]
+    whole = [row for _, row in valid_lines(part.timings)]
     part.timings.write_bytes(part.timings.read_bytes() + b"\0" * 40 + b'\n{"seconds": 1')
     [said] = resume(part, grounds)
-    assert said.startswith("timings.jsonl was damaged")
-    assert [row for _, row in sound(part.timings)][: len(whole)] == whole
+    assert said.startswith("timings.jsonl was corrupted")
+    assert [row for _, row in valid_lines(part.timings)][: len(whole)] == whole
 
 
 def test_run_json_of_an_unfinished_run_has_a_copy_in_the_checkpoint(part: RunFolder, grounds: Path) -> None:
     text = part.record.read_text()
     part.record.write_text(text.replace('"threads": 1', '"threads": 3'))
     [said] = resume(part, grounds)
-    assert said.startswith("run.json was damaged")
+    assert said.startswith("run.json was corrupted")
     assert read_json(part.record)["compute"]["threads"] == 1
 
 
-def as_before(part: RunFolder) -> None:
-    """Rewrite the newest checkpoint as the version before wrote it: journals' lengths only, no run.json."""
-    newest = checkpoint.numbered(part.checkpoint)[-1]
-    state = checkpoint.read(newest)
-    assert state is not None
-    lengths = {name: mark["length"] for name, mark in state.pop("journals").items()}
-    del state["record"]
-    number, _, owner = newest.name.partition("-")
-    checkpoint.save(part.checkpoint, int(number), {**state, "lengths": lengths}, owner)
-
-
-def test_a_checkpoint_of_the_version_before_is_resumed(part: RunFolder, grounds: Path) -> None:
-    as_before(part)
-    assert resume(part, grounds) == []
-
-
-def test_settings_that_nobody_knows_any_more_are_named(part: RunFolder, grounds: Path) -> None:
-    as_before(part)
-    part.record.write_text("{")
-    assert resume(part, grounds) == ["run.json was damaged: its settings were chosen anew"]
-
-
 def test_a_second_writer_is_noticed_before_a_run_is_published(part: RunFolder, grounds: Path) -> None:
-    begin = Slot.begin
+    begin = RunWriter.begin
 
     def with_a_guest(self: Any, saved: Any) -> None:
         begin(self, saved)
-        part.scores.write_bytes(b"{}\n")
+        part.evaluations.write_bytes(b"{}\n")
 
-    with mock.patch.object(Slot, "begin", with_a_guest), pytest.raises(RunFailed, match="somebody else"):
-        execute([toy.plan().runs[1]], part.path.parents[3], Options())
+    guest = mock.patch.object(RunWriter, "begin", with_a_guest)
+    with guest, pytest.raises(RunFailed, match="somebody else"):
+        execute([toy.plan().runs[1]], ResultsFolder(part.path.parents[3]), Options())
     assert not part.done.exists()
     assert resume(part, grounds)
 
 
-def test_records_are_sealed(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "j")
+def test_records_carry_checksums(tmp_path: Path) -> None:
+    log = JsonlLog(tmp_path / "j")
     for k in range(3):
-        journal.append(sealed({"seconds": k}))
-    journal.close()
-    assert journal.mark().cut(journal.path) == journal.path.read_bytes()
-    assert Mark(3, "0").cut(journal.path) is None
-    journal.path.write_bytes(journal.path.read_bytes().replace(b'"seconds": 1', b'"seconds": 7') + b"torn")
-    assert [row["seconds"] for _, row in sound(journal.path)] == [0, 2]
+        log.append(with_checksum({"seconds": k}))
+    log.close()
+    assert log.mark().truncated(log.path) == log.path.read_bytes()
+    assert LogMark(3, "0").truncated(log.path) is None
+    log.path.write_bytes(log.path.read_bytes().replace(b'"seconds": 1', b'"seconds": 7') + b"torn")
+    assert [row["seconds"] for _, row in valid_lines(log.path)] == [0, 2]
 
 
-# ---- damaged finished runs ---------------------------------------------------------------------------------
+# ---- corrupted finished runs -------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -382,30 +363,30 @@ def done(grounds: Path, tmp_path: Path) -> Path:
     return tmp_path / "done"
 
 
-def test_nothing_of_a_damaged_run_is_shown(done: Path) -> None:
+def test_nothing_of_a_corrupted_run_is_shown(done: Path) -> None:
     plan = toy.plan()
-    offline, tune = (RunFolder(done, run.id) for run in plan.runs)
-    assert len(logged(plan.cells, done, ["norm"]))
+    offline, tune = (ResultsFolder(done).run(run.id) for run in plan.runs)
+    assert len(logged(plan.experiments, ResultsFolder(done), ["norm"]))
     tune.train.write_bytes(tune.train.read_bytes().replace(b"1", b"2", 1))
-    rows, [problem] = table_of(plan, done)
+    rows, [problem] = table_of(plan, ResultsFolder(done))
     assert rows.empty
     assert problem.what == "toy_tune: train.jsonl was changed after the run was finished"
-    assert logged(plan.cells, done, ["norm"]).empty
+    assert logged(plan.experiments, ResultsFolder(done), ["norm"]).empty
     offline.timings.write_bytes(b"\0\n")
-    assert parts(plan.runs, done)  # does not fall over
+    assert parts(plan.runs, ResultsFolder(done))  # does not fall over
 
 
-def test_a_parent_that_cannot_be_read_is_not_damaged(done: Path) -> None:
+def test_a_parent_that_cannot_be_read_is_not_corrupted(done: Path) -> None:
     plan = toy.plan()
     shutil.rmtree(done / plan.runs[1].id)
     out_of_reach = mock.patch(
         "o2obench.runs.folder.sha256", side_effect=OSError(116, "Stale file handle", "run.json")
     )
     with out_of_reach, pytest.raises(OSError, match=r"\[Errno 116\] Stale file handle: 'run.json'"):
-        execute([plan.runs[1]], done, Options())
-    execute([plan.runs[1]], done, Options())
+        execute([plan.runs[1]], ResultsFolder(done), Options())
+    execute([plan.runs[1]], ResultsFolder(done), Options())
     with out_of_reach:
-        _, [problem] = table_of(plan, done)
+        _, [problem] = table_of(plan, ResultsFolder(done))
     assert problem.what == "toy_tune: could not be read: Stale file handle"
 
 
@@ -413,7 +394,7 @@ def test_a_parent_that_cannot_be_read_is_not_damaged(done: Path) -> None:
 def test_an_error_while_reading_a_parent_is_named(done: Path, name: str) -> None:
     offline, tune = toy.plan().runs
     shutil.rmtree(done / tune.id)
-    bad, read = RunFolder(done, offline.id).path / name, Path.read_bytes
+    bad, read = ResultsFolder(done).run(offline.id).path / name, Path.read_bytes
 
     def failing(self: Path) -> bytes:
         if self == bad:
@@ -421,19 +402,19 @@ def test_an_error_while_reading_a_parent_is_named(done: Path, name: str) -> None
         return read(self)
 
     with mock.patch.object(Path, "read_bytes", failing), pytest.raises(OSError, match=r"\[Errno 5\]"):
-        execute([tune], done, Options())
-    assert "[Errno 5] Input/output error" in RunFolder(done, tune.id).failure()
+        execute([tune], ResultsFolder(done), Options())
+    assert "[Errno 5] Input/output error" in ResultsFolder(done).run(tune.id).failure()
 
 
 def test_a_finished_run_without_a_file_is_named(done: Path) -> None:
-    RunFolder(done, toy.plan().runs[1].id).train.unlink()
-    _, [problem] = table_of(toy.plan(), done)
+    ResultsFolder(done).run(toy.plan().runs[1].id).train.unlink()
+    _, [problem] = table_of(toy.plan(), ResultsFolder(done))
     assert problem.what == "toy_tune: train.jsonl is missing"
 
 
 def test_a_renamed_checkpoint_is_not_handed_over(done: Path) -> None:
-    folder = RunFolder(done, toy.plan().runs[0].id)
-    last = folder.handover()
+    folder = ResultsFolder(done).run(toy.plan().runs[0].id)
+    last = folder.final_checkpoint()
     assert last is not None
     other = last.with_name("00000001-abcd")
     state = checkpoint.read(last)
@@ -441,8 +422,8 @@ def test_a_renamed_checkpoint_is_not_handed_over(done: Path) -> None:
     checkpoint.save(folder.checkpoint, 1, {"agent": state["agent"]}, "abcd")
     folder.done.write_text(folder.done.read_text().replace(last.name, other.name))
     shutil.rmtree(done / toy.plan().runs[1].id)
-    with pytest.raises(RunFailed, match="its state is missing or damaged"):
-        execute([toy.plan().runs[1]], done, Options())
+    with pytest.raises(RunFailed, match="its state is missing or corrupted"):
+        execute([toy.plan().runs[1]], ResultsFolder(done), Options())
 
 
 def test_a_run_whose_done_is_seen_late_is_not_touched(done: Path) -> None:
@@ -450,7 +431,7 @@ def test_a_run_whose_done_is_seen_late_is_not_touched(done: Path) -> None:
     for late in range(1, 3):
         before = {path: path.read_bytes() for path in done.rglob("*") if path.is_file()}
         with seen_late("DONE", late):
-            execute([toy.plan().runs[1]], done, Options())
+            execute([toy.plan().runs[1]], ResultsFolder(done), Options())
         assert {path: path.read_bytes() for path in done.rglob("*") if path.is_file()} == before
 
 
@@ -459,7 +440,7 @@ def seen_late(name: str, times: int) -> Any:
     exists, left = Path.exists, iter(range(times))
 
     def late(self: Path, *arguments: Any, **named: Any) -> bool:
-        written_to = (self.parent / "publishing").is_file()
+        written_to = (self.parent / "publish.lock").is_file()
         if self.name == name and not written_to and next(left, None) is not None:
             return False
         return exists(self, *arguments, **named)
@@ -467,14 +448,14 @@ def seen_late(name: str, times: int) -> Any:
     return mock.patch.object(Path, "exists", late)
 
 
-@pytest.mark.parametrize("name", ["lease", "publishing"])
+@pytest.mark.parametrize("name", ["lock", "publish_lock"])
 def test_a_lock_that_nobody_lived_to_sign_holds_nothing_up(part: RunFolder, grounds: Path, name: str) -> None:
     lock: Path = getattr(part, name)
     lock.write_bytes(b"")
-    with mock.patch("o2obench.runs.writer.UNSIGNED_SECONDS", 0.2):
-        if name == "lease":
+    with mock.patch("o2obench.runs.lock.UNSIGNED_SECONDS", 0.2):
+        if name == "lock":
             with pytest.raises(Busy):  # its maker may be about to sign it
-                execute([toy.plan().runs[1]], part.path.parents[3], Options())
+                execute([toy.plan().runs[1]], ResultsFolder(part.path.parents[3]), Options())
             time.sleep(0.3)
         assert resume(part, grounds) == []
 
@@ -483,12 +464,12 @@ def test_a_lock_that_nobody_lived_to_sign_holds_nothing_up(part: RunFolder, grou
 
 
 def test_a_results_folder_can_be_moved(done: Path, part: RunFolder, grounds: Path) -> None:
-    rows, _ = table_of(toy.plan(), done)
+    rows, _ = table_of(toy.plan(), ResultsFolder(done))
     elsewhere = done.with_name("else where")
     done.rename(elsewhere)
-    assert table_of(toy.plan(), elsewhere)[0].equals(rows)
+    assert table_of(toy.plan(), ResultsFolder(elsewhere))[0].equals(rows)
     moved = part.path.parents[3].rename(done.with_name("part elsewhere"))
-    assert resume(RunFolder(moved, part.id), grounds) == []
+    assert resume(ResultsFolder(moved).run(part.id), grounds) == []
 
 
 def test_a_run_whose_folder_vanishes_stops_with_its_name(part: RunFolder) -> None:
@@ -496,8 +477,8 @@ def test_a_run_whose_folder_vanishes_stops_with_its_name(part: RunFolder) -> Non
         shutil.rmtree(part.path, ignore_errors=True)
         return False
 
-    with pytest.raises(LostLease, match=rf"{part.path}: its folder is gone"):
-        execute([toy.plan().runs[1]], part.path.parents[3], Options(stop=vanish))
+    with pytest.raises(LostLock, match=rf"{part.path}: its folder is gone"):
+        execute([toy.plan().runs[1]], ResultsFolder(part.path.parents[3]), Options(), stop=vanish)
     assert not part.path.exists()
 
 
@@ -505,15 +486,15 @@ def test_a_run_whose_folder_vanishes_stops_with_its_name(part: RunFolder) -> Non
 def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path\n"
-        "from o2obench.cli.options import usable\n"
+        "from o2obench.util.files import usable\n"
         "usable(Path(sys.argv[1]))"
     )
     command = [*on_a_disk(tmp_path, "ro"), sys.executable, "-c", code, str(tmp_path)]
     refused = subprocess.run(command, capture_output=True, text=True, env=environment(), check=False)
-    assert f"BadInput: {tmp_path}: cannot be used as a folder: Read-only file system" in refused.stderr
+    assert f"UserError: {tmp_path}: cannot be used as a folder: Read-only file system" in refused.stderr
 
 
 def test_a_folder_below_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(BadInput, match="cannot be used as a folder: Not a directory"):
+    with pytest.raises(UserError, match="cannot be used as a folder: Not a directory"):
         usable(tmp_path / "file" / "results")

@@ -1,4 +1,4 @@
-"""The toy agents' chain, offline training and tuning, computed in forked children that may die.
+"""The toy agents' chain, offline training and fine-tuning, computed in forked children that may die.
 
 A fork imports nothing anew, so a fault costs only the work that it interrupts. Meant for a process of its
 own (see ``sweep.py``): pytest's has threads, which a fork does not survive.
@@ -23,14 +23,16 @@ from typing import Any
 from unittest import mock
 
 from o2obench.datasets import registry as datasets
-from o2obench.envs.pointmass import mixed_data
+from o2obench.datasets.toy import mixed_data
 from o2obench.errors import Interrupted
 from o2obench.planning.plan import Plan
-from o2obench.runs.folder import Run, RunFolder
+from o2obench.runs.folder import ResultsFolder, RunFolder
+from o2obench.runs.lock import Busy
+from o2obench.runs.spec import Run
 from o2obench.testing.check_agent import small_plan
 from o2obench.training import loop, provenance
 from o2obench.training.options import Options
-from o2obench.training.runner import Busy, execute
+from o2obench.training.runner import execute
 
 SAVE_EVERY = 8
 """Units of work between two checkpoints."""
@@ -38,29 +40,35 @@ SAVE_EVERY = 8
 
 @functools.cache
 def plan() -> Plan:
-    """Return the small plan, toy_offline, then toy_tune, with cells that fit its shortened runs."""
+    """Return the small plan, toy_offline, then toy_tune, with experiments that fit its shortened runs."""
     small = small_plan("toy_tune")
     offline, tune = small.runs
-    cells = [replace(cell, run=tune.id, parent=offline.id) for cell in small.cells]
+    experiments = [replace(experiment, run=tune.id, parent=offline.id) for experiment in small.experiments]
     stages = dict(zip((offline.group, tune.group), small.stages.values(), strict=True))
-    return replace(small, cells=tuple(cells), stages=stages)
+    return replace(small, experiments=tuple(experiments), stages=stages)
 
 
 @contextmanager
 def settled() -> Iterator[None]:
     """Save by units of work instead of seconds; measure the machine and make the data only once."""
-    breathe, breaths = loop.Training.breathe, itertools.count(1)
+    heartbeat, breaths = loop.Training.heartbeat, itertools.count(1)
 
     def saving(self: Any, stage: Any) -> None:
         self.saved_at, self.save_cost = (0.0 if next(breaths) % SAVE_EVERY == 0 else math.inf), 0.0
-        breathe(self, stage)
+        heartbeat(self, stage)
 
-    machine = {"device": "cpu", "threads": 1, "matmul": "highest", "compiled": False, "evaluation": "here"}
+    machine = {
+        "device": "cpu",
+        "threads": 1,
+        "matmul_precision": "highest",
+        "compiled": False,
+        "evaluation": "here",
+    }
     machine |= {"processor": "any", "versions": {"numpy": "any"}}
     code = {"version": "any", "commit": None, "dirty": None}
     with ExitStack() as patches:
         for patch in (
-            mock.patch.object(loop.Training, "breathe", saving),
+            mock.patch.object(loop.Training, "heartbeat", saving),
             mock.patch.object(provenance, "compute", return_value=machine),
             mock.patch.object(provenance, "code", return_value=code),
             mock.patch("o2obench.datasets.registry.mixed_data", functools.cache(mixed_data)),
@@ -75,16 +83,16 @@ def settled() -> Iterator[None]:
 def compute(results: Path) -> None:
     """Compute the chain, or what is left of it."""
     for run in plan().runs:
-        execute([run], results, Options())
+        execute([run], ResultsFolder(results), Options())
 
 
 def compute_in_part(results: Path, breaths: int) -> None:
-    """Compute the chain until the tuning run has done so much; it is asked to stop and saves."""
+    """Compute the chain until the fine-tuning run has done so much; it is asked to stop and saves."""
     offline, tune = plan().runs
-    execute([offline], results, Options())
+    execute([offline], ResultsFolder(results), Options())
     calls = itertools.count(1)
     with contextlib.suppress(Interrupted):
-        execute([tune], results, Options(stop=lambda: next(calls) == breaths))
+        execute([tune], ResultsFolder(results), Options(), stop=lambda: next(calls) == breaths)
 
 
 def compute_patiently(results: Path) -> None:
@@ -126,16 +134,16 @@ def ended(child: int) -> int:
 
 def folders(results: Path) -> list[RunFolder]:
     """Return the folders of the chain."""
-    return [RunFolder(results, run.id) for run in plan().runs]
+    return [ResultsFolder(results).run(run.id) for run in plan().runs]
 
 
 def final_bytes(results: Path) -> list[bytes]:
     """Return what must not depend on faults: scores, episodes and final parameters of both runs."""
     found = []
     for folder in folders(results):
-        last = folder.handover()
+        last = folder.final_checkpoint()
         assert last is not None, f"{folder.path}: no last checkpoint"
-        found += [folder.scores.read_bytes(), folder.episodes.read_bytes(), folder.train.read_bytes()]
+        found += [folder.evaluations.read_bytes(), folder.episodes.read_bytes(), folder.train.read_bytes()]
         found.append((last / "state.safetensors").read_bytes())
     return found
 

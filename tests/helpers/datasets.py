@@ -13,7 +13,7 @@ Arrays = dict[str, Any]
 
 
 def hopper_arrays(rows: int = 60) -> Arrays:
-    """Return episodes of 20 rows in D4RL's layout: falls and time-outs in turn, the last one cut off.
+    """Return episodes of 20 transitions in D4RL's layout: falls and time-outs in turn, the last one cut off.
 
     States are drawn, not simulated, but upright where Hopper-v4 goes on and fallen where it ends.
     """

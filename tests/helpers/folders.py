@@ -12,51 +12,63 @@ import pytest
 
 from o2obench.datasets.reference_scores import Reference
 from o2obench.datasets.registry import Dataset
-from o2obench.planning.expand import Narrow, find_suite, read_suite
+from o2obench.planning.expand import read_suite
+from o2obench.planning.load import find_suite
 from o2obench.planning.plan import Plan
-from o2obench.runs.folder import Run, RunFolder
+from o2obench.planning.schema import Selection
+from o2obench.runs.folder import ResultsFolder, RunFolder
 from o2obench.runs.jsonl import last_record
+from o2obench.runs.spec import Run
 from o2obench.util.rng import generator
 
 EVERY = 5
 """Rows of scores along the way through a stage."""
 
 
-def paper_plan(suite: str, monkeypatch: pytest.MonkeyPatch, **narrow: Any) -> Plan:
+def paper_plan(suite: str, monkeypatch: pytest.MonkeyPatch, **selection: Any) -> Plan:
     """Expand a suite as if all data sets were there."""
     monkeypatch.setattr(Dataset, "present", True)
     monkeypatch.setattr(Dataset, "sha256", lambda self: "0" * 64)
     monkeypatch.setattr(Dataset, "admit", lambda self: [])
-    return read_suite(find_suite(suite), Narrow(**narrow))
+    return read_suite(find_suite(suite), Selection(**selection))
 
 
 def finish(plan: Plan, results: Path, without: tuple[str, ...] = ()) -> None:
     """Write the plan and a finished folder for every run whose id holds none of ``without``."""
-    plan.write(results)
+    folder = ResultsFolder(results)
+    plan.write(folder)
     for run in plan.runs:
         if not any(part in run.id for part in without):
-            _finish(plan, run, RunFolder(results, run.id), RunFolder(results, run.parent or run.id))
+            _finish(plan, run, folder.run(run.id), folder.run(run.parent or run.id))
 
 
 def diagnosed(plan: Plan, results: Path, before: float = 2.0, after: float = 0.5) -> None:
-    """Write a diagnosis for every finished tuning run, with its errors on all sets of rows."""
+    """Write a diagnosis for every finished fine-tuning run, with its errors on all sets of rows."""
     for run in plan.runs:
-        folder = RunFolder(results, run.id)
+        folder = ResultsFolder(results).run(run.id)
         if run.parent and folder.done.exists():
-            judged = [
-                {"rows": rows, "model": model, "n": 1900, "mean": size, "median": 0.5 * size, "max": 9 * size}
-                for rows in ("uniform", "rollout")
+            evaluated = [
+                {
+                    "source": source,
+                    "model": model,
+                    "n": 9,
+                    "mean": size,
+                    "median": 0.5 * size,
+                    "max": 9 * size,
+                }
+                for source in ("uniform", "rollout")
                 for model, size in (("before", before), ("after", after * (1 + 0.1 * run.seed)))
             ]
-            found = {"checkpoints": {run.id: "a", run.parent: "b"}, "rows": 2000, "judged": judged}
+            checkpoints = {run.id: "a", run.parent: "b"}
+            found = {"checkpoints": checkpoints, "transitions": 9, "evaluated": evaluated}
             folder.diagnosis.write_text(json.dumps(found))
 
 
 def _finish(plan: Plan, run: Run, folder: RunFolder, parent: RunFolder) -> None:
     folder.path.mkdir(parents=True)
-    draw = generator(run.seed, run.id)
+    draw = generator(run.seed, f"{run.dataset}, {plan.method(run)}")  # not the id: golden files outlive it
     folder.record.write_text(json.dumps({"run": run.to_json(), "identity": run.identity, **COMPUTED}))
-    lines = {"scores": list(_scores(plan, run, draw, parent)), "train": list(_train(plan, run, draw))}
+    lines = {"evaluations": list(_scores(plan, run, draw, parent)), "train": list(_train(plan, run, draw))}
     lines["episodes"] = list(_episodes(plan, run, draw))
     for name, rows in lines.items():
         text = "".join(json.dumps(row) + "\n" for row in rows)
@@ -73,7 +85,7 @@ def _scores(plan: Plan, run: Run, draw: np.random.Generator, parent: RunFolder) 
     """Rise from stage to stage; the pretraining run of a seed ends where its children start."""
     refs, steps, updates = _references(plan, run), 0, 0
     base = 40.0 + 3.0 * run.seed
-    gain = 20.0 * len(run.spec["config"]) / 30.0 * draw.random()
+    gain = (16.0 if len(run.spec.config) > 9 else 2.0) * draw.random()  # toys and frozen learn little
 
     def row(stage: str, score: float, episodes: int) -> dict[str, Any]:
         returns = refs.ref_min + (score + draw.normal(0, 1, episodes)) / 100 * (refs.ref_max - refs.ref_min)
@@ -81,7 +93,7 @@ def _scores(plan: Plan, run: Run, draw: np.random.Generator, parent: RunFolder) 
 
     if run.parent or plan.stages[run.group][0].env_steps:
         start = row("start", base, 50)
-        end = last_record(parent.scores)
+        end = last_record(parent.evaluations)
         yield {**start, "returns": end["returns"]} if run.parent and end else start
     for stage in plan.stages[run.group]:
         for part in range(1, EVERY + 1) if stage.env_steps or stage.updates else (EVERY,):
@@ -96,7 +108,7 @@ def _scores(plan: Plan, run: Run, draw: np.random.Generator, parent: RunFolder) 
 def _episodes(plan: Plan, run: Run, draw: np.random.Generator) -> Iterator[dict[str, Any]]:
     """Play ten episodes of 1,000 steps, or as many as there are, a little below the offline policy."""
     refs, steps = _references(plan, run), 0
-    below = 10.0 * float(run.spec["config"].get("ratio", 0.2))
+    below = 10.0 * float(run.spec.config.get("ratio", 0.2))
     for stage in plan.stages[run.group]:
         length = min(1000, stage.env_steps)
         for _ in range(stage.env_steps // length if length else 0):
@@ -114,14 +126,20 @@ def _train(plan: Plan, run: Run, draw: np.random.Generator) -> Iterator[dict[str
         level = 0.4 * float(np.exp(-3.0 * steps / total)) + 0.1 + 0.01 * draw.random()
         spread = {name: level * by for name, by in (("q20", 0.4), ("q50", 0.9), ("mean", 1.0), ("q80", 1.7))}
         values = {f"uncertainty/{name}": value for name, value in spread.items()}
-        yield {"stage": "tune", "env_steps": steps, "updates": 0, **values}
+        yield {"stage": "fine-tune", "env_steps": steps, "updates": 0, **values}
 
 
 COMPUTED: dict[str, Any] = {
     "compute": {
-        **{"processor": "none", "device": "cpu", "threads": 1, "matmul": "highest", "compiled": False},
+        **{
+            "processor": "none",
+            "device": "cpu",
+            "threads": 1,
+            "matmul_precision": "highest",
+            "compiled": False,
+        },
         "versions": {},
     },
     "code": {"version": "0", "commit": "", "dirty": False},
-    "drift": [],
+    "mismatch": [],
 }

@@ -2,8 +2,8 @@
 
     python kill_server.py ALGORITHM FOLDER [--forget PURPOSE] [--only KIND] [--number N]
 
-prints a JSON object: place -> what became of the run (see ``judged``). A child imports nothing anew, so a
-kill costs only the work it interrupts. Kinds of places: ``named`` ones, ``random`` instants (as many as
+prints a JSON object: place -> what became of the run (see ``Ground.kill``). A child imports nothing anew, so
+a kill costs only the work it interrupts. Kinds of places: ``named`` ones, ``random`` instants (as many as
 ``--number`` says), the parts of a ``commit``, a ``succession`` of kills of one run, or one place by its name.
 ``--forget`` leaves one random stream out of every checkpoint: the control that must not end with equal bytes.
 """
@@ -29,15 +29,16 @@ from typing import Any
 from unittest import mock
 
 from o2obench.datasets import registry as datasets
-from o2obench.envs.pointmass import mixed_data
-from o2obench.envs.spec import Interaction
+from o2obench.datasets.toy import mixed_data
+from o2obench.envs.episode import Interaction
 from o2obench.runs import checkpoint, jsonl, writer
-from o2obench.runs.folder import Run, RunFolder
+from o2obench.runs.folder import ResultsFolder, RunFolder
+from o2obench.runs.lock import Busy, RunLock
+from o2obench.runs.spec import Run
 from o2obench.testing.check_agent import small_plan
-from o2obench.training import evaluation, loop, provenance
-from o2obench.training import runner as execution
+from o2obench.training import evaluation, loop, provenance, restore, runner
 from o2obench.training.options import Options
-from o2obench.training.runner import Busy, execute
+from o2obench.training.runner import execute
 
 
 def kill_at_call(owner: Any, name: str, nth: int) -> Callable[[], None]:
@@ -103,11 +104,11 @@ def named_places(interacts: bool, torch_agent: bool) -> Places:
     if interacts:
         found["mid-episode"] = kill_at_call(Interaction, "step", 12)
     if torch_agent:
+        from o2obench.kit.model_based import template
         from o2obench.kit.model_based.ensemble import Ensemble
-        from o2obench.kit.model_based.template import ModelBased
 
         found["model fit"] = kill_at_call(Ensemble, "_one", 8)
-        found["rollout"] = kill_at_call(ModelBased, "_roll_out_tile", 2 if interacts else 1)
+        found["rollout"] = kill_at_call(template, "branch", 2 if interacts else 1)
     return found
 
 
@@ -120,8 +121,8 @@ def random_instants(number: int, seconds: float) -> Places:
 def parts_of_a_commit() -> Places:
     """Return the steps of writing a checkpoint (the second) and of publishing a run, in their order."""
     save = {
-        "journals not yet on the disk": kill_at_call(jsonl.Journal, "sync", 4),
-        "some journals on the disk": kill_at_call(jsonl.Journal, "sync", 6),
+        "logs not yet on the disk": kill_at_call(jsonl.JsonlLog, "sync", 4),
+        "some logs on the disk": kill_at_call(jsonl.JsonlLog, "sync", 6),
         "folder not yet made": kill_at_call(checkpoint, "save", 2),
         "no arrays": kill_at_call(checkpoint, "write_arrays", 2),
         "no manifest": kill_after_call(checkpoint, "write_arrays", 2),
@@ -131,12 +132,12 @@ def parts_of_a_commit() -> Places:
         "an old checkpoint half removed": kill_at_call(os, "rmdir", 1),
     }
     publish = {
-        "last state not yet written": kill_at_call(writer.Slot, "finish", 1),
-        "last state written": kill_at_call(writer.Slot, "publish", 1),
+        "last state not yet written": kill_at_call(writer.RunWriter, "finish", 1),
+        "last state written": kill_at_call(RunLock, "publish_lock", 2),
         "about to be published": kill_at_call(RunFolder, "finish", 1),
         "DONE not yet in its place": kill_at_call(os, "link", 1),
         "DONE in its place": kill_after_call(os, "link", 1),
-        "published": kill_after_call(writer.Slot, "publish", 1),
+        "published": kill_after_call(writer.RunWriter, "finish", 1),
     }
     return save | publish
 
@@ -156,49 +157,49 @@ def in_child(work: Callable[..., None], *arguments: Any) -> int:
 
 def compute(run: Run, results: Path, set_up: Callable[[], None] = lambda: None) -> None:
     """Compute a run with a checkpoint at every fourth unit of work; note each unit, and what was resumed."""
-    breathe, saved_state, breaths = loop.Training.breathe, execution._saved_state, itertools.count(1)
+    heartbeat, saved_state, breaths = loop.Training.heartbeat, restore.saved_state, itertools.count(1)
 
     def noted(self: Any, stage: Any) -> None:
         with open(results / "clocks.log", "a") as log:
             log.write(f"{stage.name} {self.clock.env_steps} {self.agent.updates}\n")
         self.saved_at, self.save_cost = (0.0 if next(breaths) % 4 == 0 else math.inf), 0.0
-        breathe(self, stage)
+        heartbeat(self, stage)
 
-    def resumed(slots: Any) -> Any:
-        saved = saved_state(slots)
+    def resumed(writers: Any) -> Any:
+        saved = saved_state(writers)
         (results / "resumed").write_text(str(saved["number"] if saved else 0))
         return saved
 
     with (
-        mock.patch.object(loop.Training, "breathe", noted),
-        mock.patch.object(execution, "_saved_state", resumed),
+        mock.patch.object(loop.Training, "heartbeat", noted),
+        mock.patch.object(runner, "saved_state", resumed),
     ):
         set_up()
         for _ in range(100):  # killed before it wrote its name, an owner counts for two seconds
             try:
-                return execute([run], results, Options())
+                return execute([run], ResultsFolder(results), Options())
             except Busy:
                 time.sleep(0.05)
 
 
 def newest_whole(results: Path, run: Run) -> int:
     """Return the number of the newest checkpoint that can be used; 0 where there is none."""
-    found = checkpoint.numbered(RunFolder(results, run.id).checkpoint)
+    found = checkpoint.numbered(ResultsFolder(results).run(run.id).checkpoint)
     return max((checkpoint.number_of(one) for one in found if checkpoint.read(one)), default=0)
 
 
 def records(results: Path, run: Run) -> Counter[str]:
     """Return the evaluations and episodes that a run has written."""
-    folder = RunFolder(results, run.id)
-    return Counter(folder.scores.read_text().splitlines() + folder.episodes.read_text().splitlines())
+    folder = ResultsFolder(results).run(run.id)
+    return Counter(folder.evaluations.read_text().splitlines() + folder.episodes.read_text().splitlines())
 
 
 def final_bytes(results: Path, run: Run) -> list[bytes]:
     """Return what must not depend on kills: scores, episodes, final parameters; no other state remains."""
-    folder = RunFolder(results, run.id)
+    folder = ResultsFolder(results).run(run.id)
     [last] = folder.checkpoint.iterdir()
-    assert last == folder.handover()
-    return [file.read_bytes() for file in (folder.scores, folder.episodes, last / "state.safetensors")]
+    assert last == folder.final_checkpoint()
+    return [file.read_bytes() for file in (folder.evaluations, folder.episodes, last / "state.safetensors")]
 
 
 class Ground:
@@ -209,12 +210,12 @@ class Ground:
         self.folder, self.parents = folder, plan.runs[:-1]
         self.run = longer(plan.runs[-1], times)
         for pretraining in self.parents:
-            execute([pretraining], folder / "parent", Options())
+            execute([pretraining], ResultsFolder(folder / "parent"), Options())
         self.straight = self.fresh("straight")
         began = time.monotonic()
         assert in_child(compute, self.run, self.straight) == 0
         self.seconds = time.monotonic() - began
-        self.interacts = bool(self.run.spec["budget"]["online_steps"])
+        self.interacts = bool(self.run.spec.budget.online_steps)
 
     def fresh(self, label: str) -> Path:
         """Return a new results folder that holds the finished pretraining."""
@@ -254,8 +255,8 @@ class Ground:
 def in_succession(times: int) -> list[Callable[[], None]]:
     """Return that many kills of one run: in the loop, and now and then in a commit."""
     chance, parts = random.Random(1), [*parts_of_a_commit().values()][:6]
-    loop = [kill_at_call(loop.Training, "breathe", chance.randint(2, 7)) for _ in range(times)]
-    return [one if k % 3 else chance.choice(parts) for k, one in enumerate(loop)]
+    in_loop = [kill_at_call(loop.Training, "heartbeat", chance.randint(2, 7)) for _ in range(times)]
+    return [one if k % 3 else chance.choice(parts) for k, one in enumerate(in_loop)]
 
 
 def main(name: str, folder: Path, forget: str = "", only: str = "named", number: int = 1) -> dict[str, Any]:
@@ -284,7 +285,7 @@ def make_fast() -> None:
 
 def make_equal_machines(forget: str) -> None:
     """Let every process here compute alike; leave one random stream out of every checkpoint, if named."""
-    machine = {"threads": 1, "matmul": "highest", "compiled": False, "evaluation": "here"}
+    machine = {"threads": 1, "matmul_precision": "highest", "compiled": False, "evaluation": "here"}
     machine |= {"device": "cpu", "versions": {}}
     provenance.compute = lambda *args: machine
     if forget:
@@ -300,8 +301,11 @@ def make_equal_machines(forget: str) -> None:
 
 def longer(run: Run, times: int) -> Run:
     """Return a run with a budget so many times as large."""
-    budget = {key: times * value for key, value in run.spec["budget"].items()}
-    return replace(run, spec={**run.spec, "budget": budget})
+    budget = run.spec.budget
+    more = replace(
+        budget, offline_updates=times * budget.offline_updates, online_steps=times * budget.online_steps
+    )
+    return replace(run, spec=replace(run.spec, budget=more))
 
 
 if __name__ == "__main__":

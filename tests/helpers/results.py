@@ -7,27 +7,28 @@ from pathlib import Path
 import pytest
 
 from o2obench.errors import Interrupted
-from o2obench.runs.folder import RunFolder
+from o2obench.runs.folder import ResultsFolder
 from o2obench.training.options import Options
 from o2obench.training.runner import execute
 from tests.helpers.suites import toy_plan
 
 
 def make_results(folder: Path, seeds: int = 3) -> None:
-    """Compute a plan of ``seeds`` pretraining and tuning runs; the last tuning run is interrupted."""
+    """Compute a plan of ``seeds`` pretraining and fine-tuning runs; the last of these is interrupted."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("O2OBENCH_DATA", str(folder.with_name("data")))
         patch.setenv("XDG_CACHE_HOME", str(folder.with_name("cache")))
         plan = toy_plan(seeds=seeds)
-        plan.write(folder)
+        results = ResultsFolder(folder)
+        plan.write(results)
         *runs, last = sorted(plan.runs, key=lambda run: (run.algorithm, run.seed))
         for run in runs:
-            execute([run], folder, Options())
+            execute([run], results, Options())
         calls = iter(range(10**6))
         with pytest.raises(Interrupted):
-            execute([last], folder, Options(checkpoint_seconds=0, stop=lambda: next(calls) == 60))
+            execute([last], results, Options(checkpoint_seconds=0), stop=lambda: next(calls) == 60)
     for run in plan.runs:
-        RunFolder(folder, run.id).log.write_text("a word\n")
+        results.run(run.id).log.write_text("a word\n")
 
 
 def listing(folder: Path) -> dict[str, bytes]:

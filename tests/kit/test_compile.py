@@ -13,10 +13,11 @@ from torch import Tensor
 
 from o2obench import registry
 from o2obench.agent import Budget, Task
-from o2obench.envs.pointmass import left_the_field, mixed_data
-from o2obench.errors import BadInput, Interrupted
+from o2obench.datasets.toy import mixed_data
+from o2obench.envs.pointmass import left_the_field
+from o2obench.errors import Interrupted, UserError
 from o2obench.kit import compile
-from o2obench.runs.folder import RunFolder
+from o2obench.runs.folder import ResultsFolder
 from o2obench.testing import check_agent
 from o2obench.testing.check_agent import leaves
 from o2obench.training import provenance
@@ -42,14 +43,14 @@ def learn(device: str = "cpu", seeds: tuple[int, ...] = (0, 1)) -> dict[str, Any
     """Let a small MOPO fit its model with a seed masked out, roll it out, and do ten updates."""
     mopo = registry.algorithm("mopo")
     options = {
-        "rollout_rows": 50,
-        "model_hidden": (16, 16),
+        "rollout_batch_size": 50,
+        "model_hidden_dims": (16, 16),
         "model_weight_decay": (1e-5,) * 3,
-        "hidden": (16,),
+        "hidden_dims": (16,),
     }
     task = Task(4, 2, 50, seeds, left_the_field, Budget(1000, 0), device)
     agent: Any = mopo(task, mopo.Config.model_validate(options), mixed_data(1500))
-    fit = agent._new_fit()
+    fit = agent._new_training()
     fit.start()
     fit._shuffle()
     index = fit.order[..., : 3 * 256].unflatten(-1, (3, 256)).movedim(2, 0)
@@ -83,14 +84,14 @@ def test_compiled_steps_compute_what_eager_ones_do() -> None:
 def test_a_compiled_run_resumes_to_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(provenance, "COMPILE_FROM", 0)
     [run] = check_agent.small_plan("mopo").runs
-    execute([run], tmp_path / "straight", Options())
-    assert check_agent._execute_with_breaks(run, tmp_path / "broken") >= 1
-    straight, broken = (RunFolder(tmp_path / name, run.id) for name in ("straight", "broken"))
+    execute([run], ResultsFolder(tmp_path / "straight"), Options())
+    assert check_agent._execute_with_breaks(run, ResultsFolder(tmp_path / "broken")) >= 1
+    straight, broken = (ResultsFolder(tmp_path / name).run(run.id) for name in ("straight", "broken"))
     assert read_json(broken.record)["compute"]["compiled"] is True
-    assert straight.scores.read_bytes() == broken.scores.read_bytes()
+    assert straight.evaluations.read_bytes() == broken.evaluations.read_bytes()
     assert check_agent._final_arrays(straight) == check_agent._final_arrays(broken)
-    eager = RunFolder(tmp_path / "eager", run.id)
-    execute([run], tmp_path / "eager", Options(eager=True))
+    eager = ResultsFolder(tmp_path / "eager").run(run.id)
+    execute([run], ResultsFolder(tmp_path / "eager"), Options(eager=True))
     assert read_json(eager.record)["compute"]["compiled"] is False
 
 
@@ -99,18 +100,18 @@ def test_a_run_that_was_compiled_does_not_go_on_without_a_compiler(
 ) -> None:
     [run] = check_agent.small_plan("mopo").runs
     calls = iter(range(10**6))
-    there, file = provenance.compute, RunFolder(tmp_path, run.id).record
+    there, file = provenance.compute, ResultsFolder(tmp_path).run(run.id).record
     with monkeypatch.context() as begun:
         begun.setattr(provenance, "compute", lambda *settings: {**there(*settings), "compiled": True})
         begun.setattr(provenance, "apply", lambda *settings: None)
         with pytest.raises(Interrupted):
-            execute([run], tmp_path, Options(stop=lambda: next(calls) == 5))
+            execute([run], ResultsFolder(tmp_path), Options(), stop=lambda: next(calls) == 5)
     monkeypatch.setattr(compile, "why_no_compiler", lambda device: "no compiler")
-    with pytest.raises(BadInput, match="compiled was True, is False"):
-        execute([run], tmp_path, Options())
-    execute([run], tmp_path, Options(allow_drift=True))
+    with pytest.raises(UserError, match="compiled was True, is False"):
+        execute([run], ResultsFolder(tmp_path))
+    execute([run], ResultsFolder(tmp_path), Options(allow_mismatch=True))
     assert not compile._compiling, "allowed to drift, it goes on as this machine can"
-    assert read_json(file)["drift"] == ["compiled was True, is False"]
+    assert read_json(file)["mismatch"] == ["compiled was True, is False"]
 
 
 @pytest.mark.gpu
@@ -144,7 +145,7 @@ def test_the_route_of_products_is_exact_however_fast_it_claims_to_be(monkeypatch
     seconds = iter([1.0] * 20 + [0.1] * 20)
     monkeypatch.setattr(provenance, "_seconds_of", lambda work: next(seconds))
     former = torch.get_float32_matmul_precision()
-    route = provenance._matmul_route("cpu")
+    route = provenance._fastest_precision("cpu")
     assert torch.get_float32_matmul_precision() == former
     torch.set_float32_matmul_precision(route)
     try:
@@ -170,8 +171,8 @@ def test_a_missing_compiler_is_said_in_one_line(
 
 def test_a_run_of_few_updates_is_not_compiled_and_says_so(tmp_path: Path) -> None:
     run = toy_plan(seeds=1).runs[0]
-    execute([run], tmp_path, Options())
-    assert read_json(RunFolder(tmp_path, run.id).record)["compute"]["compiled"] is False
+    execute([run], ResultsFolder(tmp_path))
+    assert read_json(ResultsFolder(tmp_path).run(run.id).record)["compute"]["compiled"] is False
 
 
 def test_numbers_below_the_normal_range_count_as_zero_on_every_thread() -> None:

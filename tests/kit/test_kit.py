@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from o2obench import registry
-from o2obench.agent import Budget, Stage, Task, Transitions
-from o2obench.envs.pointmass import left_the_field, mixed_data
-from o2obench.envs.spec import (
+from o2obench.agent import Budget, Stage, Task
+from o2obench.datasets.toy import mixed_data
+from o2obench.envs.pointmass import left_the_field
+from o2obench.envs.termination import (
     double_pendulum_terminal,
     halfcheetah_terminal,
     hopper_terminal,
@@ -25,39 +26,33 @@ from o2obench.envs.spec import (
     walker2d_terminal,
 )
 from o2obench.kit.model_based import ensemble as ensembles
-from o2obench.kit.model_based.ensemble import Ensemble, EnsembleOptions, Fit, FitData, Prediction, bound
-from o2obench.kit.model_based.template import ModelBased, OnlineConfig
+from o2obench.kit.model_based.config import OnlineConfig
+from o2obench.kit.model_based.ensemble import Ensemble, EnsembleOptions, Prediction, bound
+from o2obench.kit.model_based.ensemble_training import ModelTraining, TrainingData
+from o2obench.kit.model_based.template import ModelBased
 from o2obench.kit.networks import Adam, Mlp
 from o2obench.kit.replay import Batch, Replay
 from o2obench.kit.rng import Streams
 from o2obench.kit.sac import Sac, SacOptions
+from o2obench.transitions import Transitions
 
 OBS, ACT = 4, 2
 OPTIONS = EnsembleOptions(
-    hidden=(32, 32),
-    weight_decay=(1e-5, 1e-5, 1e-5),
-    members=7,
-    elites=5,
-    rate=1e-3,
-    batch=64,
-    patience=5,
-    holdout=100,
-    passes=None,
-    pass_steps=None,
-    refit_scaler=False,
+    model_hidden_dims=(32, 32), model_weight_decay=(1e-5, 1e-5, 1e-5), batch_size=64, holdout=100
 )
-SAC_OPTIONS = SacOptions((32, 32), 0.99, 0.005, -2.0)
+SAC_OPTIONS = SacOptions(hidden_dims=(32, 32), target_entropy=-2.0)
 
 
 def make_model(seeds: tuple[int, ...] = (0,), **changes: Any) -> Ensemble:
-    return Ensemble(seeds, OBS, ACT, replace(OPTIONS, **changes), "cpu")
+    options = EnsembleOptions.model_validate({**OPTIONS.model_dump(), **changes})
+    return Ensemble(seeds, OBS, ACT, options, "cpu")
 
 
 def make_agent(name: str = "naive", seeds: tuple[int, ...] = (0,), steps: int = 100, **config: Any) -> Any:
     agent = registry.algorithm(name)
-    small: dict[str, Any] = {"rollout_rows": 50, "model_passes": 2, "model_pass_steps": 3}
+    small: dict[str, Any] = {"rollout_batch_size": 50, "max_model_epochs": 2, "steps_per_model_epoch": 3}
     if name != "mopo":
-        small |= {"n_init": 20, "model_every": 20, "updates_per_step": 2}
+        small |= {"learning_starts": 20, "model_train_freq": 20, "utd_ratio": 2}
     task = Task(OBS, ACT, 50, seeds, left_the_field, Budget(1000, steps))
     data = mixed_data(400)
     return agent(
@@ -78,7 +73,7 @@ def feed(agent: Any, steps: int) -> None:
     for k in range(steps):
         rows = random_transitions(seeds, k)
         agent.observe(rows)
-        for _ in agent.work("tune"):
+        for _ in agent.work("fine-tune"):
             pass
 
 
@@ -120,7 +115,7 @@ def test_t2_the_penalty_is_the_largest_deviation_of_all_members() -> None:
 def test_t2_the_penalty_is_subtracted_exactly_and_bounded() -> None:
     rewards = {}
     for penalty in (0.0, 2.0):
-        agent = make_agent(penalty=penalty)
+        agent = make_agent(penalty_coef=penalty)
         seen: list[Tensor] = []
         original = agent.model.step
 
@@ -134,7 +129,7 @@ def test_t2_the_penalty_is_subtracted_exactly_and_bounded() -> None:
         agent.due_rollout = 50
         for _ in agent._roll_out():
             pass
-        rewards[penalty] = (agent.replay.rows[agent.replay.ring_base + torch.arange(50)], torch.cat(seen, 1))
+        rewards[penalty] = (agent.replay.rows[agent.replay.model_base + torch.arange(50)], torch.cat(seen, 1))
     (plain, u), (penalised, same) = rewards[0.0], rewards[2.0]
     assert torch.equal(u[:, :50], same[:, :50])
     column = OBS + ACT
@@ -156,18 +151,20 @@ def test_t3_zero_weights_predict_no_change() -> None:
     assert torch.allclose(reward, torch.zeros(1, 20), atol=1e-6)
 
 
-def fit_on(data: Transitions, model: Ensemble, seeds: tuple[int, ...] = (0,), held: int = 100) -> Fit:
+def fit_on(
+    data: Transitions, model: Ensemble, seeds: tuple[int, ...] = (0,), held: int = 100
+) -> ModelTraining:
     replay = Replay(data, len(seeds), (OBS, ACT), 1, 1, "cpu")
     rows = torch.arange(len(data)).repeat(len(seeds), 1)
     nothing = rows[:, :0]
-    fit_data = FitData(1.0, rows[:, held:], rows[:, :held], nothing, nothing)
-    return Fit(model, replay, Streams(seeds, "cpu"), fit_data)
+    fit_data = TrainingData(1.0, rows[:, held:], rows[:, :held], nothing, nothing)
+    return ModelTraining(model, replay, Streams(seeds, "cpu"), fit_data)
 
 
 def test_t3_a_constant_change_is_learnt_in_raw_units() -> None:
     data = random_transitions(1000)
     data = replace(data, next_obs=data.obs + np.float32(3.0), reward=np.full(1000, 7.0, np.float32))
-    model = make_model(passes=40, rate=3e-3)
+    model = make_model(max_model_epochs=40, model_lr=3e-3)
     fit = fit_on(data, model)
     fit.start()
     while not fit.turn():
@@ -182,8 +179,8 @@ def test_t4_the_scaler_sees_training_rows_only_and_constants_get_one() -> None:
     data = random_transitions(300)
     obs = data.obs.copy()
     obs[:, 1] = 5.0
-    obs[:100, 0] += 1000.0  # held-out rows must not matter
-    model = make_model(passes=1)
+    obs[:100, 0] += 1000.0  # held-out transitions must not matter
+    model = make_model(max_model_epochs=1)
     fit = fit_on(replace(data, obs=obs), model)
     fit.start()
     training = np.concatenate([obs, data.action], 1)[100:]
@@ -195,7 +192,7 @@ def test_t4_the_scaler_sees_training_rows_only_and_constants_get_one() -> None:
     kept = model.scale_mean.clone()
     fit_on(random_transitions(300, 5), model).start()
     assert torch.equal(model.scale_mean, kept), "frozen after the first fit"
-    refitting = make_model(passes=1, refit_scaler=True)
+    refitting = make_model(max_model_epochs=1, refit_scaler=True)
     refitting.fitted = True
     fit_on(random_transitions(300, 5), refitting).start()
     assert not torch.equal(refitting.scale_mean, torch.zeros_like(refitting.scale_mean))
@@ -284,16 +281,16 @@ def roll(agent: ModelBased[Any], rows: int) -> None:
 
 
 def test_t6_rollouts_store_living_branches_only() -> None:
-    agent = make_agent("mopo", horizon=(0, 1, 3, 3), rollout_rows=40)
+    agent = make_agent("mopo", rollout_length=(0, 1, 3, 3), rollout_batch_size=40)
     roll(agent, 40)
     assert 40 <= int(agent.replay.fill[0]) <= 120
-    agent = make_agent("mopo", horizon=(0, 1, 3, 3), rollout_rows=40)
+    agent = make_agent("mopo", rollout_length=(0, 1, 3, 3), rollout_batch_size=40)
     object.__setattr__(
         agent.task, "terminal", lambda obs, action, next_obs: torch.ones(tuple(obs.shape[:2])).bool()
     )
     roll(agent, 40)
     assert int(agent.replay.fill[0]) == 40, "all branches end after their first step"
-    stored = agent.replay.take(agent.replay.ring_base[:, None] + torch.arange(40))
+    stored = agent.replay.take(agent.replay.model_base[:, None] + torch.arange(40))
     assert bool((stored.terminated == 1).all())
 
 
@@ -316,10 +313,16 @@ def test_t6_elites_are_drawn_per_row_and_only_elites() -> None:
 
 
 def test_t6_the_ring_has_the_capacity_of_its_formula_and_keeps_the_newest() -> None:
-    agent = make_agent("mopo", horizon=(0, 1, 5, 5), rollout_rows=1000, retain=3)
-    assert agent.replay.ring_size == 1000 * 5 * 3
-    online = make_agent("naive", horizon=(0, 1, 4, 4), rollout_rows=100, retain=1, model_every=250)
-    assert online.replay.ring_size == 100 * 4 * 4
+    agent = make_agent("mopo", rollout_length=(0, 1, 5, 5), rollout_batch_size=1000, model_retain_epochs=3)
+    assert agent.replay.model_buffer_size == 1000 * 5 * 3
+    online = make_agent(
+        "naive",
+        rollout_length=(0, 1, 4, 4),
+        rollout_batch_size=100,
+        model_retain_epochs=1,
+        model_train_freq=250,
+    )
+    assert online.replay.model_buffer_size == 100 * 4 * 4
     replay = Replay(random_transitions(3), 2, (OBS, ACT), 1, 10, "cpu")
     width = replay.rows.shape[1]
     for k in range(4):
@@ -328,7 +331,7 @@ def test_t6_the_ring_has_the_capacity_of_its_formula_and_keeps_the_newest() -> N
     assert replay.fill.tolist() == [10, 8]
     kept = [
         sorted(replay.rows[base : base + fill, 0].tolist())
-        for base, fill in zip(replay.ring_base, replay.fill, strict=True)
+        for base, fill in zip(replay.model_base, replay.fill, strict=True)
     ]
     assert kept[0] == [1.0] * 2 + [2.0] * 4 + [3.0] * 4
     assert kept[1] == [0.0] * 2 + [1.0] * 2 + [2.0] * 2 + [3.0] * 2
@@ -336,36 +339,36 @@ def test_t6_the_ring_has_the_capacity_of_its_formula_and_keeps_the_newest() -> N
 
 def test_a_growing_ring_keeps_what_it_holds() -> None:
     replay = Replay(random_transitions(3), 1, (OBS, ACT), 1, 12, "cpu")
-    replay.resize_ring(4)
+    replay.resize_model_buffer(4)
     width = replay.rows.shape[1]
     alive = torch.ones(1, 6, dtype=torch.bool)
     replay.push(torch.arange(6.0).view(1, 6, 1).expand(1, 6, width).contiguous()[:, :3], alive[:, :3])
     replay.push(torch.arange(6.0).view(1, 6, 1).expand(1, 6, width).contiguous()[:, 3:], alive[:, 3:])
-    before = sorted(replay.rows[replay.ring_base[0] : replay.ring_base[0] + 4, 0].tolist())
-    replay.resize_ring(12)
+    before = sorted(replay.rows[replay.model_base[0] : replay.model_base[0] + 4, 0].tolist())
+    replay.resize_model_buffer(12)
     replay.push(torch.full((1, 2, width), 9.0), alive[:, :2])
-    after = sorted(replay.rows[replay.ring_base[0] : replay.ring_base[0] + 6, 0].tolist())
+    after = sorted(replay.rows[replay.model_base[0] : replay.model_base[0] + 6, 0].tolist())
     assert after == [*before, 9.0, 9.0]
 
 
 def test_t7_a_batch_is_12_real_and_244_model_rows() -> None:
     agent = make_agent("mopo")
     roll(agent, 50)
-    index = agent._sac_rows(7)
+    index = agent._batches(7)
     assert index.shape == (1, 7, 256)
     real = index < agent.replay.offline
     assert real.sum(-1).unique().tolist() == [12]
     fill = int(agent.replay.fill[0])
-    assert bool(((index[~real] - agent.replay.ring_base) < fill).all())
+    assert bool(((index[~real] - agent.replay.model_base) < fill).all())
 
 
 def test_t7_rows_come_from_the_sources_of_the_rule() -> None:
     for rows, low in (("online", 0.0), ("union", 0.7)):
-        agent = make_agent("naive", rows=rows)
+        agent = make_agent("naive", replay_data=rows)
         feed(agent, 60)
-        index = agent._real_rows("test", 4000)
+        index = agent._real_index("test", 4000)
         share = float((index < agent.replay.offline).float().mean())
-        expected = agent.offline_share(agent.replay.offline, agent.replay.online)
+        expected = agent.offline_ratio(agent.replay.offline, agent.replay.online)
         assert abs(share - expected) < 0.03
         assert share >= low
         online = index[index >= agent.replay.offline] - int(agent.replay.online_base)
@@ -373,17 +376,17 @@ def test_t7_rows_come_from_the_sources_of_the_rule() -> None:
 
 
 def test_t8_horizon_schedules() -> None:
-    agent = make_agent("naive", horizon=(20, 150, 1, 15), steps=200_000, rollout_rows=5)
+    agent = make_agent("naive", rollout_length=(20, 150, 1, 15), steps=200_000, rollout_batch_size=5)
     found = []
     for epoch in (0, 20, 21, 30, 50, 85, 100, 149, 150, 199):
         agent.replay.online = 1000 * epoch
-        found.append(agent.horizon())
+        found.append(agent.rollout_length())
     assert found == [1, 1, 1, 2, 4, 8, 9, 14, 15, 15]
-    constant = make_agent("naive", horizon=(20, 150, 1, 1))
-    assert constant.horizon() == 1
+    constant = make_agent("naive", rollout_length=(20, 150, 1, 1))
+    assert constant.rollout_length() == 1
 
 
-# ---- T18 to T21: hand-over, SAC, early stopping, alignment -------------------------------------------
+# ---- T18 to T21: warm start, SAC, early stopping, alignment -------------------------------------------
 
 
 def test_t18_greedy_actions_survive_the_hand_over() -> None:
@@ -396,14 +399,14 @@ def test_t18_greedy_actions_survive_the_hand_over() -> None:
     obs = np.random.default_rng(0).normal(size=(1, 1000, OBS)).astype(np.float32)
     before = parent.act(obs, explore=False)
     assert not np.array_equal(child.act(obs, explore=False), np.zeros_like(before))
-    child.warm_start([parent.handover()])
+    child.warm_start([parent.pretrained_state()])
     assert np.array_equal(child.act(obs, explore=False), before)
     loaded = make_agent("naive")
     loaded.load_state_dict(child.state_dict())
     assert np.array_equal(loaded.act(obs, explore=False), before)
     for mine, theirs in zip(child.model.parameters(), parent.model.parameters(), strict=True):
         assert torch.equal(mine, theirs)
-    assert torch.equal(child.offline_split[1], parent.offline_split[1]), "the same rows stay held out"
+    assert torch.equal(child.holdout.offline[1], parent.holdout.offline[1]), "the same rows stay held out"
 
 
 def batch_of(n: int = 32, terminated: float = 0.0) -> Batch:
@@ -485,9 +488,15 @@ def same(layers: list[tuple[Tensor, Tensor]], place: tuple[int, ...], reference:
     return all(torch.allclose(a, b, atol=1e-5) for a, b in zip(mine, theirs, strict=True))
 
 
+def one(batch: Batch, seed: int) -> Batch:
+    """Return one seed's part of a batch."""
+    obs, action, reward, next_obs, terminated, _ = batch
+    return Batch(obs[seed], action[seed], reward[seed], next_obs[seed], terminated[seed])
+
+
 def test_ten_updates_of_a_pack_are_those_of_a_textbook_sac() -> None:
     seeds, generator = (0, 1), torch.Generator().manual_seed(0)
-    sac = Sac(seeds, OBS, ACT, replace(SAC_OPTIONS, target_entropy=-float(ACT)), "cpu")
+    sac = Sac(seeds, OBS, ACT, SAC_OPTIONS.model_copy(update={"target_entropy": -float(ACT)}), "cpu")
     references = [ReferenceSac(sac, i) for i in range(2)]
     for _ in range(10):
         numbers = [torch.randn(2, 64, d, generator=generator) for d in (OBS, ACT, 1, OBS)]
@@ -496,7 +505,7 @@ def test_ten_updates_of_a_pack_are_those_of_a_textbook_sac() -> None:
         noise = torch.randn(2, 2, 64, ACT, generator=generator)
         update(sac, batch, noise)
         for i, reference in enumerate(references):
-            reference.update(Batch(*(column[i] for column in batch)), noise[i])
+            reference.update(one(batch, i), noise[i])
     for i, reference in enumerate(references):
         assert same(sac.actor.layers(), (i,), reference.actor)
         for k in range(2):
@@ -513,7 +522,7 @@ def test_t19_terminal_rows_are_worth_their_reward() -> None:
 
 @pytest.mark.parametrize(("target_entropy", "rises"), [(10.0, True), (-50.0, False)])
 def test_t19_the_temperature_moves_towards_the_target_entropy(target_entropy: float, rises: bool) -> None:
-    sac = Sac((0,), OBS, ACT, SacOptions((32, 32), 0.99, 0.005, target_entropy), "cpu")
+    sac = Sac((0,), OBS, ACT, SacOptions(hidden_dims=(32, 32), target_entropy=target_entropy), "cpu")
     update(sac, batch_of(), torch.randn(1, 2, 32, ACT))
     assert (float(sac.log_alpha) > 0) == rises
 
@@ -549,7 +558,7 @@ def test_t19_the_log_density_is_that_of_the_squashed_gaussian() -> None:
 
 
 def test_rows_that_are_not_finite_never_enter_the_ring() -> None:
-    agent = make_agent("mopo", rollout_rows=40)
+    agent = make_agent("mopo", rollout_batch_size=40)
     step = agent.model.step
 
     def exploding(*arguments: Tensor) -> Any:
@@ -610,17 +619,17 @@ def test_initial_ensemble_weights_are_cut_at_two_deviations() -> None:
 
 
 def test_t20_a_model_that_never_improves_stops_after_five_idle_passes() -> None:
-    model = make_model(rate=1e-20)
+    model = make_model(model_lr=1e-20)
     fit = fit_on(random_transitions(300), model)
     model.fitted = True
     fit.start()
     while not fit.turn():
         pass
-    assert fit.passes == 5
+    assert fit.epochs == 5
 
 
 def test_t20_members_return_to_their_own_best_and_elites_are_the_best_five() -> None:
-    model = make_model(passes=8, rate=2e-2)
+    model = make_model(max_model_epochs=8, model_lr=2e-2)
     fit = fit_on(random_transitions(300), model)
     fit.start()
     while not fit.turn():
@@ -632,14 +641,14 @@ def test_t20_members_return_to_their_own_best_and_elites_are_the_best_five() -> 
 
 def test_t20_good_weights_survive_a_harmful_training_set() -> None:
     good = random_transitions(400)
-    model = make_model(passes=5)
+    model = make_model(max_model_epochs=5)
     fit = fit_on(good, model)
     fit.start()
     while not fit.turn():
         pass
     kept = model.net.flat.clone()
     rows = np.arange(400)
-    bad = np.where(rows < 100, 0.0, 500.0).astype(np.float32)  # held-out rows stay true
+    bad = np.where(rows < 100, 0.0, 500.0).astype(np.float32)  # held-out transitions stay true
     changed = replace(good, reward=good.reward + bad, next_obs=good.next_obs + bad[:, None])
     harmful = fit_on(changed, model)
     harmful.start()
@@ -668,18 +677,23 @@ def test_t21_the_reward_is_last_and_observations_keep_their_order() -> None:
 
 
 def test_a_pack_in_which_one_fit_stops_early_equals_the_single_runs() -> None:
-    settings_: dict[str, Any] = {"model_passes": 8, "model_pass_steps": 4, "patience": 2, "model_rate": 5e-3}
+    settings_: dict[str, Any] = {
+        "max_model_epochs": 8,
+        "steps_per_model_epoch": 4,
+        "patience": 2,
+        "model_lr": 5e-3,
+    }
 
     def lived(seeds: tuple[int, ...]) -> tuple[Any, list[int]]:
         agent = make_agent("mopo", seeds, **settings_)
         agent.begin("model")
-        fit = agent.fit = agent._new_fit()
+        fit = agent.fit = agent._new_training()
         fit.start()
         stopped_at = [0] * len(seeds)
         while not fit.turn():
             for i, active in enumerate(fit.active.tolist()):
-                stopped_at[i] = fit.passes if active else stopped_at[i]
-        agent.fit, agent.due_fit = None, False
+                stopped_at[i] = fit.epochs if active else stopped_at[i]
+        agent.fit, agent.due_training = None, False
         roll(agent, 50)
         agent.due_updates = 10
         for _ in agent._update_policy():
@@ -693,7 +707,7 @@ def test_a_pack_in_which_one_fit_stops_early_equals_the_single_runs() -> None:
 
     for i, seed in enumerate((0, 1, 2)):
         single, _ = lived((seed,))
-        mine, theirs = leaves(take_seed(pack.handover(), i)), leaves(single.handover())
+        mine, theirs = leaves(take_seed(pack.pretrained_state(), i)), leaves(single.pretrained_state())
         for place, value in theirs.items():
             if isinstance(value, np.ndarray):
                 assert np.allclose(mine[place], value, rtol=1e-5, atol=1e-5), (seed, place)
@@ -708,27 +722,27 @@ def test_streams_do_not_depend_on_neighbours_and_stand_still_when_masked() -> No
 
 
 def test_held_out_online_rows_are_one_in_five_and_fixed() -> None:
-    agent = make_agent("naive", (0, 1), n_init=1000, steps=200)
+    agent = make_agent("naive", (0, 1), learning_starts=1000, steps=200)
     seeds = len(agent.task.seeds)
     for k in range(100):
         agent.observe(random_transitions(seeds, k))
-    training, held = agent._split_online()
+    training, held = agent.holdout.online()
     assert held.shape == (2, 20)
     assert training.shape == (2, 80)
     assert not set(training[0].tolist()) & set(held[0].tolist())
     for k in range(100, 150):
         agent.observe(random_transitions(seeds, k))
-    _, later = agent._split_online()
+    _, later = agent.holdout.online()
     assert later[:, :20].tolist() == held.tolist()
 
 
 def test_effective_size_counts_rows_of_equal_weight() -> None:
     rows = torch.arange(1000)[None]
-    data = FitData(1.0, rows, rows[:, :0], rows[:, :0], rows[:, :0])
+    data = TrainingData(1.0, rows, rows[:, :0], rows[:, :0], rows[:, :0])
     assert data.size == 1000
-    union = FitData(0.8, rows[:, :800], rows[:, :0], rows[:, :200], rows[:, :0])
+    union = TrainingData(0.8, rows[:, :800], rows[:, :0], rows[:, :200], rows[:, :0])
     assert union.size == 1000
-    assert FitData(0.0, rows, rows[:, :0], rows[:, :64], rows[:, :0]).size == 64
+    assert TrainingData(0.0, rows, rows[:, :0], rows[:, :64], rows[:, :0]).size == 64
 
 
 # ---- identities --------------------------------------------------------------------------------------
@@ -736,7 +750,12 @@ def test_effective_size_counts_rows_of_equal_weight() -> None:
 
 def test_mbpo_is_naive_once_what_differs_is_equal(monkeypatch: pytest.MonkeyPatch) -> None:
     """Equalised: warm-up length and exploration in it, temperature rate, scaler refit, no pretraining."""
-    equal: dict[str, Any] = {"n_init": 20, "alpha_rate": 1e-4, "refit_scaler": True, "horizon": (0, 1, 2, 2)}
+    equal: dict[str, Any] = {
+        "learning_starts": 20,
+        "alpha_lr": 1e-4,
+        "refit_scaler": True,
+        "rollout_length": (0, 1, 2, 2),
+    }
     naive, mbpo = make_agent("naive", **equal), make_agent("mbpo", **equal)
     monkeypatch.setattr(type(mbpo), "explore", ModelBased.explore)
     obs = np.zeros((1, 1, OBS), np.float32)
@@ -744,7 +763,7 @@ def test_mbpo_is_naive_once_what_differs_is_equal(monkeypatch: pytest.MonkeyPatc
         for k in range(45):
             agent.act(obs, explore=True)
             agent.observe(random_transitions(1, k))
-            for _ in agent.work("tune"):
+            for _ in agent.work("fine-tune"):
                 pass
     assert naive.updates == mbpo.updates > 10
     for part in ("model", "sac"):
@@ -757,9 +776,9 @@ def test_mbpo_is_naive_once_what_differs_is_equal(monkeypatch: pytest.MonkeyPatc
 def test_naive_on_the_union_is_naive_online_when_there_are_no_offline_rows() -> None:
     finals = []
     for rows in ("online", "union"):
-        agent = make_agent("naive", rows=rows)
+        agent = make_agent("naive", replay_data=rows)
         agent.replay.offline = 0
-        agent.offline_split = agent.offline_split[0][:, :0], agent.offline_split[1][:, :0]
+        agent.holdout.offline = agent.holdout.offline[0][:, :0], agent.holdout.offline[1][:, :0]
         feed(agent, 30)
         finals.append(agent.sac.actor.flat.clone())
     assert all(torch.equal(a, b) for a, b in zip(*finals, strict=True))
@@ -767,7 +786,7 @@ def test_naive_on_the_union_is_naive_online_when_there_are_no_offline_rows() -> 
 
 def test_stages_are_data() -> None:
     mbpo = registry.algorithm("mbpo")
-    config = mbpo.Config.model_validate({"n_init": 500})
-    assert mbpo.stages(config, Budget(0, 2000)) == (Stage("warm-up", 500), Stage("tune", 1500, 30_000))
+    config = mbpo.Config.model_validate({"learning_starts": 500})
+    assert mbpo.stages(config, Budget(0, 2000)) == (Stage("warm-up", 500), Stage("fine-tune", 1500, 30_000))
     naive = registry.algorithm("naive")
-    assert naive.stages(OnlineConfig(), Budget(0, 100)) == (Stage("tune", 100, 0),)
+    assert naive.stages(OnlineConfig(), Budget(0, 100)) == (Stage("fine-tune", 100, 0),)

@@ -1,4 +1,4 @@
-"""How suites are launched: profiles, the pool's places and packs, arrays for a cluster, ledgers, status."""
+"""How suites are launched: profiles, the pool's slots and seed batches, arrays, jobs, status."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from o2obench.errors import BadInput
+from o2obench.cli.tables import suites_table
+from o2obench.errors import UserError
 from o2obench.launch import jobs as job_registry
 from o2obench.launch import local
-from o2obench.launch.local import Crew, Pool
+from o2obench.launch.flags import LaunchFlags
+from o2obench.launch.local import Pool, WorkerSettings
 from o2obench.launch.profile import Slurm, minutes, names, read_profile
 from o2obench.launch.slurm import Cluster, arrays
-from o2obench.launch.status import overview, status, summarise
+from o2obench.launch.status import status, summarise
 from o2obench.planning.plan import Plan
-from o2obench.runs.folder import RunFolder
+from o2obench.runs.folder import ResultsFolder
 from o2obench.training.options import Options
 from o2obench.training.runner import execute
 from tests.conftest import Command, environment
@@ -43,7 +45,7 @@ def test_every_profile_of_the_package_can_be_read() -> None:
 def test_flags_win_over_the_file(tmp_path: Path) -> None:
     file = tmp_path / "site.yaml"
     file.write_text("launcher: slurm\npartition: long\ntime: 2-00:00:00\nsbatch: {qos: high}\n")
-    profile = read_profile(str(file), {"partition": "short", "account": "me", "time": None})
+    profile = read_profile(str(file), LaunchFlags(partition="short", account="me", time=None).values())
     assert isinstance(profile, Slurm)
     assert (profile.partition, profile.account, profile.sbatch) == ("short", "me", {"qos": "high"})
     assert minutes(profile.time) == 2 * 24 * 60
@@ -62,23 +64,23 @@ def test_flags_win_over_the_file(tmp_path: Path) -> None:
         ("launcher: slurm\npartition: 'a; rm -rf /'\n", "site.yaml:2:1: partition: "),
         ('launcher: slurm\nsbatch: {"x\\n#SBATCH --uid=0": 1}\n', "site.yaml:2:10: sbatch."),
         ("launcher: slurm\nsignal_seconds: 3\n", "site.yaml:2:1: signal_seconds: "),
-        ("launcher: local\npack: 0\n", "site.yaml:2:1: pack"),
+        ("launcher: local\nseed_batch: 0\n", "site.yaml:2:1: seed_batch"),
     ],
 )
 def test_a_profile_is_refused_with_its_place(tmp_path: Path, text: str, said: str) -> None:
     file = tmp_path / "site.yaml"
     file.write_text(text)
-    with pytest.raises(BadInput) as refused:
+    with pytest.raises(UserError) as refused:
         read_profile(str(file), {})
     assert said in str(refused.value)
 
 
 def test_flags_that_mean_nothing_are_refused() -> None:
-    with pytest.raises(BadInput, match="--partition: means nothing to the launcher local"):
+    with pytest.raises(UserError, match="--partition: means nothing to the launcher local"):
         read_profile("local", {"partition": "long"})
-    with pytest.raises(BadInput, match="--launcher slurn: not known; did you mean slurm"):
+    with pytest.raises(UserError, match="--launcher slurn: not known; did you mean slurm"):
         read_profile("slurn", {})
-    with pytest.raises(BadInput, match="--time: time: at least one minute"):
+    with pytest.raises(UserError, match="--time: time: at least one minute"):
         read_profile("slurm", {"time": "0:00:30"})
 
 
@@ -92,14 +94,14 @@ def test_time_limits_are_whole_minutes(time: str | int, expected: int) -> None:
 # ---- the pool ---------------------------------------------------------------------------------------------
 
 
-def make_pool(plan: Plan, results: Path, crew: Crew) -> Pool:
-    return Pool(plan, plan.write(results), results, crew, Options())
+def make_pool(plan: Plan, results: Path, workers: WorkerSettings) -> Pool:
+    return Pool(plan, plan.write(ResultsFolder(results)), ResultsFolder(results), workers, Options())
 
 
-def test_places_of_gpus_are_dealt_out_in_turn() -> None:
-    places = Crew(jobs=4, gpus=("0", "3"), per_gpu=2).places()
-    assert [place["CUDA_VISIBLE_DEVICES"] for place in places] == ["0", "3", "0", "3"]
-    assert Crew(jobs=3).places() == [{}, {}, {}]
+def test_device_slots_of_gpus_are_dealt_out_in_turn() -> None:
+    slots = WorkerSettings(jobs=4, gpus=("0", "3"), per_gpu=2).device_slots()
+    assert [slot["CUDA_VISIBLE_DEVICES"] for slot in slots] == ["0", "3", "0", "3"]
+    assert WorkerSettings(jobs=3).device_slots() == [{}, {}, {}]
 
 
 def test_visible_gpus_are_those_of_the_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -116,34 +118,40 @@ def test_visible_gpus_are_those_of_the_process(monkeypatch: pytest.MonkeyPatch, 
 
 
 @pytest.mark.parametrize(
-    ("crew", "sizes"),
+    ("workers", "sizes"),
     [
-        (Crew(2), [1, 1, 1, 1, 1]),
-        (Crew(2, pack=2), [2, 2, 1]),
-        (Crew(2, gpus=("0",)), [5]),
-        (Crew(2, gpus=("0",), pack=1), [1, 1, 1, 1, 1]),
+        (WorkerSettings(2), [1, 1, 1, 1, 1]),
+        (WorkerSettings(2, seed_batch=2), [2, 2, 1]),
+        (WorkerSettings(2, gpus=("0",)), [5]),
+        (WorkerSettings(2, gpus=("0",), seed_batch=1), [1, 1, 1, 1, 1]),
     ],
 )
-def test_packs_hold_seeds_of_one_computation(tmp_path: Path, crew: Crew, sizes: list[int]) -> None:
+def test_seed_batches_hold_seeds_of_one_computation(
+    tmp_path: Path, workers: WorkerSettings, sizes: list[int]
+) -> None:
     plan = toy_plan("toy_offline", {"toy_offline": {"rate": 0.5, "label": "fast"}}, seeds=5)
-    packs = list(make_pool(plan, tmp_path, crew)._packs(plan.runs))
-    assert [len(runs) for runs in packs] == sizes * 2
-    assert all(len({run.group for run in runs}) == 1 for runs in packs)
+    seed_batches = list(make_pool(plan, tmp_path, workers)._seed_batches(plan.runs))
+    assert [len(runs) for runs in seed_batches] == sizes * 2
+    assert all(len({run.group for run in runs}) == 1 for runs in seed_batches)
 
 
-def test_a_pack_of_a_launch_writes_what_single_runs_write(tmp_path: Path) -> None:
+def test_a_seed_batch_of_a_launch_writes_what_single_runs_write(tmp_path: Path) -> None:
     plan = toy_plan(seeds=3, steps=60)
-    for folder, crew in (("alone", Crew(2)), ("packed", Crew(2, pack=3))):
-        outcome = make_pool(plan, tmp_path / folder, crew).launch()
+    for folder, workers in (("alone", WorkerSettings(2)), ("together", WorkerSettings(2, seed_batch=3))):
+        outcome = make_pool(plan, tmp_path / folder, workers).launch()
         assert sorted(outcome.finished) == sorted(run.id for run in plan.runs)
     for run in plan.runs:
-        alone, packed = (RunFolder(tmp_path / name, run.id).scores for name in ("alone", "packed"))
-        assert alone.read_bytes() == packed.read_bytes()
+        alone, together = (
+            ResultsFolder(tmp_path / name).run(run.id).evaluations for name in ("alone", "together")
+        )
+        assert alone.read_bytes() == together.read_bytes()
 
 
 def test_a_worker_stopped_from_outside_is_not_started_again(tmp_path: Path) -> None:
-    plan = toy_plan("toy_offline", "toy_tune", seeds=1, offline={"epochs": 200, "evaluate_every": 200})
-    at_work = make_pool(plan, tmp_path, Crew(1))
+    plan = toy_plan(
+        "toy_offline", "toy_tune", seeds=1, offline={"updates": 200_000, "evaluate_every": 200_000}
+    )
+    at_work = make_pool(plan, tmp_path, WorkerSettings(1))
 
     def stop_it() -> None:
         for worker in at_work.workers:
@@ -154,19 +162,19 @@ def test_a_worker_stopped_from_outside_is_not_started_again(tmp_path: Path) -> N
     assert outcome.stopped == [plan.runs[0].id]
     assert outcome.blocked == [plan.runs[1].id]
     assert not outcome.interrupted
-    assert RunFolder(tmp_path, plan.runs[0].id).state() == "interrupted"
+    assert ResultsFolder(tmp_path).run(plan.runs[0].id).state() == "interrupted"
 
 
 def test_a_run_that_failed_with_another_launcher_is_not_tried_again(tmp_path: Path) -> None:
     plan = toy_plan("toy_breaks", seeds=1, steps=60)
-    one, two = (make_pool(plan, tmp_path, Crew(1)) for _ in range(2))
+    one, two = (make_pool(plan, tmp_path, WorkerSettings(1)) for _ in range(2))
     broken = plan.runs[-1].id
     assert one.launch().failed == [broken]
-    size = RunFolder(tmp_path, broken).log.stat().st_size
+    size = ResultsFolder(tmp_path).run(broken).log.stat().st_size
     assert two.launch().failed == [broken]
-    assert RunFolder(tmp_path, broken).log.stat().st_size == size, "nobody started it again"
-    assert make_pool(plan, tmp_path, Crew(1)).launch().failed == [broken]
-    assert RunFolder(tmp_path, broken).log.stat().st_size > size, "a later launch does"
+    assert ResultsFolder(tmp_path).run(broken).log.stat().st_size == size, "nobody started it again"
+    assert make_pool(plan, tmp_path, WorkerSettings(1)).launch().failed == [broken]
+    assert ResultsFolder(tmp_path).run(broken).log.stat().st_size > size, "a later launch does"
 
 
 # ---- arrays for a cluster ---------------------------------------------------------------------------------
@@ -178,7 +186,7 @@ def test_a_run_that_failed_with_another_launcher_is_not_tried_again(tmp_path: Pa
     children=st.integers(0, 3),
     most=st.integers(1, 5),
     per_task=st.integers(1, 3),
-    pack=st.booleans(),
+    seed_batch=st.booleans(),
     data=st.data(),
 )
 def test_arrays_hold_every_run_once_and_wait_for_parents(
@@ -187,29 +195,29 @@ def test_arrays_hold_every_run_once_and_wait_for_parents(
     children: int,
     most: int,
     per_task: int,
-    pack: bool,
+    seed_batch: bool,
     data: st.DataObject,
 ) -> None:
     results = tmp_path_factory.getbasetemp() / "nothing here"
-    tuned = [{"toy_tune": {"inner": 10 + k, "label": f"tune {k}"}} for k in range(children)]
-    plan = toy_plan("toy_offline", *tuned, seeds=seeds)
+    online = [{"toy_tune": {"inner": 10 + k, "label": f"tune {k}"}} for k in range(children)]
+    plan = toy_plan("toy_offline", *online, seeds=seeds)
     queued = {run.id: f"7_{i}" for i, run in enumerate(plan.runs) if data.draw(st.booleans())}
     profile = Slurm(launcher="slurm", runs_per_task=per_task)
-    found = arrays(plan, results, profile, queued, pack, most)
-    submitted = Counter(run for array in found for element in array.elements for run in element)
+    found = arrays(plan, ResultsFolder(results), profile, queued, seed_batch, most)
+    submitted = Counter(run for array in found for task in array.tasks for run in task)
     assert submitted == Counter(run.id for run in plan.runs if run.id not in queued)
     before: set[str] = set()
     for array in found:
-        assert 1 <= len(array.elements) <= most
-        for i, element in enumerate(array.elements):
-            for run in map(plan.run, element):
+        assert 1 <= len(array.tasks) <= most
+        for i, task in enumerate(array.tasks):
+            for run in map(plan.run, task):
                 if run.parent in queued:
                     assert array.after_job == queued[run.parent]
                 elif run.parent:
                     assert array.after is not None
-                    assert run.parent in array.after.elements[i], "element i waits for element i"
+                    assert run.parent in array.after.tasks[i], "task i waits for task i"
                     assert run.parent in before
-        before |= {run for element in array.elements for run in element}
+        before |= {run for task in array.tasks for run in task}
 
 
 def cluster_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **limits: int) -> tuple[Cluster, Path]:
@@ -217,7 +225,9 @@ def cluster_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **limits: int) -
     monkeypatch.setenv("PATH", f"{state.parent}:{os.environ['PATH']}")
     plan, results = toy_plan(seeds=5), tmp_path / "results"
     profile = Slurm(launcher="slurm", folder=str(tmp_path / "submitit"), partition="long")
-    return Cluster(plan, plan.write(results), results, profile, Options()), state
+    return Cluster(
+        plan, plan.write(ResultsFolder(results)), ResultsFolder(results), profile, Options()
+    ), state
 
 
 def jobs(state: Path) -> list[dict[str, object]]:
@@ -234,7 +244,7 @@ def test_a_grid_is_split_to_the_limits_of_the_site(tmp_path: Path, monkeypatch: 
 
 def test_a_refused_half_is_submitted_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cluster, state = cluster_of(tmp_path, monkeypatch, max_array=2, refuse_from=3)
-    with pytest.raises(Exception, match=r"Job violates accounting/QOS policy; 6 of 10 elements") as refused:
+    with pytest.raises(Exception, match=r"Job violates accounting/QOS policy; 6 of 10 tasks") as refused:
         cluster.submit()
     assert "same command again" in str(refused.value)
     known = json.loads(state.read_text())
@@ -266,12 +276,12 @@ def test_cancelled_jobs_are_submitted_anew(tmp_path: Path, monkeypatch: pytest.M
 
 def test_pickles_stay_outside_the_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cluster, _ = cluster_of(tmp_path, monkeypatch)
-    inside = Slurm(launcher="slurm", folder=str(cluster.results / "jobs"))
-    with pytest.raises(BadInput, match="lies among the results"):
+    inside = Slurm(launcher="slurm", folder=str(cluster.results.path / "jobs"))
+    with pytest.raises(UserError, match="lies among the results"):
         Cluster(cluster.plan, cluster.plan_file, cluster.results, inside, Options()).submit()
     cluster.submit()
     assert (tmp_path / "submitit").stat().st_mode & 0o777 == 0o700
-    assert not list(cluster.results.rglob("*.pkl"))
+    assert not list(cluster.results.path.rglob("*.pkl"))
 
 
 def test_a_watched_grid_ends_when_nobody_is_at_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -292,18 +302,18 @@ def test_a_watched_grid_ends_when_nobody_is_at_work(tmp_path: Path, monkeypatch:
 def test_gpus_and_device_must_agree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cluster, _ = cluster_of(tmp_path, monkeypatch)
     asked = Slurm(launcher="slurm", gpus_per_task=1)
-    with pytest.raises(BadInput, match="contradict each other"):
+    with pytest.raises(UserError, match="contradict each other"):
         list(Cluster(cluster.plan, cluster.plan_file, cluster.results, asked, Options()).scripts())
 
 
-# ---- ledger, status, retry --------------------------------------------------------------------------------
+# ---- jobs, status, retry --------------------------------------------------------------------------------
 
 
 def test_cancel_lets_a_launcher_save_and_end(tmp_path: Path, o2obench: Command) -> None:
     suite = tmp_path / "long.yaml"
     suite.write_text(
         "algorithms: [toy_offline]\ndatasets: [pointmass-mixed-v0]\nseeds: 2\n"
-        "offline: {epochs: 500, evaluate_every: 500}\n"
+        "offline: {updates: 500000, evaluate_every: 500000}\n"
     )
     command = [sys.executable, "-m", "o2obench", "suite", str(suite), "--jobs", "1"]
     launcher = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, text=True)
@@ -315,24 +325,26 @@ def test_cancel_lets_a_launcher_save_and_end(tmp_path: Path, o2obench: Command) 
     assert f"launcher {launcher.pid}: asked to save and end" in said.stdout
     out, _ = launcher.communicate(timeout=60)
     assert launcher.returncode == 143, out
-    assert not list((tmp_path / "results" / "launches").iterdir())
+    assert not list((tmp_path / "results" / "jobs").iterdir())
     assert "nothing to cancel" in o2obench("cancel", "results").stdout
 
 
 def test_a_number_that_is_used_again_is_another_process(tmp_path: Path) -> None:
-    with job_registry.announced(tmp_path, "toy"):
-        [note] = (tmp_path / "launches").iterdir()
+    with job_registry.announced(ResultsFolder(tmp_path), "toy"):
+        [note] = (tmp_path / "jobs").iterdir()
         known = json.loads(note.read_text())
         forged = note.with_name("toy.here.2.json")
         forged.write_text(json.dumps({**known, "began": "1"}))
         note.unlink()
-        assert job_registry.cancel(tmp_path, "toy") == [f"launcher {os.getpid()}: is gone already"]
+        assert job_registry.cancel(ResultsFolder(tmp_path), "toy") == [
+            f"launcher {os.getpid()}: is gone already"
+        ]
 
 
 def test_status_tells_the_last_error_and_its_log(tmp_path: Path, o2obench: Command) -> None:
     plan = toy_plan("toy_tune", "toy_breaks", seeds=1, steps=60)
-    make_pool(plan, tmp_path, Crew(2)).launch()
-    told = summarise(plan, status(plan, tmp_path), tmp_path)
+    make_pool(plan, tmp_path, WorkerSettings(2)).launch()
+    told = summarise(plan, status(plan, ResultsFolder(tmp_path)), ResultsFolder(tmp_path))
     assert told.counts["done"] == 2
     assert told.counts["failed"] == 1
     assert told.error.endswith("RuntimeError: broken on purpose")
@@ -348,11 +360,11 @@ def test_status_tells_the_last_error_and_its_log(tmp_path: Path, o2obench: Comma
 def test_status_knows_a_run_without_a_speed_from_none(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    stands = summarise(toy_plan(seeds=1), [], tmp_path)
+    stands = summarise(toy_plan(seeds=1), [], ResultsFolder(tmp_path))
     counts = {**stands.counts, "running": 1}
     begun = replace(stands, suite="begun", share=0.0, seconds_left=None, counts=counts)
     idle = replace(begun, suite="idle", counts=stands.counts)
-    Console(width=120).print(overview([begun, idle]))
+    Console(width=120).print(suites_table([begun, idle]))
     told = {line.split()[1]: line for line in capsys.readouterr().out.splitlines() if "%" in line}
     assert "no speed yet" in told["begun"]
     assert "nothing runs" in told["idle"]
@@ -360,8 +372,8 @@ def test_status_knows_a_run_without_a_speed_from_none(
 
 def test_retry_forgets_failures_only(tmp_path: Path, o2obench: Command) -> None:
     plan = toy_plan("toy_tune", "toy_breaks", seeds=1, steps=60)
-    make_pool(plan, tmp_path, Crew(2)).launch()
-    [broken] = [RunFolder(tmp_path, run.id) for run in plan.runs if run.algorithm == "toy_breaks"]
+    make_pool(plan, tmp_path, WorkerSettings(2)).launch()
+    [broken] = [ResultsFolder(tmp_path).run(run.id) for run in plan.runs if run.algorithm == "toy_breaks"]
     assert o2obench("retry", tmp_path).returncode == 2
     assert "0 runs to try again" in o2obench("retry", tmp_path, "--diverged").stdout
     assert broken.state() == "failed"
@@ -371,43 +383,42 @@ def test_retry_forgets_failures_only(tmp_path: Path, o2obench: Command) -> None:
 
 def test_a_dead_owner_makes_a_run_stale(tmp_path: Path) -> None:
     plan = toy_plan("toy_offline", seeds=1)
-    folder = RunFolder(tmp_path, plan.runs[0].id)
+    folder = ResultsFolder(tmp_path).run(plan.runs[0].id)
     folder.path.mkdir(parents=True)
     code = (
-        "import os, sys\nfrom o2obench.runs.folder import RunFolder\n"
-        "from o2obench.runs.writer import lease_on\n"
-        "from pathlib import Path\n"
-        f"lease = lease_on(RunFolder(Path({str(tmp_path)!r}), {plan.runs[0].id!r}))\n"
+        "import os\nfrom o2obench.runs.folder import ResultsFolder\n"
+        "from o2obench.runs.lock import lock_on\n"
+        f"lease = lock_on(ResultsFolder({str(tmp_path)!r}).run({plan.runs[0].id!r}))\n"
         "lease.acquire()\nos._exit(0)"
     )
     subprocess.run([sys.executable, "-c", code], env=environment(), check=True)
     assert folder.state() == "stale"
-    outcome = make_pool(plan, tmp_path, Crew(1)).launch()
+    outcome = make_pool(plan, tmp_path, WorkerSettings(1)).launch()
     assert outcome.finished == [plan.runs[0].id]
 
 
-def test_a_mark_without_an_owner_does_not_block_a_run(tmp_path: Path) -> None:
+def test_a_lock_without_an_owner_does_not_block_a_run(tmp_path: Path) -> None:
     plan = toy_plan("toy_offline", seeds=1)
-    folder = RunFolder(tmp_path, plan.runs[0].id)
+    folder = ResultsFolder(tmp_path).run(plan.runs[0].id)
     folder.path.mkdir(parents=True)
-    folder.lease.touch()  # its writer was killed between creating and writing it
-    assert make_pool(plan, tmp_path, Crew(1)).launch().finished == [plan.runs[0].id]
+    folder.lock.touch()  # its writer was killed between creating and writing it
+    assert make_pool(plan, tmp_path, WorkerSettings(1)).launch().finished == [plan.runs[0].id]
 
 
-def test_a_fence_of_a_dead_machine_does_not_block_a_run(
+def test_a_publish_lock_of_a_dead_machine_does_not_block_a_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("O2OBENCH_LEASE_SECONDS", "1")
+    monkeypatch.setenv("O2OBENCH_LOCK_SECONDS", "1")
     plan = toy_plan("toy_offline", seeds=1)
-    folder = RunFolder(tmp_path, plan.runs[0].id)
+    folder = ResultsFolder(tmp_path).run(plan.runs[0].id)
     folder.path.mkdir(parents=True)
-    folder.publishing.write_text("4711\nelsewhere\n")
-    monkeypatch.setattr("o2obench.runs.writer.LEASE_SECONDS", 1.0)
-    assert make_pool(plan, tmp_path, Crew(1)).launch().finished == [plan.runs[0].id]
+    folder.publish_lock.write_text("4711\nelsewhere\n")
+    monkeypatch.setattr("o2obench.runs.lock.LOCK_SECONDS", 1.0)
+    assert make_pool(plan, tmp_path, WorkerSettings(1)).launch().finished == [plan.runs[0].id]
 
 
 def test_a_damaged_plan_does_not_hide_the_others(tmp_path: Path, o2obench: Command) -> None:
-    toy_plan(seeds=1).write(tmp_path)
+    toy_plan(seeds=1).write(ResultsFolder(tmp_path))
     (tmp_path / "plans" / "torn.json").write_text('{"suite": ')
     shown = o2obench("status", tmp_path)
     assert shown.returncode == 0

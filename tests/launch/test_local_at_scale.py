@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from o2obench.cli.progress import SHARE, _at_most_every
-from o2obench.launch.local import Crew, Pool
-from o2obench.runs.folder import RunFolder
+from o2obench.launch.local import Pool, WorkerSettings
+from o2obench.runs.folder import ResultsFolder, RunFolder
 from o2obench.training.options import Options
 from tests.helpers.suites import toy_plan
 
@@ -19,17 +19,19 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     found: list[str] = []
     made = RunFolder.__init__
 
-    def counted(self: RunFolder, results: Path, run_id: str) -> None:
+    def counted(self: RunFolder, path: Path, run_id: str) -> None:
         found.append(run_id)
-        made(self, results, run_id)
+        made(self, path, run_id)
 
     monkeypatch.setattr(RunFolder, "__init__", counted)
     return found
 
 
-def test_without_a_free_place_no_folder_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pool = Pool(toy_plan(seeds=20), tmp_path / "plan.json", tmp_path, Crew(jobs=1), Options())
-    pool.free_places.clear()
+def test_without_a_free_slot_no_folder_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = Pool(
+        toy_plan(seeds=20), tmp_path / "plan.json", ResultsFolder(tmp_path), WorkerSettings(jobs=1), Options()
+    )
+    pool.free_slots.clear()
     seen = looks(monkeypatch)
     pool._start_what_is_ready()
     assert seen == []
@@ -39,7 +41,7 @@ def test_a_parent_that_many_wait_for_is_looked_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = toy_plan({"toy_tune": {"every": list(range(1, 51))}}, seeds=1)
-    pool = Pool(plan, tmp_path / "plan.json", tmp_path, Crew(jobs=1), Options())
+    pool = Pool(plan, tmp_path / "plan.json", ResultsFolder(tmp_path), WorkerSettings(jobs=1), Options())
     seen = looks(monkeypatch)
     [ready] = pool._ready()
     assert ready.algorithm == "toy_offline"

@@ -1,4 +1,4 @@
-"""Looking after a results folder: damage is named, leftovers go, merged folders are whole."""
+"""Looking after a results folder: corruption is named, leftovers go, merged folders are whole."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from o2obench.datasets import registry as datasets
-from o2obench.envs import pointmass
-from o2obench.errors import BadInput
+from o2obench.datasets.toy import mixed_data
+from o2obench.errors import UserError
 from o2obench.maintenance import doctor
 from o2obench.maintenance.clean import Choice, clean
 from o2obench.maintenance.doctor import Diagnosis, examine
@@ -26,15 +26,15 @@ from o2obench.maintenance.merge import merge
 from o2obench.maintenance.merge_plans import unite
 from o2obench.planning.plan import Plan, read_plan
 from o2obench.runs import verify
-from o2obench.runs.folder import RunFolder
-from o2obench.runs.writer import LEASE_SECONDS, Slot
+from o2obench.runs.folder import ResultsFolder, RunFolder
+from o2obench.runs.lock import RunLock
+from o2obench.runs.owner import LOCK_SECONDS
 from o2obench.util.files import read_json
 from tests.conftest import Command, environment
 from tests.helpers.results import listing, make_results
 from tests.helpers.suites import toy_plan
 
-toy_data = functools.cache(pointmass.mixed_data)
-LAST = "toy_tune/2aa9b0d7/seed-2"
+toy_data = functools.cache(mixed_data)
 DRY = Choice(dry_run=True)
 
 
@@ -65,7 +65,7 @@ def no_probe(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def runs(results: Path) -> list[RunFolder]:
     plan = read_plan(results / "plans" / "toy.json")
-    return [RunFolder(results, run.id) for run in plan.runs]
+    return [ResultsFolder(results).run(run.id) for run in plan.runs]
 
 
 def one(results: Path, algorithm: str, seed: int) -> RunFolder:
@@ -74,27 +74,27 @@ def one(results: Path, algorithm: str, seed: int) -> RunFolder:
 
 
 def last_state(run: RunFolder) -> Path:
-    found = run.handover()
+    found = run.final_checkpoint()
     assert found is not None
     return found
 
 
-def damage(diagnosis: Diagnosis) -> list[str]:
-    return [str(finding) for finding in diagnosis.findings if finding.kind == "damage"]
+def corruption(diagnosis: Diagnosis) -> list[str]:
+    return [str(finding) for finding in diagnosis.findings if finding.kind == "corruption"]
 
 
 def of_kind(diagnosis: Diagnosis, kind: str) -> set[str]:
-    return {str(f.path.relative_to(diagnosis.folder)) for f in diagnosis.findings if f.kind == kind}
+    return {str(f.path.relative_to(diagnosis.folder.path)) for f in diagnosis.findings if f.kind == kind}
 
 
 def age(path: Path) -> None:
     """Let a file look as if nobody had touched it for long."""
-    then = path.lstat().st_mtime - 3 * LEASE_SECONDS
+    then = path.lstat().st_mtime - 3 * LOCK_SECONDS
     os.utime(path, (then, then), follow_symlinks=False)
 
 
-def dead_mark(path: Path, kind: str = f"SoftFileLease(sys.argv[1], lease_duration={LEASE_SECONDS})") -> None:
-    """Leave the lease, or lock, of a process that was killed."""
+def dead_mark(path: Path, kind: str = f"SoftFileLease(sys.argv[1], lease_duration={LOCK_SECONDS})") -> None:
+    """Leave the lock, or publish lock, of a process that was killed."""
     code = "import os, sys\nfrom filelock import SoftFileLease, SoftFileLock\n"
     code += f"lease = {kind}\n"
     code += "lease.acquire()\nos.kill(os.getpid(), 9)"
@@ -109,24 +109,24 @@ def test_a_whole_folder_is_whole_and_nothing_is_changed(results: Path, o2obench:
     before = listing(results)
     said = o2obench("doctor", results)
     assert said.returncode == 0, said.stdout + said.stderr
-    assert "6 runs: 5 done and whole, 1 unfinished" in said.stdout
+    assert "6 runs: 5 done and intact, 1 unfinished" in said.stdout
     assert listing(results) == before
     value = json.loads(o2obench("doctor", results, "--json").stdout)
     assert value["whole"]
-    assert value["runs"] == {"done and whole": 5, "unfinished": 1}
+    assert value["runs"] == {"done and intact": 5, "unfinished": 1}
     assert [found["name"] for found in value["file_system"] if not found["works"]] == []
-    assert {"hard links", "leases", "atomic replace"} <= {found["name"] for found in value["file_system"]}
+    assert {"hard links", "locks", "atomic replace"} <= {found["name"] for found in value["file_system"]}
 
 
-def test_the_upkeep_imports_no_heavy_library(results: Path) -> None:
+def test_maintenance_imports_no_heavy_library(results: Path) -> None:
     code = """
 import sys
-from pathlib import Path
-from typing import Any
 from o2obench.maintenance import clean, doctor, merge
-doctor.examine(Path("results"))
-clean.clean(Path("results"), clean.Choice())
-merge.merge(Path("other"), Path("results"))
+from o2obench.runs.folder import ResultsFolder
+results = ResultsFolder("results")
+doctor.examine(results)
+clean.clean(results, clean.Choice())
+merge.merge(ResultsFolder("other"), results)
 heavy = {"torch", "gymnasium", "mujoco", "pandas", "matplotlib", "h5py", "pickle5"} & set(sys.modules)
 raise SystemExit(f"imported {heavy}" if heavy else 0)
 """
@@ -137,7 +137,7 @@ raise SystemExit(f"imported {heavy}" if heavy else 0)
     "name",
     [
         "run.json",
-        "scores.jsonl",
+        "evaluations.jsonl",
         "episodes.jsonl",
         "train.jsonl",
         "timings.jsonl",
@@ -162,14 +162,14 @@ def test_no_flipped_bit_of_a_finished_run_goes_unnoticed(results: Path, name: st
 
 
 @pytest.mark.usefixtures("no_probe")
-def test_no_flipped_bit_of_a_plan_goes_unnoticed_and_no_damage_stops_the_doctor(results: Path) -> None:
+def test_no_flipped_bit_of_a_plan_goes_unnoticed_and_no_corruption_stops_the_doctor(results: Path) -> None:
     chance, plan = random.Random(0), results / "plans" / "toy.json"
     whole, unnoticed = plan.read_bytes(), 0
     for _ in range(60):
         hurt = bytearray(whole)
         hurt[chance.randrange(len(hurt))] ^= 1 << chance.randrange(8)
         plan.write_bytes(hurt)
-        unnoticed += read_json(plan) != json.loads(whole) and not list(doctor._plans(results))
+        unnoticed += read_json(plan) != json.loads(whole) and not list(doctor._plans(ResultsFolder(results)))
     assert unnoticed == 0
     files = sorted(path for path in results.rglob("*") if path.is_file())
     strange = [
@@ -185,8 +185,8 @@ def test_no_flipped_bit_of_a_plan_goes_unnoticed_and_no_damage_stops_the_doctor(
     for file in files:
         before = file.read_bytes()
         file.write_bytes(chance.choice(strange))
-        assert list(examine(results).lines())
-        clean(results, DRY)
+        assert list(examine(ResultsFolder(results)).lines())
+        clean(ResultsFolder(results), DRY)
         file.write_bytes(before)
 
 
@@ -207,30 +207,22 @@ def link(file: Path) -> None:
 
 @pytest.mark.usefixtures("no_probe")
 @pytest.mark.parametrize("hurt", [cut, zeros, link, Path.unlink])
-@pytest.mark.parametrize("name", ["run.json", "scores.jsonl", "DONE"])
-def test_damage_of_a_finished_run_is_named_with_what_to_do(
+@pytest.mark.parametrize("name", ["run.json", "evaluations.jsonl", "DONE"])
+def test_corruption_of_a_finished_run_is_named_with_what_to_do(
     results: Path, hurt: Callable[[Path], None], name: str
 ) -> None:
     run = one(results, "toy_tune", 0)
     hurt(run.path / name)
-    found = examine(results)
+    found = examine(ResultsFolder(results))
     if (name, hurt) == ("DONE", Path.unlink):
-        assert damage(found) == []  # it counts as unfinished, and is
+        assert corruption(found) == []  # it counts as unfinished, and is
         assert found.counts["unfinished"] == 2
         return
-    [line, *_] = damage(found)
+    [line, *_] = corruption(found)
     assert f"{run.path}/{name}" in line
     assert "; remove the run's folder" in line
-    assert found.counts["damaged"] == 1
+    assert found.counts["corrupted"] == 1
     assert not found.whole
-
-
-@pytest.mark.usefixtures("no_probe")
-def test_records_of_the_first_version_are_read(results: Path) -> None:
-    done = one(results, "toy_tune", 0).done
-    hashes = read_json(done)["sha256"]
-    done.write_text(json.dumps({"sha256": {name: hashes[name] for name in verify.VOUCHED[:3]}}))
-    assert damage(examine(results)) == []
 
 
 @pytest.mark.usefixtures("no_probe")
@@ -238,7 +230,7 @@ def test_a_copied_and_a_renamed_run_are_named(results: Path) -> None:
     run = one(results, "toy_tune", 0)
     shutil.copytree(run.path, run.path.with_name("seed-7"))
     one(results, "toy_tune", 1).path.rename(run.path.with_name("seed-8"))
-    lines = damage(examine(results))
+    lines = corruption(examine(ResultsFolder(results)))
     for seed, owner in ((7, 0), (8, 1)):
         [line] = [line for line in lines if f"seed-{seed}/run.json" in line]
         assert f"belongs to {run.id[:-1]}{owner}" in line
@@ -252,7 +244,7 @@ def test_an_unfinished_run_is_looked_into(results: Path) -> None:
 
     def lines_after(change: Callable[[], object]) -> list[str]:
         change()
-        found = damage(examine(results))
+        found = corruption(examine(ResultsFolder(results)))
         for name, content in whole.items():
             if (run.path / name).is_file():
                 (run.path / name).write_bytes(content)
@@ -271,11 +263,11 @@ def test_an_unfinished_run_is_looked_into(results: Path) -> None:
 
 
 @pytest.mark.usefixtures("no_probe")
-def test_a_damaged_or_renamed_plan_is_named(results: Path) -> None:
+def test_a_corrupted_or_renamed_plan_is_named(results: Path) -> None:
     plans = results / "plans"
     shutil.copy(plans / "toy.json", plans / "other.json")
     (plans / "cut.json").write_bytes((plans / "toy.json").read_bytes()[:-30])
-    lines = damage(examine(results))
+    lines = corruption(examine(ResultsFolder(results)))
     assert any("cut.json: not a plan" in line for line in lines)
     assert any("other.json: is the plan of toy" in line for line in lines)
 
@@ -286,8 +278,8 @@ def litter(results: Path) -> set[str]:
     (done.path / ".DONE.99.0123abcd.tmp").write_text("{")
     done.failed.write_text(json.dumps({"error": "an earlier attempt", "diverged": False}))
     shutil.copytree(last_state(done), done.checkpoint / "00000000-abcd")
-    dead_mark(done.lease)
-    dead_mark(open_run.publishing, "SoftFileLock(sys.argv[1])")
+    dead_mark(done.lock)
+    dead_mark(open_run.publish_lock, "SoftFileLock(sys.argv[1])")
     (open_run.checkpoint / "99999999-abcd").mkdir()
     (open_run.checkpoint / "99999999-abcd" / "state.safetensors").write_bytes(b"half")
     probe = results / ".doctor.99.0123abcd.tmp"
@@ -297,38 +289,37 @@ def litter(results: Path) -> set[str]:
     shutil.copytree(done.path, copy)
     plan = results / "plans" / ".toy.json.99.0123abcd.tmp"
     plan.write_text("{")
-    for path in (plan, probe, open_run.publishing):
+    for path in (plan, probe, open_run.publish_lock):
         age(path)
-    names = [done.path / ".DONE.99.0123abcd.tmp", done.failed, done.checkpoint / "00000000-abcd", done.lease]
-    names += [open_run.publishing, open_run.checkpoint / "99999999-abcd", probe, copy, plan]
+    names = [done.path / ".DONE.99.0123abcd.tmp", done.failed, done.checkpoint / "00000000-abcd", done.lock]
+    names += [open_run.publish_lock, open_run.checkpoint / "99999999-abcd", probe, copy, plan]
     return {str(path.relative_to(results)) for path in names}
 
 
 @pytest.mark.usefixtures("no_probe")
-def test_leftovers_are_named_and_are_no_damage(results: Path) -> None:
+def test_leftovers_are_named_and_are_no_corruption(results: Path) -> None:
     left = litter(results)
-    found = examine(results)
+    found = examine(ResultsFolder(results))
     assert of_kind(found, "leftover") == left
     assert found.whole
-    assert "process" in next(str(f) for f in found.findings if f.path.name == "lease")
+    assert "process" in next(str(f) for f in found.findings if f.path.name == "lock")
 
 
 @pytest.mark.usefixtures("no_probe")
 def test_a_run_that_is_computed_is_named_with_its_owner_and_left(results: Path) -> None:
-    plan = read_plan(results / "plans" / "toy.json")
-    slot = Slot(next(run for run in plan.runs if run.id.endswith(LAST)), results)
-    (slot.folder.path / ".run.json.99.0123abcd.tmp").write_text("{")
+    lock = RunLock(one(results, "toy_tune", 2))
+    (lock.folder.path / ".run.json.99.0123abcd.tmp").write_text("{")
     try:
-        found = examine(results)
+        found = examine(ResultsFolder(results))
         assert found.counts["running"] == 1
-        assert found.owners[slot.folder.id].pid == os.getpid()
+        assert found.owners[lock.folder.id].pid == os.getpid()
         for choice in (DRY, Choice(unplanned=True, checkpoints=True)):
-            cleaned = clean(results, choice)
+            cleaned = clean(ResultsFolder(results), choice)
             assert any(f"process {os.getpid()}" in line for line in cleaned.left)
-        assert (slot.folder.path / ".run.json.99.0123abcd.tmp").exists()
-        assert slot.owns()
+        assert (lock.folder.path / ".run.json.99.0123abcd.tmp").exists()
+        assert lock.is_held()
     finally:
-        slot.close()
+        lock.release()
 
 
 def test_a_file_system_that_cannot_do_what_runs_need_is_named(
@@ -340,13 +331,13 @@ def test_a_file_system_that_cannot_do_what_runs_need_is_named(
     before = listing(results)
     with monkeypatch.context() as patch:
         patch.setattr(os, "link", refuse)
-        found = examine(results)
+        found = examine(ResultsFolder(results))
     assert [ability.name for ability in found.abilities if not ability.works] == ["hard links"]
     assert any("hard links: NOT as runs need it" in line for line in found.lines())
     assert not found.whole
     with monkeypatch.context() as patch:
         patch.setattr(Path, "mkdir", refuse)
-        assert [ability.seen for ability in examine(results).abilities] == [
+        assert [ability.seen for ability in examine(ResultsFolder(results)).abilities] == [
             "nothing can be written here: Operation not supported"
         ]
     assert listing(results) == before
@@ -358,22 +349,24 @@ def test_a_file_system_that_cannot_do_what_runs_need_is_named(
 def test_a_dry_run_changes_nothing_and_clean_removes_what_it_named(results: Path, template: Path) -> None:
     left = litter(results)
     before = listing(results)
-    would = clean(results, DRY)
+    would = clean(ResultsFolder(results), DRY)
     assert listing(results) == before
     assert {str(gone.path.relative_to(results)) for gone in would.removed} == left
-    done = clean(results, Choice())
+    done = clean(ResultsFolder(results), Choice())
     assert {gone.path for gone in done.removed} == {gone.path for gone in would.removed}
     assert sum(gone.size for gone in done.removed) == sum(gone.size for gone in would.removed)
     assert listing(results) == listing(template)
-    assert clean(results, Choice()).removed == []
+    assert clean(ResultsFolder(results), Choice()).removed == []
 
 
 def test_uses_add_up_to_what_lies_there(results: Path) -> None:
     litter(results)
     files = sum(path.stat().st_size for path in results.rglob("*") if path.is_file())
-    cleaning = clean(results, DRY)
-    leases = sum(path.stat().st_size for path in results.rglob("*") if path.name in ("lease", "publishing"))
-    assert files - leases <= cleaning.use.total() <= files
+    cleaning = clean(ResultsFolder(results), DRY)
+    locks = sum(path.stat().st_size for path in results.rglob("*") if path.name in ("lock", "publish.lock"))
+    assert files - locks <= cleaning.use.total() <= files
+    logs = [path.stat().st_size for run in runs(results) for path in run.path.glob("*.jsonl")]
+    assert cleaning.use["JSONL logs"] == sum(logs)
     assert cleaning.use["checkpoints of finished runs"] > 0
     assert cleaning.use["checkpoints of unfinished runs"] > 0
 
@@ -385,65 +378,67 @@ def test_last_checkpoints_go_only_where_nothing_starts_from_them(
     needed = last_state(one(results, "toy_offline", 2))
     said = o2obench("clean", results, "--checkpoints")
     assert said.returncode == 0, said.stderr
-    assert "no new tuning run can start from it" in said.stdout
+    assert "no new fine-tuning run can start from it" in said.stdout
     assert needed.exists()
     assert not last_state(one(results, "toy_offline", 0)).exists()
-    found = examine(results)
-    assert damage(found) == [], "what went on purpose is no damage"
-    assert found.counts["done and whole"] == 5
+    found = examine(ResultsFolder(results))
+    assert corruption(found) == [], "what went on purpose is no corruption"
+    assert found.counts["done and intact"] == 5
     assert "4 without their last state" in found.summary
     shutil.rmtree(one(results, "toy_offline", 0).checkpoint)  # as in results/published
-    assert damage(examine(results)) == []
-    merged = merge(tmp_path / "into", results)
+    assert corruption(examine(ResultsFolder(results))) == []
+    merged = merge(ResultsFolder(tmp_path / "into"), ResultsFolder(results))
     assert (len(merged.copied), merged.problems) == (5, [])
 
 
 def test_unplanned_runs_go_only_when_asked_and_never_all(results: Path) -> None:
     run, plan = one(results, "toy_tune", 0), read_plan(results / "plans" / "toy.json")
-    replace(plan, runs=tuple(r for r in plan.runs if r.id != run.id), cells=()).write(results)
-    assert clean(results, Choice()).use["unplanned runs"] > 0
+    replace(plan, runs=tuple(r for r in plan.runs if r.id != run.id), experiments=()).write(
+        ResultsFolder(results)
+    )
+    assert clean(ResultsFolder(results), Choice()).use["unplanned runs"] > 0
     assert run.done.exists()
-    clean(results, Choice(unplanned=True))
+    clean(ResultsFolder(results), Choice(unplanned=True))
     assert not run.path.exists()
     assert one(results, "toy_offline", 0).done.exists()
     (results / "plans" / "toy.json").unlink()
-    with pytest.raises(BadInput, match="every run would go"):
-        clean(results, Choice(unplanned=True))
+    with pytest.raises(UserError, match="every run would go"):
+        clean(ResultsFolder(results), Choice(unplanned=True))
     (results / "plans" / "toy.json").write_text("{")
     for choice in (Choice(unplanned=True), Choice(checkpoints=True)):
-        with pytest.raises(BadInput, match="not a plan"):
-            clean(results, choice)
+        with pytest.raises(UserError, match="not a plan"):
+            clean(ResultsFolder(results), choice)
 
 
-def test_an_empty_lease_does_not_block_a_run_for_ever(results: Path) -> None:
+def test_an_empty_lock_does_not_block_a_run_for_ever(results: Path) -> None:
     run = one(results, "toy_tune", 2)
-    run.lease.touch()
-    assert clean(results, Choice()).removed == []
-    age(run.lease)
-    assert [gone.path for gone in clean(results, Choice()).removed] == [run.lease]
-    assert not run.lease.exists()
+    run.lock.touch()
+    assert clean(ResultsFolder(results), Choice()).removed == []
+    age(run.lock)
+    assert [gone.path for gone in clean(ResultsFolder(results), Choice()).removed] == [run.lock]
+    assert not run.lock.exists()
 
 
 def test_a_publisher_of_another_machine_is_not_taken_for_dead(results: Path) -> None:
     run = one(results, "toy_tune", 2)
-    run.publishing.write_text("4711\nelsewhere\n")
-    age(run.publishing)
-    cleaned = clean(results, Choice())
+    run.publish_lock.write_text("4711\nelsewhere\n")
+    age(run.publish_lock)
+    cleaned = clean(ResultsFolder(results), Choice())
     assert [str(gone.path) for gone in cleaned.removed] == []
     [line] = cleaned.left
     assert "process 4711, not known to be gone; remove that file if it is" in line
-    assert run.publishing.exists()
+    assert run.publish_lock.exists()
 
 
-def test_damaged_checkpoints_stay_until_the_record_names_them(results: Path) -> None:
+def test_corrupted_checkpoints_stay_until_the_record_names_them(results: Path) -> None:
     run = one(results, "toy_tune", 2)
     corrupt = run.checkpoint / "00000001-abcd.corrupt"
     shutil.copytree(sorted(run.checkpoint.iterdir())[-1], corrupt)
-    assert clean(results, Choice()).removed == []
+    assert clean(ResultsFolder(results), Choice()).removed == []
     record = read_json(run.record)
-    record["damage"] = [f"damaged checkpoints were set aside ({corrupt.name}); an older one was used"]
+    record["corruption"] = [f"corrupted checkpoints were set aside ({corrupt.name}); an older one was used"]
     run.record.write_text(json.dumps(record))
-    assert [gone.path for gone in clean(results, Choice()).removed] == [corrupt]
+    assert [gone.path for gone in clean(ResultsFolder(results), Choice()).removed] == [corrupt]
 
 
 def test_another_folder_is_refused(tmp_path: Path, o2obench: Command) -> None:
@@ -454,14 +449,14 @@ def test_another_folder_is_refused(tmp_path: Path, o2obench: Command) -> None:
         assert said.returncode == 2
         assert "holds no run and no plan" in said.stderr
         assert said.stderr.count("\n") == 1
-    with pytest.raises(BadInput, match="holds no run"):
-        merge(tmp_path / "new", tmp_path / "thesis")
-    with pytest.raises(BadInput, match="holds no run"):
-        merge(tmp_path / "thesis", tmp_path / "new")
+    with pytest.raises(UserError, match="holds no run"):
+        merge(ResultsFolder(tmp_path / "new"), ResultsFolder(tmp_path / "thesis"))
+    with pytest.raises(UserError, match="holds no run"):
+        merge(ResultsFolder(tmp_path / "thesis"), ResultsFolder(tmp_path / "new"))
     assert not (tmp_path / "new").exists()
 
 
-HOSTILE = ["-rf", "a\nb", "\x1b[31m", "$(id)", "...", "seed-1 ", "lease.tmp", "é" * 80, ".x.1.0123abcd.tmp"]
+HOSTILE = ["-rf", "a\nb", "\x1b[31m", "$(id)", "...", "seed-1 ", "lock.tmp", "é" * 80, ".x.1.0123abcd.tmp"]
 
 
 def make_hostile(results: Path, outside: Path) -> None:
@@ -481,7 +476,7 @@ def make_hostile(results: Path, outside: Path) -> None:
     other.checkpoint.symlink_to(outside)
     other.failed.symlink_to(outside / "FAILED")
     (other.path / "progress.json").symlink_to(outside / "progress.json")
-    other.lease.symlink_to(outside / "lease")
+    other.lock.symlink_to(outside / "lock")
 
 
 def test_links_and_foreign_files_are_named_and_nothing_outside_is_touched(
@@ -491,28 +486,28 @@ def test_links_and_foreign_files_are_named_and_nothing_outside_is_touched(
     outside = tmp_path / "outside"
     shutil.copytree(one(results, "toy_tune", 0).path, outside)
     shutil.copytree(last_state(one(results, "toy_tune", 0)), outside / "99999999-ab")
-    for name in ("FAILED", "progress.json", "lease"):
+    for name in ("FAILED", "progress.json", "lock"):
         (outside / name).write_text("{}")
     make_hostile(results, outside)
     (results / "plans" / "toy.json").rename(tmp_path / "toy.json")
-    hidden = replace(read_plan(tmp_path / "toy.json"), runs=(), cells=(), suite="hidden")
-    hidden.write(results)
+    hidden = replace(read_plan(tmp_path / "toy.json"), runs=(), experiments=(), suite="hidden")
+    hidden.write(ResultsFolder(results))
     before, foreign = listing(outside), {p: c for p, c in listing(results).items() if c == b"foreign"}
-    found = examine(results)
+    found = examine(ResultsFolder(results))
     assert all("\n" not in line and "\x1b" not in line for line in found.lines())
     assert {"evil/a/0123abcd/seed-0", "outer", "-rf", "link"} <= of_kind(found, "note")
     for choice in (DRY, Choice(checkpoints=True), Choice(checkpoints=True, unplanned=True)):
-        said = list(clean(results, choice).lines(choice))
+        said = list(clean(ResultsFolder(results), choice).lines(choice))
         assert all("\n" not in line and "\x1b" not in line for line in said)
     assert listing(outside) == before
     assert {p: c for p, c in listing(results).items() if c == b"foreign"} == foreign
-    merge(tmp_path / "fresh", results)
+    merge(ResultsFolder(tmp_path / "fresh"), ResultsFolder(results))
     assert listing(outside) == before
     (tmp_path / "linked").mkdir()
     (tmp_path / "linked" / "pointmass-mixed-v0").symlink_to(outside)
     (tmp_path / "linked" / "plans").symlink_to(outside)
-    with pytest.raises(BadInput):
-        merge(tmp_path / "linked", results)
+    with pytest.raises(UserError):
+        merge(ResultsFolder(tmp_path / "linked"), ResultsFolder(results))
     assert listing(outside) == before
 
 
@@ -522,7 +517,7 @@ def test_links_and_foreign_files_are_named_and_nothing_outside_is_touched(
 def part(results: Path, seeds: list[int], folder: Path) -> Path:
     """Return a results folder that holds these seeds of the runs of another."""
     plan = toy_plan(seeds=seeds)
-    plan.write(folder)
+    plan.write(ResultsFolder(folder))
     for run in plan.runs:
         shutil.copytree(results / run.id, folder / run.id)
     return folder
@@ -532,16 +527,16 @@ def test_two_halves_make_the_whole_and_a_second_merge_changes_nothing(
     results: Path, tmp_path: Path, o2obench: Command
 ) -> None:
     a, b = part(results, [0, 1], tmp_path / "a"), part(results, [2], tmp_path / "b")
-    before = listing(b)
+    before, last = listing(b), one(results, "toy_tune", 2).id
     said = o2obench("merge", a, b)
     assert said.returncode == 0, said.stderr
     assert "1 runs copied, 0 were there, 1 are not finished" in said.stdout
     assert listing(b) == before
     merged = listing(a)
-    assert {path: c for path, c in listing(results).items() if LAST not in path and "plans" not in path} == {
-        path: content for path, content in merged.items() if LAST not in path and "plans" not in path
+    assert {path: c for path, c in listing(results).items() if last not in path and "plans" not in path} == {
+        path: content for path, content in merged.items() if last not in path and "plans" not in path
     }
-    again = merge(a, b)
+    again = merge(ResultsFolder(a), ResultsFolder(b))
     assert (again.copied, again.plans, again.problems) == ([], [], [])
     assert listing(a) == merged
 
@@ -559,9 +554,15 @@ def test_a_united_plan_is_that_of_all_seeds(first: list[int]) -> None:
     assert unite(whole, one) is whole
 
 
-def test_cells_of_other_data_and_algorithms_are_united_in_order() -> None:
+def test_experiments_of_other_data_and_algorithms_are_united_in_order() -> None:
     one, two = toy_plan("toy_tune", seeds=2), toy_plan("toy_tune", "toy_breaks", seeds=3)
     assert strip(unite(one, two)) == strip(two)
+
+
+def test_returns_of_the_data_sets_of_both_are_kept() -> None:
+    one, two = toy_plan(seeds=[0]), toy_plan(seeds=[1])
+    united = unite(replace(one, data={"a": (1.0, 2.0)}), replace(two, data={"b": (3.0, 4.0)}))
+    assert united.data == {"a": (1.0, 2.0), "b": (3.0, 4.0)}
 
 
 def test_a_cut_of_seeds_is_said_as_long_as_it_holds() -> None:
@@ -577,6 +578,7 @@ def test_a_cut_of_seeds_is_said_as_long_as_it_holds() -> None:
     ("change", "why"),
     [
         ({"title": "another"}, "title"),
+        ({"reference": "toy_tune"}, "reference"),
         ({"reduced": ("online.steps = 5 (full: 9)",)}, "reduced"),
         ({"scores": {}}, ""),
     ],
@@ -589,10 +591,10 @@ def test_plans_of_other_suites_are_refused_before_anything_is_copied(
     if not why:
         [(name, reference)] = plan.scores.items()
         change, why = {"scores": {name: replace(reference, ref_max=7.0)}}, "reference scores"
-    replace(plan, **change).write(results)
+    replace(plan, **change).write(ResultsFolder(results))
     before = listing(into)
-    with pytest.raises(BadInput, match=f"toy.json: .*differ in .*{why}"):
-        merge(into, results)
+    with pytest.raises(UserError, match=f"toy.json: .*differ in .*{why}"):
+        merge(ResultsFolder(into), ResultsFolder(results))
     assert listing(into) == before
 
 
@@ -604,25 +606,25 @@ def test_entries_with_other_options_are_not_pooled() -> None:
 def test_a_conflict_is_named_and_nothing_of_it_copied(results: Path, tmp_path: Path) -> None:
     into = part(results, [0], tmp_path / "into")
     run = one(into, "toy_tune", 0)
-    rows = run.scores.read_text().splitlines(keepends=True)
-    run.scores.write_text("".join(rows[:-1]))
+    rows = run.evaluations.read_text().splitlines(keepends=True)
+    run.evaluations.write_text("".join(rows[:-1]))
     run.done.unlink()
-    run.finish(last_state(run).name if run.handover() else sorted(run.checkpoint.iterdir())[-1].name)
+    run.finish(last_state(run).name if run.final_checkpoint() else sorted(run.checkpoint.iterdir())[-1].name)
     before = listing(run.path)
-    done = merge(into, results)
+    done = merge(ResultsFolder(into), ResultsFolder(results))
     [problem] = done.problems
-    assert "conflict: its scores differ" in problem
+    assert "conflict: its evaluations differ" in problem
     assert listing(run.path) == before
     assert len(done.copied) == 3
 
 
-def test_damaged_runs_are_not_copied(results: Path, tmp_path: Path) -> None:
+def test_corrupted_runs_are_not_copied(results: Path, tmp_path: Path) -> None:
     run = one(results, "toy_tune", 0)
-    zeros(run.scores)
-    done = merge(tmp_path / "into", results)
-    assert [str(run.scores) in problem for problem in done.problems] == [True]
+    zeros(run.evaluations)
+    done = merge(ResultsFolder(tmp_path / "into"), ResultsFolder(results))
+    assert [str(run.evaluations) in problem for problem in done.problems] == [True]
     assert len(done.copied) == 4
-    assert not RunFolder(tmp_path / "into", run.id).path.exists()
+    assert not ResultsFolder(tmp_path / "into").run(run.id).path.exists()
 
 
 def test_a_finished_run_takes_the_place_of_an_attempt_that_nobody_computes(
@@ -631,28 +633,30 @@ def test_a_finished_run_takes_the_place_of_an_attempt_that_nobody_computes(
     into, plan = part(results, [0], tmp_path / "into"), toy_plan(seeds=1)
     run = one(into, "toy_tune", 0)
     run.done.unlink()
-    slot = Slot(plan.runs[1], into)
-    done = merge(into, results)
+    lock = RunLock(ResultsFolder(into).run(plan.runs[1].id))
+    done = merge(ResultsFolder(into), ResultsFolder(results))
     assert any("is being computed" in problem for problem in done.problems)
-    slot.close()
-    assert merge(into, results).copied == [run.id]
+    lock.release()
+    assert merge(ResultsFolder(into), ResultsFolder(results)).copied == [run.id]
     assert listing(run.path) == listing(one(results, "toy_tune", 0).path)
 
 
 def test_a_folder_is_not_merged_with_itself_or_its_inside(results: Path) -> None:
     for into in (results, results / "inner", results.parent):
-        with pytest.raises(BadInput):
-            merge(into, results)
+        with pytest.raises(UserError):
+            merge(ResultsFolder(into), ResultsFolder(results))
 
 
 KILLS = """
 import json, os, shutil, signal, sys
 from pathlib import Path
-from typing import Any
-from o2obench.maintenance import inventory, verify
 from o2obench.maintenance.clean import Choice, clean
 from o2obench.maintenance.merge import merge
-from o2obench.runs.folder import RunFolder
+from o2obench.planning.plan import require_plans
+from o2obench.runs import inventory, verify
+from o2obench.runs.folder import ResultsFolder
+
+into = ResultsFolder("into")
 
 CHANGES = {"os.rename", "os.mkdir", "os.link", "os.remove", "os.rmdir", "os.utime", "shutil.copyfile"}
 
@@ -669,7 +673,7 @@ def attempt(kill_at):
             if changes(event, arguments) and next(calls) == kill_at:
                 os.kill(os.getpid(), signal.SIGKILL)
         sys.addaudithook(hook)
-        merge(Path("into"), Path("source"))
+        merge(into, ResultsFolder("source"))
         os._exit(0)
     return os.waitpid(child, 0)[1]
 
@@ -677,8 +681,8 @@ def tree(folder):
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 def half_runs():
-    for run_id in inventory.look(Path("into")).runs:
-        run = RunFolder(Path("into"), run_id)
+    for run_id in inventory.look(into).runs:
+        run = into.run(run_id)
         check = verify.published if run.done.exists() else verify.unfinished
         yield from map(str, check(run, run_id))
 
@@ -691,14 +695,14 @@ while True:
     shutil.copytree("before", "into", symlinks=True)
     killed = attempt(kill_at)
     problems += half_runs()
-    inventory.plans_of(Path("into"))
+    require_plans(into)
     if not killed:
         break
     for left in Path("into").glob("plans/.*"):
         os.utime(left, (0, 0))
     if attempt(-1) != 0:
         problems.append(f"kill {kill_at}: the repetition failed")
-    clean(Path("into"), Choice())
+    clean(into, Choice())
     if tree(Path("into")) != expected:
         problems.append(f"kill {kill_at}: {set(tree(Path('into'))) ^ set(expected)}")
     kill_at += 1

@@ -10,9 +10,12 @@ from hypothesis import strategies as st
 
 from o2obench import registry
 from o2obench.datasets.registry import Dataset
-from o2obench.errors import BadInput
-from o2obench.planning.expand import Narrow, expand, find_suite, read_suite, single, suite_names
+from o2obench.errors import UserError
+from o2obench.planning.expand import expand, read_suite, single
+from o2obench.planning.load import find_suite, suite_names
 from o2obench.planning.plan import Plan, read_plan
+from o2obench.planning.schema import Selection
+from o2obench.runs.folder import ResultsFolder
 from o2obench.util.config import Located, merge, read_yaml, validate
 
 GOOD = """\
@@ -22,19 +25,20 @@ algorithms:
   - toy_tune: {rate: [0.1, 0.2], label: "toy {rate}"}
 datasets: [pointmass-mixed-v0]
 seeds: 2
-offline: {epochs: 2, evaluate_every: 1}
+offline: {updates: 2000, evaluate_every: 1000}
 online: {steps: 100, evaluate_every: 50}
+frozen: false
 """
 
 
-def expand_text(tmp_path: Path, text: str, narrow: Narrow = Narrow()) -> Plan:  # noqa: B008
+def expand_text(tmp_path: Path, text: str, selection: Selection = Selection()) -> Plan:  # noqa: B008
     file = tmp_path / "s.yaml"
     file.write_text(text)
-    return read_suite(file, narrow)
+    return read_suite(file, selection)
 
 
 def problem(tmp_path: Path, text: str) -> str:
-    with pytest.raises(BadInput) as caught:
+    with pytest.raises(UserError) as caught:
         expand_text(tmp_path, text)
     return str(caught.value).replace(f"{tmp_path}/", "")
 
@@ -64,7 +68,7 @@ def test_scalars_follow_yaml_1_2(tmp_path: Path) -> None:
 def test_yaml_that_cannot_be_meant_is_refused(tmp_path: Path, text: str, message: str) -> None:
     file = tmp_path / "v.yaml"
     file.write_text(text)
-    with pytest.raises(BadInput) as caught:
+    with pytest.raises(UserError) as caught:
         read_yaml(file)
     assert message in str(caught.value)
 
@@ -73,9 +77,13 @@ def test_yaml_that_cannot_be_meant_is_refused(tmp_path: Path, text: str, message
     ("old", "new", "message"),
     [
         ("seeds: 2", "seds: 2", "s.yaml:6:1: seds: unknown key; did you mean seeds?"),
-        ("epochs: 2", "epoch: 2", "s.yaml:7:11: offline.epoch: unknown key; did you mean epochs?"),
-        ("epochs: 2", "epochs: -2", "s.yaml:7:11: offline.epochs: input should be greater than 0, got -2"),
-        ("epochs: 2", "epochs: 2.5", "s.yaml:7:11: offline.epochs: input should be a valid integer"),
+        ("updates: 2000", "update: 2000", "s.yaml:7:11: offline.update: unknown key; did you mean updates?"),
+        (
+            "updates: 2000",
+            "updates: -2",
+            "s.yaml:7:11: offline.updates: input should be greater than 0, got -2",
+        ),
+        ("updates: 2000", "updates: 2.5", "s.yaml:7:11: offline.updates: input should be a valid integer"),
         (
             "steps: 100",
             "steps: '100'",
@@ -102,7 +110,11 @@ def test_yaml_that_cannot_be_meant_is_refused(tmp_path: Path, text: str, message
         ),
         ("seeds: 2", "seeds: 99999999999999999999", "s.yaml:6:1: seeds: "),
         ("seeds: 2", "overrides: {nope: {rate: 1}}", "s.yaml:6:13: overrides.nope: known: "),
-        ("[pointmass-mixed-v0]", "['" + 26 * "{a,b}" + "']", "s.yaml:2:1: the suite has over 100,000 cells"),
+        (
+            "[pointmass-mixed-v0]",
+            "['" + 26 * "{a,b}" + "']",
+            "s.yaml:2:1: the suite has over 100,000 experiments",
+        ),
         ("seeds: 2", "seeds: 0", "s.yaml:6:1: seeds: input should be greater than 0"),
         ("algorithms:\n", "algorithms: []\nx:\n", "s.yaml:2:1: algorithms: list should have at least 1 item"),
     ],
@@ -117,7 +129,7 @@ def test_a_wrong_suite_names_file_line_key_and_remedy(
 
 
 def test_all_problems_are_listed_at_once(tmp_path: Path) -> None:
-    text = GOOD.replace("seeds: 2", "seeds: 0").replace("epochs: 2", "epochs: 0")
+    text = GOOD.replace("seeds: 2", "seeds: 0").replace("updates: 2000", "updates: 0")
     assert len(problem(tmp_path, text).splitlines()) >= 2
 
 
@@ -130,7 +142,7 @@ def test_a_misspelt_key_is_never_taken(tmp_path: Path, data: st.DataObject) -> N
         "datasets",
         "seeds",
         "offline",
-        "epochs",
+        "updates",
         "evaluate_every",
         "online",
         "steps",
@@ -149,9 +161,11 @@ def test_a_misspelt_key_is_never_taken(tmp_path: Path, data: st.DataObject) -> N
 
 def test_sweeps_multiply_and_labels_are_filled(tmp_path: Path) -> None:
     plan = expand_text(tmp_path, GOOD)
-    assert [cell.label for cell in plan.cells] == ["toy_offline"] * 2 + ["toy 0.1"] * 2 + ["toy 0.2"] * 2
+    assert [experiment.method for experiment in plan.experiments] == ["toy_offline"] * 2 + ["toy 0.1"] * 2 + [
+        "toy 0.2"
+    ] * 2
     assert len(plan.runs) == 6, "both sweeps share the pretraining runs"
-    parents = {cell.parent for cell in plan.cells if cell.algorithm == "toy_tune"}
+    parents = {experiment.parent for experiment in plan.experiments if experiment.algorithm == "toy_tune"}
     assert parents == {run.id for run in plan.runs if run.algorithm == "toy_offline"}
 
 
@@ -180,10 +194,10 @@ def test_a_suite_on_top_of_others_changes_what_it_names_only(tmp_path: Path) -> 
     (tmp_path / "base.yaml").write_text(GOOD + "overrides: {toy_tune: {inner: 10, rate: 0.3}}\n")
     (tmp_path / "cut.yaml").write_text("overrides: {toy_tune: {inner: 8}}\nonline: {steps: 50}\n")
     plan = expand_text(tmp_path, "like: [base, cut]\nalgorithms: [toy_tune]\n")
-    config, budget = (plan.runs[-1].spec[part] for part in ("config", "budget"))
+    config, budget = plan.runs[-1].spec.config, plan.runs[-1].spec.budget
     assert (config["inner"], config["rate"]) == (8, 0.3)
-    assert (budget["online_steps"], budget["offline_updates"]) == (50, 0)
-    assert plan.runs[0].spec["protocol"]["updates"] == 1000, "evaluate_every is the base's"
+    assert (budget.online_steps, budget.offline_updates) == (50, 0)
+    assert plan.runs[0].spec.protocol.updates == 1000, "evaluate_every is the base's"
     wrong = problem(tmp_path, "like: [base, cut]\noverrides: {toy_tune: {iner: 3}}\n")
     assert wrong.startswith("s.yaml:2:"), "the position is that of the layer that holds the key"
 
@@ -204,19 +218,19 @@ def test_only_counts_can_be_reduced(tmp_path: Path, reduced: str, message: str) 
 
 
 def test_the_command_line_narrows(tmp_path: Path) -> None:
-    plan = expand_text(tmp_path, GOOD, Narrow(seeds=(5, 7), algorithms=("toy_offline",)))
+    plan = expand_text(tmp_path, GOOD, Selection(seeds=(5, 7), algorithms=("toy_offline",)))
     assert [(run.algorithm, run.seed) for run in plan.runs] == [("toy_offline", 5), ("toy_offline", 7)]
-    with pytest.raises(BadInput, match="--datasets: hopper: not in this suite"):
-        expand_text(tmp_path, GOOD, Narrow(datasets=("hopper",)))
+    with pytest.raises(UserError, match="--datasets: hopper: not in this suite"):
+        expand_text(tmp_path, GOOD, Selection(datasets=("hopper",)))
 
 
 def test_a_single_run_sets_its_own_options_and_those_of_what_it_starts_from() -> None:
     budget = (1, 100, 50)
     parent, run = single(
-        "toy_tune", "pointmass-mixed-v0", 0, ["rate=0.3", "toy_offline.rate=0.7"], budget, Narrow()
+        "toy_tune", "pointmass-mixed-v0", 0, ["rate=0.3", "toy_offline.rate=0.7"], budget, Selection()
     ).runs
-    assert (parent.spec["config"]["rate"], run.spec["config"]["rate"]) == (0.7, 0.3)
-    plain, _ = single("toy_tune", "pointmass-mixed-v0", 0, ["rate=0.3"], budget, Narrow()).runs
+    assert (parent.spec.config["rate"], run.spec.config["rate"]) == (0.7, 0.3)
+    plain, _ = single("toy_tune", "pointmass-mixed-v0", 0, ["rate=0.3"], budget, Selection()).runs
     assert plain.group != parent.group
 
 
@@ -227,7 +241,7 @@ def test_a_data_set_without_a_row_is_refused_unless_defaults_are_accepted() -> N
     layers = registry.options_file(agent, "mopo").value["datasets"]
     assert "halfcheetah-expert-v2" not in layers
     value["datasets"] = ["halfcheetah-expert-v2"]
-    with pytest.raises(BadInput, match=r"is missing|no row in its configs/mopo\.yaml"):
+    with pytest.raises(UserError, match=r"is missing|no row in its configs/mopo\.yaml"):
         expand(Located(value), "x")
 
 
@@ -236,15 +250,16 @@ def test_exact_rows_win_over_patterns_and_the_suite_over_both() -> None:
     assert layers.value == {"a": 1, "b": 2, "c": 3}
     naive = registry.algorithm("naive")
     value = {
-        "algorithms": [{"naive": {"n_init": 500}}],
+        "algorithms": [{"naive": {"learning_starts": 500}}],
         "datasets": ["pointmass-mixed-v0"],
         "seeds": 1,
-        "overrides": {"naive": {"n_init": 700, "model_every": 125}},
+        "frozen": False,
+        "overrides": {"naive": {"learning_starts": 700, "model_train_freq": 125}},
     }
-    config = expand(Located(value), "x").runs[-1].spec["config"]
-    assert (config["n_init"], config["model_every"]) == (500, 125)
-    assert config["horizon"] == [20, 150, 1, 1], "from the pattern pointmass-*"
-    assert config["updates_per_step"] == naive.Config.model_fields["updates_per_step"].default
+    config = expand(Located(value), "x").runs[-1].spec.config
+    assert (config["learning_starts"], config["model_train_freq"]) == (500, 125)
+    assert config["rollout_length"] == [20, 150, 1, 1], "from the pattern pointmass-*"
+    assert config["utd_ratio"] == naive.Config.model_fields["utd_ratio"].default
 
 
 def test_every_row_of_every_algorithm_is_valid() -> None:
@@ -278,7 +293,7 @@ def test_horizon_and_penalty_are_the_printed_ones(name: str) -> None:
     for task, kinds in MOPO_ROWS.items():
         for kind, (horizon, penalty) in kinds.items():
             row = rows[f"{task}-{kind}-v2"]
-            assert (row["horizon"], row["penalty"]) == ([0, 1, horizon, horizon], penalty)
+            assert (row["rollout_length"], row["penalty_coef"]) == ([0, 1, horizon, horizon], penalty)
 
 
 def test_suites_share_the_runs_of_doof(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -286,7 +301,7 @@ def test_suites_share_the_runs_of_doof(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Dataset, "present", True)
     monkeypatch.setattr(Dataset, "sha256", lambda self: "0" * 64)
     monkeypatch.setattr(Dataset, "admit", lambda self: [])
-    only = Narrow(seeds=(0,), datasets=("halfcheetah-medium-v2",))
+    only = Selection(seeds=(0,), datasets=("halfcheetah-medium-v2",))
     names = ("mujoco_all", "doof_table3", "doof_fig6_coefficient")
     plans = [read_suite(find_suite(name), only) for name in names]
     for algorithm in ("doof", "doof_control"):
@@ -300,13 +315,13 @@ def test_every_suite_resolves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(Dataset, "sha256", lambda self: "0" * 64)
     monkeypatch.setattr(Dataset, "admit", lambda self: [])
     for name in suite_names():
-        plan = read_suite(find_suite(name), Narrow(seeds=(0,)))
-        assert plan.cells
-        assert read_plan(plan.write(tmp_path)) == plan
+        plan = read_suite(find_suite(name), Selection(seeds=(0,)))
+        assert plan.experiments
+        assert read_plan(plan.write(ResultsFolder(tmp_path))) == plan
 
 
 def test_a_damaged_plan_is_refused(tmp_path: Path) -> None:
-    file = expand_text(tmp_path, GOOD).write(tmp_path)
+    file = expand_text(tmp_path, GOOD).write(ResultsFolder(tmp_path))
     file.write_text(file.read_text().replace('"rate": 0.1', '"rate": 0.3'))
-    with pytest.raises(BadInput, match=r"not a plan .*start the suite again"):
+    with pytest.raises(UserError, match=r"not a plan .*start the suite again"):
         read_plan(file)

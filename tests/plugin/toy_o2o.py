@@ -17,11 +17,12 @@ from typing import Literal
 import numpy as np
 
 from o2obench import Agent, Budget, Config, Metrics, Stage, State, Task, Transitions
-from o2obench.agent import Array, count, stack_seeds
+from o2obench.agent import count, stack_seeds
+from o2obench.transitions import Array
 from o2obench.util.rng import generator
 
 PAUSE = float(os.environ.get("TOY_PAUSE", "0"))
-"""Seconds that tuning waits after each update: how long a run takes is not what it computes."""
+"""Seconds that fine-tuning waits after each update: how long a run takes is not what it computes."""
 
 
 class ToyConfig(Config):
@@ -29,7 +30,7 @@ class ToyConfig(Config):
     inner: int = count(12, gt=0)
     every: int = count(10, gt=0)
     how: Literal["", "hang", "segfault", "exit 139", "memory"] = ""
-    """How tuning misbehaves at environment step 30."""
+    """How fine-tuning misbehaves at environment step 30."""
     once: str = ""
     """A file made the first time, after which all is well; empty: it happens again and again."""
 
@@ -84,7 +85,7 @@ class Toy(Agent[ToyConfig]):
     def warm_start(self, states: Sequence[State]) -> None:
         self.weights = stack_seeds(states)["weights"].copy()
 
-    def handover(self) -> State:
+    def pretrained_state(self) -> State:
         return {"weights": self.weights.copy(), "updates": self.updates}
 
 
@@ -113,7 +114,7 @@ class ToyTune(Toy):
 
     @classmethod
     def stages(cls, config: ToyConfig, budget: Budget) -> tuple[Stage, ...]:
-        return (Stage("tune", budget.online_steps, config.inner * budget.online_steps // config.every),)
+        return (Stage("fine-tune", budget.online_steps, config.inner * budget.online_steps // config.every),)
 
     def observe(self, step: Transitions) -> None:
         super().observe(step)

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from o2obench.planning.plan import USUAL_TABLES, Plan
-from o2obench.report import Wish, write_report
+from o2obench.planning.plan import Plan
+from o2obench.planning.report_items import USUAL_TABLES
+from o2obench.report import ReportOptions, write_report
+from o2obench.runs.folder import ResultsFolder
 from tests.helpers.folders import finish, paper_plan
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "report"
@@ -37,9 +39,11 @@ def test_a_report_reads_as_it_did(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, update_golden: bool, seeds: int
 ) -> None:
     plan = planned(monkeypatch, seeds)
-    lost = plan.cells[-1].run
+    lost = plan.experiments[-1].run
     finish(plan, tmp_path / "results", without=(lost,))
-    write_report(tmp_path / "results", tmp_path, wish=Wish(("html", "md", "tex", "csv")))
+    write_report(
+        ResultsFolder(tmp_path / "results"), tmp_path, options=ReportOptions(("html", "md", "tex", "csv"))
+    )
     for name in FILES:
         text = (tmp_path / plan.suite / name).read_text()
         if name == "index.html":  # style and script change often, and have tests of their own

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from o2obench.analysis.external import read_peers
-from o2obench.errors import BadInput
+from o2obench.analysis.external import read_external
+from o2obench.errors import UserError
 from o2obench.planning.plan import Plan
-from o2obench.report import Wish, cache, page, write_report
-from o2obench.report.options import USUAL
-from o2obench.report.summary import find
-from o2obench.runs.folder import RunFolder
+from o2obench.report import ReportOptions, cache, page, write_report
+from o2obench.report.options import DEFAULT
+from o2obench.report.summary import summarise
+from o2obench.runs.folder import ResultsFolder
 from tests.helpers.folders import finish, paper_plan
 
 DATASETS = ("hopper-medium-v2", "walker2d-medium-v2")
@@ -58,8 +58,11 @@ def test_curves_of_others_stand_beside_ours_and_never_in_them(
     plan, results = grid
     file = tmp_path / "theirs.csv"
     file.write_text(THEIRS)
-    for name, wish in (("without", USUAL), ("with", Wish(beside=(f"WSRL={file}",)))):
-        write_report(results, tmp_path / name, wish=replace(wish, formats=(*TEXT, "html", "svg")))
+    for name, options in (("without", DEFAULT), ("with", ReportOptions(external=(f"WSRL={file}",)))):
+        write_report(
+            *(ResultsFolder(results), tmp_path / name),
+            options=replace(options, formats=(*TEXT, "html", "svg")),
+        )
     without, beside = (tmp_path / name / plan.suite for name in ("without", "with"))
     for name in ("scores.csv", "runs.csv", "curves.csv"):
         assert (without / name).read_bytes() == (beside / name).read_bytes(), name
@@ -85,7 +88,7 @@ def test_a_mark_that_not_all_of_their_seeds_reached_has_no_score(
     plan, results = grid
     file = tmp_path / "theirs.csv"
     file.write_text(THEIRS.replace("50000,80.0,3", "9000,80.0,3").replace("10000,40.0,3", "8000,40.0,3"))
-    write_report(results, tmp_path, wish=Wish(TEXT, beside=(f"x={file}",)))
+    write_report(ResultsFolder(results), tmp_path, options=ReportOptions(TEXT, external=(f"x={file}",)))
     named = {
         row["quantity"] for row in rows_of(tmp_path / plan.suite / "tables.csv") if row["table"] == "beside"
     }
@@ -119,8 +122,8 @@ def test_files_of_others_are_refused_by_line(
 ) -> None:
     file = tmp_path / "theirs.csv"
     file.write_text(text)
-    with pytest.raises(BadInput) as refused:
-        write_report(grid[1], tmp_path / "out", wish=Wish(beside=(f"x={file}",)))
+    with pytest.raises(UserError) as refused:
+        write_report(ResultsFolder(grid[1]), tmp_path / "out", options=ReportOptions(external=(f"x={file}",)))
     assert message in str(refused.value)
     assert str(file) in str(refused.value)
     assert not (tmp_path / "out").exists(), "before anything was written"
@@ -136,21 +139,24 @@ def test_files_of_others_are_refused_by_line(
 )
 def test_names_of_others_are_refused(grid: tuple[Plan, Path], asked: tuple[str, ...], message: str) -> None:
     plan, _ = grid
-    own = next(cell.label for cell in plan.cells if cell.algorithm == "comou")
+    own = next(experiment.method for experiment in plan.experiments if experiment.algorithm == "comou")
     asked = tuple(text.replace("CoMoU (online)", own) for text in asked)
-    with pytest.raises(BadInput, match=message):
-        read_peers(asked, [plan])
+    with pytest.raises(UserError, match=message):
+        read_external(asked, [plan])
 
 
 def test_one_data_set_needs_no_column_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = planned(monkeypatch)
-    plan = replace(plan, cells=tuple(cell for cell in plan.cells if cell.dataset == DATASETS[0]))
+    plan = replace(
+        plan,
+        experiments=tuple(experiment for experiment in plan.experiments if experiment.dataset == DATASETS[0]),
+    )
     file = tmp_path / "theirs.csv"
     file.write_text("\N{ZERO WIDTH NO-BREAK SPACE}seed,env_steps,score\n0,0,5\n0,1000,6.5\n")
-    [peer] = read_peers([f"x={file}"], [plan])
-    assert peer.on(DATASETS[0]).score.tolist() == [5.0, 6.5]
-    with pytest.raises(BadInput, match="x is named twice"):
-        read_peers([f"x={file}"] * 2, [plan])
+    [external] = read_external([f"x={file}"], [plan])
+    assert external.on(DATASETS[0]).score.tolist() == [5.0, 6.5]
+    with pytest.raises(UserError, match="x is named twice"):
+        read_external([f"x={file}"] * 2, [plan])
 
 
 # ---- who is compared with whom ---------------------------------------------------------------------------
@@ -158,30 +164,34 @@ def test_one_data_set_needs_no_column_for_it(tmp_path: Path, monkeypatch: pytest
 
 def test_others_are_compared_with_whom_a_reader_names(grid: tuple[Plan, Path], tmp_path: Path) -> None:
     plan, results = grid
-    assert find(plan, results).reference not in ("frozen", None)
-    write_report(results, tmp_path, wish=Wish(TEXT, reference="frozen"))
+    assert summarise(plan, ResultsFolder(results)).reference not in ("frozen", None)
+    write_report(ResultsFolder(results), tmp_path, options=ReportOptions(TEXT, reference="frozen"))
     text = (tmp_path / plan.suite / "report.md").read_text()
     assert "### Against frozen" in text
-    with pytest.raises(BadInput, match="--reference frozn: no suite here has it; did you mean frozen"):
-        write_report(results, tmp_path, wish=Wish(TEXT, reference="frozn"))
+    with pytest.raises(UserError, match="--reference frozn: no suite here has it; did you mean frozen"):
+        write_report(ResultsFolder(results), tmp_path, options=ReportOptions(TEXT, reference="frozn"))
 
 
 def test_all_pairs_agree_with_the_reference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = replace(planned(monkeypatch, 5), figures=())
     finish(plan, tmp_path / "results")
-    write_report(tmp_path / "results", tmp_path, wish=Wish(TEXT, reference="frozen", pairs=True))
+    write_report(
+        ResultsFolder(tmp_path / "results"),
+        tmp_path,
+        options=ReportOptions(TEXT, reference="frozen", pairs=True),
+    )
     rows = rows_of(tmp_path / plan.suite / "tables.csv")
-    labels = [label for label in dict.fromkeys(cell.label for cell in plan.cells) if label != "frozen"]
+    methods = [one for one in dict.fromkeys(one.method for one in plan.experiments) if one != "frozen"]
     against = {
         row["algorithm"]: row
         for row in rows
         if row["table"] == "improvement" and row["quantity"] == "difference"
     }
     pairs = [row for row in rows if row["table"] == "pairs" and row["quantity"] == "difference"]
-    assert len(pairs) == len(labels) * (len(labels) + 1) / 2
-    assert {row["algorithm"] for row in pairs} <= {"frozen", *labels}
+    assert len(pairs) == len(methods) * (len(methods) + 1) / 2
+    assert {row["algorithm"] for row in pairs} <= {"frozen", *methods}
     first = [float(row["value"]) for row in pairs if row["algorithm"] == "frozen"]
-    assert sorted(first) == pytest.approx(sorted(-float(against[label]["value"]) for label in labels))
+    assert sorted(first) == pytest.approx(sorted(-float(against[method]["value"]) for method in methods))
 
 
 # ---- made once -------------------------------------------------------------------------------------------
@@ -202,7 +212,7 @@ def test_what_has_not_changed_is_not_made_again(
 
     def again(formats: tuple[str, ...] = TEXT) -> int:
         before = len(made)
-        write_report(results, out, wish=Wish(formats))
+        write_report(ResultsFolder(results), out, options=ReportOptions(formats))
         return len(made) - before
 
     def content() -> dict[str, bytes]:
@@ -212,14 +222,14 @@ def test_what_has_not_changed_is_not_made_again(
     first = content()
     assert again() == 0
     (out / plan.suite / cache.NAME).unlink()
-    assert again() == 1, "the stamp can be deleted"
+    assert again() == 1, "what notes it can be deleted"
     assert content() == first, "without changing a byte"
     assert again(("csv",)) == 1, "other formats"
     assert again() == 1
     (out / plan.suite / "scores.csv").write_text("edited")
     assert again() == 1, "an output was edited"
     assert content() == first
-    folder = RunFolder(results, plan.cells[0].run)
+    folder = ResultsFolder(results).run(plan.experiments[0].run)
     with open(folder.timings, "a") as file:
         file.write('{"seconds": 5, "parts": {}}\n')
     assert again() == 1, "what a run cost"
@@ -230,7 +240,7 @@ def test_what_has_not_changed_is_not_made_again(
     assert again() == 1, "a foreign folder, though it is empty"
     (out / plan.suite / "mine").mkdir()
     assert again() == 0, "a folder of the reader's own beside the page"
-    folder.scores.write_bytes(folder.scores.read_bytes().replace(b"1", b"2", 1))
+    folder.evaluations.write_bytes(folder.evaluations.read_bytes().replace(b"1", b"2", 1))
     assert again() == 1, "a run's files"
     assert "was changed after the run was finished" in (out / plan.suite / "report.md").read_text()
     folder.done.unlink()

@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from o2obench.report import Wish, write_report
+from o2obench.report import ReportOptions, write_report
+from o2obench.runs.folder import ResultsFolder
 from tests.helpers.folders import finish, paper_plan
 
 EVIL = "<script>document.title='evil'</script>\"><img src=http://example.invalid/x onerror=alert(1)></title>"
@@ -31,20 +32,20 @@ const table = document.querySelector("table[data-table=scores]"), final = [...ta
   .findIndex((cell) => cell.textContent.startsWith("final"));
 const column = () => [...table.querySelectorAll("tr.main")].map((row) => +row.cells[final].dataset.value);
 const pairs = () => [...table.querySelectorAll("tr.main")]
-  .map((row) => [row.dataset.label, row.nextElementSibling.dataset.label]);
+  .map((row) => [row.dataset.method, row.nextElementSibling.dataset.method]);
 const press = () => table.tHead.rows[0].cells[final].querySelector("button").click();
 press(); said.down = column();
 press(); said.up = column(); said.pairs = pairs();
 const shown = (query) => all(query).filter((one) => one.offsetParent !== null).length;
 const tick = (value) => all(".filters input").find((box) => box.value === value).click();
 const lines = () => all(".series-0").filter((one) => one.style.display !== "none").length;
-said.rows = [shown("tr[data-label=frozen]")]; said.lines = [lines()];
+said.rows = [shown("tr[data-method=frozen]")]; said.lines = [lines()];
 said.sections = [shown("section[data-dataset]")];
 tick("frozen"); tick("walker2d-medium-v2");
-said.rows.push(shown("tr[data-label=frozen]")); said.lines.push(lines());
+said.rows.push(shown("tr[data-method=frozen]")); said.lines.push(lines());
 said.sections.push(shown("section[data-dataset]"));
 tick("frozen"); tick("walker2d-medium-v2");
-said.rows.push(shown("tr[data-label=frozen]"));
+said.rows.push(shown("tr[data-method=frozen]"));
 const figure = document.querySelector("figure[data-stem=curves-hopper-medium-v2]");
 figure.click(); said.large = figure.classList.contains("large");
 document.dispatchEvent(new KeyboardEvent("keydown", { key: "Escape" }));
@@ -67,10 +68,13 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("page")
     with pytest.MonkeyPatch.context() as patch:
         plan = paper_plan("doof_table3", patch, seeds=(0, 1), datasets=DATASETS)
-    cells = tuple(replace(cell, label=EVIL if cell.label == "DOOF" else cell.label) for cell in plan.cells)
-    plan = replace(plan, figures=("curves", "efficiency"), cells=cells, title=EVIL)
+    experiments = tuple(
+        replace(experiment, method=EVIL if experiment.method == "DOOF" else experiment.method)
+        for experiment in plan.experiments
+    )
+    plan = replace(plan, figures=("curves", "efficiency"), experiments=experiments, title=EVIL)
     finish(plan, folder / "results")
-    [page] = write_report(folder / "results", folder / "out", wish=Wish(("html",)))
+    [page] = write_report(ResultsFolder(folder / "results"), folder / "out", options=ReportOptions(("html",)))
     return page
 
 

@@ -1,4 +1,4 @@
-"""Findings and tables: marks, bold, hostile names; every figure by its name, twice the same bytes."""
+"""Summary and tables: marks, bold, hostile names; every figure by its name, twice the same bytes."""
 
 from __future__ import annotations
 
@@ -15,26 +15,28 @@ from o2obench.analysis import statistics
 from o2obench.analysis.statistics import rectangle
 from o2obench.datasets.registry import find_dataset as find_data
 from o2obench.datasets.statistics import mean_and_best
-from o2obench.planning.plan import USUAL_FIGURES, Plan
-from o2obench.report import Wish, tables, write_report, writers
+from o2obench.planning.plan import Plan
+from o2obench.planning.report_items import USUAL_FIGURES
+from o2obench.report import ReportOptions, tables, write_report, writers
 from o2obench.report.format import interval, number
-from o2obench.report.summary import FINAL, Findings, Line, at, find, quantity
-from o2obench.runs.folder import RunFolder
+from o2obench.report.summary import FINAL, MethodResult, Summary, at, metric_of, summarise
+from o2obench.runs.folder import ResultsFolder
 from tests.helpers.folders import finish, paper_plan
 
 DATASETS = ("hopper-medium-v2", "walker2d-medium-v2")
 
 
-def made(folder: Path, monkeypatch: pytest.MonkeyPatch, seeds: int, *algorithms: str) -> Findings:
+def made(folder: Path, monkeypatch: pytest.MonkeyPatch, seeds: int, *algorithms: str) -> Summary:
     chosen = {"algorithms": algorithms or None, "datasets": DATASETS}
     plan = paper_plan("mujoco_all", monkeypatch, seeds=tuple(range(seeds)), **chosen)
     finish(plan, folder)
-    return find(plan, folder)
+    return summarise(plan, ResultsFolder(folder))
 
 
-def last_scores(plan: Plan, results: Path, label: str, dataset: str) -> list[float]:
-    cells = [cell for cell in plan.cells if (cell.label, cell.dataset) == (label, dataset)]
-    files = [RunFolder(results, cell.run).scores.read_text().splitlines() for cell in cells]
+def last_scores(plan: Plan, results: Path, method: str, dataset: str) -> list[float]:
+    experiments = [one for one in plan.experiments if (one.method, one.dataset) == (method, dataset)]
+    folders = [ResultsFolder(results).run(one.run) for one in experiments]
+    files = [folder.evaluations.read_text().splitlines() for folder in folders]
     return [float(plan.scores[dataset].score(np.mean(json.loads(lines[-1])["returns"]))) for lines in files]
 
 
@@ -46,7 +48,10 @@ def test_numbers_come_from_the_folders(tmp_path: Path, monkeypatch: pytest.Monke
     beside = found.beside_control(line, FINAL)
     assert beside is not None
     assert beside.value == pytest.approx(np.mean(line.final) - np.mean(frozen.final))
-    assert (found.control, found.reference) == ("frozen", "frozen"), "no naive tuning in this plan"
+    assert found.control_of(line) is frozen
+    assert (found.reference, found.reference_of("comou")) == ("", "frozen"), (
+        "no naive fine-tuning in this plan"
+    )
 
 
 def test_a_method_that_stops_interacting_is_compared_at_its_own_end(
@@ -63,7 +68,7 @@ def test_bold_is_what_cannot_be_told_from_the_best(tmp_path: Path, monkeypatch: 
     found = made(tmp_path, monkeypatch, 5, "frozen", "comou")
     frozen, comou = (found.by_name[name, DATASETS[0]] for name in ("frozen", "comou"))
 
-    def shifted(by: float) -> list[Line]:
+    def shifted(by: float) -> list[MethodResult]:
         runs = tuple(replace(run, values={**run.values, FINAL: 40.0 + by + run.seed}) for run in comou.runs)
         low = tuple(replace(run, values={**run.values, FINAL: 40.0 + run.seed}) for run in frozen.runs)
         return [replace(frozen, runs=low), replace(comou, runs=runs)]
@@ -79,10 +84,12 @@ def test_bold_is_what_cannot_be_told_from_the_best(tmp_path: Path, monkeypatch: 
 def test_every_usual_figure_is_drawn_twice_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = made(tmp_path / "results", monkeypatch, 5, "frozen", "naive")
     replace(found.plan, figures=tuple(f for f in USUAL_FIGURES if f != "ablation")).write(
-        tmp_path / "results"
+        ResultsFolder(tmp_path / "results")
     )
     for name in ("a", "b"):
-        write_report(tmp_path / "results", tmp_path / name, wish=Wish(("html", "svg")))
+        write_report(
+            ResultsFolder(tmp_path / "results"), tmp_path / name, options=ReportOptions(("html", "svg"))
+        )
     a, b = (tmp_path / name / found.plan.suite for name in ("a", "b"))
     drawn = {file.stem.removeprefix("overall-").partition("-")[0] for file in a.glob("*.svg")}
     assert drawn == {*USUAL_FIGURES} - {"ablation", "diagnostics"} | ({"diagnostics"} & drawn)
@@ -104,11 +111,22 @@ def test_hostile_names_are_text_everywhere(tmp_path: Path, monkeypatch: pytest.M
     plan = paper_plan(
         "mujoco_all", monkeypatch, seeds=(0, 1), algorithms=("frozen", "naive", "comou"), datasets=DATASETS
     )
-    names = dict(zip(dict.fromkeys(cell.label for cell in plan.cells), HOSTILE, strict=False))
-    extra = {label: HOSTILE[i] for i, label in enumerate(names)}
-    plan = replace(plan, cells=tuple(replace(cell, label=extra[cell.label]) for cell in plan.cells))
+    names = dict(
+        zip(dict.fromkeys(experiment.method for experiment in plan.experiments), HOSTILE, strict=False)
+    )
+    extra = {method: HOSTILE[i] for i, method in enumerate(names)}
+    plan = replace(
+        plan,
+        experiments=tuple(
+            replace(experiment, method=extra[experiment.method]) for experiment in plan.experiments
+        ),
+    )
     finish(plan, tmp_path / "results")
-    [page] = write_report(tmp_path / "results", tmp_path, wish=Wish(("html", "md", "tex", "csv", "svg")))
+    [page] = write_report(
+        ResultsFolder(tmp_path / "results"),
+        tmp_path,
+        options=ReportOptions(("html", "md", "tex", "csv", "svg")),
+    )
     rows = list(csv.reader(io.StringIO((page.parent / "scores.csv").read_text())))
     assert not any(cell[:1] in ("=", "@") for row in rows for cell in row)
     text = (page.parent / "scores.tex").read_text()
@@ -142,7 +160,7 @@ def test_what_rounds_to_zero_has_no_sign() -> None:
 def test_the_mean_over_seeds_is_that_of_the_aggregates() -> None:
     values = np.random.default_rng(0).normal(60, 15, 8)
     mine = statistics.mean_over_seeds(list(values))
-    theirs = statistics.mean(rectangle(("a", i, v) for i, v in enumerate(values)))
+    theirs = statistics.aggregates(rectangle(("a", i, v) for i, v in enumerate(values)))["mean"]
     assert mine.value == pytest.approx(theirs.value)
     assert mine.low == pytest.approx(theirs.low, abs=1.0)
     assert mine.high == pytest.approx(theirs.high, abs=1.0)
@@ -171,4 +189,4 @@ def test_marks_that_repeat_the_final_score_are_left_out(
     heads = [column.name for column in tables.scores(found, DATASETS[0]).columns]
     assert "at 10,000 steps" in heads
     assert "at 100,000 steps" not in heads
-    assert quantity(at(10_000)).unit == "score"
+    assert metric_of(at(10_000)).unit == "score"

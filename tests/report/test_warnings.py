@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 
 from o2obench.analysis.results import logged
-from o2obench.errors import BadInput
-from o2obench.planning.plan import USUAL_TABLES, Plan
-from o2obench.report import Wish, write_report
-from o2obench.report.summary import find
-from o2obench.runs.folder import Run, RunFolder
+from o2obench.errors import UserError
+from o2obench.planning.plan import Plan
+from o2obench.planning.report_items import USUAL_TABLES
+from o2obench.report import ReportOptions, write_report
+from o2obench.report.summary import summarise
+from o2obench.runs.folder import ResultsFolder, RunFolder
 from tests.helpers.folders import finish, paper_plan
 
 SUITE, DATA = "doof_table7-small", "o2o:hopper-medium-replay-v0"
@@ -26,33 +27,35 @@ SUITE, DATA = "doof_table7-small", "o2o:hopper-medium-replay-v0"
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, Path]:
-    """A finished grid: two labels, one data set, three seeds."""
+    """A finished grid: two methods, one data set, three seeds."""
     results = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patch:
         plan = paper_plan(SUITE, patch, seeds=(0, 1, 2))
-    cells = tuple(cell for cell in plan.cells if cell.dataset == DATA)
-    plan = replace(plan, cells=cells, figures=(), tables=USUAL_TABLES)
+    experiments = tuple(experiment for experiment in plan.experiments if experiment.dataset == DATA)
+    plan = replace(plan, experiments=experiments, figures=(), tables=USUAL_TABLES)
     finish(plan, results)
     return plan, results
 
 
 class Grid:
-    """A copy of the whole grid to harm; ``victim`` is the first tuning run, which has a pretraining run."""
+    """A copy of the whole grid to harm; ``victim`` is the first run that starts from a pretraining run."""
 
     def __init__(self, plan: Plan, results: Path) -> None:
         self.plan, self.results = plan, results
-        self.cell, self.other = [cell for cell in plan.cells if cell.label == "DOOF"][:2]
-        self.victim = RunFolder(results, self.cell.run)
-        assert self.cell.parent
-        self.parent = RunFolder(results, self.cell.parent)
+        self.experiment, self.other = [
+            experiment for experiment in plan.experiments if experiment.method == "DOOF"
+        ][:2]
+        self.victim = ResultsFolder(results).run(self.experiment.run)
+        assert self.experiment.parent
+        self.parent = ResultsFolder(results).run(self.experiment.parent)
 
     def rows(self, folder: RunFolder | None = None) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in (folder or self.victim).scores.read_text().splitlines()]
+        return [json.loads(line) for line in (folder or self.victim).evaluations.read_text().splitlines()]
 
     def publish(self, content: str | bytes, folder: RunFolder | None = None) -> None:
         """Write other scores and vouch for them, as whoever forges DONE, too, would."""
         folder = folder or self.victim
-        folder.scores.write_bytes(content.encode() if isinstance(content, str) else content)
+        folder.evaluations.write_bytes(content.encode() if isinstance(content, str) else content)
         folder.done.unlink()
         folder.finish()
 
@@ -62,18 +65,19 @@ class Grid:
     def rewrite(self, **changes: Any) -> None:
         """Change the plan; its hash fits again."""
         self.plan = replace(self.plan, **changes)
-        self.plan.write(self.results)
+        self.plan.write(ResultsFolder(self.results))
 
     def with_run(self, **spec: Any) -> None:
-        """Let the victim's cell rest on another computation, finished like the others."""
-        old = self.plan.run(self.cell.run)
-        run = Run(old.algorithm, old.dataset, old.seed, {**old.spec, **spec}, old.parent)
+        """Let the victim's experiment rest on another computation, finished like the others."""
+        old = self.plan.run(self.experiment.run)
+        run = replace(old, spec=replace(old.spec, **spec))
         stages = {**self.plan.stages, run.group: self.plan.stages[old.group]}
-        others = tuple(cell for cell in self.plan.cells if cell != self.cell)
-        cells = (*others, replace(self.cell, run=run.id))
-        self.rewrite(runs=(*self.plan.runs, run), cells=cells, stages=stages)
+        schedules = {**self.plan.schedules, run.group: self.plan.schedules[old.group]}
+        others = tuple(experiment for experiment in self.plan.experiments if experiment != self.experiment)
+        experiments = (*others, replace(self.experiment, run=run.id))
+        self.rewrite(runs=(*self.plan.runs, run), experiments=experiments, stages=stages, schedules=schedules)
         shutil.copytree(self.victim.path, self.results / run.id)
-        folder = RunFolder(self.results, run.id)
+        folder = ResultsFolder(self.results).run(run.id)
         record = json.loads(folder.record.read_text())
         folder.record.write_text(json.dumps({**record, "run": run.to_json(), "identity": run.identity}))
         rows = self.rows()
@@ -95,7 +99,7 @@ def keep(change: Callable[[list[dict[str, Any]]], list[dict[str, Any]]]) -> Call
 
 
 def content(change: Callable[[bytes], bytes]) -> Callable[[Grid], None]:
-    return lambda grid: grid.publish(change(grid.victim.scores.read_bytes()))
+    return lambda grid: grid.publish(change(grid.victim.evaluations.read_bytes()))
 
 
 def unfinished(grid: Grid) -> None:
@@ -117,7 +121,7 @@ def gone(grid: Grid) -> None:
 
 
 def edited(grid: Grid) -> None:
-    grid.victim.scores.write_text(grid.victim.scores.read_text().replace("1", "2", 1))
+    grid.victim.evaluations.write_text(grid.victim.evaluations.read_text().replace("1", "2", 1))
 
 
 def episodes_edited(grid: Grid) -> None:
@@ -139,9 +143,9 @@ def done_is_nested(grid: Grid) -> None:
 
 
 def record_of_another(grid: Grid) -> None:
-    other = RunFolder(grid.results, grid.other.run)
+    other = ResultsFolder(grid.results).run(grid.other.run)
     shutil.copy(other.record, grid.victim.record)
-    grid.publish(grid.victim.scores.read_bytes())
+    grid.publish(grid.victim.evaluations.read_bytes())
 
 
 def record_gone(grid: Grid) -> None:
@@ -150,8 +154,8 @@ def record_gone(grid: Grid) -> None:
 
 def copied_over(grid: Grid) -> None:
     """Seed 1's scores under seed 0's name, with a record that fits."""
-    other = RunFolder(grid.results, grid.other.run)
-    grid.publish(other.scores.read_bytes())
+    other = ResultsFolder(grid.results).run(grid.other.run)
+    grid.publish(other.evaluations.read_bytes())
 
 
 def parent_failed(grid: Grid) -> None:
@@ -160,7 +164,7 @@ def parent_failed(grid: Grid) -> None:
 
 
 def parent_edited(grid: Grid) -> None:
-    grid.parent.scores.write_text("")
+    grid.parent.evaluations.write_text("")
 
 
 def another_start(grid: Grid) -> None:
@@ -170,26 +174,27 @@ def another_start(grid: Grid) -> None:
 
 
 def seed_twice(grid: Grid) -> None:
-    grid.rewrite(cells=(*grid.plan.cells, grid.cell))
+    grid.rewrite(experiments=(*grid.plan.experiments, grid.experiment))
 
 
 def other_computation(grid: Grid) -> None:
-    config = grid.plan.run(grid.cell.run).spec["config"]
+    config = grid.plan.run(grid.experiment.run).spec.config
     grid.with_run(config={**config, "ratio": 9.0})
 
 
 def other_data(grid: Grid) -> None:
-    """All seeds of a label rest on another file of the same name."""
-    name = grid.plan.run(grid.cell.run).spec["data"]["name"]
-    grid.with_run(data={"name": name, "sha256": "f" * 64})
-    label = grid.cell.label
-    kept = tuple(c for c in grid.plan.cells if c.label != label or c.seed == grid.cell.seed)
-    grid.rewrite(cells=kept)
+    """All seeds of a method rest on another file of the same name."""
+    data = grid.plan.run(grid.experiment.run).spec.data
+    assert data is not None
+    grid.with_run(data=replace(data, sha256="f" * 64))
+    method = grid.experiment.method
+    kept = tuple(c for c in grid.plan.experiments if c.method != method or c.seed == grid.experiment.seed)
+    grid.rewrite(experiments=kept)
 
 
-def cell_without_run(grid: Grid) -> None:
-    stranger = replace(grid.cell, run="a/b/00000000/seed-0")
-    replace(grid.plan, suite="other", cells=(stranger,)).write(grid.results)
+def experiment_without_run(grid: Grid) -> None:
+    stranger = replace(grid.experiment, run="a/b/00000000/seed-0")
+    replace(grid.plan, suite="other", experiments=(stranger,)).write(ResultsFolder(grid.results))
 
 
 def a_file_for_a_folder(grid: Grid) -> None:
@@ -204,7 +209,7 @@ def episode(row: dict[str, Any]) -> Callable[[Grid], None]:
     def harm(grid: Grid) -> None:
         file = grid.victim.episodes
         file.write_text(json.dumps(row) + "\n" + file.read_text())
-        grid.publish(grid.victim.scores.read_bytes())
+        grid.publish(grid.victim.evaluations.read_bytes())
 
     return harm
 
@@ -215,11 +220,11 @@ NOT_USED: dict[str, tuple[Callable[[Grid], None], str]] = {
     "diverged": (diverged, "doof: diverged: sac/q is not finite"),
     "missing": (gone, "doof: waiting"),
     "a file for a folder": (a_file_for_a_folder, "doof: waiting"),
-    "edited scores": (edited, "scores.jsonl was changed after the run was finished"),
+    "edited scores": (edited, "evaluations.jsonl was changed after the run was finished"),
     "edited episodes": (episodes_edited, "episodes.jsonl was changed after the run was finished"),
     "DONE without files": (done_alone, "run.json is missing"),
-    "DONE is no JSON": (done_is_no_json, "DONE is damaged"),
-    "DONE is nested deeply": (done_is_nested, "DONE is damaged"),
+    "DONE is no JSON": (done_is_no_json, "DONE is corrupted"),
+    "DONE is nested deeply": (done_is_nested, "DONE is corrupted"),
     "record of another run": (record_of_another, "run.json belongs to another run"),
     "record gone": (record_gone, "run.json is missing"),
     "copied over": (copied_over, "one of both is a copy"),
@@ -230,10 +235,16 @@ NOT_USED: dict[str, tuple[Callable[[Grid], None], str]] = {
     "too few episodes at the end": (returns(lambda r: r[:10]), "its last evaluation has 10 episodes"),
     "too few episodes on the way": (returns(lambda r: r[:3], row=2), "an evaluation of 3 episodes"),
     "truncated": (content(lambda b: b[:-40]), "its last line is cut off"),
-    "NUL bytes": (content(lambda b: b.replace(b"{", b"\x00", 2)), "scores.jsonl:1: not a JSON record"),
-    "nested deeply": (content(lambda b: b"[" * 100_000 + b"\n" + b), "scores.jsonl:1: not a JSON record"),
+    "NUL bytes": (content(lambda b: b.replace(b"{", b"\x00", 2)), "evaluations.jsonl:1: not a JSON record"),
+    "nested deeply": (
+        content(lambda b: b"[" * 100_000 + b"\n" + b),
+        "evaluations.jsonl:1: not a JSON record",
+    ),
     "empty": (content(lambda b: b""), "it holds no evaluation"),
-    "a row of something else": (content(lambda b: b'{"a": 1}\n' + b), "scores.jsonl:1: not an evaluation"),
+    "a row of something else": (
+        content(lambda b: b'{"a": 1}\n' + b),
+        "evaluations.jsonl:1: not an evaluation",
+    ),
     "a row twice": (keep(lambda rows: [*rows[:3], *rows[2:]]), "an evaluation stands there twice"),
     "clock backwards": (keep(lambda rows: [*rows[:2], rows[3], rows[2], *rows[4:]]), "clock runs backwards"),
     "partial curve": (keep(lambda rows: rows[:2]), "its evaluations end at step"),
@@ -241,7 +252,7 @@ NOT_USED: dict[str, tuple[Callable[[Grid], None], str]] = {
     "an episode without a number": (episode(EPISODE | {"return": None}), "episodes.jsonl:1: not an episode"),
     "episodes backwards": (episode(EPISODE | {"env_steps": 10**6}), "episodes end backwards"),
     "pretraining failed": (parent_failed, "mopo: failed: OSError: disk full"),
-    "pretraining edited": (parent_edited, "mopo: scores.jsonl was changed"),
+    "pretraining edited": (parent_edited, "mopo: evaluations.jsonl was changed"),
     "another start": (another_start, "does not start where its pretraining run ended"),
     "a seed twice": (seed_twice, "the seed stands in the plan twice"),
     "another computation": (other_computation, "computes something else than seed 1 (config.ratio)"),
@@ -256,22 +267,22 @@ def test_a_defective_run_is_named_and_left_out(whole: tuple[Plan, Path], tmp_pat
     grid = Grid(whole[0], results)
     harm, message = NOT_USED[name]
     harm(grid)
-    [page] = write_report(results, tmp_path / "out", wish=Wish(("html", "csv")))
+    [page] = write_report(ResultsFolder(results), tmp_path / "out", options=ReportOptions(("html", "csv")))
     text = page.read_text()
     assert message in text.replace("&#39;", "'").replace("&#34;", '"')
-    found = find(grid.plan, results)
+    found = summarise(grid.plan, ResultsFolder(results))
     assert any(message in problem.what for problem in found.problems)
-    used = {(line.label, line.dataset, seed) for line in found.lines for seed in line.seeds}
+    used = {(line.method, line.dataset, seed) for line in found.method_results for seed in line.seeds}
     account = found.account
     assert account["planned"] == sum(account.values()) - account["planned"], "found = used + excluded"
     assert len(used) == account["shown"]
     if name != "a seed twice":
-        left = {(p.label, p.dataset, p.seed) for p in found.problems}
+        left = {(p.method, p.dataset, p.seed) for p in found.problems}
         assert not used & left
     else:
-        assert len(used) == len(set(used)) == len(grid.plan.cells) - 1
+        assert len(used) == len(set(used)) == len(grid.plan.experiments) - 1
     assert used, "the others are shown"
-    assert len(found.evaluations().drop_duplicates(["label", "dataset", "seed"])) == len(used)
+    assert len(found.evaluations().drop_duplicates(["method", "dataset", "seed"])) == len(used)
 
 
 def foreign(grid: Grid) -> None:
@@ -297,8 +308,8 @@ def other_references(grid: Grid) -> None:
 
 
 def mixed_versions(grid: Grid) -> None:
-    for cell, version in zip(grid.plan.cells, ("1.0", "2.0"), strict=False):
-        folder = RunFolder(grid.results, cell.run)
+    for experiment, version in zip(grid.plan.experiments, ("1.0", "2.0"), strict=False):
+        folder = ResultsFolder(grid.results).run(experiment.run)
         record = json.loads(folder.record.read_text())
         record["compute"]["versions"] = {"numpy": version}
         folder.record.write_text(json.dumps(record))
@@ -315,10 +326,13 @@ NOTED: dict[str, tuple[Callable[[Grid], None], str]] = {
     "a copy": (copied, "seed-0 (copy): not a part of a results folder, not used"),
     "a copy as a seed": (copied_as_a_seed, "seed-77: a run of no readable plan, not used"),
     "a broken plan": (broken_plan, "plan not read: plans/other.json: not a plan (its contents were changed)"),
-    "a cell without a run": (cell_without_run, "plans/other.json: not a plan (a cell's run is not in it)"),
+    "an experiment without a run": (
+        experiment_without_run,
+        "plans/other.json: not a plan (an experiment's run is not in it)",
+    ),
     "other references": (other_references, "are not those of this version"),
     "mixed versions": (mixed_versions, "several versions of numpy: 1.0 (1 run), 2.0 (1 run), none"),
-    "unequal seeds": (unequal_seeds, "seed 0 left out, not all algorithms have it everywhere"),
+    "unequal seeds": (unequal_seeds, "seed 0 left out, not all methods have it everywhere"),
 }
 
 
@@ -329,8 +343,8 @@ def test_what_does_not_belong_is_named(whole: tuple[Plan, Path], tmp_path: Path,
     grid = Grid(whole[0], results)
     harm, message = NOTED[name]
     harm(grid)
-    with contextlib.suppress(BadInput):  # of another plan
-        write_report(results, tmp_path / "out", wish=Wish(("html",)))
+    with contextlib.suppress(UserError):  # of another plan
+        write_report(ResultsFolder(results), tmp_path / "out", options=ReportOptions(("html",)))
     text = (tmp_path / "out" / grid.plan.suite / "index.html").read_text()
     assert message in text.replace("&#39;", "'")
 
@@ -341,12 +355,12 @@ def test_a_plan_whose_hash_does_not_fit_is_refused_after_the_others_were_written
     results = tmp_path / "results"
     shutil.copytree(whole[1], results)
     broken_plan(Grid(whole[0], results))
-    with pytest.raises(BadInput, match=r"other\.json: not a plan"):
-        write_report(results, tmp_path / "out", wish=Wish(("html",)))
+    with pytest.raises(UserError, match=r"other\.json: not a plan"):
+        write_report(ResultsFolder(results), tmp_path / "out", options=ReportOptions(("html",)))
     assert (tmp_path / "out" / SUITE / "index.html").exists()
-    assert write_report(results, tmp_path / "out", SUITE, wish=Wish(("md",)))
-    with pytest.raises(BadInput, match="no suite nothing was run"):
-        write_report(results, tmp_path / "out", "nothing")
+    assert write_report(ResultsFolder(results), tmp_path / "out", SUITE, options=ReportOptions(("md",)))
+    with pytest.raises(UserError, match="no suite nothing was run"):
+        write_report(ResultsFolder(results), tmp_path / "out", "nothing")
 
 
 def test_logs_that_an_older_record_does_not_name_are_shown(whole: tuple[Plan, Path], tmp_path: Path) -> None:
@@ -354,22 +368,24 @@ def test_logs_that_an_older_record_does_not_name_are_shown(whole: tuple[Plan, Pa
     shutil.copytree(whole[1], results)
     grid = Grid(whole[0], results)
     found = json.loads(grid.victim.done.read_text())
-    named = logged(grid.plan.cells, results, ["uncertainty/mean"])
+    named = logged(grid.plan.experiments, ResultsFolder(results), ["uncertainty/mean"])
     del found["sha256"]["train.jsonl"]
     grid.victim.done.write_text(json.dumps(found))
-    assert len(named) == len(logged(grid.plan.cells, results, ["uncertainty/mean"])) > 0
-    edited = RunFolder(results, grid.other.run)
+    assert len(named) == len(logged(grid.plan.experiments, ResultsFolder(results), ["uncertainty/mean"])) > 0
+    edited = ResultsFolder(results).run(grid.other.run)
     edited.train.write_text(edited.train.read_text().replace("0.", "1."))
-    assert len(logged(grid.plan.cells, results, ["uncertainty/mean"])) < len(named)
+    assert len(logged(grid.plan.experiments, ResultsFolder(results), ["uncertainty/mean"])) < len(named)
 
 
 def test_one_seed_has_no_interval(whole: tuple[Plan, Path], tmp_path: Path) -> None:
     results = tmp_path / "results"
     shutil.copytree(whole[1], results)
     grid = Grid(whole[0], results)
-    grid.rewrite(cells=tuple(cell for cell in grid.plan.cells if cell.seed == 0))
-    found = find(grid.plan, results)
-    estimates = [line.estimate("final score") for line in found.lines]
+    grid.rewrite(
+        experiments=tuple(experiment for experiment in grid.plan.experiments if experiment.seed == 0)
+    )
+    found = summarise(grid.plan, ResultsFolder(results))
+    estimates = [line.estimate("final score") for line in found.method_results]
     assert all(one is not None and one.low is None and "none" in one.interval for one in estimates)
-    [page] = write_report(results, tmp_path / "out", wish=Wish(("html",)))
+    [page] = write_report(ResultsFolder(results), tmp_path / "out", options=ReportOptions(("html",)))
     assert "1 common seed is too few to rank algorithms" in page.read_text()

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from o2obench.analysis.results import plans
 from o2obench.launch import jobs
-from o2obench.runs.folder import RunFolder
+from o2obench.planning.plan import read_plans
+from o2obench.runs.folder import ResultsFolder
 from tests.conftest import environment
 
 pytestmark = pytest.mark.slurm
@@ -33,8 +33,9 @@ SUITE = """
 algorithms: [{algorithms}]
 datasets: [pointmass-mixed-v0]
 seeds: {seeds}
-offline: {{epochs: 1, evaluate_every: 1}}
+offline: {{updates: 1000, evaluate_every: 1000}}
 online: {{steps: 120, evaluate_every: 50}}
+frozen: false
 """
 
 
@@ -103,12 +104,14 @@ class Grid:
         )
 
     def states(self) -> dict[str, str]:
-        [plan] = plans(self.results)
-        return {run.id: RunFolder(self.results, run.id).state() for run in plan.runs}
+        [plan] = read_plans(ResultsFolder(self.results))
+        return {run.id: ResultsFolder(self.results).run(run.id).state() for run in plan.runs}
 
     def job_of(self, run: str) -> str:
-        """Return the element that computes a run."""
-        return next(job for job, runs in jobs.submitted(self.results, "grid").items() if run in runs)
+        """Return the array task that computes a run."""
+        return next(
+            job for job, runs in jobs.submitted(ResultsFolder(self.results), "grid").items() if run in runs
+        )
 
     def slurm(self, *command: str) -> str:
         return subprocess.run(
@@ -116,8 +119,8 @@ class Grid:
         ).stdout
 
     def final_bytes(self) -> list[bytes]:
-        [plan] = plans(self.results)
-        return [RunFolder(self.results, run.id).scores.read_bytes() for run in plan.runs]
+        [plan] = read_plans(ResultsFolder(self.results))
+        return [ResultsFolder(self.results).run(run.id).evaluations.read_bytes() for run in plan.runs]
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +158,7 @@ def test_a_grid_goes_through_arrays(cluster: dict[str, str], tmp_path: Path) -> 
     assert not list(grid.results.rglob("*.pkl")), "nothing that can be unpickled lies among the results"
     again = grid.run()
     assert again.returncode == 0
-    assert "0 elements submitted" in again.stdout
+    assert "0 array tasks submitted" in again.stdout
 
 
 def _assert_shown(shown: str, script: str) -> None:
@@ -173,7 +176,7 @@ def test_a_failing_run_fails_alone(cluster: dict[str, str], tmp_path: Path) -> N
     assert sorted(grid.states().values()) == ["done", "done", "failed"]
 
 
-def test_a_preempted_element_is_queued_again(
+def test_a_preempted_task_is_queued_again(
     cluster: dict[str, str], tmp_path: Path, straight: list[bytes]
 ) -> None:
     grid = Grid(tmp_path / "grid", cluster, pause=0.1)
@@ -181,7 +184,7 @@ def test_a_preempted_element_is_queued_again(
     tune = _running(grid, "toy_tune")
     grid.slurm("scancel", "--signal=USR2", grid.job_of(tune))  # the warning before a preemption
     _wait_for(lambda: "Requeued job" in _logs(grid), "it is queued again")
-    assert list(RunFolder(grid.results, tune).checkpoint.glob("*/manifest.json")), "it had saved"
+    assert list(ResultsFolder(grid.results).run(tune).checkpoint.glob("*/manifest.json")), "it had saved"
     _running(grid, "toy_tune")
     grid.slurm("scontrol", "requeue", grid.job_of(tune))  # no warning: SIGTERM, then SIGKILL
     out, _ = launcher.communicate(timeout=200)
@@ -189,7 +192,7 @@ def test_a_preempted_element_is_queued_again(
     assert grid.final_bytes() == straight
 
 
-def test_cancelled_elements_are_noticed_and_submitted_again(cluster: dict[str, str], tmp_path: Path) -> None:
+def test_cancelled_tasks_are_noticed_and_submitted_again(cluster: dict[str, str], tmp_path: Path) -> None:
     grid = Grid(tmp_path / "grid", cluster, seeds=2, pause=1.0)
     launcher = grid.start("--parallel", "1")
     running = _running(grid, "toy_tune")
@@ -202,7 +205,7 @@ def test_cancelled_elements_are_noticed_and_submitted_again(cluster: dict[str, s
     assert grid.states()[running] in ("interrupted", "stale"), "it had saved"
     grid.environment["TOY_PAUSE"] = "0"
     again = grid.run()
-    assert "2 elements submitted" in again.stdout
+    assert "2 array tasks submitted" in again.stdout
     assert again.returncode == 0, again.stdout + again.stderr
     assert set(grid.states().values()) == {"done"}
 
@@ -241,7 +244,7 @@ def _running(grid: Grid, algorithm: str) -> str:
         if not (grid.results / "plans").exists():
             return []
         at_work = [run for run, state in grid.states().items() if state == "running" and algorithm in run]
-        return [run for run in at_work if RunFolder(grid.results, run).progress.exists()]
+        return [run for run in at_work if ResultsFolder(grid.results).run(run).progress.exists()]
 
     _wait_for(lambda: bool(found()), f"{algorithm} runs")
     return found()[0]

@@ -1,4 +1,4 @@
-"""Every registered algorithm keeps the agent contract; and the contract notices those that do not."""
+"""Every registered algorithm passes the checks of an agent; and the checks notice those that do not."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_a_life_that_needs_more_than_it_takes_is_noticed(monkeypatch: pytest.Mon
     import toy_o2o
 
     def stages(cls: Any, config: Any, budget: Any) -> tuple[Stage, ...]:
-        return (Stage("tune", budget.online_steps // 2, 1),)
+        return (Stage("fine-tune", budget.online_steps // 2, 1),)
 
     monkeypatch.setattr(toy_o2o.ToyTune, "stages", classmethod(stages))
     with pytest.raises(AssertionError, match="becomes"):

@@ -9,7 +9,7 @@ import pytest
 
 from o2obench.errors import Interrupted, RunFailed
 from o2obench.runs import checkpoint
-from o2obench.runs.folder import RunFolder
+from o2obench.runs.folder import ResultsFolder
 from o2obench.training.async_evaluation import Evaluator
 from o2obench.training.options import Options
 from o2obench.training.runner import execute
@@ -20,39 +20,39 @@ APART = Options(evaluation="apart")
 
 
 def scores(results: Path, run: Any) -> bytes:
-    return RunFolder(results, run.id).scores.read_bytes()
+    return ResultsFolder(results).run(run.id).evaluations.read_bytes()
 
 
 def test_rows_are_those_of_a_run_that_waits_for_each_evaluation(tmp_path: Path) -> None:
     for run in toy_plan(seeds=1).runs:
-        execute([run], tmp_path / "here", Options())
-        execute([run], tmp_path / "apart", APART)
+        execute([run], ResultsFolder(tmp_path / "here"), Options())
+        execute([run], ResultsFolder(tmp_path / "apart"), APART)
         assert scores(tmp_path / "here", run) == scores(tmp_path / "apart", run)
-    assert read_json(RunFolder(tmp_path / "apart", run.id).record)["compute"]["evaluation"] == "apart"
+    assert read_json(ResultsFolder(tmp_path / "apart").run(run.id).record)["compute"]["evaluation"] == "apart"
 
 
 def test_pending_evaluations_survive_a_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     offline, run = toy_plan(seeds=1).runs
     for folder in ("straight", "stopped"):
-        execute([offline], tmp_path / folder, Options())
-    execute([run], tmp_path / "straight", Options())
+        execute([offline], ResultsFolder(tmp_path / folder), Options())
+    execute([run], ResultsFolder(tmp_path / "straight"), Options())
     results = Evaluator.results
     monkeypatch.setattr(Evaluator, "results", lambda self, wait: results(self, True) if wait else [])
     calls = iter(range(10**6))
-    stopping = Options(evaluation="apart", stop=lambda: next(calls) == 115)
+    calls_stop = lambda: next(calls) == 115  # noqa: E731
     with pytest.raises(Interrupted):
-        execute([run], tmp_path / "stopped", stopping)
-    found = checkpoint.load(RunFolder(tmp_path / "stopped", run.id).checkpoint)
+        execute([run], ResultsFolder(tmp_path / "stopped"), APART, stop=calls_stop)
+    found = checkpoint.load(ResultsFolder(tmp_path / "stopped").run(run.id).checkpoint)
     assert found
     assert len(found[1]["pending"]) >= 1, "nothing was pending: the test tried nothing"
-    execute([run], tmp_path / "stopped", Options())  # where to evaluate is remembered
+    execute([run], ResultsFolder(tmp_path / "stopped"), Options())  # where to evaluate is remembered
     assert scores(tmp_path / "straight", run) == scores(tmp_path / "stopped", run)
 
 
 def test_a_pack_is_judged_seed_by_seed(tmp_path: Path) -> None:
     pack = [run for run in toy_plan(seeds=2).runs if run.algorithm == "toy_offline"]
-    execute(pack, tmp_path / "here", Options())
-    execute(pack, tmp_path / "apart", APART)
+    execute(pack, ResultsFolder(tmp_path / "here"), Options())
+    execute(pack, ResultsFolder(tmp_path / "apart"), APART)
     for run in pack:
         assert scores(tmp_path / "here", run) == scores(tmp_path / "apart", run)
 
@@ -70,5 +70,5 @@ def test_an_evaluator_that_dies_ends_the_run_with_a_reason(
     monkeypatch.setattr(Evaluator, "submit", kill_then_submit)
     [run] = [run for run in toy_plan(seeds=1).runs if run.algorithm == "toy_offline"]
     with pytest.raises(RunFailed, match="evaluation process ended"):
-        execute([run], tmp_path, APART)
-    assert "evaluation process" in RunFolder(tmp_path, run.id).failed.read_text()
+        execute([run], ResultsFolder(tmp_path), APART)
+    assert "evaluation process" in ResultsFolder(tmp_path).run(run.id).failed.read_text()

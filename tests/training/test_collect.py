@@ -16,7 +16,7 @@ from o2obench.datasets import registry as datasets
 from o2obench.datasets import validation
 from o2obench.datasets.isolated_validation import examine, read_columns
 from o2obench.envs.spec import find_env
-from o2obench.errors import BadInput, Interrupted
+from o2obench.errors import Interrupted, UserError
 from o2obench.planning.expand import expand
 from o2obench.runs import checkpoint
 from o2obench.training import collect as collecting
@@ -85,7 +85,7 @@ def test_a_finished_training_is_only_read(tmp_path: Path) -> None:
     assert again.step == STEPS
     again.run(never, said.append, never)
     assert not said
-    with pytest.raises(BadInput, match="holds the training"):
+    with pytest.raises(UserError, match="holds the training"):
         Training("Hopper-v4", tmp_path, STEPS, 3)
 
 
@@ -93,12 +93,12 @@ def test_kinds_are_written_checked_and_described(tmp_path: Path) -> None:
     spec, cards = find_env("PointMass-v0"), {}
     for kind in ("random", "medium-replay", "medium", "high", "medium-expert"):
         if kind == "medium-expert":
-            with pytest.raises(BadInput, match="expert means 90"):
+            with pytest.raises(UserError, match="expert means 90"):
                 collect("pointmass", kind, tmp_path / "e.hdf5", recipe(tmp_path), never)
             continue
         file = collect("pointmass", kind, tmp_path / f"{kind}.hdf5", recipe(tmp_path), never)
         examine(file, spec)
-        data = validation.transitions(read_columns(file, spec, validation.Findings(file)), spec)
+        data = validation.transitions(read_columns(file, spec, validation.Summary(file)), spec)
         cards[kind] = json.loads(file.with_suffix(".json").read_text())
         assert cards[kind]["rows"] == len(data)
         assert cards[kind]["environment"] == "PointMass-v0"
@@ -129,7 +129,7 @@ def test_a_training_goes_no_further_than_a_kind_needs(tmp_path: Path) -> None:
 def test_a_set_is_never_overwritten(tmp_path: Path) -> None:
     file = tmp_path / "kept.hdf5"
     file.write_text("precious")
-    with pytest.raises(BadInput, match="never overwritten"):
+    with pytest.raises(UserError, match="never overwritten"):
         collect("pointmass", "random", file, recipe(tmp_path), never)
     assert file.read_text() == "precious"
 
@@ -138,7 +138,7 @@ def test_a_level_that_was_not_reached_is_refused_with_the_figures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(collecting, "MEDIUM_SCORE", 1e9)
-    with pytest.raises(BadInput, match="train longer with --steps"):
+    with pytest.raises(UserError, match="train longer with --steps"):
         collect("pointmass", "medium", tmp_path / "m.hdf5", recipe(tmp_path), never)
     assert not (tmp_path / "m.hdf5").exists()
 
@@ -174,18 +174,18 @@ def test_collected_sets_have_names_of_their_own(tmp_path: Path, monkeypatch: pyt
     assert ours.scores.ref_max == theirs.scores.ref_max
     assert "collected by o2obench" in ours.scores.source
     assert "o2o:hopper-random-v0" in datasets.dataset_names()
-    with pytest.raises(BadInput, match="data collect walker2d --kind expert"):
+    with pytest.raises(UserError, match="data collect walker2d --kind expert"):
         ours.require()
-    with pytest.raises(BadInput, match="data fetch walker2d-expert-v0"):
+    with pytest.raises(UserError, match="data fetch walker2d-expert-v0"):
         theirs.require()
     for name in (
         "o2o:../x-random-v0",
         "o2o:hopper-random-v1",
         "o2o:hopper-randomly-v0",
     ):
-        with pytest.raises(BadInput, match="no reference scores"):
+        with pytest.raises(UserError, match="no reference scores"):
             datasets.find_dataset(name)
-    with pytest.raises(BadInput, match=r"chess-random-v0\.hdf5 is missing"):
+    with pytest.raises(UserError, match=r"chess-random-v0\.hdf5 is missing"):
         datasets.find_dataset("o2o:chess-random-v0")
 
 
@@ -200,8 +200,8 @@ def test_a_suite_runs_on_collected_data_with_the_rows_of_their_twin(
         for name in ("o2o:hopper-medium-v0", "hopper-medium-v2", "d4rl:hopper-medium-v2")
     }
     ours, theirs, prefixed = plans.values()
-    assert [run.spec["config"] for run in ours.runs] == [run.spec["config"] for run in theirs.runs]
+    assert [run.spec.config for run in ours.runs] == [run.spec.config for run in theirs.runs]
     assert {run.id for run in ours.runs}.isdisjoint(run.id for run in theirs.runs)
     assert [run.id for run in theirs.runs] == [run.id for run in prefixed.runs]
     assert all(":" not in run.id for run in ours.runs)
-    assert all(cell.dataset == "o2o:hopper-medium-v0" for cell in ours.cells)
+    assert all(experiment.dataset == "o2o:hopper-medium-v0" for experiment in ours.experiments)

@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from o2obench.errors import BadInput, Diverged, Interrupted, RunFailed
+from o2obench.errors import Diverged, Interrupted, RunFailed, UserError
 from o2obench.planning.plan import Plan
 from o2obench.runs import checkpoint
-from o2obench.runs.folder import Run, RunFolder
-from o2obench.runs.jsonl import read_journal
-from o2obench.runs.writer import Busy, Slot
+from o2obench.runs.folder import ResultsFolder
+from o2obench.runs.jsonl import read_jsonl
+from o2obench.runs.spec import Run
 from o2obench.training import provenance
 from o2obench.training.options import Options
-from o2obench.training.runner import Uneven, execute
+from o2obench.training.restore import CheckpointMismatch
+from o2obench.training.runner import execute
 from o2obench.util.files import read_json
-from tests.helpers.suites import toy_plan
-
-
-def compute(plan: Plan, results: Path, options: Options = Options()) -> None:  # noqa: B008
-    for run in plan.runs:
-        execute([run], results, options)
+from tests.helpers.suites import compute, toy_plan
 
 
 def rows(results: Path, run: Run) -> list[dict[str, Any]]:
-    return list(read_journal(RunFolder(results, run.id).scores))
+    return list(read_jsonl(ResultsFolder(results).run(run.id).evaluations))
 
 
 def by_name(plan: Plan, algorithm: str) -> list[Run]:
@@ -42,7 +37,7 @@ def test_rows_of_a_run_stand_at_the_clocks_of_the_protocol(tmp_path: Path) -> No
     found = [(r["stage"], r["env_steps"], r["updates"], len(r["returns"])) for r in rows(tmp_path, offline)]
     assert found == [("look", 0, 0, 50), ("imitate", 0, 1000, 50)]
     tuned = [(r["stage"], r["env_steps"], len(r["returns"])) for r in rows(tmp_path, tune)]
-    assert tuned == [("start", 0, 50), ("tune", 50, 10), ("tune", 100, 10), ("tune", 120, 50)]
+    assert tuned == [("start", 0, 50), ("fine-tune", 50, 10), ("fine-tune", 100, 10), ("fine-tune", 120, 50)]
 
 
 def test_row_0_of_tuning_equals_the_last_row_of_pretraining(tmp_path: Path) -> None:
@@ -65,7 +60,7 @@ def test_a_policy_that_is_not_taken_over_as_it_was_is_noticed(
 def test_episodes_carry_return_length_and_end(tmp_path: Path) -> None:
     plan = toy_plan(seeds=1)
     compute(plan, tmp_path)
-    episodes = list(read_journal(RunFolder(tmp_path, plan.runs[1].id).episodes))
+    episodes = list(read_jsonl(ResultsFolder(tmp_path).run(plan.runs[1].id).episodes))
     assert len(episodes) >= 2
     assert all(0 < episode["length"] <= 50 for episode in episodes)
     assert episodes[0]["env_steps"] == episodes[0]["length"]
@@ -76,8 +71,8 @@ def test_two_computations_have_equal_bytes_and_seeds_differ(tmp_path: Path) -> N
     for name in ("a", "b"):
         compute(plan, tmp_path / name)
     for run in plan.runs:
-        for file in ("scores", "episodes"):
-            a, b = (getattr(RunFolder(tmp_path / name, run.id), file).read_bytes() for name in "ab")
+        for file in ("evaluations", "episodes"):
+            a, b = (getattr(ResultsFolder(tmp_path / name).run(run.id), file).read_bytes() for name in "ab")
             assert a == b
     first, second = by_name(plan, "toy_tune")
     assert rows(tmp_path / "a", first) != rows(tmp_path / "a", second)
@@ -92,53 +87,60 @@ def test_evaluating_more_often_changes_no_learning(tmp_path: Path) -> None:
     assert finals[0] == finals[1]
 
 
-def test_a_pack_writes_what_single_runs_write(tmp_path: Path) -> None:
+def test_a_seed_batch_writes_what_single_runs_write(tmp_path: Path) -> None:
     plan = toy_plan(seeds=3)
     compute(plan, tmp_path / "single")
     for algorithm in ("toy_offline", "toy_tune"):
-        execute(by_name(plan, algorithm), tmp_path / "pack", Options())
+        execute(by_name(plan, algorithm), ResultsFolder(tmp_path / "pack"), Options())
     for run in plan.runs:
-        for file in ("scores", "episodes", "train"):
-            single, pack = (getattr(RunFolder(tmp_path / name, run.id), file) for name in ("single", "pack"))
+        for file in ("evaluations", "episodes", "train"):
+            single, pack = (
+                getattr(ResultsFolder(tmp_path / name).run(run.id), file) for name in ("single", "pack")
+            )
             assert single.read_bytes() == pack.read_bytes(), (run.id, file)
 
 
-def test_a_pack_interrupted_goes_on_as_a_pack_or_alone(tmp_path: Path) -> None:
+def test_a_seed_batch_interrupted_goes_on_as_a_seed_batch_or_alone(tmp_path: Path) -> None:
     plan = toy_plan(seeds=2)
     pack = by_name(plan, "toy_offline")
-    execute(pack, tmp_path / "straight", Options())
+    execute(pack, ResultsFolder(tmp_path / "straight"), Options())
     calls = iter(range(10**6))
     with pytest.raises(Interrupted):
-        execute(pack, tmp_path / "pack", Options(stop=lambda: next(calls) == 20))
-    execute([pack[0]], tmp_path / "pack", Options())  # seed 0 alone
-    with pytest.raises(Uneven):
-        execute(pack, tmp_path / "pack", Options())
-    execute([pack[1]], tmp_path / "pack", Options())
+        execute(pack, ResultsFolder(tmp_path / "pack"), Options(), stop=lambda: next(calls) == 20)
+    execute([pack[0]], ResultsFolder(tmp_path / "pack"), Options())  # seed 0 alone
+    with pytest.raises(CheckpointMismatch):
+        execute(pack, ResultsFolder(tmp_path / "pack"), Options())
+    execute([pack[1]], ResultsFolder(tmp_path / "pack"), Options())
     for run in pack:
-        a, b = (RunFolder(tmp_path / name, run.id).scores.read_bytes() for name in ("straight", "pack"))
+        a, b = (
+            ResultsFolder(tmp_path / name).run(run.id).evaluations.read_bytes()
+            for name in ("straight", "pack")
+        )
         assert a == b
 
 
 def test_a_diverging_seed_ends_alone(tmp_path: Path) -> None:
     plan = toy_plan("toy_diverges", seeds=3)
-    execute(by_name(plan, "toy_offline"), tmp_path, Options())
-    with pytest.raises(Diverged, match=r"norm after .* updates in stage tune is not finite"):
-        execute(by_name(plan, "toy_diverges"), tmp_path, Options())
-    states = [RunFolder(tmp_path, run.id).state() for run in by_name(plan, "toy_diverges")]
+    execute(by_name(plan, "toy_offline"), ResultsFolder(tmp_path), Options())
+    with pytest.raises(Diverged, match=r"norm after .* updates in stage fine-tune is not finite"):
+        execute(by_name(plan, "toy_diverges"), ResultsFolder(tmp_path), Options())
+    states = [ResultsFolder(tmp_path).run(run.id).state() for run in by_name(plan, "toy_diverges")]
     assert states == ["done", "diverged", "done"]
     for run in (r for r in by_name(plan, "toy_diverges") if r.seed != 1):
         alone = tmp_path / "alone"
-        execute([r for r in by_name(plan, "toy_offline") if r.seed == run.seed], alone, Options())
-        execute([run], alone, Options())
+        execute(
+            [r for r in by_name(plan, "toy_offline") if r.seed == run.seed], ResultsFolder(alone), Options()
+        )
+        execute([run], ResultsFolder(alone), Options())
         assert rows(alone, run) == rows(tmp_path, run)
 
 
 def test_a_failing_run_says_why(tmp_path: Path) -> None:
     plan = toy_plan("toy_breaks", seeds=1)
-    execute([plan.runs[0]], tmp_path, Options())
+    execute([plan.runs[0]], ResultsFolder(tmp_path), Options())
     with pytest.raises(RuntimeError):
-        execute([plan.runs[1]], tmp_path, Options())
-    folder = RunFolder(tmp_path, plan.runs[1].id)
+        execute([plan.runs[1]], ResultsFolder(tmp_path), Options())
+    folder = ResultsFolder(tmp_path).run(plan.runs[1].id)
     assert folder.state() == "failed"
     assert folder.failure() == "RuntimeError: broken on purpose"
 
@@ -146,34 +148,25 @@ def test_a_failing_run_says_why(tmp_path: Path) -> None:
 def test_a_run_that_is_done_is_not_touched(tmp_path: Path) -> None:
     plan = toy_plan(seeds=1)
     compute(plan, tmp_path)
-    before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p.is_file() and p.name != "lease"}
+    before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p.is_file() and p.name != "lock"}
     compute(plan, tmp_path)
     assert before == {
-        p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p.is_file() and p.name != "lease"
+        p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p.is_file() and p.name != "lock"
     }
 
 
-def test_what_remains_of_a_finished_run_is_its_handover(tmp_path: Path) -> None:
+def test_what_remains_of_a_finished_run_is_its_pretrained_state(tmp_path: Path) -> None:
     plan = toy_plan(seeds=1)
     compute(plan, tmp_path)
-    folders = list(RunFolder(tmp_path, plan.runs[0].id).checkpoint.iterdir())
+    folders = list(ResultsFolder(tmp_path).run(plan.runs[0].id).checkpoint.iterdir())
     assert len(folders) == 1
     _, state = checkpoint.load(folders[0].parent) or (0, {})
     assert set(state["agent"]) == {"weights", "updates"}
 
 
-def test_another_process_cannot_take_a_run_that_is_computed(tmp_path: Path) -> None:
-    plan = toy_plan(seeds=1)
-    slot = Slot(plan.runs[0], tmp_path)
-    with pytest.raises(Busy):
-        execute([plan.runs[0]], tmp_path, Options())
-    slot.close()
-    execute([plan.runs[0]], tmp_path, Options())
-
-
 def test_a_child_needs_its_finished_parent(tmp_path: Path) -> None:
     with pytest.raises(RunFailed, match="is not finished"):
-        execute([toy_plan(seeds=1).runs[1]], tmp_path, Options())
+        execute([toy_plan(seeds=1).runs[1]], ResultsFolder(tmp_path), Options())
 
 
 def test_resume_on_another_machine_is_refused_or_marked(
@@ -182,7 +175,7 @@ def test_resume_on_another_machine_is_refused_or_marked(
     run = toy_plan(seeds=1).runs[0]
     calls = iter(range(10**6))
     with pytest.raises(Interrupted):
-        execute([run], tmp_path, Options(stop=lambda: next(calls) == 20))
+        execute([run], ResultsFolder(tmp_path), Options(), stop=lambda: next(calls) == 20)
     there = provenance.compute
 
     def here(*settings: Any) -> dict[str, Any]:
@@ -190,64 +183,22 @@ def test_resume_on_another_machine_is_refused_or_marked(
         return {**machine, "versions": {**machine["versions"], "numpy": "1.0"}}
 
     monkeypatch.setattr(provenance, "compute", here)
-    with pytest.raises(BadInput, match=r"numpy was .*, is 1\.0; .*--allow-drift"):
-        execute([run], tmp_path, Options())
-    execute([run], tmp_path, Options(allow_drift=True))
-    assert "is 1.0" in read_json(RunFolder(tmp_path, run.id).record)["drift"][0]
+    with pytest.raises(UserError, match=r"numpy was .*, is 1\.0; .*--allow-mismatch"):
+        execute([run], ResultsFolder(tmp_path))
+    execute([run], ResultsFolder(tmp_path), Options(allow_mismatch=True))
+    assert "is 1.0" in read_json(ResultsFolder(tmp_path).run(run.id).record)["mismatch"][0]
 
 
 def test_threads_of_the_start_are_used_again(tmp_path: Path) -> None:
     run = toy_plan(seeds=1).runs[0]
     calls = iter(range(10**6))
     with pytest.raises(Interrupted):
-        execute([run], tmp_path, Options(threads=1, stop=lambda: next(calls) == 20))
-    execute([run], tmp_path, Options(threads=2))
-    assert read_json(RunFolder(tmp_path, run.id).record)["compute"]["threads"] == 1
+        execute([run], ResultsFolder(tmp_path), Options(threads=1), stop=lambda: next(calls) == 20)
+    execute([run], ResultsFolder(tmp_path), Options(threads=2))
+    assert read_json(ResultsFolder(tmp_path).run(run.id).record)["compute"]["threads"] == 1
 
 
-@pytest.mark.parametrize("damage", ["flip", "cut", "no manifest", "torn manifest"])
-def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_is_used(tmp_path: Path, damage: str) -> None:
-    run = toy_plan(seeds=1).runs[0]
-    execute([run], tmp_path / "straight", Options())
-    calls = iter(range(10**6))
-    with pytest.raises(Interrupted):
-        execute([run], tmp_path / "hurt", Options(checkpoint_seconds=0, stop=lambda: next(calls) == 60))
-    folder = RunFolder(tmp_path / "hurt", run.id)
-    newest = sorted(folder.checkpoint.iterdir())[-1]
-    arrays, manifest = newest / "state.safetensors", newest / "manifest.json"
-    content = bytearray(arrays.read_bytes())
-    if damage == "flip":
-        content[-5] ^= 1
-        arrays.write_bytes(content)
-    elif damage == "cut":
-        arrays.write_bytes(content[:-7])
-    elif damage == "no manifest":
-        manifest.unlink()
-    else:
-        manifest.write_bytes(manifest.read_bytes()[:40])
-    execute([run], tmp_path / "hurt", Options())
-    assert folder.scores.read_bytes() == RunFolder(tmp_path / "straight", run.id).scores.read_bytes()
-
-
-def test_an_edited_record_is_refused() -> None:
-    run = toy_plan(seeds=1).runs[0]
-    value = run.to_json()
-    value["spec"]["config"]["rate"] = 0.5
-    with pytest.raises(ValueError, match="edited"):
-        Run.from_json(value)
-
-
-def test_identity_is_what_is_computed() -> None:
-    run = toy_plan(seeds=1).runs[0]
-    other = replace(run, spec={**run.spec, "budget": {"offline_updates": 2000, "online_steps": 0}})
-    assert run.group != other.group
-    more_steps = toy_plan(seeds=1, steps=500).runs[0]
-    assert run.id == more_steps.id, "an offline run does not depend on online fields"
-    assert toy_plan(seeds=1, title="another").runs == toy_plan(seeds=1).runs
-    assert {r.group for r in toy_plan(seeds=[0, 7]).runs} == {r.group for r in toy_plan(seeds=1).runs}
-
-
-def test_states_of_a_pack_can_be_cut_and_joined() -> None:
+def test_states_of_a_seed_batch_can_be_cut_and_joined() -> None:
     from o2obench.agent import stack_seeds, take_seed
 
     state: dict[str, Any] = {"a": np.arange(6).reshape(3, 2), "b": {"c": np.ones((3, 1)), "d": 5}}

@@ -9,40 +9,50 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Self
 
 import torch
+from pydantic import model_validator
 from torch import Tensor
 from torch.nn.functional import silu, softplus
 
-from ...agent import State
+from ...agent import Config, State, count
 from ...util.rng import Stream
 from ..compile import Repeat, compiled
 from ..networks import Adam, Mlp, gradients, to_array, truncated_normal_init
+from ..options import Rate, Size, Widths
 from ..replay import Batch, Replay
-from ..rng import Streams
 
+VERSION = 2
+"""Raise it whenever the numbers that the ensemble or its training computes change."""
 BOUND_WEIGHT = 0.01
-IMPROVEMENT = 0.01
-STEPS_PER_TURN = 20
-"""Gradient steps between two chances to save or stop: well under a second on a CPU core."""
 
 
-@dataclass(frozen=True)
-class EnsembleOptions:
-    """Sizes and training of the ensemble. ``passes`` and ``pass_steps`` None: no limit."""
+class EnsembleOptions(Config):
+    """Sizes and training of the ensemble; defaults are OfflineRL-Kit's. ``None`` for a count: no limit."""
 
-    hidden: tuple[int, ...]
-    weight_decay: tuple[float, ...]
-    members: int
-    elites: int
-    rate: float
-    batch: int
-    patience: int
-    holdout: int
-    passes: int | None
-    pass_steps: int | None
-    refit_scaler: bool
+    model_hidden_dims: Widths = (200, 200, 200, 200)
+    model_weight_decay: tuple[float, ...] = (2.5e-5, 5e-5, 7.5e-5, 7.5e-5, 1e-4)
+    num_ensemble: Size = 7
+    num_elites: Size = 5
+    model_lr: Rate = 1e-3
+    batch_size: Size = 256
+    patience: Size = 5
+    holdout: Size = 1000
+    max_model_epochs: Size | None = count(None)
+    steps_per_model_epoch: Size | None = count(None)
+    refit_scaler: bool = False
+    """Refit the input scaler at each model training. With fixed weights this changes the function before
+    any gradient step, violently so on a few hundred online transitions; MBPO from scratch needs it."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        layers, decays = len(self.model_hidden_dims) + 1, len(self.model_weight_decay)
+        if layers != decays:
+            raise ValueError(f"model_weight_decay: {decays} numbers, the model has {layers} layers")
+        if self.num_elites > self.num_ensemble:
+            raise ValueError(f"num_elites: {self.num_elites} of num_ensemble = {self.num_ensemble}")
+        return self
 
 
 @dataclass(frozen=True)
@@ -83,14 +93,14 @@ class Ensemble:
     ) -> None:
         self.options, self.loss, self.error = options, loss, error
         inputs, outputs = obs_dim + act_dim, obs_dim + 1
-        sizes = (inputs, *options.hidden, 2 * outputs)
-        members = (options.members,)
+        sizes = (inputs, *options.model_hidden_dims, 2 * outputs)
+        members = (options.num_ensemble,)
         self.net = Mlp(Stream.ENSEMBLE, seeds, members, sizes, silu, device, truncated_normal_init)
         self.max_log_var = torch.full((len(seeds), outputs), 0.5, device=device)
         self.min_log_var = torch.full((len(seeds), outputs), -10.0, device=device)
         self.scale_mean = torch.zeros((len(seeds), inputs), device=device)
         self.scale_std = torch.ones((len(seeds), inputs), device=device)
-        self.elites = torch.arange(options.elites, device=device).repeat(len(seeds), 1)
+        self.elites = torch.arange(options.num_elites, device=device).repeat(len(seeds), 1)
         self.fitted = False
         self.adam = Adam(self.parameters())
         """Its moments persist from one fit to the next."""
@@ -118,12 +128,11 @@ class Ensemble:
         ``active`` (seeds,) masks seeds out.
         """
         steps, host = len(index), None if active is None else to_array(active)
-        scale = self.adam.schedule([self.options.rate] * steps, host)
-        self._rows = replay
-        self._repeat(index, scale, *(() if active is None else (active.expand(steps, -1),)))
+        scale = self.adam.schedule([self.options.model_lr] * steps, host)
+        self._repeat(replay, index, scale, *(() if active is None else (active.expand(steps, -1),)))
 
-    def _one(self, index: Tensor, scale: Tensor, active: Tensor | None = None) -> None:
-        self._update(self._rows.take(index), scale, active)
+    def _one(self, replay: Replay, index: Tensor, scale: Tensor, active: Tensor | None = None) -> None:
+        self._update(replay.take(index), scale, active)
 
     def update(self, batch: Batch, scale: Tensor, active: Tensor | None) -> None:
         """Do one gradient step: a function of this object's tensors, a batch and Adam's step sizes."""
@@ -138,7 +147,7 @@ class Ensemble:
 
     def regulariser(self, flat: Tensor, high: Tensor, low: Tensor) -> Tensor:
         """Return weight decay (weights only, half the squares) and the pull on the bounds, over all seeds."""
-        layers = zip(self.options.weight_decay, self.net.layers(flat), strict=True)
+        layers = zip(self.options.model_weight_decay, self.net.layers(flat), strict=True)
         decay = torch.stack([0.5 * rate * weight.square().sum() for rate, (weight, _) in layers]).sum()
         return decay + BOUND_WEIGHT * (high.sum() - low.sum())
 
@@ -169,7 +178,7 @@ class Ensemble:
         return obs + sample[..., :-1], sample[..., -1], self.uncertainty(prediction)
 
     def learned(self) -> State:
-        """Return what a hand-over carries: weights, bounds, scaler, elites; no moments."""
+        """Return what a warm start carries: weights, bounds, scaler, elites; no moments."""
         names = ("max_log_var", "min_log_var", "scale_mean", "scale_std", "elites")
         return {
             "net": self.net.state_dict(),
@@ -204,205 +213,3 @@ def bound(raw: Tensor, high: Tensor, low: Tensor) -> Tensor:
     high, low = high[:, None, None], low[:, None, None]
     below = high - softplus(high - raw)
     return low + softplus(below - low)
-
-
-@dataclass(frozen=True)
-class FitData:
-    """What a fit trains on: row numbers of the two sources, split in training and held-out rows.
-
-    ``share`` is the probability that a drawn row is an offline one. Index arrays are (seeds, n).
-    """
-
-    share: float
-    offline_train: Tensor
-    offline_held: Tensor
-    online_train: Tensor
-    online_held: Tensor
-    paired: bool = False
-    """Half of every batch from each source, exactly: a pass traverses the bootstrap of online rows once, each
-    batch of it beside as many offline rows that are drawn anew."""
-
-    @property
-    def size(self) -> int:
-        """The effective number of rows under the share: rows of equal weight worth as much."""
-        if self.paired:
-            return 2 * self.online_train.shape[1]
-        weights = ((self.share, self.offline_train), (1.0 - self.share, self.online_train))
-        return round(1.0 / sum(share**2 / rows.shape[1] for share, rows in weights if share))
-
-
-class Fit:
-    """One call of model training, in turns of a few gradient steps; its state can be saved between.
-
-    Each member draws its bootstrap once and traverses it in a new order in each pass. After a pass a
-    member that lowered its held-out error by more than 1 % is kept in a snapshot; a seed stops after
-    ``patience`` passes in which none of its members improved. A stopped seed's weights, moments and
-    streams stand still while others go on. At the end every member returns to its snapshot.
-
-    A model that was fitted before is judged first: its errors are what the passes have to improve, so
-    a harmful training set cannot replace good weights. (The reference codes start from 1e10, so that
-    their first pass always replaces them.) The bounds of the log-variances are shared by all members and not
-    part of a snapshot, as in those codes: where every pass is refused the weights are the old ones, and the
-    bounds have still moved, down by about 0.001 a gradient step, which lowers the largest deviations.
-    """
-
-    def __init__(self, model: Ensemble, replay: Replay, streams: Streams, data: FitData) -> None:
-        self.model, self.replay, self.streams, self.data = model, replay, streams, data
-        options, seeds = model.options, replay.seeds
-        device = replay.rows.device
-        self.turns = -(-data.size // options.batch)
-        if options.pass_steps is not None:
-            self.turns = min(self.turns, options.pass_steps)
-        self.passes, self.step_in_pass = 0, 0
-        self.tuned = False
-        """Whether it began from a model that was fitted before."""
-        self.active = torch.ones(seeds, dtype=torch.bool, device=device)
-        self.idle = torch.zeros(seeds, dtype=torch.int64, device=device)
-        self.lasted = torch.zeros(seeds, dtype=torch.int64, device=device)
-        """Passes that each seed trained for."""
-        self.order = torch.zeros((seeds, options.members, 0), dtype=torch.int64, device=device)
-        self.best = torch.full((seeds, options.members), 1e10, device=device)
-        self.snapshot = model.net.flat.clone()
-
-    def start(self) -> None:
-        """Fit the scaler where that is due, judge the incoming weights, draw the bootstraps."""
-        model, options = self.model, self.model.options
-        if not model.fitted or options.refit_scaler:
-            self._fit_scaler()
-        self.tuned = model.fitted
-        if model.fitted:
-            error = self.held_out_error()
-            self.best = torch.where(torch.isfinite(error), error, self.best)
-        rows = -(-self.data.size // options.batch) * options.batch
-        if self.data.paired:
-            new = self.streams.uniform(Stream.BOOTSTRAP, options.members, rows // 2)
-            self.order = self._beside_offline_rows(_pick(self.data.online_train, new))
-        else:
-            self.order = self._draw(Stream.BOOTSTRAP, options.members, rows)
-
-    def turn(self) -> bool:
-        """Do a few gradient steps, and at the end of a pass judge it; return whether the fit is over."""
-        if self.step_in_pass == 0:
-            self._shuffle()
-        size = self.model.options.batch
-        steps = min(STEPS_PER_TURN, self.turns - self.step_in_pass)
-        rows = self.order[..., self.step_in_pass * size : (self.step_in_pass + steps) * size]
-        index = rows.unflatten(-1, (steps, size)).movedim(2, 0)
-        self.model.learn(self.replay, index, self.mask())
-        self.step_in_pass += steps
-        if self.step_in_pass < self.turns:
-            return False
-        self._end_pass()
-        limit = self.model.options.passes
-        over = not bool(self.active.any()) or (limit is not None and self.passes >= limit)
-        if over:
-            self._restore()
-        return over
-
-    def held_out_error(self) -> Tensor:
-        """Return each member's error on the held-out rows (seeds, members), weighted by the share."""
-        share, errors = self.data.share, []
-        for weight, held in ((share, self.data.offline_held), (1.0 - share, self.data.online_held)):
-            if weight and held.shape[1]:
-                errors.append((weight, self._judge(held)))
-        total = sum(weight for weight, _ in errors)
-        return torch.stack([weight / total * error for weight, error in errors]).sum(0)
-
-    def _judge(self, held: Tensor) -> Tensor:
-        batch = self.replay.take(held)
-        inputs = self.model.inputs(batch.obs, batch.action).unsqueeze(1)
-        return self.model.error(self.model.predict(inputs), target(batch).unsqueeze(1), inputs)
-
-    def mask(self) -> Tensor | None:
-        """Return which seeds still train, None while all do."""
-        return None if bool(self.active.all()) else self.active
-
-    def _shuffle(self) -> None:
-        if not self.data.paired:
-            self.order = self._shuffled(self.order)
-            return
-        new = self.order.unflatten(-1, (-1, 2, self.model.options.batch // 2))[..., 1, :].flatten(2)
-        self.order = self._beside_offline_rows(self._shuffled(new))
-
-    def _shuffled(self, rows: Tensor) -> Tensor:
-        """Return rows (seeds, members, n) in a new order; those of a stopped seed as they are."""
-        members, n = rows.shape[1:]
-        return rows.gather(2, self.streams.permutations(Stream.SHUFFLE, members, n, self.mask()))
-
-    def _beside_offline_rows(self, new: Tensor) -> Tensor:
-        """Return batches (seeds, members, 2 n): half of each offline rows, drawn anew, half ``new`` ones."""
-        drawn = self.streams.uniform(Stream.OFFLINE_HALF, *new.shape[1:], active=self.mask())
-        half = self.model.options.batch // 2
-        halves = [x.unflatten(-1, (-1, half)) for x in (_pick(self.data.offline_train, drawn), new)]
-        return torch.stack(halves, 3).flatten(2)
-
-    def _end_pass(self) -> None:
-        self.lasted += self.active
-        error = self.held_out_error()
-        better = ((self.best - error) / self.best > IMPROVEMENT) & self.active[:, None]
-        self.best = torch.where(better, error, self.best)
-        self.snapshot = torch.where(better[..., None], self.model.net.flat, self.snapshot)
-        self.idle = torch.where(better.any(1), 0, self.idle + 1)
-        self.active = self.active & (self.idle < self.model.options.patience)
-        self.passes, self.step_in_pass = self.passes + 1, 0
-
-    def _restore(self) -> None:
-        self.model.net.flat.copy_(self.snapshot)
-        ranks = self.best.argsort(dim=1, stable=True)
-        self.model.elites.copy_(ranks[:, : self.model.options.elites])
-        self.model.fitted = True
-
-    def _draw(self, purpose: str, *shape: int) -> Tensor:
-        """Return training row numbers (seeds, *shape), the source by the share, then a row uniformly."""
-        source, row = self.streams.uniform(purpose, 2, *shape).unbind(1)
-        return torch.where(
-            source < self.data.share, _pick(self.data.offline_train, row), _pick(self.data.online_train, row)
-        )
-
-    def _fit_scaler(self) -> None:
-        parts = [
-            rows
-            for weight, rows in (
-                (self.data.share, self.data.offline_train),
-                (1.0 - self.data.share, self.data.online_train),
-            )
-            if weight
-        ]
-        batch = self.replay.take(torch.cat(parts, 1))
-        raw = torch.cat([batch.obs, batch.action], -1).double()
-        std = raw.std(1, correction=0)
-        self.model.scale_mean.copy_(raw.mean(1))
-        self.model.scale_std.copy_(torch.where(std < 1e-12, 1.0, std))
-
-    def state_dict(self) -> State:
-        """Return where the fit stands."""
-        return {
-            "passes": self.passes,
-            "step_in_pass": self.step_in_pass,
-            "tuned": self.tuned,
-            "active": to_array(self.active),
-            "idle": to_array(self.idle),
-            "lasted": to_array(self.lasted),
-            "order": to_array(self.order.int()),
-            "best": to_array(self.best),
-            "snapshot": to_array(self.snapshot),
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from where a fit stood."""
-        self.passes, self.step_in_pass = state["passes"], state["step_in_pass"]
-        self.tuned = state["tuned"]
-        self.active.copy_(torch.from_numpy(state["active"]))
-        self.idle.copy_(torch.from_numpy(state["idle"]))
-        self.lasted.copy_(torch.from_numpy(state["lasted"]))
-        self.order = torch.from_numpy(state["order"]).to(self.order)
-        self.best.copy_(torch.from_numpy(state["best"]))
-        self.snapshot.copy_(torch.from_numpy(state["snapshot"]))
-
-
-def _pick(rows: Tensor, uniform: Tensor) -> Tensor:
-    """Pick from rows (seeds, n) with numbers in [0, 1) of shape (seeds, ...)."""
-    if not rows.shape[1]:
-        return torch.zeros_like(uniform, dtype=torch.int64)
-    chosen = (uniform * rows.shape[1]).long().flatten(1)
-    return rows.gather(1, chosen).view(uniform.shape)

@@ -1,4 +1,4 @@
-"""How far a model training moved the ensemble: what CoMoU's Fig. 4b plots, logged for every method.
+"""How far a model training changed the ensemble: what CoMoU's Fig. 4b plots, logged for every method.
 
 KL(old || new) is summed over outputs (nats) and averaged over members, each against its own old copy.
 MuJoCo is deterministic, so deviations sink to their floor, where a small step of a mean costs many nats:
@@ -12,7 +12,8 @@ import math
 import torch
 from torch import Tensor
 
-from ...agent import Array, Metrics
+from ...agent import Metrics
+from ...transitions import Array
 from ..networks import to_array
 from .ensemble import Prediction
 
@@ -29,7 +30,7 @@ def kl(old: Prediction, new: Prediction) -> Tensor:
     return 0.5 * (gap.exp() - gap - 1.0 + squares)
 
 
-def movement(old: Prediction, new: Prediction, low: Tensor) -> Metrics:
+def model_change(old: Prediction, new: Prediction, low: Tensor) -> Metrics:
     """Return what is logged of a training, by rows of one probe.
 
     Args:
@@ -54,14 +55,14 @@ def movement(old: Prediction, new: Prediction, low: Tensor) -> Metrics:
 
 
 def bound(trust: float) -> float:
-    """Return the most that Eq. (1)'s exact mixture can move, -log(1 - trust); a Gaussian can move further."""
+    """Return the most that Eq. (1)'s exact mixture can change, -log(1 - trust); Gaussians can change more."""
     return -math.log1p(-trust) if trust < 1.0 else math.inf
 
 
-def spread(values: Tensor) -> dict[str, Array]:
+def quantiles(values: Tensor) -> dict[str, Array]:
     """Return mean and 20, 50 and 80 % quantiles (MOORe's band) of values (seeds, ...), NaN left out."""
     flat = values.flatten(1)
-    quantiles = torch.nanquantile(flat, torch.tensor([0.2, 0.5, 0.8], device=flat.device), dim=1)
+    at = torch.nanquantile(flat, torch.tensor([0.2, 0.5, 0.8], device=flat.device), dim=1)
     names = ("q20", "q50", "q80")
-    found = {name: to_array(quantile) for name, quantile in zip(names, quantiles, strict=True)}
+    found = {name: to_array(quantile) for name, quantile in zip(names, at, strict=True)}
     return {"mean": to_array(flat.nanmean(1)), **found}

@@ -13,8 +13,8 @@ import numpy as np
 from ...analysis import statistics
 from ...analysis.statistics import FEW, Estimate, Scores, Statistic
 from ..format import count
-from ..summary import FINAL, Findings, grid
-from .curves import band_kind, draw_peers
+from ..summary import FINAL, Summary, on_common_steps
+from .curves import band_kind, draw_external
 from .style import (
     BAND,
     STYLE,
@@ -38,9 +38,9 @@ SHOWN: dict[Statistic, str] = {
 }
 
 
-def too_few(found: Findings) -> str:
+def too_few(summary: Summary) -> str:
     """Return why a figure of intervals is left out, or nothing."""
-    n = found.comparison.n
+    n = summary.comparison.n
     return (
         f"left out, intervals need {FEW} seeds that all algorithms share; here {count(n, 'seed')}"
         if n < FEW
@@ -48,39 +48,39 @@ def too_few(found: Findings) -> str:
     )
 
 
-def aggregates(found: Findings, _: str, target: Target) -> Drawing | str | None:
+def aggregates(summary: Summary, _: str, target: Target) -> Drawing | str | None:
     """Draw mean, median, IQM and optimality gap with their intervals, a row for each algorithm."""
-    compared = found.comparison
+    compared = summary.comparison
     if len(compared.datasets) < 2:
         return None
-    if too_few(found):
-        return too_few(found)
+    if too_few(summary):
+        return too_few(summary)
     plt, names = prepared(), list(compared.scores)
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(1, 4, sharey=True, figsize=(10.5, 0.9 + 0.34 * len(names)))
         for axis, (statistic, title) in zip(axes, SHOWN.items(), strict=True):
             for place, name in enumerate(reversed(names)):
                 for artist in _bar(
-                    axis, place, found.aggregated[name][statistic], lines_of(found.plan)[name][0]
+                    axis, place, summary.aggregated[name][statistic], lines_of(summary.plan)[name][0]
                 ):
-                    belongs(artist, found.labels, name)
+                    belongs(artist, summary.methods, name)
             axis.set_title(title, loc="left", fontsize=9, color="#555555")
             axis.set_yticks(range(len(names)), list(reversed(names)))
             axis.use_sticky_edges = False
             for tick in axis.get_yticklabels():
-                belongs(tick, found.labels, tick.get_text())
+                belongs(tick, summary.methods, tick.get_text())
             axis.grid(True, axis="x")
-        finish(figure, _said(found, "final scores"), w_pad=0.8)
-        return Drawing(save(figure, target, found.labels), _kind(found))
+        finish(figure, _said(summary, summary.compared), w_pad=0.8)
+        return Drawing(save(figure, target, summary.methods), _kind(summary))
 
 
-def profiles(found: Findings, _: str, target: Target) -> Drawing | str | None:
+def profiles(summary: Summary, _: str, target: Target) -> Drawing | str | None:
     """Draw the share of runs above each score."""
-    compared = found.comparison
+    compared = summary.comparison
     if len(compared.scores) < 2:
         return None
-    if too_few(found):
-        return too_few(found)
+    if too_few(summary):
+        return too_few(summary)
     every = np.concatenate([held.values.ravel() for held in compared.scores.values()])
     least, most = float(every.min()), float(every.max())
     at = np.linspace(least - 0.05 * (most - least), most, 81)
@@ -89,20 +89,21 @@ def profiles(found: Findings, _: str, target: Target) -> Drawing | str | None:
         figure, axis = plt.subplots(figsize=(8.4, 3.6))
         for name, held in compared.scores.items():
             band = statistics.performance_profile(held, at, replicates=500)
-            _line(axis, found, name, at, band.value, band.low, band.high)
-        axis.set(xlabel="normalised score s", ylabel="share of runs above s", ylim=(0, 1.02))
-        _finish(figure, axis, _said(found, "performance profiles of final scores"))
-        return Drawing(save(figure, target, found.labels), _kind(found, "pointwise; 500 draws"))
+            _line(axis, summary, name, at, band.value, band.low, band.high)
+        lead = "change" if summary.starts_differ else "normalised score"
+        axis.set(xlabel=f"{lead} s", ylabel="share of runs above s", ylim=(0, 1.02))
+        _finish(figure, axis, _said(summary, f"performance profiles of {summary.compared}"))
+        return Drawing(save(figure, target, summary.methods), _kind(summary, "pointwise; 500 draws"))
 
 
-def improvement(found: Findings, _: str, target: Target) -> Drawing | str | None:
+def improvement(summary: Summary, _: str, target: Target) -> Drawing | str | None:
     """Draw how likely a run of the row scores above one of the column, on the same data set."""
-    names = list(found.comparison.scores)
+    names = list(summary.comparison.scores)
     if len(names) < 2:
         return None
-    if too_few(found):
-        return too_few(found)
-    pairs = found.pairs
+    if too_few(summary):
+        return too_few(summary)
+    pairs = summary.pairs
     values = np.array([[pairs[a, b].value if a != b else np.nan for b in names] for a in names])
     plt = prepared()
     with plt.rc_context(STYLE):
@@ -122,37 +123,40 @@ def improvement(found: Findings, _: str, target: Target) -> Drawing | str | None
         axis.set_xticks(range(len(names)), names, rotation=35, ha="right")
         axis.set_yticks(range(len(names)), names)
         axis.set_title("P(row scores above column)", loc="left", fontsize=9, color="#555555")
-        finish(figure, _said(found, "final scores"))
+        finish(figure, _said(summary, summary.compared))
         note = "Bold: the 95 % interval does not hold one half. Seeds of both are drawn independently. "
-        return Drawing(save(figure, target), note + _kind(found))
+        return Drawing(save(figure, target), note + _kind(summary))
 
 
-def efficiency(found: Findings, _: str, target: Target) -> Drawing | str | None:
+def efficiency(summary: Summary, _: str, target: Target) -> Drawing | str | None:
     """Draw the IQM over data sets and seeds at each step that all runs were evaluated at."""
-    compared = found.comparison
+    compared = summary.comparison
     if len(compared.datasets) < 2:
         return None
     plt = prepared()
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(8.4, 3.6))
         for name, held in compared.scores.items():
-            at = _at_steps(found, name, held)
+            at = _at_steps(summary, name, held)
             if len(at) > 1:
                 band = statistics.sample_efficiency(at, "iqm", replicates=500)
-                _line(axis, found, name, band.x, band.value, band.low, band.high)
+                _line(axis, summary, name, band.x, band.value, band.low, band.high)
         axis.set(xlabel="environment steps", ylabel="IQM of normalised scores")
-        _finish(figure, axis, _said(found, "while tuning"))
-        return Drawing(save(figure, target, found.labels), _kind(found, "pointwise; 500 draws"))
+        _finish(figure, axis, _said(summary, "while fine-tuning"))
+        return Drawing(save(figure, target, summary.methods), _kind(summary, "pointwise; 500 draws"))
 
 
-def curves(found: Findings, _: str, target: Target) -> Drawing | str | None:
+def curves(summary: Summary, _: str, target: Target) -> Drawing | str | None:
     """Draw the learning curves of all data sets in a grid, online part only."""
-    plt, datasets = prepared(), [d for d in found.datasets if any(li.tunes and li.runs for li in found.on(d))]
+    plt, datasets = (
+        prepared(),
+        [d for d in summary.datasets if any(li.is_online and li.runs for li in summary.on(d))],
+    )
     if len(datasets) < 2:
         return None
     across = min(3, len(datasets))
     down = -(-len(datasets) // across)
-    fewest = min(len(li.runs) for li in found.lines if li.tunes and li.runs)
+    fewest = min(len(li.runs) for li in summary.method_results if li.is_online and li.runs)
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(
             down, across, squeeze=False, figsize=(3.6 * across + 1.4, 0.7 + 2.4 * down)
@@ -160,15 +164,17 @@ def curves(found: Findings, _: str, target: Target) -> Drawing | str | None:
         for axis in axes.flat[len(datasets) :]:
             axis.set_axis_off()
         for axis, dataset in zip(axes.flat, datasets, strict=False):
-            for label in found.tuned:
-                steps, scores = grid(found, dataset, label)
+            for label in summary.online_methods:
+                line = summary.by_name.get((label, dataset))
+                runs = [run.fine_tuning for run in line.runs if run.fine_tuning] if line else []
+                steps, scores = on_common_steps(runs)
                 if len(steps) > 1:
                     low, high = scores.min(axis=0), scores.max(axis=0)
                     if fewest >= FEW:
                         band = statistics.mean_curve(scores)
                         low, high = band.low, band.high
-                    _line(axis, found, label, steps, scores.mean(axis=0), low, high)
-            draw_peers(axis, found, dataset)
+                    _line(axis, summary, label, steps, scores.mean(axis=0), low, high)
+            draw_external(axis, summary, dataset)
             axis.set_title(dataset, loc="left", fontsize=9, color="#555555")
             axis.grid(True, axis="y")
             axis.locator_params(axis="x", nbins=5)
@@ -178,26 +184,26 @@ def curves(found: Findings, _: str, target: Target) -> Drawing | str | None:
             axis.set_xlabel("environment steps")
         room = share_legend(figure, axes.flat)
         how = f"at least {count(fewest, 'seed')}; line: mean, band: {band_kind(fewest)}"
-        finish(figure, heading(found.plan, "Learning curves", how), w_pad=0.8, **room)
-        return Drawing(save(figure, target, found.labels))
+        finish(figure, heading(summary.plan, "Learning curves", how), w_pad=0.8, **room)
+        return Drawing(save(figure, target, summary.methods))
 
 
-def ablation(found: Findings, _: str, target: Target) -> Drawing | str | None:
+def ablation(summary: Summary, _: str, target: Target) -> Drawing | str | None:
     """Draw final scores against the one option in which labels of an algorithm differ."""
-    names = dict.fromkeys(cell.algorithm for cell in found.plan.cells)
-    swept = {name: sweep for name in names if (sweep := _swept(found, name))}
-    if not swept or not any(line.runs for line in found.lines if line.algorithm in swept):
+    names = dict.fromkeys(experiment.algorithm for experiment in summary.plan.experiments)
+    swept = {name: sweep for name in names if (sweep := _swept(summary, name))}
+    if not swept or not any(line.runs for line in summary.method_results if line.algorithm in swept):
         return None
     plt = prepared()
     small: dict[str, Any] = {"alpha": 0.35, "markersize": 3.5, "mew": 0}
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(1, len(swept), squeeze=False, figsize=(max(6.4, 4.2 * len(swept)), 3.4))
         for axis, (algorithm, (option, labels)) in zip(axes[0], swept.items(), strict=True):
-            for i, dataset in enumerate(found.datasets):
+            for i, dataset in enumerate(summary.datasets):
                 colour = f"C{i}"
                 means = []
                 for place, label in enumerate(labels.values()):
-                    line = found.by_name.get((label, dataset))
+                    line = summary.by_name.get((label, dataset))
                     values = list(line.of(FINAL).values()) if line else []
                     axis.plot([place] * len(values), values, "o", color=colour, **small)
                     means.append(float(np.mean(values)) if values else np.nan)
@@ -207,16 +213,16 @@ def ablation(found: Findings, _: str, target: Target) -> Drawing | str | None:
             axis.set_title(algorithm, loc="left", fontsize=9, color="#555555")
             axis.grid(True, axis="y")
         axes[0][-1].legend(**beside())
-        finish(figure, heading(found.plan, "One option swept", "large: mean over seeds, small: each seed"))
+        finish(figure, heading(summary.plan, "One option swept", "large: mean over seeds, small: each seed"))
         return Drawing(save(figure, target))
 
 
-def _swept(found: Findings, algorithm: str) -> tuple[str, dict[str, str]] | None:
+def _swept(summary: Summary, algorithm: str) -> tuple[str, dict[str, str]] | None:
     """Return the one option in which an algorithm's labels differ, and the label of each value."""
     configs = {
-        cell.label: found.plan.run(cell.run).spec["config"]
-        for cell in found.plan.cells
-        if cell.algorithm == algorithm and cell.dataset == found.datasets[0]
+        experiment.method: summary.plan.run(experiment.run).spec.config
+        for experiment in summary.plan.experiments
+        if experiment.algorithm == algorithm and experiment.dataset == summary.datasets[0]
     }
     keys = {key for config in configs.values() for key in config}
     differ = [key for key in sorted(keys) if len({str(config.get(key)) for config in configs.values()}) > 1]
@@ -225,30 +231,24 @@ def _swept(found: Findings, algorithm: str) -> tuple[str, dict[str, str]] | None
     return differ[0], {str(config.get(differ[0])): label for label, config in configs.items()}
 
 
-def _at_steps(found: Findings, label: str, held: Scores) -> dict[int, Scores]:
+def _at_steps(summary: Summary, label: str, held: Scores) -> dict[int, Scores]:
     """Return a label's scores at every step at which all its compared runs were evaluated."""
     runs = {
-        (dataset, run.seed): run.tuning
+        (dataset, run.seed): run.fine_tuning
         for dataset in held.datasets
-        for run in found.by_name[label, dataset].runs
-        if run.tuning and run.seed in held.seeds
+        for run in summary.by_name[label, dataset].runs
+        if run.fine_tuning and run.seed in held.seeds
     }
-    common = set.intersection(*(set(run.env_steps.tolist()) for run in runs.values()))
-    last = {
-        (name, step): run.scores[run.env_steps == step][-1] for name, run in runs.items() for step in common
-    }
+    steps, scores = on_common_steps([runs[dataset, seed] for dataset in held.datasets for seed in held.seeds])
+    each = scores.T.reshape(len(steps), len(held.datasets), len(held.seeds))
     return {
-        step: Scores(
-            held.datasets,
-            held.seeds,
-            np.array([[last[(name, seed), step] for name in held.datasets] for seed in held.seeds]),
-        )
-        for step in sorted(common)
+        step: Scores(held.datasets, held.seeds, values.T)
+        for step, values in zip(steps.tolist(), each, strict=True)
     }
 
 
-def _line(axis: Any, found: Findings, name: str, x: Any, y: Any, low: Any, high: Any) -> None:
-    colour, dash = lines_of(found.plan)[name]
+def _line(axis: Any, summary: Summary, name: str, x: Any, y: Any, low: Any, high: Any) -> None:
+    colour, dash = lines_of(summary.plan)[name]
     if low is not None and high is not None:
         axis.fill_between(x, low, high, color=colour, alpha=0.15, lw=0, label=BAND + name)
     axis.plot(x, y, color=colour, linestyle=dash, lw=1.8, label=name)
@@ -268,15 +268,15 @@ def _finish(figure: Any, axis: Any, title: str) -> None:
     finish(figure, title)
 
 
-def _said(found: Findings, what: str) -> str:
-    compared = found.comparison
+def _said(summary: Summary, what: str) -> str:
+    compared = summary.comparison
     whole = f"{count(len(compared.datasets), 'data set')}, {what}"
-    return heading(found.plan, whole, f"n = {compared.n} common seeds")
+    return heading(summary.plan, whole, f"n = {compared.n} common seeds")
 
 
-def _kind(found: Findings, more: str = "") -> str:
-    n = found.comparison.n
-    left = f" {'; '.join(found.comparison.left_out)}." if found.comparison.left_out else ""
+def _kind(summary: Summary, more: str = "") -> str:
+    n = summary.comparison.n
+    left = f" {'; '.join(summary.comparison.left_out)}." if summary.comparison.left_out else ""
     if n < FEW:
         return f"Fewer than {FEW} common seeds: no interval.{left}"
     small = ", small n: too narrow" if n < statistics.MANY else ""

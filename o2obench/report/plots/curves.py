@@ -1,4 +1,4 @@
-"""The learning curves of a data set: offline left of the switch, online right of it.
+"""The learning curves of a data set: offline left of the online start, online right of it.
 
 Where a method learns without interacting, environment steps do not show when; then the same curves stand
 beside it over updates.
@@ -10,12 +10,13 @@ from typing import Any
 
 import pandas as pd
 
-from ...analysis.external import Peer, shared_curve
+from ...analysis.external import ExternalResult, shared_curve
 from ...analysis.statistics import FEW, MANY, mean_curve
 from ...planning.plan import Plan
-from ..summary import Findings
+from ..summary import Summary
 from .style import (
     BAND,
+    DASHES,
     OFFLINE,
     STYLE,
     Drawing,
@@ -31,19 +32,19 @@ from .style import (
 )
 
 
-def curves(found: Findings, dataset: str, target: Target) -> Drawing | None:
+def curves(summary: Summary, dataset: str, target: Target) -> Drawing | None:
     """Draw means over seeds with a band, whose kind the title names."""
-    plan, own = found.plan, found.evaluations(dataset)
+    plan, own = summary.plan, summary.evaluations(dataset)
     if own.empty:
         return None
     plt = prepared()
-    seeds = own.groupby("label").seed.nunique().tolist()
+    seeds = own.groupby("method").seed.nunique().tolist()
     fewest = min(seeds)
     sure = fewest >= FEW
     offline, online = (own[own.phase == phase] for phase in ("offline", "online"))
     panels = ["offline"] if len(offline) else []
     panels += ["env_steps"] if len(online) else []
-    panels += ["updates"] if learns_apart(plan, set(online.label)) else []
+    panels += ["updates"] if learns_apart(plan, set(online.method)) else []
     with plt.rc_context(STYLE):
         widths = [1 if name == "offline" else 2 for name in panels]
         size = (11.5 if "updates" in panels else 8.4, 3.5)
@@ -52,38 +53,38 @@ def curves(found: Findings, dataset: str, target: Target) -> Drawing | None:
         )
         for axis, name in zip(axes[0], panels, strict=True):
             if name == "offline":
-                _offline(axis, offline, sure)
+                _offline(axis, offline.assign(name=_offline_names(plan, offline)), sure)
             else:
                 _online(axis, online, lines_of(plan), name, sure)
             if name == "env_steps":
-                draw_peers(axis, found, dataset, _unit(online.env_steps)[0])
+                draw_external(axis, summary, dataset, _unit(online.env_steps)[0])
         shown = legend_of(axes[0][len(offline) > 0 :])
-        order = [*found.labels, *(peer_label(peer, dataset) for peer in found.peers)]
+        order = [*summary.methods, *(external_label(external, dataset) for external in summary.external)]
         if shown:
             ordered = sorted(shown, key=lambda label: order.index(label))
             axes[0][-1].legend([shown[label] for label in ordered], ordered, **beside())
         axes[0][0].set_ylabel("normalised score")
         how = f"{seeds_of(seeds)}; line: mean, band: {band_kind(fewest)}"
         finish(figure, heading(plan, dataset, how), w_pad=0.6)
-        return Drawing(save(figure, target, found.labels))
+        return Drawing(save(figure, target, summary.methods))
 
 
 GREYS = (("#222222", "--"), ("#777777", "-."), ("#444444", ":"))
 """How curves of others are drawn: no colour of ours, never solid."""
 
 
-def peer_label(peer: Peer, dataset: str) -> str:
+def external_label(external: ExternalResult, dataset: str) -> str:
     """Return what a legend says of others' runs."""
-    return f"{peer.name} (not ours, n = {peer.on(dataset).seed.nunique()})"
+    return f"{external.name} (not ours, n = {external.on(dataset).seed.nunique()})"
 
 
-def draw_peers(axis: Any, found: Findings, dataset: str, unit: int = 1) -> None:
+def draw_external(axis: Any, summary: Summary, dataset: str, unit: int = 1) -> None:
     """Draw what others brought in: means over their seeds, least to greatest seed around them."""
-    for place, peer in enumerate(found.peers):
-        steps, scores = shared_curve(peer.on(dataset))
+    for place, external in enumerate(summary.external):
+        steps, scores = shared_curve(external.on(dataset))
         if len(steps):
             colour, dash = GREYS[place % len(GREYS)]
-            label = peer_label(peer, dataset)
+            label = external_label(external, dataset)
             axis.fill_between(
                 steps / unit, scores.min(axis=0), scores.max(axis=0), color=colour, alpha=0.08, lw=0
             )
@@ -91,8 +92,12 @@ def draw_peers(axis: Any, found: Findings, dataset: str, unit: int = 1) -> None:
 
 
 def learns_apart(plan: Plan, labels: set[str]) -> bool:
-    """Tell whether one of these tuning methods has updates in a stage without the environment."""
-    tuned = {plan.run(cell.run).group for cell in plan.cells if cell.parent and cell.label in labels}
+    """Tell whether one of these fine-tuning methods has updates in a stage without the environment."""
+    tuned = {
+        plan.run(experiment.run).group
+        for experiment in plan.experiments
+        if experiment.parent and experiment.method in labels
+    }
     return any(stage.updates and not stage.env_steps for group in tuned for stage in plan.stages[group])
 
 
@@ -103,11 +108,21 @@ def band_kind(n: int) -> str:
     return "95 % bootstrap interval, pointwise" + (", small n" if n < MANY else "")
 
 
+def _offline_names(plan: Plan, rows: pd.DataFrame) -> pd.Series[str]:
+    """Return the pretraining that each row shows, also where it is a method of its own; else the method."""
+    called = {one.parent: one.pretraining for one in plan.experiments if one.parent}
+    alone = {one.method: called.get(one.run, one.method) for one in plan.experiments if not one.parent}
+    return rows.pretraining.where(rows.pretraining != "", rows.method.map(alone))
+
+
 def _offline(axis: Any, rows: pd.DataFrame, sure: bool) -> None:
-    """Draw each pretraining run once, however many algorithms start from it."""
-    once = rows.drop_duplicates(["seed", "stage", "updates", "mean_return"])
-    unit, words = _unit(once.updates)
-    _band(axis, once, "updates", (OFFLINE, "-"), "pretraining", unit, sure)
+    """Draw each pretraining once, however many methods start from it."""
+    unit, words = _unit(rows.updates)
+    for place, (name, own) in enumerate(rows.groupby("name", sort=False)):
+        once = own.drop_duplicates(["seed", "stage", "updates", "mean_return"])
+        _band(axis, once, "updates", (OFFLINE, DASHES[place % len(DASHES)]), str(name), unit, sure)
+    if rows.name.nunique() > 1:
+        axis.legend(frameon=False, fontsize=7, loc="lower right")
     axis.set_xlabel(f"offline updates{words}")
     axis.set_title("offline", loc="left", fontsize=9, color="#555555")
     axis.margins(x=0.02)
@@ -116,7 +131,7 @@ def _offline(axis: Any, rows: pd.DataFrame, sure: bool) -> None:
 
 ONLINE = {
     "env_steps": ("online", "environment steps"),
-    "updates": ("the same, over updates", "updates after the switch"),
+    "updates": ("the same, over updates", "updates after the online start"),
 }
 
 
@@ -124,7 +139,7 @@ def _online(axis: Any, rows: pd.DataFrame, lines: dict[str, tuple[Any, str]], x:
     """Draw the methods that move along ``x``: one that takes no step has no curve over steps."""
     title, name = ONLINE[x]
     unit, words = _unit(rows[x])
-    for label, own in rows.groupby("label", sort=False):
+    for label, own in rows.groupby("method", sort=False):
         if own[x].nunique() > 1:
             _band(axis, own, x, lines[str(label)], str(label), unit, sure)
     axis.set_xlabel(f"{name}{words}")

@@ -6,22 +6,17 @@ from pathlib import Path
 
 import numpy as np
 
-from ...agent import Array
 from ...datasets.describe import episode_returns
 from ...datasets.registry import find_dataset
-from .style import STYLE
+from ...transitions import Array
+from .style import STYLE, prepared
 
 SHOWN = 100_000
 
 
 def plot(name: str, file: Path) -> None:
     """Write the picture of a data set to ``file`` (.png, .pdf or .svg)."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    found = find_dataset(name)
+    plt, found = prepared(), find_dataset(name)
     data = found.load()
     returns, lengths = episode_returns(data)
     scores = found.scores.score(returns)

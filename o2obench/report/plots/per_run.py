@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...agent import Array
-from ..summary import FINAL, Findings
+from ...transitions import Array
+from ..summary import FINAL, Summary
 from .style import (
     BAND,
     STYLE,
@@ -25,31 +25,31 @@ MOST = 12
 """Algorithms in small multiples; more would be too small to read."""
 
 
-def drop(found: Findings, dataset: str, target: Target) -> Drawing | str | None:
-    """Draw each run's drop after the switch against its final score; good is top left."""
-    lines = [line for line in found.on(dataset) if line.of("transfer drop")]
+def drop(summary: Summary, dataset: str, target: Target) -> Drawing | str | None:
+    """Draw each run's drop after the online start against its final score; good is top left."""
+    lines = [line for line in summary.on(dataset) if line.of("transfer drop")]
     if not lines:
         return None
     plt = prepared()
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(8.4, 3.5))
         for line in lines:
-            colour, _ = lines_of(found.plan)[line.label]
+            colour, _ = lines_of(summary.plan)[line.method]
             fell, ended = line.of("transfer drop"), line.of(FINAL)
             both = [(fell[seed], ended[seed]) for seed in fell]
             x, y = zip(*both, strict=True)
-            axis.scatter(x, y, s=16, color=colour, alpha=0.45, linewidths=0, label=BAND + line.label)
+            axis.scatter(x, y, s=16, color=colour, alpha=0.45, linewidths=0, label=BAND + line.method)
             middle = (sum(x) / len(x), sum(y) / len(y))
-            axis.scatter(*middle, s=70, color=[colour], edgecolors="white", label=line.label)
+            axis.scatter(*middle, s=70, color=[colour], edgecolors="white", label=line.method)
         axis.set(
             xlabel="transfer drop: points lost within the first 20,000 steps at most", ylabel="final score"
         )
         axis.grid(True)
         axis.legend(**beside())
         n = seeds_of(len(line.of("transfer drop")) for line in lines)
-        finish(figure, heading(found.plan, dataset, f"{n}; large: mean, small: each seed"))
+        finish(figure, heading(summary.plan, dataset, f"{n}; large: mean, small: each seed"))
         note = "Top left is best: nothing lost, a high end. frozen shows the noise."
-        return Drawing(save(figure, target, found.labels), note)
+        return Drawing(save(figure, target, summary.methods), note)
 
 
 def _ends_of_pauses(clock: Array) -> Array:
@@ -59,9 +59,9 @@ def _ends_of_pauses(clock: Array) -> Array:
     return kept
 
 
-def seeds(found: Findings, dataset: str, target: Target) -> Drawing | str | None:
+def seeds(summary: Summary, dataset: str, target: Target) -> Drawing | str | None:
     """Draw every seed's own curve, a panel for each algorithm: what a mean and a band hide."""
-    lines = [line for line in found.on(dataset) if line.tunes and line.runs and line.env_steps]
+    lines = [line for line in summary.on(dataset) if line.is_online and line.runs and line.env_steps]
     if not lines:
         return None
     shown = lines[:MOST]
@@ -74,15 +74,15 @@ def seeds(found: Findings, dataset: str, target: Target) -> Drawing | str | None
         for axis in axes.flat[len(shown) :]:
             axis.set_axis_off()
         for axis, line in zip(axes.flat, shown, strict=False):
-            colour, _ = lines_of(found.plan)[line.label]
-            belongs(axis, found.labels, line.label)
+            colour, _ = lines_of(summary.plan)[line.method]
+            belongs(axis, summary.methods, line.method)
             for run in line.runs:
-                if (tuning := run.tuning) is not None:
+                if (online := run.fine_tuning) is not None:
                     of = f"seed {run.seed}"
-                    kept = _ends_of_pauses(tuning.env_steps)
-                    at, scores = tuning.env_steps[kept], tuning.scores[kept]
+                    kept = _ends_of_pauses(online.env_steps)
+                    at, scores = online.env_steps[kept], online.scores[kept]
                     axis.plot(at, scores, color=colour, lw=1, alpha=0.8, label=of)
-            axis.set_title(f"{line.label}  (n = {line.n})", loc="left", fontsize=8, color="#555555")
+            axis.set_title(f"{line.method}  (n = {line.n})", loc="left", fontsize=8, color="#555555")
             axis.grid(True, axis="y")
             axis.locator_params(axis="x", nbins=4)
         for axis in axes[:, 0]:
@@ -90,7 +90,7 @@ def seeds(found: Findings, dataset: str, target: Target) -> Drawing | str | None
         for axis in axes.flat[: len(shown)][-across:]:  # the lowest of each column
             axis.set_xlabel("environment steps")
             axis.tick_params(labelbottom=True)
-        finish(figure, heading(found.plan, dataset, "each seed"), w_pad=0.6)
+        finish(figure, heading(summary.plan, dataset, "each seed"), w_pad=0.6)
         left = len(lines) - len(shown)
         note = f"{left} more algorithms are not drawn." if left else ""
-        return Drawing(save(figure, target, found.labels), note)
+        return Drawing(save(figure, target, summary.methods), note)

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
+from typing import cast
 
-from ..summary import Findings
+from ...planning.report_items import FIGURES, plugin_figures
+from ...util.plugins import load
+from ..summary import Summary
 from . import aggregate, curves, per_run, training_logs
 from .style import Drawing, Target
 
-Plot = Callable[[Findings, str, Target], Drawing | str | None]
+Plot = Callable[[Summary, str, Target], Drawing | str | None]
 """Draws a figure of a data set ("" for all); a text says why it is left out, None that there is nothing."""
 
-TITLES = {
-    "aggregates": "Aggregates",
-    "efficiency": "Sample efficiency",
-    "profiles": "Performance profiles",
-    "improvement": "Probability of improvement",
-    "grid": "Learning curves of all data sets",
-    "ablation": "One option swept",
-    "curves": "Learning curves",
-    "drop": "What was lost, and where it ended",
-    "seeds": "Every seed",
-    "diagnostics": "What the agents logged",
-    "uncertainty": "How the penalty fades (MOORe Fig. 4)",
-}
 EACH: dict[str, Plot] = {
     "curves": curves.curves,
     "drop": per_run.drop,
@@ -39,3 +30,19 @@ OVERALL: dict[str, Plot] = {
     "grid": aggregate.curves,
     "ablation": aggregate.ablation,
 }
+
+
+def of_dataset(name: str) -> Plot | None:
+    """Return the figure of this name of one data set, ours or an installed package's; None: no such."""
+    if name in EACH:
+        return EACH[name]
+    entry = plugin_figures().get(name)
+    return cast(Plot, load(entry)) if entry else None
+
+
+def title_of(name: str) -> str:
+    """Return a figure's title; a package's is its function's first line of documentation."""
+    if name in FIGURES:
+        return FIGURES[name]
+    text = inspect.getdoc(load(plugin_figures()[name])) or name
+    return text.split("\n")[0].rstrip(".")

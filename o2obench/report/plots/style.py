@@ -39,16 +39,19 @@ def lines_of(plan: Plan) -> dict[str, tuple[Any, str]]:
     import seaborn
 
     palette = seaborn.color_palette("colorblind")
-    found, learning = dict[str, tuple[Any, str]](), 0
-    for cell in plan.cells:
-        if cell.label in found:
+    found, learning, still = dict[str, tuple[Any, str]](), 0, 0
+    for experiment in plan.experiments:
+        if experiment.method in found:
             continue
-        tunes = cell.parent or any(stage.env_steps for stage in plan.stages[plan.run(cell.run).group])
-        if cell.algorithm == STILL or not tunes:
-            found[cell.label] = (OFFLINE, "--" if tunes else "-")
+        tunes = experiment.parent or any(
+            stage.env_steps for stage in plan.stages[plan.run(experiment.run).group]
+        )
+        if experiment.algorithm == STILL or not tunes:
+            found[experiment.method] = (OFFLINE, DASHES[1 + still % 3] if tunes else "-")
+            still += bool(tunes)
         else:
             cycle, place = divmod(learning, len(PLACES))
-            found[cell.label] = (palette[PLACES[place]], DASHES[cycle % len(DASHES)])
+            found[experiment.method] = (palette[PLACES[place]], DASHES[cycle % len(DASHES)])
             learning += 1
     return found
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..summary import Findings
+from ..summary import Summary
 from .style import (
     BAND,
     STYLE,
@@ -24,23 +24,28 @@ from .style import (
 )
 
 MEAN = "uncertainty/mean"
-KL, DOUBT, SHARE, ERROR = "moved/online/kl", "uncertainty", "rows/offline", "held_out/online/mse"
+KL, DOUBT, SHARE, ERROR = (
+    "model_change/online/kl",
+    "uncertainty",
+    "replay/offline_ratio",
+    "held_out/online/mse",
+)
 LOGGED = (KL, *(f"{DOUBT}/{name}" for name in ("q20", "q50", "q80")), SHARE, ERROR)
 FEW_POINTS = 3
 """Fewer are single trainings, which no line joins."""
 LEAST = 1e-4
 """What has not moved at all is drawn here on a logarithmic axis."""
 PANELS = {
-    KL: f"KL(old || new), online rows (nats, ≥ {LEAST:g})",
-    ERROR: "held-out squared error, online rows",
-    f"{DOUBT}/q50": "uncertainty of model rows (20, 50, 80 %)",
-    SHARE: "share of offline rows",
+    KL: f"KL(old || new), online transitions (nats, ≥ {LEAST:g})",
+    ERROR: "held-out squared error, online transitions",
+    f"{DOUBT}/q50": "uncertainty of model transitions (20, 50, 80 %)",
+    SHARE: "share of offline transitions",
 }
 
 
-def diagnostics(found: Findings, dataset: str, target: Target) -> Drawing | None:
+def diagnostics(summary: Summary, dataset: str, target: Target) -> Drawing | None:
     """Draw what was logged at each model training; None where there is nothing."""
-    rows = found.logged(LOGGED, dataset)
+    rows = summary.logged(LOGGED, dataset)
     panels = [name for name in PANELS if rows[rows.name == name].value.nunique() > 1]
     if not panels:
         return None
@@ -49,8 +54,8 @@ def diagnostics(found: Findings, dataset: str, target: Target) -> Drawing | None
         width = max(9.2, 2.4 + 3.0 * len(panels))
         figure, axes = plt.subplots(1, len(panels), squeeze=False, figsize=(width, 3.3))
         for axis, name in zip(axes[0], panels, strict=True):
-            for label, line in lines_of(found.plan).items():
-                _logged(axis, rows[rows.label == label], name, label, line)
+            for method, line in lines_of(summary.plan).items():
+                _logged(axis, rows[rows.method == method], name, method, line)
             axis.set_title(PANELS[name], loc="left", fontsize=8, color="#555555")
             axis.set_xlabel("environment steps")
             axis.grid(True, axis="y")
@@ -58,41 +63,41 @@ def diagnostics(found: Findings, dataset: str, target: Target) -> Drawing | None
                 logarithmic(axis, 1)
         room = share_legend(figure, axes[0])
         how = "at each model training; line: mean, band: least to greatest seed"
-        finish(figure, heading(found.plan, dataset, how), w_pad=0.8, **room)
-        return Drawing(save(figure, target, found.labels))
+        finish(figure, heading(summary.plan, dataset, how), w_pad=0.8, **room)
+        return Drawing(save(figure, target, summary.methods))
 
 
 FADES = (
-    "Right: the relative uncertainty error, |change of the mean uncertainty of model rows from one model "
-    "training to the next| over the reward per step of the training episodes that ended in the same 1,000 "
-    "steps; all seeds and trainings together, line: median. The paper divides sums over an occupancy "
+    "Right: the relative uncertainty error, |change of the mean uncertainty of model transitions from one "
+    "model training to the next| over the reward per step of the training episodes that ended in the same "
+    "1,000 steps; all seeds and trainings together, line: median. The paper divides sums over an occupancy "
     "measure, these are means per step."
 )
 
 
-def fading(found: Findings, dataset: str, target: Target) -> Drawing | None:
+def fading(summary: Summary, dataset: str, target: Target) -> Drawing | None:
     """Draw MOORe's Fig. 4: how the penalty fades, and its relative error; None where there is nothing.
 
     Left: mean over seeds of the 50 % quantile, band from the 20 % to the 80 % quantile. Right: the
     distribution of ``relative_error`` over all pairs of successive model trainings and all seeds.
     """
-    rows = found.logged((MEAN, *(f"{DOUBT}/{name}" for name in ("q20", "q50", "q80"))), dataset)
-    errors = relative_error(rows, found.episodes(dataset))
+    rows = summary.logged((MEAN, *(f"{DOUBT}/{name}" for name in ("q20", "q50", "q80"))), dataset)
+    errors = relative_error(rows, summary.episodes(dataset))
     if errors.empty:
         return None
     plt = prepared()
     with plt.rc_context(STYLE):
         figure, (left, right) = plt.subplots(1, 2, figsize=(8.4, 3.5))
-        for label, (colour, dash) in lines_of(found.plan).items():
-            _logged(left, rows[rows.label == label], f"{DOUBT}/q50", label, (colour, dash))
-            values = errors[errors.label == label].value
+        for method, (colour, dash) in lines_of(summary.plan).items():
+            _logged(left, rows[rows.method == method], f"{DOUBT}/q50", method, (colour, dash))
+            values = errors[errors.method == method].value
             if len(values):
-                said = f"{label}: median {values.median():.2g}, 95 % below {values.quantile(0.95):.2g}"
+                said = f"{method}: median {values.median():.2g}, 95 % below {values.quantile(0.95):.2g}"
                 _, _, bars = right.hist(values, bins=40, density=True, color=colour, alpha=0.35, label=said)
                 middle = right.axvline(values.median(), ymax=0.8, color=colour, lw=1.4)
                 for artist in (*bars, middle):
-                    belongs(artist, found.labels, label)
-        left.set(xlabel="environment steps", ylabel="uncertainty u of model rows")
+                    belongs(artist, summary.methods, method)
+        left.set(xlabel="environment steps", ylabel="uncertainty u of model transitions")
         left.set_title("line: 50 %, band: 20 to 80 % of the rows", loc="left", fontsize=8, color="#555555")
         right.set(xlabel="|change of mean u| / reward per step", ylabel="density")
         left.set_ylim(bottom=0)
@@ -103,23 +108,24 @@ def fading(found: Findings, dataset: str, target: Target) -> Drawing | None:
         for axis in (left, right):
             axis.grid(True, axis="y")
             axis.legend(frameon=False, loc="upper right")
-        n = seeds_of(errors.groupby("label").seed.nunique().tolist())
-        finish(figure, heading(found.plan, dataset, n), w_pad=1.2)
-        return Drawing(save(figure, target, found.labels), FADES)
+        n = seeds_of(errors.groupby("method").seed.nunique().tolist())
+        finish(figure, heading(summary.plan, dataset, n), w_pad=1.2)
+        return Drawing(save(figure, target, summary.methods), FADES)
 
 
 def relative_error(rows: pd.DataFrame, played: pd.DataFrame) -> pd.DataFrame:
-    """Return MOORe's relative uncertainty error of each model training but the first: label, seed, value.
+    """Return MOORe's relative uncertainty error of each model training but the first: method, seed, value.
 
     The paper's |U_t - U_{t+1}| / eta_t prints its indices in two ways; Theorem 2 needs each U under its own
     model and policy, which is what a rollout after each training logs. There U and the return are both sums
-    over an occupancy measure; what is logged is a mean over model rows. So the return is taken per step, too:
-    of the training episodes that ended in the same 1,000 steps, or in the nearest such before (else after).
-    A mean per step over the return of a whole episode would be smaller by its length, and mean nothing.
+    over an occupancy measure; what is logged is a mean over model transitions. So the return is taken per
+    step, too: of the training episodes that ended in the same 1,000 steps, or in the nearest such before
+    (else after). A mean per step over the return of a whole episode would be smaller by its length, and mean
+    nothing.
     """
     found = []
-    for (label, seed), own in rows[rows.name == MEAN].groupby(["label", "seed"], sort=False):
-        mine = played[(played.label == label) & (played.seed == seed)]
+    for (method, seed), own in rows[rows.name == MEAN].groupby(["method", "seed"], sort=False):
+        mine = played[(played.method == method) & (played.seed == seed)]
         epochs = mine.groupby((mine.env_steps - 1) // 1000)[["return", "length"]].sum()
         if epochs.empty:
             continue
@@ -127,11 +133,11 @@ def relative_error(rows: pd.DataFrame, played: pd.DataFrame) -> pd.DataFrame:
         wanted = range(max(now.max(initial=0), epochs.index.max()) + 1)
         per_step = (epochs["return"] / epochs.length).reindex(wanted).ffill().bfill()
         change = own.value.diff().abs().to_numpy()[1:]
-        found += [(label, seed, a / abs(b)) for a, b in zip(change, per_step[now], strict=True) if b]
-    return pd.DataFrame(found, columns=["label", "seed", "value"])
+        found += [(method, seed, a / abs(b)) for a, b in zip(change, per_step[now], strict=True) if b]
+    return pd.DataFrame(found, columns=["method", "seed", "value"])
 
 
-def _logged(axis: Any, rows: pd.DataFrame, name: str, label: str, line: tuple[Any, str]) -> None:
+def _logged(axis: Any, rows: pd.DataFrame, name: str, method: str, line: tuple[Any, str]) -> None:
     """Draw one quantity of one method; of uncertainty the mean quantiles, of all else the range of seeds."""
     of = {
         key: part.pivot_table(index="env_steps", columns="seed", values="value")
@@ -145,8 +151,8 @@ def _logged(axis: Any, rows: pd.DataFrame, name: str, label: str, line: tuple[An
     if name.startswith(DOUBT):
         low, high = (of[f"{DOUBT}/{edge}"].mean(axis=1) for edge in ("q20", "q80"))
     if len(wide) < FEW_POINTS:
-        axis.vlines(wide.index, low, high, color=colour, alpha=0.4, lw=1.4, label=BAND + label)
-        axis.plot(wide.index, wide.mean(axis=1), color=colour, linestyle="", marker="o", ms=4, label=label)
+        axis.vlines(wide.index, low, high, color=colour, alpha=0.4, lw=1.4, label=BAND + method)
+        axis.plot(wide.index, wide.mean(axis=1), color=colour, linestyle="", marker="o", ms=4, label=method)
         return
-    axis.fill_between(wide.index, low, high, color=colour, alpha=0.12, lw=0, label=BAND + label)
-    axis.plot(wide.index, wide.mean(axis=1), color=colour, linestyle=dash, label=label, lw=1.4)
+    axis.fill_between(wide.index, low, high, color=colour, alpha=0.12, lw=0, label=BAND + method)
+    axis.plot(wide.index, wide.mean(axis=1), color=colour, linestyle=dash, label=method, lw=1.4)

@@ -1,0 +1,218 @@
+"""The entries of a suite: sweeps multiplied out, and what each starts from."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .. import registry
+from ..agent import Agent
+from ..datasets import policy_files
+from ..errors import UserError
+from ..util.config import Located, nearest
+from .schema import MOST_EXPERIMENTS, SuiteFile
+
+FROZEN = "frozen"
+"""The control that every pretraining gets."""
+POLICY_FILE = "policy_file"
+"""The algorithm that shows a user's own policy."""
+NO_POLICY = (
+    f"{POLICY_FILE}: is not run by its name, it needs a file: `o2obench run frozen DATA --from policy.npz`, "
+    "or `frozen: {from: policy.npz}` in a suite"
+)
+NO_OPTIONS = Located({})
+Find = Callable[[str], policy_files.PolicyFile]
+"""Finds and reads the policy that a suite names by a path."""
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """What an entry starts from: an algorithm with options, or a user's own policy."""
+
+    algorithm: str
+    label: str
+    options: Located = NO_OPTIONS
+    policy: policy_files.PolicyFile | None = None
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What makes two of them the same."""
+        return self.algorithm, json.dumps(self.options.value, sort_keys=True, default=repr)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of ``algorithms:`` after sweeps are multiplied out."""
+
+    algorithm: str
+    method: str
+    options: Located
+    pretraining: Pretraining | None
+    automatic: bool = False
+
+
+def all_entries(suite: SuiteFile, source: Located, find: Find, each: int) -> list[Entry]:
+    """Return the entries of a suite; refuse too many, equal labels, and pretrainings that are mixed up."""
+    entries = list(itertools.islice(_entries(suite, source, find), MOST_EXPERIMENTS + 1))
+    place = source.at(("algorithms",))
+    if len(entries) * each > MOST_EXPERIMENTS:
+        raise UserError(f"{place}: the suite has over {MOST_EXPERIMENTS:,} experiments; cut a sweep")
+    twice = sorted(method for method, n in Counter(entry.method for entry in entries).items() if n > 1)
+    if twice:
+        raise UserError(f"{place}: algorithms: {twice[0]!r} stands twice; give labels")
+    keys, labels = dict[str, tuple[str, str]](), dict[tuple[str, str], str]()
+    for one in (entry.pretraining for entry in entries if entry.pretraining):
+        if keys.setdefault(one.label, one.key) != one.key:
+            raise UserError(f"{place}: algorithms: two pretrainings are called {one.label!r}; give labels")
+        if labels.setdefault(one.key, one.label) != one.label:
+            raise UserError(f"{place}: algorithms: {one_and_the_same(labels[one.key], one.label)}")
+    return entries
+
+
+def one_and_the_same(label: str, other: str) -> str:
+    """Return what is wrong with two labels for one pretraining."""
+    return f"{label!r} and {other!r} are the same pretraining; give it one label, or other options"
+
+
+def _entries(suite: SuiteFile, source: Located, find: Find) -> Iterator[Entry]:
+    """Yield an entry per combination of the swept options."""
+    for i, item in enumerate(suite.algorithms):
+        if not isinstance(item, str) and len(item) != 1:
+            raise UserError(f"{source.at(('algorithms', i))}: algorithms: one algorithm per list item")
+        algorithm, options = (item, None) if isinstance(item, str) else next(iter(item.items()))
+        with told_at(source.at(("algorithms", i))):
+            agent = registry.algorithm(algorithm)
+        fields = agent.Config.model_fields
+        if options is None:
+            yield Entry(algorithm, algorithm, NO_OPTIONS, default_pretraining(agent))
+            continue
+        place = source.child("algorithms", i, algorithm)
+        for key in options.keys() - fields.keys() - {"label", "from"}:
+            raise UserError(f"{place.at((key,))}: {algorithm}.{key}: unknown key; {nearest(key, fields)}")
+        pretraining = default_pretraining(agent)
+        if "from" in options:
+            pretraining = _pretraining(options["from"], algorithm, agent, place, find)
+        swept = {
+            key: value
+            for key, value in options.items()
+            if isinstance(value, list) and key in fields and "tuple" not in str(fields[key].annotation)
+        }
+        for key in (key for key, values in swept.items() if not values):
+            raise UserError(f"{place.at((key,))}: {algorithm}.{key}: an empty sweep; name at least one value")
+        label = str(options.get("label", algorithm))
+        for values in itertools.product(*swept.values()):
+            chosen = dict(zip(swept, values, strict=True))
+            plain = {k: chosen.get(k, v) for k, v in options.items() if k not in ("label", "from")}
+            known = {**plain, "from": pretraining.label if pretraining else ""}
+            text = _fill(label, known, place.at(("label",)))
+            if swept and "label" not in options:
+                text = f"{algorithm} ({', '.join(f'{k}={v}' for k, v in chosen.items())})"
+            yield Entry(algorithm, text, Located(plain, place.where), pretraining)
+
+
+def default_pretraining(agent: type[Agent[Any]]) -> Pretraining | None:
+    """Return what an algorithm starts from unless an entry says ``from:``."""
+    return Pretraining(agent.pretrain, agent.pretrain) if agent.pretrain else None
+
+
+def _pretraining(
+    named: Any, algorithm: str, agent: type[Agent[Any]], place: Located, find: Find
+) -> Pretraining:
+    """Return what ``from:`` names: an algorithm, ``{algorithm: {options}, label: ...}`` or a file."""
+    where = f"{place.at(('from',))}: {algorithm}.from"
+    if agent.pretrain is None:
+        raise UserError(f"{where}: {algorithm} does not start from another run; leave it out")
+    if isinstance(named, str):
+        chosen = Pretraining(named, named)
+    elif isinstance(named, dict) and len(named.keys() - {"label"}) == 1:
+        [(name, options)] = [(key, value) for key, value in named.items() if key != "label"]
+        if not isinstance(options, dict):
+            raise UserError(f"{where}.{name}: expected options in braces, got {options!r}")
+        shown = ", ".join(f"{key}={value}" for key, value in options.items())
+        label = str(named.get("label") or "")
+        label = _fill(label, options, place.at(("from", "label"))) if "label" in named else label
+        chosen = Pretraining(
+            name, label or (f"{name} ({shown})" if options else name), place.child("from", name)
+        )
+    else:
+        raise UserError(f"{where}: expected a name, {{name: {{options}}, label: ...}}, or a policy.npz")
+    with told_at(place.at(("from",))):
+        if chosen.algorithm.endswith(".npz"):
+            chosen = _own_policy(chosen, find)
+        elif chosen.algorithm == POLICY_FILE:
+            raise UserError(NO_POLICY)
+        elif chosen.algorithm == FROZEN:
+            raise UserError(f"{FROZEN}: learns nothing; name what it starts from")
+        parent = registry.algorithm(chosen.algorithm)
+    lacking = [part for part in agent.requires if part not in parent.provides]
+    if lacking:
+        held = ", ".join(parent.provides) or "nothing that it names"
+        raise UserError(
+            f"{where}: {chosen.label} holds {held}; {algorithm} needs {', '.join(lacking)} of it, too: "
+            "name another pretraining"
+        )
+    return chosen
+
+
+def _own_policy(named: Pretraining, find: Find) -> Pretraining:
+    """Return the pretraining that shows the policy in a file."""
+    if named.options.value:
+        raise UserError(f"{named.algorithm}: a policy's file has no options; write {{}} and a label")
+    found = find(named.algorithm)
+    config = {"sha256": found.sha256, "activation": found.activation, "squash": found.squash}
+    label = Path(named.algorithm).name if named.label == named.algorithm else named.label
+    return Pretraining(POLICY_FILE, label, Located(config), found)
+
+
+def require_policy_named(source: Located) -> None:
+    """Refuse an entry that shows a policy without its file."""
+    listed = source.value.get("algorithms") if isinstance(source.value, dict) else None
+    for i, item in enumerate(listed if isinstance(listed, list) else ()):
+        if item == POLICY_FILE or (isinstance(item, dict) and POLICY_FILE in item):
+            raise UserError(f"{source.at(('algorithms', i))}: {NO_POLICY}")
+
+
+def controls(suite: SuiteFile, entries: Sequence[Entry], kept: Sequence[Entry]) -> list[Entry]:
+    """Return ``frozen`` of every pretraining that entries which are kept start from, where no entry is it."""
+    if not suite.frozen:
+        return []
+    has = {entry.pretraining.key for entry in entries if entry.algorithm == FROZEN and entry.pretraining}
+    starts = {entry.pretraining.key: entry.pretraining for entry in kept if entry.pretraining}
+    alone = len({entry.pretraining.key for entry in entries if entry.pretraining}) == 1
+    methods = {entry.method for entry in entries}
+    found = list[Entry]()
+    for one in (one for key, one in starts.items() if key not in has):
+        method = FROZEN if alone and FROZEN not in methods else f"{FROZEN} ({one.label})"
+        while method in methods:
+            method = f"{method} (automatic)"
+        methods.add(method)
+        found.append(Entry(FROZEN, method, NO_OPTIONS, one, automatic=True))
+    return found
+
+
+def _fill(label: str, options: dict[str, Any], place: str) -> str:
+    """Put options into a label: ``{name}`` and nothing else, no format language."""
+    text = re.sub(r"\{(\w+)\}", lambda match: str(options.get(match[1], match[0])), label)
+    if "{" in text or "}" in text:
+        raise UserError(f"{place}: label: {label!r} names an option not set here; write {{option}}")
+    if not text.strip() or not text.isprintable():
+        raise UserError(f"{place}: label: {label!r} must be printable text")
+    return text
+
+
+@contextmanager
+def told_at(place: str) -> Iterator[None]:
+    """Put a file's line before what is refused."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(
+            *(f"{place}: {problem}" if place else problem for problem in error.problems)
+        ) from None

@@ -1,0 +1,50 @@
+"""Suite files by name or path, read on top of those they are like."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+from ..errors import UserError
+from ..util.config import Located, merge, nearest, read_yaml
+
+
+def suite_names() -> list[str]:
+    """Return the names of the suites that come with the package."""
+    files = (f.name for f in resources.files("o2obench.suites").iterdir())
+    return sorted(name[:-5] for name in files if name.endswith(".yaml") and not name.startswith("_"))
+
+
+def find_suite(name: str) -> Path:
+    """Return the file of a suite given by name or path; raise UserError when there is none."""
+    if name.endswith((".yaml", ".yml")):
+        if not Path(name).is_file():
+            raise UserError(f"{name}: no such suite file; give a path or a name from `o2obench list`")
+        return Path(name)
+    if name not in suite_names():
+        raise UserError(f"suite {name}: not known; {nearest(name, suite_names())}")
+    return Path(str(resources.files("o2obench.suites").joinpath(f"{name}.yaml")))
+
+
+def is_packaged(file: Path) -> bool:
+    """Tell whether a file is one of the package's own suites."""
+    return file.stem in suite_names() and find_suite(file.stem).resolve() == file.resolve()
+
+
+def read_layers(file: Path) -> Located:
+    """Read a suite file on top of those it names by ``like: other`` or ``like: [one, two]``, key by key."""
+    own = read_yaml(file)
+    if not isinstance(own.value, dict) or "like" not in own.value:
+        return own
+    named = own.value["like"]
+    names = [named] if isinstance(named, str) else named
+    if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+        raise UserError(f"{own.at(('like',))}: like: expected a suite's name, or a list of names")
+    layers = []
+    for name in names:
+        place = file.with_name(f"{name}.yaml")
+        if name == file.stem or not (place.is_file() or name in suite_names()):
+            raise UserError(f"{own.at(('like',))}: like: {name}: not known; {nearest(name, suite_names())}")
+        layers.append(read_layers(place if place.is_file() else find_suite(name)))
+    value = {key: item for key, item in own.value.items() if key != "like"}
+    return merge(*layers, Located(value, own.where))

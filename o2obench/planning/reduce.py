@@ -1,0 +1,53 @@
+"""Reduced suites: what they cut, refused where it is no count, and said in a line each."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel
+
+from .. import registry
+from ..agent import Config
+from ..errors import UserError
+from ..util.config import Located, nearest, validate
+from .schema import SuiteFile
+
+
+def reduce_suite(full: SuiteFile, source: Located) -> tuple[Located, list[str]]:
+    """Apply the cuts of ``reduced`` to the suite's own counts; the algorithms' wait for their configs."""
+    if not full.reduced:
+        return source, []
+    where, value, lines = dict(source.where), dict(source.value), list[str]()
+    known = {"offline", "online", "seeds", *registry.names()}
+    for key, cut in full.reduced.items():
+        place = source.at(("reduced", key))
+        if key not in known:
+            raise UserError(f"{place}: reduced.{key}: unknown key; {nearest(key, known)}")
+        if key == "seeds":
+            value["seeds"] = cut
+        elif not isinstance(cut, dict):
+            raise UserError(f"{place}: reduced.{key}: expected options in braces, got {cut!r}")
+        elif key in ("offline", "online"):
+            value[key] = {**value.get(key, {}), **cut}
+            where.update({(key, k): source.at(("reduced", key, k)) for k in cut})
+            before = getattr(full, key)
+            after = validate(type(before), Located(value, where).child(key), (key,))
+            lines += reductions(key, after, before, source.child("reduced", key))
+    return Located(value, where), lines
+
+
+def reductions(part: str, config: BaseModel, full: BaseModel, cut: Located) -> list[str]:
+    """Return a line for each count that ``cut`` lowers: ``part.key = value (full: value)``."""
+    lines = [_reduction(f"{part}.{key}", config, full, key, cut.at((key,))) for key in cut.value]
+    return [line for line in lines if line]
+
+
+def _reduction(shown: str, config: BaseModel, full: BaseModel, key: str, place: str) -> str:
+    """Return ``key = value (full: value)``, nothing where both are equal; refuse more, and no count."""
+    extra = type(full).model_fields[key].json_schema_extra
+    if isinstance(full, Config) and not (isinstance(extra, dict) and extra.get("count")):
+        raise UserError(f"{place}: reduced.{shown}: is not a count; a reduced suite may only cut counts")
+    now, before = getattr(config, key), getattr(full, key)
+    if before is not None and (now is None or now > before):
+        raise UserError(f"{place}: reduced.{shown}: {now} is more than the full {before}")
+    if now == before:
+        return ""
+    return f"{shown} = {now:,} (full: {'no limit' if before is None else f'{before:,}'})"

@@ -1,0 +1,90 @@
+"""What a suite file may hold, and what the command line changes about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from .report_items import USUAL_FIGURES, USUAL_TABLES, known_figure, known_table
+
+EPISODES, FINAL_EPISODES = 10, 50
+"""Evaluation episodes along the way, and at the online start and each stage's end. No suite cuts them."""
+MOST_EXPERIMENTS = 100_000
+
+Count = Annotated[int, Field(gt=0, le=10**12)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Offline(_Strict):
+    """Training without the environment, in gradient updates."""
+
+    updates: Count = 3_000_000
+    evaluate_every: Count = 10_000
+
+
+class Online(_Strict):
+    """Training with the environment, in steps."""
+
+    steps: Count = 100_000
+    evaluate_every: Count = 1000
+
+
+class ReportBlock(_Strict):
+    """What the report shows, in this order.
+
+    ``reporting_steps`` are the environment steps at which it compares scores, ``reference`` is the method
+    that others are compared with.
+    """
+
+    reporting_steps: tuple[Count, ...] = (10_000, 100_000)
+    figures: tuple[Annotated[str, AfterValidator(known_figure)], ...] = tuple(USUAL_FIGURES)
+    tables: tuple[Annotated[str, AfterValidator(known_table)], ...] = USUAL_TABLES
+    reference: str = ""
+
+
+class SuiteFile(_Strict):
+    """What a suite file may hold."""
+
+    title: str = ""
+    algorithms: Annotated[list[str | dict[str, dict[str, Any]]], Field(min_length=1)]
+    datasets: Annotated[list[str], Field(min_length=1)]
+    seeds: Annotated[int, Field(gt=0, le=1000)] | Annotated[list[Seed], Field(min_length=1)] = 5
+    offline: Offline = Offline()
+    online: Online = Online()
+    frozen: bool = True
+    """Whether every pretraining gets its own ``frozen`` where the file names none."""
+    overrides: dict[str, dict[str, Any]] = {}
+    reduced: dict[str, Any] = {}
+    report: ReportBlock = ReportBlock()
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What the command line changes about a suite; None leaves it as the file has it."""
+
+    seeds: tuple[int, ...] | None = None
+    datasets: tuple[str, ...] | None = None
+    algorithms: tuple[str, ...] | None = None
+    data: str = ""
+    """``o2o``: this project's collected sets in place of D4RL's."""
+    defaults: bool = False
+
+    def flags(self) -> str:
+        """Return the command's flags that say the same."""
+        chosen = {
+            "--data": self.data,
+            "--seeds": ",".join(map(str, self.seeds or ())) + ("," if len(self.seeds or ()) == 1 else ""),
+            "--datasets": ",".join(self.datasets or ()),
+            "--algorithms": ",".join(self.algorithms or ()),
+        }
+        flags = [f" {flag} {value}" for flag, value in chosen.items() if value]
+        return "".join(flags) + (" --defaults" if self.defaults else "")
+
+
+EVERYTHING = Selection()

@@ -1,0 +1,142 @@
+"""What a run computes: its identity.
+
+The identity is all that decides the numbers: algorithm and versions, resolved options, budget, evaluation
+protocol, data, the parent's identity, seed. Not paths, times, devices or the suite that asked. Its hash names
+the folder::
+
+    results/<dataset>/<algorithm>/<hash without the seed>/seed-<n>/
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..agent import Budget
+
+
+def digest(value: Any) -> str:
+    """Return the SHA-256 of a JSON value, independent of the order of keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+
+def folder_name(dataset: str) -> str:
+    """Return a data set's name as a folder's: without ``:`` and ``/``, of ``file:PATH`` the file's name."""
+    name = f"file-{Path(dataset).name}" if dataset.startswith("file:") else dataset
+    return re.sub(r"[^A-Za-z0-9._()=-]+", "-", name)
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """When a run is evaluated, on how many episodes.
+
+    ``steps`` counts environment steps between two evaluations, ``updates`` gradient updates in stages
+    without the environment. ``final_episodes`` are played at the start and the end of each stage.
+    """
+
+    steps: int
+    updates: int
+    episodes: int
+    final_episodes: int
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """The data set of a run: its name and the SHA-256 of its file."""
+
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """The identity of a run without its seed; ``parent`` is the hash of the pretraining's."""
+
+    algorithm: str
+    versions: Mapping[str, int]
+    config: Mapping[str, Any]
+    environment: str
+    data: DataSource | None
+    budget: Budget
+    protocol: Protocol
+    parent: str | None
+
+    @functools.cached_property
+    def hash(self) -> str:
+        """The hash shared by all seeds of this computation."""
+        return digest(self.to_json())
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the identity as a JSON value; ``from_json`` reads it back."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> RunSpec:
+        """Rebuild an identity; raise TypeError, KeyError or AttributeError where the value is none."""
+        parts = {
+            "data": DataSource(**value["data"]) if value["data"] else None,
+            "budget": Budget(**value["budget"]),
+            "protocol": Protocol(**value["protocol"]),
+        }
+        return cls(**{**value, **parts})
+
+
+@dataclass(frozen=True)
+class Run:
+    """One computation with one seed, on one data set (or environment, where no data are used).
+
+    ``parent`` is the id of the pretraining run.
+    """
+
+    dataset: str
+    seed: int
+    spec: RunSpec
+    parent: str | None = None
+
+    @property
+    def algorithm(self) -> str:
+        """The name of the algorithm."""
+        return self.spec.algorithm
+
+    @property
+    def group(self) -> str:
+        """The hash shared by all seeds of this computation."""
+        return self.spec.hash
+
+    @property
+    def identity(self) -> str:
+        """The full hash, seed included."""
+        return digest([self.spec.to_json(), self.seed])
+
+    @functools.cached_property
+    def id(self) -> str:
+        """The folder's path below the results folder; also the run's name."""
+        return f"{folder_name(self.dataset)}/{self.algorithm}/{self.group[:8]}/seed-{self.seed}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the run as a JSON value; ``from_json`` reads it back."""
+        named = {"id": self.id, "dataset": self.dataset, "seed": self.seed, "parent": self.parent}
+        return {**named, "spec": self.spec.to_json()}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any], spec: RunSpec | None = None) -> Run:
+        """Rebuild a run; raise ValueError when the id does not belong to the contents."""
+        run = cls(value["dataset"], value["seed"], spec or RunSpec.from_json(value["spec"]), value["parent"])
+        if run.id != value["id"]:
+            raise ValueError(f"{value['id']}: the contents belong to {run.id}; the record was edited")
+        return run
+
+
+def differing(one: Any, other: Any, name: str = "") -> Iterator[str]:
+    """Yield the names of what differs between two identities, as JSON values."""
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        for key in sorted({*one, *other}):
+            yield from differing(one.get(key), other.get(key), f"{name}.{key}" if name else key)
+    elif one != other:
+        yield name
