@@ -9,7 +9,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FORBIDDEN = re.compile(r"^ *(?:from|import) (o2obench\.(?!agent|transitions|util|kit)\S*)", re.M)
-COMMANDS = ["plan"]
+COMMANDS = ["report {} --suite quick --format csv --out out", "status {}"]
+COMMANDS += ["compare {} --suite quick --of mbpo --against naive", "plan"]
 
 
 def test_an_algorithm_imports_the_interface_and_the_kit_only() -> None:
