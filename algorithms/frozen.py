@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from o2obench.agent import Agent, Budget, Config, Network, Stage, State, Task
+from o2obench.agent import Agent, Budget, Config, HasNetwork, Network, Stage, State, Task
 from o2obench.transitions import Array, Transitions
 
 
@@ -53,9 +53,9 @@ class Frozen(Agent[FrozenConfig]):
         """Take a policy over."""
         self.agent.load_policy(policy)
 
-    def network(self) -> Network:
-        """Return the pretrained policy as plain arrays; TypeError where its agent has none."""
-        return self.agent.network()  # type: ignore[attr-defined, no-any-return]
+    def network(self) -> Network | None:
+        """Return the pretrained policy as plain arrays; None where its agent does not show them."""
+        return self.agent.network() if isinstance(self.agent, HasNetwork) else None
 
     def state_dict(self) -> State:
         """Return the pretrained agent's state."""

@@ -205,13 +205,13 @@ class Agent(ABC, Generic[C]):
 class HasNetwork(Protocol):
     """An agent whose evaluation policy can be shown as plain arrays."""
 
-    def network(self) -> Network:
-        """Return the policy that is evaluated as plain arrays."""
+    def network(self) -> Network | None:
+        """Return the policy that is evaluated as plain arrays; None where it cannot be shown so."""
 
 
 @runtime_checkable
 class HasDynamicsModel(Protocol):
-    """An agent with a learned model of the dynamics, as ``o2obench diagnose`` compares it with reality."""
+    """An agent with a dynamics model, which ``o2obench diagnose`` compares with the simulator."""
 
     def predict(self, obs: Array, action: Array) -> tuple[Array, Array, Array]:
         """Return what the model says of (obs, action), each (seeds, n, ...).

@@ -68,10 +68,7 @@ def write_policy(folder: Path, out: Path) -> list[str]:
         UserError: There is no such run, or its algorithm does not hand out such a policy.
     """
     run, agent, _ = load(folder)
-    try:
-        network = agent.network() if isinstance(agent, HasNetwork) else None
-    except AttributeError:  # frozen, of an agent that has none
-        network = None
+    network = agent.network() if isinstance(agent, HasNetwork) else None
     if network is None:
         raise UserError(
             f"{folder}: {run.algorithm} does not show its policy as arrays (network); it can be shown by "

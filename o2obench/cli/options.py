@@ -40,12 +40,12 @@ def takes(name: str, model: type[Any], leave_out: tuple[str, ...] = ()) -> Calla
             continue
         flag = "--" + one.name.replace("_", "-")
         least = one.metadata.get("min")
-        about = typer.Option(
-            *([flag] if hints[one.name] is bool else []), help=one.metadata["help"], min=least
-        )
-        hint: Any = Annotated.__class_getitem__((hints[one.name], about))  # type: ignore[attr-defined]
+        only_yes = [flag] if hints[one.name] is bool else []
+        about = typer.Option(one.default, *only_yes, help=one.metadata["help"], min=least)
         added.append(
-            inspect.Parameter(one.name, inspect.Parameter.KEYWORD_ONLY, default=one.default, annotation=hint)
+            inspect.Parameter(
+                one.name, inspect.Parameter.KEYWORD_ONLY, default=about, annotation=hints[one.name]
+            )
         )
     names = {parameter.name for parameter in added}
 
@@ -59,7 +59,7 @@ def takes(name: str, model: type[Any], leave_out: tuple[str, ...] = ()) -> Calla
             return command(**given, **{name: model(**own)})
 
         vars(call).pop("__wrapped__")
-        call.__signature__ = signature.replace(parameters=[*kept, *added])  # type: ignore[attr-defined]
+        vars(call)["__signature__"] = signature.replace(parameters=[*kept, *added])
         call.__annotations__ = {p.name: p.annotation for p in (*kept, *added)}
         return call
 

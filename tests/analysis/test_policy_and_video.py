@@ -106,6 +106,17 @@ def test_a_trained_run_is_shown_as_its_last_row_says(tmp_path: Path, o2obench: C
     assert "toy_offline does not show its policy as arrays" in refused.stderr
 
 
+def test_frozen_shows_arrays_only_where_its_pretraining_does(tmp_path: Path) -> None:
+    results, plan = (
+        ResultsFolder(tmp_path / "results"),
+        toy_plan("toy_offline", "toy_tune", seeds=1, frozen=True),
+    )
+    for run in (run for run in plan.runs if run.algorithm in ("toy_offline", "frozen")):
+        execute([run], results, Options())
+    with pytest.raises(UserError, match="frozen does not show its policy as arrays"):
+        write_policy(results.run(run.id).path, tmp_path / "x.npz")
+
+
 def test_what_cannot_be_shown_is_refused_before_anything_is_written(
     policies: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
