@@ -56,8 +56,8 @@ class Comou(ModelBased[ComouConfig]):
             return super().model_loss(prediction, y, inputs)
         old = self.predict_before(inputs)
         data, anchor = (prediction.mean - y).square(), (prediction.mean - old.mean).square()
-        wanted = trust * data + (1.0 - trust) * (anchor + old.log_var.exp())
-        return (wanted * (-prediction.log_var).exp() + prediction.log_var).mean((-2, -1))
+        error = trust * data + (1.0 - trust) * (anchor + old.log_var.exp())
+        return (error * (-prediction.log_var).exp() + prediction.log_var).mean((-2, -1))
 
     def logged(self) -> dict[str, float]:
         """Return what Eq. (1)'s exact mixture could change at most, nats."""

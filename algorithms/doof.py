@@ -75,7 +75,7 @@ class Doof(ModelBased[DoofConfig]):
     def begin(self, stage: str) -> None:
         """Begin a step: who learns, and from what; optimisers and the model buffer start afresh."""
         steps = self.steps(self.config, self.task.budget)
-        self.step = next(step for one, step in steps.items() if one.name == stage)
+        self.step = next(step for planned, step in steps.items() if planned.name == stage)
         if self.step == "explorer" or (self.step == "collect" and not self.config.ratio):
             self.explorer.load_networks(self.sac.networks())
         if self.step == "explorer":

@@ -74,10 +74,10 @@ class PolicyFile(Agent[PolicyFileConfig]):
 
     def load_state_dict(self, state: State) -> None:
         """Take the arrays back."""
-        held = state["policy"]
-        count = sum(name.startswith("weight_") for name in held)
-        layers = [(held[f"weight_{i}"], held[f"bias_{i}"]) for i in range(count)]
-        self.shown = Network(layers, held["activation"], held["squash"])
+        policy = state["policy"]
+        count = sum(name.startswith("weight_") for name in policy)
+        layers = [(policy[f"weight_{i}"], policy[f"bias_{i}"]) for i in range(count)]
+        self.shown = Network(layers, policy["activation"], policy["squash"])
 
     def warm_start(self, states: Sequence[State]) -> None:
         """Take the policy over."""

@@ -128,13 +128,14 @@ def load_results(results: str | Path = "results", suite: str = "", table: str = 
         shown.insert(0, "suite", plan.suite)
         parts.append(shown)
         problems += [
-            f"{plan.suite}: {one.method}, {one.dataset}, seed {one.seed}: {one.what}" for one in missing
+            f"{plan.suite}: {problem.method}, {problem.dataset}, seed {problem.seed}: {problem.what}"
+            for problem in missing
         ]
     joined: pd.DataFrame = pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
     joined.attrs["problems"] = problems
     if problems:
-        what = f"{len(problems)} runs are left out, the first is {problems[0]}; see .attrs['problems']"
-        warnings.warn(what, stacklevel=2)
+        message = f"{len(problems)} runs are left out, the first is {problems[0]}; see .attrs['problems']"
+        warnings.warn(message, stacklevel=2)
     return joined
 
 
@@ -203,7 +204,7 @@ def make_agent(
     agent = build([replace(run, seed=seed) for seed in seeds], folder, _options({"device": device}).device)
     if parents and results is not None:
         runs = [folder.run(replace(parents[-1], seed=seed).id) for seed in seeds]
-        agent.warm_start([take_seed(pretrained_state(one), 0) for one in runs])
+        agent.warm_start([take_seed(pretrained_state(run_folder), 0) for run_folder in runs])
     return agent
 
 
@@ -222,9 +223,9 @@ def _tuple(names: Sequence[Any] | None) -> tuple[Any, ...] | None:
     return None if names is None else tuple(names)
 
 
-def _options(given: Mapping[str, Any]) -> Options:
+def _options(options: Mapping[str, Any]) -> Options:
     try:
-        return Options(**given)
+        return Options(**options)
     except TypeError:
-        known = ", ".join(Options.__dataclass_fields__)
-        raise UserError(f"{', '.join(given)}: not all of them are options; known are {known}") from None
+        names = ", ".join(Options.__dataclass_fields__)
+        raise UserError(f"{', '.join(options)}: not all of them are options; known are {names}") from None

@@ -52,10 +52,10 @@ def algorithm(name: str) -> type[Agent[Any]]:
         module = importlib.import_module(f"{PACKAGE}.{name}")
     except ImportError as error:
         raise UserError(f"algorithm {name}: cannot be imported: {error}") from error
-    found = _agents_in(module)
-    if len(found) != 1:
-        raise UserError(f"algorithm {name}: its file must define one Agent class, it defines {len(found)}")
-    return _checked(name, found[0])
+    agents = _agents_in(module)
+    if len(agents) != 1:
+        raise UserError(f"algorithm {name}: its file must define one Agent class, it defines {len(agents)}")
+    return _checked(name, agents[0])
 
 
 def versions(name: str) -> dict[str, int]:

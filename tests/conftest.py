@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
+
+from o2obench.cli import main
 
 PLUGIN = Path(__file__).parent / "plugin"
 sys.path.insert(0, str(PLUGIN))
@@ -41,6 +46,24 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture
 def o2obench() -> Command:
+    """Run the command line in this process, which has loaded its libraries already; runs get their own."""
+
+    def run(*arguments: str | Path, **options: str) -> subprocess.CompletedProcess[str]:
+        command = ["o2obench", *map(str, arguments)]
+        out, err, code = io.StringIO(), io.StringIO(), 0
+        inside = patch.dict(os.environ, environment(**options), clear=True)
+        with inside, patch.object(sys, "argv", command), redirect_stdout(out), redirect_stderr(err):
+            try:
+                main()
+            except SystemExit as end:
+                code = end.code if isinstance(end.code, int) else 0
+        return subprocess.CompletedProcess(command, code, out.getvalue(), err.getvalue())
+
+    return run
+
+
+@pytest.fixture
+def o2obench_process() -> Command:
     """Run the command line in a process of its own."""
 
     def run(*arguments: str | Path, **options: str) -> subprocess.CompletedProcess[str]:

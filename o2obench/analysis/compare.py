@@ -33,8 +33,11 @@ Key = tuple[str, int]
 """A data set and a seed."""
 ALL = "all data sets"
 COLLAPSE, REGRET = "collapse", "regret"
-UNITS = {one.name: one.unit for one in MEASURES} | {COLLAPSE: "share of runs", REGRET: "score"}
-BETTER_UP = {one.name: one.higher_is_better for one in MEASURES} | {COLLAPSE: False, REGRET: False}
+UNITS = {measure.name: measure.unit for measure in MEASURES} | {COLLAPSE: "share of runs", REGRET: "score"}
+BETTER_UP = {measure.name: measure.higher_is_better for measure in MEASURES} | {
+    COLLAPSE: False,
+    REGRET: False,
+}
 """Every measure that is compared, by its name, and whether more of it is better."""
 SIDES = ("A", "B")
 SHARED_CUTS = ("offline", "online", "seeds", "datasets")
@@ -125,16 +128,16 @@ def compare(a: ResultsFolder, b: ResultsFolder | None, choice: Choice) -> Compar
         raise UserError(f"{a}: one folder needs two labels; name them: --of LABEL --against LABEL")
     if bool(choice.of) != bool(choice.against):
         raise UserError("--of and --against belong together; --of is evaluated, --against is the baseline")
-    sides = [_Source(one, results) for one, results in _plans(a, b or a, choice.suite)]
+    sides = [_Source(plan, results) for plan, results in _plans(a, b or a, choice.suite)]
     couples = list(zip(sides[::2], sides[1::2], strict=True))
     _require_known([source for couple in couples for source in couple], choice)
-    found = [_pair(x, y, *labels, choice) for x, y in couples for labels in _labels(x, y, choice)]
-    if not found:
+    pairs = [_pair(x, y, *labels, choice) for x, y in couples for labels in _labels(x, y, choice)]
+    if not pairs:
         raise UserError(_nothing(couples, choice))
-    if not any(pair.rows for pair in found):
-        why = [line for pair in found for line in pair.unpaired] or ["the measures do not apply"]
+    if not any(pair.rows for pair in pairs):
+        why = [line for pair in pairs for line in pair.unpaired] or ["the measures do not apply"]
         raise UserError(f"{b or a}: nothing can be paired with {a}: {why[0]}")
-    return Comparison(tuple(found))
+    return Comparison(tuple(pairs))
 
 
 def _plans(a: ResultsFolder, b: ResultsFolder, suite: str) -> Iterator[tuple[Plan, ResultsFolder]]:
@@ -145,11 +148,11 @@ def _plans(a: ResultsFolder, b: ResultsFolder, suite: str) -> Iterator[tuple[Pla
     if not names and len(first) == len(second) == 1:
         names = list(zip(first, second, strict=True))
     if not names:
-        held = f"{a} has {', '.join(first)}, {b} has {', '.join(second)}"
-        raise UserError(f"no suite is in both folders: {held}; compare folders of one suite")
-    for one, other in names:
-        yield first[one], a
-        yield second[other], b
+        suites = f"{a} has {', '.join(first)}, {b} has {', '.join(second)}"
+        raise UserError(f"no suite is in both folders: {suites}; compare folders of one suite")
+    for name_a, name_b in names:
+        yield first[name_a], a
+        yield second[name_b], b
 
 
 class _Source:
@@ -158,9 +161,12 @@ class _Source:
     def __init__(self, plan: Plan, results: ResultsFolder) -> None:
         self.plan, self.results = plan, results
         shown, problems = read(plan, results)
-        self.problems = {(one.method, one.dataset, one.seed): one.what for one in problems}
+        self.problems = {
+            (problem.method, problem.dataset, problem.seed): problem.what for problem in problems
+        }
         self.usable = {
-            (one.experiment.method, one.experiment.dataset, one.experiment.seed): one for one in shown
+            (result.experiment.method, result.experiment.dataset, result.experiment.seed): result
+            for result in shown
         }
 
     def labels(self) -> list[str]:
@@ -188,35 +194,37 @@ class _Source:
 def _labels(x: _Source, y: _Source, choice: Choice) -> list[tuple[str, str]]:
     """Return the labels to hold against each other: the two that are named, or those that both have."""
     if choice.of:
-        found = choice.against in x.labels() and choice.of in y.labels()
-        return [(choice.against, choice.of)] if found else []
+        exist = choice.against in x.labels() and choice.of in y.labels()
+        return [(choice.against, choice.of)] if exist else []
     algorithm = {experiment.method: experiment.algorithm for experiment in x.plan.experiments}
     both = [label for label in x.labels() if label in y.labels()]
-    wanted = set(choice.algorithms)
-    return [(one, one) for one in both if not wanted or wanted & {one, algorithm[one]}]
+    chosen = set(choice.algorithms)
+    return [(label, label) for label in both if not chosen or chosen & {label, algorithm[label]}]
 
 
 def _require_known(sources: Sequence[_Source], choice: Choice) -> None:
     """Refuse names of algorithms that no plan has."""
-    known = {
+    names = {
         name
-        for one in sources
-        for experiment in one.plan.experiments
+        for source in sources
+        for experiment in source.plan.experiments
         for name in (experiment.method, experiment.algorithm)
     }
     for name in choice.algorithms:
-        if name not in known:
-            raise UserError(f"--algorithms {name}: not in these folders; {nearest(name, known)}")
+        if name not in names:
+            raise UserError(f"--algorithms {name}: not in these folders; {nearest(name, names)}")
 
 
 def _nothing(couples: Sequence[tuple[_Source, _Source]], choice: Choice) -> str:
     for flag, name, place in (("--against", choice.against, 0), ("--of", choice.of, 1)):
-        known = {label for couple in couples for label in couple[place].labels()}
-        if name and name not in known:
-            return f"{flag} {name}: no such label in {couples[0][place].results}; {nearest(name, known)}"
-    what = f"no suite has both {choice.against} and {choice.of}" if choice.of else "no label is on both sides"
-    labels = dict.fromkeys(label for couple in couples for one in couple for label in one.labels())
-    return f"{what}; there are: {', '.join(labels)}"
+        names = {label for couple in couples for label in couple[place].labels()}
+        if name and name not in names:
+            return f"{flag} {name}: no such label in {couples[0][place].results}; {nearest(name, names)}"
+    reason = (
+        f"no suite has both {choice.against} and {choice.of}" if choice.of else "no label is on both sides"
+    )
+    labels = dict.fromkeys(label for couple in couples for source in couple for label in source.labels())
+    return f"{reason}; there are: {', '.join(labels)}"
 
 
 def _pair(x: _Source, y: _Source, of_x: str, of_y: str, choice: Choice) -> Pair:
@@ -228,8 +236,8 @@ def _pair(x: _Source, y: _Source, of_x: str, of_y: str, choice: Choice) -> Pair:
         raise UserError(f"{of_x} and {of_y}: no data set and seed is on both sides; nothing can be paired")
     _require_comparable(x, y, shared, planned)
     values, lost = _values(x, y, of_x, of_y, shared)
-    wanted = [name for name in BETTER_UP if not choice.measures or name in choice.measures]
-    rows = [row for name in wanted for row in _rows(name, values.get(name, {}))]
+    names = [name for name in BETTER_UP if not choice.measures or name in choice.measures]
+    rows = [row for name in names for row in _rows(name, values.get(name, {}))]
     return Pair(
         _side(x, of_x, [planned[0][key] for key in shared]),
         _side(y, of_y, [planned[1][key] for key in shared]),
@@ -249,24 +257,24 @@ def _require_comparable(
     """Refuse pairs whose difference would mean nothing; every difference is named once."""
     faults = dict[str, None]()
     for key in shared:
-        one, other = planned[0][key], planned[1][key]
-        kin = x.parent(one), y.parent(other)
-        for what, left, right in _unlike(one, other):
-            faults[f"{key[0]}: {what} is {left} in A, {right} in B"] = None
+        run_a, run_b = planned[0][key], planned[1][key]
+        kin = x.parent(run_a), y.parent(run_b)
+        for name, left, right in _unlike(run_a, run_b):
+            faults[f"{key[0]}: {name} is {left} in A, {right} in B"] = None
         if kin[0] and kin[1]:
-            for what, left, right in _unlike(kin[0], kin[1]):
-                faults[f"{key[0]}: the pretraining's {what} is {left} in A, {right} in B"] = None
-        refs = [(one.ref_min, one.ref_max) for one in (x.plan.scores[key[0]], y.plan.scores[key[0]])]
+            for name, left, right in _unlike(kin[0], kin[1]):
+                faults[f"{key[0]}: the pretraining's {name} is {left} in A, {right} in B"] = None
+        refs = [(scores.ref_min, scores.ref_max) for scores in (x.plan.scores[key[0]], y.plan.scores[key[0]])]
         if refs[0] != refs[1]:
-            said = [f"{low:g} to {high:g}" for low, high in refs]
-            faults[f"{key[0]}: the reference scores are {said[0]} in A, {said[1]} in B"] = None
+            ranges = [f"{low:g} to {high:g}" for low, high in refs]
+            faults[f"{key[0]}: the reference scores are {ranges[0]} in A, {ranges[1]} in B"] = None
     if faults:
         raise UserError(*(f"{fault}; only like can be compared with like" for fault in faults))
 
 
-def _unlike(one: Run, other: Run) -> Iterator[tuple[str, object, object]]:
+def _unlike(run_a: Run, run_b: Run) -> Iterator[tuple[str, object, object]]:
     """Yield what differs in environment, data, budget and protocol; 0 means that there is no such stage."""
-    a, b = one.spec, other.spec
+    a, b = run_a.spec, run_b.spec
     if a.environment != b.environment:
         yield "environment", a.environment, b.environment
     if a.data and b.data and a.data.sha256 != b.data.sha256:
@@ -282,27 +290,27 @@ def _notes(planned: Sequence[Mapping[Key, Run]], shared: Sequence[Key]) -> tuple
     """Return what may explain a difference, or why there is none."""
     notes = dict[str, None]()
     for key in shared:
-        one, other = planned[0][key], planned[1][key]
-        if one.identity == other.identity:
+        run_a, run_b = planned[0][key], planned[1][key]
+        if run_a.identity == run_b.identity:
             notes["both sides are the same computation (equal identity)"] = None
             continue
-        if one.parent and other.parent and one.spec.parent != other.spec.parent:
-            groups = [str(run.spec.parent)[:8] for run in (one, other)]
+        if run_a.parent and run_b.parent and run_a.spec.parent != run_b.spec.parent:
+            groups = [str(run.spec.parent)[:8] for run in (run_a, run_b)]
             notes[f"{key[0]}: they start from different pretrained agents ({groups[0]}, {groups[1]})"] = None
-        if one.algorithm == other.algorithm:
-            for option in differing_values("option", one.spec.config, other.spec.config):
+        if run_a.algorithm == run_b.algorithm:
+            for option in differing_values("option", run_a.spec.config, run_b.spec.config):
                 notes[f"option {option.what}: {option.a} in A, {option.b} in B"] = None
     return tuple(notes)
 
 
 def _side(source: _Source, label: str, runs: Sequence[Run]) -> Side:
     versions = dict.fromkeys(_version(source.results, run) for run in runs)
-    family = {run.algorithm for one in runs for run in (one, source.parent(one)) if run}
+    family = {run.algorithm for child in runs for run in (child, source.parent(child)) if run}
     cuts = [
         line for line in source.plan.reduced if line.split(" ")[0].split(".")[0] in {*SHARED_CUTS, *family}
     ]
-    found = tuple(version for version in versions if version)
-    return Side(str(source.results), source.plan.suite, label, found, tuple(cuts))
+    recorded = tuple(version for version in versions if version)
+    return Side(str(source.results), source.plan.suite, label, recorded, tuple(cuts))
 
 
 def _version(results: ResultsFolder, run: Run) -> str:
@@ -326,8 +334,8 @@ def _protocol(planned: Sequence[Mapping[Key, Run]], shared: Sequence[Key]) -> tu
                 (budget.offline_updates, "offline updates", rule.updates, "updates"),
                 (budget.online_steps, "online steps", rule.steps, "steps"),
             ]
-            told = [f"{n:,} {what}, evaluated every {every:,} {of}" for n, what, every, of in parts if n]
-            lines["; ".join(told) + f"; {rule.episodes} episodes, {rule.final_episodes} at ends"] = None
+            phrases = [f"{n:,} {kind}, evaluated every {every:,} {of}" for n, kind, every, of in parts if n]
+            lines["; ".join(phrases) + f"; {rule.episodes} episodes, {rule.final_episodes} at ends"] = None
     return tuple(lines)
 
 
@@ -377,7 +385,7 @@ def _all(run: FineTuning, reference: float) -> list[float | None]:
     """Return every measure of a run; regret is measured from ``reference``, the same for A and B."""
     fell = measures.collapse(run)
     rest = [None if fell is None else float(fell), measures.regret(run, reference)]
-    return [*(one.of(run) for one in MEASURES), *rest]
+    return [*(measure.of(run) for measure in MEASURES), *rest]
 
 
 def _rows(name: str, values: Mapping[Key, tuple[float, float]]) -> Iterator[Row]:
@@ -424,15 +432,15 @@ def interval_text(difference: Estimate) -> str:
     return f"{difference.low:+.2f} to {difference.high:+.2f}"
 
 
-def verdict(found: Comparison) -> list[str]:
+def verdict(comparison: Comparison) -> list[str]:
     """Return the last lines: each regression, and of how many intervals they are."""
-    looked = sum(row.difference.low is not None for pair in found.pairs for row in pair.rows)
+    looked = sum(row.difference.low is not None for pair in comparison.pairs for row in pair.rows)
     lines = [
         f"worse: {pair.b.method}, {row.measure}, {row.dataset}: {row.difference.value:+.2f} "
         f"({interval_text(row.difference)}, n {row.difference.n})"
-        for pair, row in found.regressions
+        for pair, row in comparison.regressions
     ]
     if not looked:
         return [*lines, f"no interval below {statistics.FEW} seeds: no verdict"]
-    told = f"{len(lines)} of {looked} intervals lie on the worse side"
-    return [*lines, f"{told}; of many that are looked at, a few do by chance"]
+    summary = f"{len(lines)} of {looked} intervals lie on the worse side"
+    return [*lines, f"{summary}; of many that are looked at, a few do by chance"]

@@ -62,24 +62,24 @@ def difference(a: Path, b: Path) -> Difference:
     Raises:
         UserError: One is not a run's folder, or a log is corrupted.
     """
-    (one, first), (other, second) = read_record(a), read_record(b)
+    (run_a, first), (run_b, second) = read_record(a), read_record(b)
     differs = list[Differs]()
     for name in ("algorithm", "dataset", "seed"):
-        differs += differing_values("identity", {name: getattr(one, name)}, {name: getattr(other, name)})
-    specs = one.spec.to_json(), other.spec.to_json()
+        differs += differing_values("identity", {name: getattr(run_a, name)}, {name: getattr(run_b, name)})
+    specs = run_a.spec.to_json(), run_b.spec.to_json()
     for name in sorted(specs[0].keys() - {"algorithm"}):
         left, right = (spec[name] for spec in specs)
         differs += differing_values(KINDS.get(name, "identity"), _named(name, left), _named(name, right))
-    states = RunFolder(a, one.id).state(), RunFolder(b, other.id).state()
+    states = RunFolder(a, run_a.id).state(), RunFolder(b, run_b.id).state()
     differs += differing_values("outcome", {"state": states[0]}, {"state": states[1]})
     for name in ("compute", "code", "mismatch", "corruption"):
         left, right = (_flat(name, record.get(name, [])) for record in (first, second))
         differs += differing_values("provenance", left, right)
     parted, equal = list[Parted](), dict[str, int]()
     for name in LOGS:
-        equal[name], found = _part(name, a / name, b / name)
-        parted += [found] if found else []
-    return Difference(one.id, other.id, tuple(differs), tuple(parted), equal)
+        equal[name], part = _part(name, a / name, b / name)
+        parted += [part] if part else []
+    return Difference(run_a.id, run_b.id, tuple(differs), tuple(parted), equal)
 
 
 def read_record(folder: Path) -> tuple[Run, dict[str, Any]]:
@@ -104,7 +104,7 @@ def _flat(name: str, value: Any) -> dict[str, Any]:
     """Return nested dicts as one, with dots in the names."""
     if not isinstance(value, dict):
         return {name: value}
-    return {key: found for part in value for key, found in _flat(f"{name}.{part}", value[part]).items()}
+    return {key: item for part in value for key, item in _flat(f"{name}.{part}", value[part]).items()}
 
 
 def differing_values(kind: str, a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[Differs]:

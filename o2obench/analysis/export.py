@@ -105,17 +105,17 @@ def collect(results: ResultsFolder, suite: str = "") -> Tables:
     Raises:
         UserError: No suite (of this name) was run there.
     """
-    found, planned = Tables(), set[str]()
+    tables, planned = Tables(), set[str]()
     for plan in read_plans(results, suite):
         for shown in _shown(plan):
             planned.add(shown.run.id)
-            _add(found.rows, shown, results)
+            _add(tables.rows, shown, results)
     if not suite:
         for run in sorted({*inventory.take(results).runs} - planned):
-            what = "no suite names this run; it was computed by `o2obench run`, for other seeds, or copied"
+            reason = "no suite names this run; it was computed by `o2obench run`, for other seeds, or copied"
             state = results.run(run).state()
-            found.rows["problems"].append({"run": run, "state": state, "what": what})
-    return found
+            tables.rows["problems"].append({"run": run, "state": state, "what": reason})
+    return tables
 
 
 def _shown(plan: Plan) -> Iterator[_Shown]:
@@ -149,8 +149,8 @@ def _add(tables: dict[str, Rows], shown: _Shown, results: ResultsFolder) -> None
         tables["problems"].append({**begin, "state": state, "what": why})
         return
     tables["runs"].append(planned | about)
-    for name, found in rows.items():
-        tables[name] += found
+    for name, added in rows.items():
+        tables[name] += added
 
 
 def _planned(shown: _Shown) -> dict[str, Any]:
@@ -234,11 +234,11 @@ def export(
         UserError: A format is not known or needs a package, ``out`` cannot be used, or there is no suite.
     """
     _require(results, out, formats)
-    found = collect(results, suite)
+    tables = collect(results, suite)
     usable(out)
     lines = []
     for name in COLUMNS:
-        frame = found.frame(name)
+        frame = tables.frame(name)
         for kind in formats:
             file = out / f"{name}.{kind}"
             write_atomically(file, WRITE[kind](frame))

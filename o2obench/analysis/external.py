@@ -43,10 +43,10 @@ class ExternalResult:
         return frozenset(self.rows.dataset) - {""}
 
 
-def read_external(asked: Iterable[str], plans: Sequence[Plan]) -> tuple[ExternalResult, ...]:
+def read_external(texts: Iterable[str], plans: Sequence[Plan]) -> tuple[ExternalResult, ...]:
     """Read ``name=file.csv`` one by one; raise UserError where one cannot stand beside these plans."""
     externals = list[ExternalResult]()
-    for text in asked:
+    for text in texts:
         name, equals, file = text.partition("=")
         if not (equals and name and file):
             raise UserError(f"--with {text}: write it as name=file.csv")
@@ -59,18 +59,18 @@ def read_external(asked: Iterable[str], plans: Sequence[Plan]) -> tuple[External
 
 
 def _read(name: str, file: Path, plans: Sequence[Plan]) -> ExternalResult:
-    known = sorted({experiment.dataset for plan in plans for experiment in plan.experiments})
+    datasets = sorted({experiment.dataset for plan in plans for experiment in plan.experiments})
     try:
         with open(file, encoding="utf-8-sig", newline="") as stream:
             reader = csv.DictReader(stream)
             header = reader.fieldnames or ()
             lacking = [column for column in COLUMNS if column not in header]
-            if "dataset" not in header and len(known) > 1:
+            if "dataset" not in header and len(datasets) > 1:
                 lacking.append("dataset")
             if lacking:
-                needed = ", ".join((*COLUMNS, *(["dataset"] if len(known) > 1 else [])))
+                needed = ", ".join((*COLUMNS, *(["dataset"] if len(datasets) > 1 else [])))
                 raise UserError(f"{file}:1: no column {' and '.join(lacking)}; it needs {needed}")
-            rows = [_row(file, reader.line_num, row, known) for row in reader]
+            rows = [_row(file, reader.line_num, row, datasets) for row in reader]
     except OSError as error:
         raise UserError(f"--with {name}={file}: cannot be read: {error.strerror}; name a CSV file") from None
     except (UnicodeDecodeError, csv.Error):
@@ -85,11 +85,11 @@ def _read(name: str, file: Path, plans: Sequence[Plan]) -> ExternalResult:
     return ExternalResult(name, file.name, sha256(file), table)
 
 
-def _row(file: Path, line: int, row: Mapping[str, str | None], known: Sequence[str]) -> tuple[object, ...]:
+def _row(file: Path, line: int, row: Mapping[str, str | None], names: Sequence[str]) -> tuple[object, ...]:
     dataset = row.get("dataset") or ""
-    if "dataset" in row and dataset not in known:
+    if "dataset" in row and dataset not in names:
         raise UserError(
-            f"{file}:{line}: dataset: {dataset or 'nothing'} is in no suite here; {nearest(dataset, known)}"
+            f"{file}:{line}: dataset: {dataset or 'nothing'} is in no suite here; {nearest(dataset, names)}"
         )
     whole = dict[str, int]()
     for column in ("seed", "env_steps"):
@@ -109,15 +109,15 @@ def _row(file: Path, line: int, row: Mapping[str, str | None], known: Sequence[s
 
 def ends(rows: pd.DataFrame, until: int | None = None) -> list[float]:
     """Return each seed's last score (until a step, where all seeds went that far; else nothing)."""
-    found = []
+    scores = []
     for _, own in rows.groupby("seed", sort=True):
         if until is not None and own.env_steps.iloc[-1] < until:
             return []
         upto = own if until is None else own[own.env_steps <= until]
         if upto.empty:
             return []
-        found.append(float(upto.score.iloc[-1]))
-    return found
+        scores.append(float(upto.score.iloc[-1]))
+    return scores
 
 
 def shared_curve(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:

@@ -78,9 +78,9 @@ class FineTuning:
             "steps exceed the budget": (np.append(self.env_steps, self.episode_ends) > self.budget).any(),
             "a score is not finite": not np.isfinite(np.append(self.scores, self.episode_scores)).all(),
         }
-        found = [fault for fault, holds in faults.items() if holds]
-        if found:
-            raise ValueError(f"not the rows of one run after the online start: {', '.join(found)}")
+        wrong = [fault for fault, holds in faults.items() if holds]
+        if wrong:
+            raise ValueError(f"not the rows of one run after the online start: {', '.join(wrong)}")
 
     @cached_property
     def curve(self) -> Curve | None:
@@ -123,15 +123,15 @@ class Rate:
     n: int
 
 
-def fine_tuning_of(one: Shown, scores: Reference, budget: int) -> FineTuning:
+def fine_tuning_of(result: Shown, scores: Reference, budget: int) -> FineTuning:
     """Return an experiment's run from the online start on; of a run that never interacts its last evaluation.
 
     Episodes are those of fine-tuning runs: one from scratch has no policy at the online start to hold them
     against.
     """
-    own, of = one.own, slice(None) if one.is_online else slice(-1, None)
+    own, of = result.own, slice(None) if result.is_online else slice(-1, None)
     whole = FineTuning(own.env_steps[of], own.updates[of], scores.score(own.mean_returns[of]), budget)
-    if not one.experiment.parent:
+    if not result.experiment.parent:
         return whole
     played = own.played
     return replace(whole, episode_ends=played.env_steps, episode_scores=scores.score(played.returns))

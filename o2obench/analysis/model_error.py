@@ -98,11 +98,11 @@ def diagnose(folder: Path, count: int = ROWS, on: Sequence[str] = ()) -> list[Mo
 def _errors(model: HasDynamicsModel, rows: _Rows, true: SimulatorSteps, scale: Array) -> dict[str, float]:
     """Return a model's errors at transitions that the simulator can take."""
     mean, log_var, uncertainty = model.predict(rows.obs[None], rows.action[None])
-    wanted = np.concatenate([true.next_obs - rows.obs, true.reward[:, None]], axis=1)[true.known]
-    found, spread = mean[0][:, true.known], log_var[0][:, true.known]
-    gap = found.mean(axis=0)[:, :-1] - wanted[:, :-1]
+    target = np.concatenate([true.next_obs - rows.obs, true.reward[:, None]], axis=1)[true.known]
+    predicted, spread = mean[0][:, true.known], log_var[0][:, true.known]
+    gap = predicted.mean(axis=0)[:, :-1] - target[:, :-1]
     error = np.linalg.norm(gap, axis=1)
-    nll = 0.5 * ((found - wanted) ** 2 * np.exp(-spread) + spread + np.log(2 * np.pi)).sum(-1).mean(0)
+    nll = 0.5 * ((predicted - target) ** 2 * np.exp(-spread) + spread + np.log(2 * np.pi)).sum(-1).mean(0)
     spread = uncertainty[0][true.known]
     numbers = {
         "mean": error.mean(),
@@ -123,14 +123,16 @@ def keep(folder: Path, count: int, evaluated: Sequence[ModelError]) -> None:
     run = Run.from_json(read_json(folder / "run.json")["run"])
     ids = [run.id, run.parent] if run.parent else [run.id]
     folders = [results_of(folder, run).run(name) for name in ids]
-    rests = {one.id: checkpoint.manifest(one.final_checkpoint())["sha256"] for one in folders}
-    found = {
+    rests = {
+        run_folder.id: checkpoint.manifest(run_folder.final_checkpoint())["sha256"] for run_folder in folders
+    }
+    diagnosis = {
         "checkpoints": rests,
         "transitions": count,
         "seed": run.seed,
-        "evaluated": [asdict(one) for one in evaluated],
+        "evaluated": [asdict(error) for error in evaluated],
     }
-    write_atomically(folder / "diagnosis.json", json.dumps(found, indent=1) + "\n")
+    write_atomically(folder / "diagnosis.json", json.dumps(diagnosis, indent=1) + "\n")
 
 
 def _load(folder: Path) -> tuple[Run, HasDynamicsModel, State]:
@@ -171,31 +173,33 @@ def _sets(
 
 def _other(name: str, run: Run) -> Dataset:
     """Return a data set of the run's task by its name."""
-    found = find_dataset(name)
-    if found.env.id != run.spec.environment:
-        raise UserError(f"{name}: is of {found.env.id}, {run.id} of {run.spec.environment}; name a set of it")
-    found.admit()
-    return found
+    dataset = find_dataset(name)
+    if dataset.env.id != run.spec.environment:
+        raise UserError(
+            f"{name}: is of {dataset.env.id}, {run.id} of {run.spec.environment}; name a set of it"
+        )
+    dataset.admit()
+    return dataset
 
 
-def _drawn(found: Dataset, seed: int, count: int) -> _Rows:
+def _drawn(dataset: Dataset, seed: int, count: int) -> _Rows:
     """Return rows of another data set, the same for all runs of a seed."""
-    data = found.load()
-    some = generator(seed, f"{Stream.DIAGNOSIS} on {found.name}").integers(len(data), size=count)
-    return _Rows(data.obs[some], data.action[some], _stored(found, len(data), some))
+    data = dataset.load()
+    some = generator(seed, f"{Stream.DIAGNOSIS} on {dataset.name}").integers(len(data), size=count)
+    return _Rows(data.obs[some], data.action[some], _stored(dataset, len(data), some))
 
 
-def _stored(found: Dataset, rows: int, some: Array) -> tuple[Array, Array] | None:
+def _stored(dataset: Dataset, rows: int, some: Array) -> tuple[Array, Array] | None:
     """Return (qpos, qvel) of some rows of a data set, None where its file does not hold all of them."""
-    simulator = read_simulator(found.file) if found.file and found.file.suffix == ".hdf5" else None
+    simulator = read_simulator(dataset.file) if dataset.file and dataset.file.suffix == ".hdf5" else None
     if simulator is None or len(simulator[0]) != rows:
         return None
     return simulator[0][some], simulator[1][some]
 
 
-def _spearman(one: Array, other: Array) -> float:
+def _spearman(x: Array, y: Array) -> float:
     """Return the rank correlation of two arrays (n,)."""
-    ranks = [np.argsort(np.argsort(values)).astype(np.float64) for values in (one, other)]
-    if len(one) < 2 or ranks[0].std() == 0:
+    ranks = [np.argsort(np.argsort(values)).astype(np.float64) for values in (x, y)]
+    if len(x) < 2 or ranks[0].std() == 0:
         return 0.0
     return float(np.corrcoef(ranks[0], ranks[1])[0, 1])

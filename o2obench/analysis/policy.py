@@ -34,14 +34,14 @@ def load(folder: Path) -> tuple[Run, Agent[Any], State]:
         UserError: This is no finished run, its last state is gone, or another version computed it.
     """
     run, _ = read_record(folder)
-    here, results = RunFolder(folder, run.id), results_of(folder, run)
-    last = here.final_checkpoint()
+    run_folder, results = RunFolder(folder, run.id), results_of(folder, run)
+    last = run_folder.final_checkpoint()
     whole = checkpoint.read(last) if last else None
     if whole is None:
         raise UserError(
             f"{folder}: is finished, but its checkpoint was lost, corrupted or never published; compute "
             "it again into another folder: start its suite with --results OTHER"
-            if here.state() == "done"
+            if run_folder.state() == "done"
             else f"{folder}: is not finished; start its suite again"
         )
     agent, state = build([run], results, "cpu", with_data=False), whole["agent"]
@@ -109,8 +109,8 @@ def _arrays(network: Network) -> dict[str, Array]:
 def _require_equal(folder: Path, agent: Agent[Any], network: Network, arrays: dict[str, Array]) -> None:
     draw = generator(agent.task.seeds[0], Stream.POLICY_PROBE)
     obs = draw.normal(size=(ROWS, agent.task.obs_dim)).astype(np.float32)
-    wanted = agent.act(obs[None], explore=False)[0]
-    gap = float(np.abs(act(arrays, network.activation, network.squash, obs) - wanted).max())
+    actions = agent.act(obs[None], explore=False)[0]
+    gap = float(np.abs(act(arrays, network.activation, network.squash, obs) - actions).max())
     if not gap <= TOLERANCE:
         raise UserError(
             f"{folder}: the arrays act differently from the agent, by up to {gap:.2g}; not written"

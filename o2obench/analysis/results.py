@@ -82,17 +82,21 @@ def evaluations(plan: Plan, shown: Iterable[Shown]) -> pd.DataFrame:
     method fine-tunes without the environment.
     """
     parts = []
-    for one in shown:
-        if one.pretraining:
-            parts.append(_columns(plan, one.experiment, one.pretraining, "offline"))
-        parts.append(_columns(plan, one.experiment, one.own, "online" if one.is_online else "offline"))
+    for result in shown:
+        if result.pretraining:
+            parts.append(_columns(plan, result.experiment, result.pretraining, "offline"))
+        parts.append(
+            _columns(plan, result.experiment, result.own, "online" if result.is_online else "offline")
+        )
     return _joined(parts, COLUMNS)
 
 
 def episodes(plan: Plan, shown: Iterable[Shown]) -> pd.DataFrame:
     """Return the training episodes of fine-tuning runs: stage, env_steps, return, length, score."""
     parts = []
-    for experiment, played in ((one.experiment, one.own.played) for one in shown if one.experiment.parent):
+    for experiment, played in (
+        (result.experiment, result.own.played) for result in shown if result.experiment.parent
+    ):
         part: dict[str, Any] = {
             "method": experiment.method,
             "dataset": experiment.dataset,
@@ -136,23 +140,25 @@ class _Reader:
         """Return a run's evaluations; raise Unusable when they must not be shown."""
         if run_id not in self.known:
             self.known[run_id] = self._read(run_id)
-        found = self.known[run_id]
-        if isinstance(found, str):
-            raise Unusable(found)
-        return found
+        outcome = self.known[run_id]
+        if isinstance(outcome, str):
+            raise Unusable(outcome)
+        return outcome
 
     def _read(self, run_id: str) -> Evaluations | str:
         try:
             run = self.plan.run(run_id)
-            found = read_evaluations(self.results.run(run_id), run, self.plan.work(run)[1])
+            evaluated = read_evaluations(self.results.run(run_id), run, self.plan.work(run)[1])
         except Unusable as error:
             return str(error)
         except Exception as error:  # noqa: BLE001  (one strange folder never ends the report of the others)
             return unreadable(error)
-        holder = self.holders.setdefault((run.group, found.sha256), run_id)
+        holder = self.holders.setdefault((run.group, evaluated.sha256), run_id)
         if holder != run_id:
             return f"{run.algorithm}: evaluations.jsonl is that of {holder}; one of both is a copy"
-        return replace(found, compute=self.machines.setdefault(repr(found.compute), found.compute))
+        return replace(
+            evaluated, compute=self.machines.setdefault(repr(evaluated.compute), evaluated.compute)
+        )
 
 
 class _Pool:
@@ -199,23 +205,23 @@ def diagnoses(plan: Plan, results: ResultsFolder) -> tuple[pd.DataFrame, list[Ex
     rows, lacking = [], []
     for experiment in (experiment for experiment in dict.fromkeys(plan.experiments) if experiment.parent):
         folder = results.run(experiment.run)
-        left = checkpoint.manifest(folder.final_checkpoint())
-        if folder.state() != "done" or (left and "model" not in left["values"]["agent"]):
+        manifest = checkpoint.manifest(folder.final_checkpoint())
+        if folder.state() != "done" or (manifest and "model" not in manifest["values"]["agent"]):
             continue
-        found = read_json(folder.diagnosis)
-        if not _is_diagnosis(found) or _outdated(found["checkpoints"], results):
+        diagnosis = read_json(folder.diagnosis)
+        if not _is_diagnosis(diagnosis) or _outdated(diagnosis["checkpoints"], results):
             lacking.append(experiment)
             continue
         clock = {"method": experiment.method, "dataset": experiment.dataset, "seed": experiment.seed}
-        rows += [{**evaluated, **clock} for evaluated in found["evaluated"]]
+        rows += [{**evaluated, **clock} for evaluated in diagnosis["evaluated"]]
     names = ["method", "dataset", "seed", "source", "model", "n", "mean", "median", "max"]
     return pd.DataFrame(rows, columns=names), lacking
 
 
-def _is_diagnosis(found: Any) -> bool:
-    if not isinstance(found, dict) or not isinstance(found.get("checkpoints"), dict):
+def _is_diagnosis(value: Any) -> bool:
+    if not isinstance(value, dict) or not isinstance(value.get("checkpoints"), dict):
         return False
-    evaluated, numbers = found.get("evaluated"), ("n", "mean", "median", "max")
+    evaluated, numbers = value.get("evaluated"), ("n", "mean", "median", "max")
     return isinstance(evaluated, list) and all(
         isinstance(row, dict) and all(is_number(row.get(name)) for name in numbers) for row in evaluated
     )
@@ -250,7 +256,7 @@ def _shown(plan: Plan, reader: _Reader, experiment: Experiment) -> Shown:
     return Shown(experiment, own, parent, plan.is_online(plan.run(experiment.run)))
 
 
-def _columns(plan: Plan, experiment: Experiment, found: Evaluations, phase: str) -> dict[str, Any]:
+def _columns(plan: Plan, experiment: Experiment, evaluated: Evaluations, phase: str) -> dict[str, Any]:
     return {
         "method": experiment.method,
         "algorithm": experiment.algorithm,
@@ -258,12 +264,12 @@ def _columns(plan: Plan, experiment: Experiment, found: Evaluations, phase: str)
         "dataset": experiment.dataset,
         "seed": experiment.seed,
         "phase": phase,
-        "stage": found.stages,
-        "env_steps": found.env_steps,
-        "updates": found.updates,
-        "episodes": found.episodes,
-        "mean_return": found.mean_returns,
-        "score": plan.scores[experiment.dataset].score(found.mean_returns),
+        "stage": evaluated.stages,
+        "env_steps": evaluated.env_steps,
+        "updates": evaluated.updates,
+        "episodes": evaluated.episodes,
+        "mean_return": evaluated.mean_returns,
+        "score": plan.scores[experiment.dataset].score(evaluated.mean_returns),
     }
 
 
@@ -307,11 +313,11 @@ ENOUGH = 1000
 
 def rate(algorithm: str, results: ResultsFolder) -> float | None:
     """Return updates and steps per second of an algorithm's finished runs, short ones left out, or None."""
-    work, spent, known = 0, 0.0, set()
+    work, spent, counted = 0, 0.0, set()
     for plan in readable_plans(results.plan_files())[0]:
         for run in plan.runs:
             done = run.algorithm == algorithm and results.run(run.id).done.exists()
-            if done and sum(plan.work(run)) >= ENOUGH and run.id not in known:
-                known.add(run.id)
+            if done and sum(plan.work(run)) >= ENOUGH and run.id not in counted:
+                counted.add(run.id)
                 work, spent = work + sum(plan.work(run)), spent + seconds(run, results)
     return work / spent if spent else None

@@ -106,24 +106,24 @@ def rectangle(rows: Iterable[tuple[str, int, float | None]]) -> Scores:
     Raises:
         ValueError: A seed is missing on a data set, is there twice, or has no finite score; all are named.
     """
-    found: dict[Run, float] = {}
+    scores: dict[Run, float] = {}
     wrong: dict[str, list[Run]] = {"missing": [], "not finite": [], "there twice": []}
     for dataset, seed, score in rows:
         run = (str(dataset), int(seed))
-        if run in found:
+        if run in scores:
             wrong["there twice"].append(run)
-        found[run] = math.nan if score is None else float(score)
-        if not math.isfinite(found[run]):
+        scores[run] = math.nan if score is None else float(score)
+        if not math.isfinite(scores[run]):
             wrong["not finite"].append(run)
-    if not found:
+    if not scores:
         raise ValueError("no scores")
-    datasets = tuple(sorted({dataset for dataset, _ in found}))
-    seeds = tuple(sorted({seed for _, seed in found}))
-    wrong["missing"] = [(name, seed) for name in datasets for seed in seeds if (name, seed) not in found]
-    faults = [f"{what}: {_named(runs)}" for what, runs in wrong.items() if runs]
+    datasets = tuple(sorted({dataset for dataset, _ in scores}))
+    seeds = tuple(sorted({seed for _, seed in scores}))
+    wrong["missing"] = [(name, seed) for name in datasets for seed in seeds if (name, seed) not in scores]
+    faults = [f"{fault}: {_named(runs)}" for fault, runs in wrong.items() if runs]
     if faults:
         raise ValueError(f"scores are {'; '.join(faults)}")
-    values = np.array([[found[name, seed] for name in datasets] for seed in seeds])
+    values = np.array([[scores[name, seed] for name in datasets] for seed in seeds])
     return Scores(datasets, seeds, values)
 
 
@@ -135,14 +135,14 @@ def on_common_seeds(algorithms: Mapping[str, Iterable[tuple[str, int, float | No
     Raises:
         ValueError: No seed is common to all, or a common one is there twice or not finite.
     """
-    held = {name: list(rows) for name, rows in algorithms.items()}
-    datasets = {row[0] for rows in held.values() for row in rows}
-    runs = [{(row[0], row[1]) for row in rows} for rows in held.values()]
+    rows_of = {name: list(rows) for name, rows in algorithms.items()}
+    datasets = {row[0] for rows in rows_of.values() for row in rows}
+    runs = [{(row[0], row[1]) for row in rows} for rows in rows_of.values()]
     seeds = {seed for each in runs for _, seed in each}
     common = {seed for seed in seeds if all((name, seed) in each for name in datasets for each in runs)}
     if not common:
         raise ValueError("no seed is there on all data sets for all algorithms")
-    return {name: rectangle(row for row in rows if row[1] in common) for name, rows in held.items()}
+    return {name: rectangle(row for row in rows if row[1] in common) for name, rows in rows_of.items()}
 
 
 # Aggregates of one algorithm
@@ -260,12 +260,15 @@ def all_pairs(
     algorithms: Mapping[str, Scores], replicates: int = REPLICATES
 ) -> dict[tuple[str, str], Estimate]:
     """Estimate the probability of improvement of the first over the second, for all ordered pairs."""
-    found = {}
+    estimates = {}
     for x, y in combinations(sorted(algorithms), 2):
-        one = probability_of_improvement(algorithms[x], algorithms[y], replicates)
-        low, high = (None if bound is None else 1 - bound for bound in (one.high, one.low))
-        found[x, y], found[y, x] = one, Estimate(1 - one.value, low, high, one.n, one.interval)
-    return found
+        estimate = probability_of_improvement(algorithms[x], algorithms[y], replicates)
+        low, high = (None if bound is None else 1 - bound for bound in (estimate.high, estimate.low))
+        estimates[x, y], estimates[y, x] = (
+            estimate,
+            Estimate(1 - estimate.value, low, high, estimate.n, estimate.interval),
+        )
+    return estimates
 
 
 def ranks(algorithms: Mapping[str, Scores], replicates: int = REPLICATES) -> dict[str, Estimate]:
@@ -386,17 +389,17 @@ def _require_same_runs(named: Mapping[str, Scores]) -> None:
     """Refuse to compare what does not hold the same data sets and seeds."""
     if not named:
         raise ValueError("no scores")
-    (first, one), *others = named.items()
+    (first, scores), *others = named.items()
     for name, other in others:
-        if (one.datasets, one.seeds) != (other.datasets, other.seeds):
-            raise ValueError(f"{first} and {name} do not hold the same runs: {_difference(one, other)}")
+        if (scores.datasets, scores.seeds) != (other.datasets, other.seeds):
+            raise ValueError(f"{first} and {name} do not hold the same runs: {_difference(scores, other)}")
 
 
-def _difference(one: Scores, other: Scores) -> str:
-    datasets = sorted({*one.datasets} ^ {*other.datasets})
-    seeds = sorted({*one.seeds} ^ {*other.seeds})
-    said = [f"data set {name}" for name in datasets] + [f"seed {seed}" for seed in seeds]
-    return f"{', '.join(said)} only in one of them"
+def _difference(x: Scores, y: Scores) -> str:
+    datasets = sorted({*x.datasets} ^ {*y.datasets})
+    seeds = sorted({*x.seeds} ^ {*y.seeds})
+    parts = [f"data set {name}" for name in datasets] + [f"seed {seed}" for seed in seeds]
+    return f"{', '.join(parts)} only in one of them"
 
 
 def _named(runs: list[Run], most: int = 5) -> str:

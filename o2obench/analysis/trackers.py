@@ -125,12 +125,12 @@ def mirror(
     inventory.require_outside(results, out)
     sink = SINKS[kind](out)
     usable(out)
-    told, first = set[str](), True
+    reported, first = set[str](), True
     while True:
         runs, count, problems = _go_on(results, suite, sink, out / f".{kind}.json")
-        for problem in (problem for problem in problems if problem not in told):
+        for problem in (problem for problem in problems if problem not in reported):
             say(problem)
-        told.update(problems)
+        reported.update(problems)
         if count or first:
             x = "x is env_steps in online stages, updates in offline ones"
             say(f"{runs} runs, {count:,} new points; {x}")
@@ -143,17 +143,17 @@ def mirror(
 
 def _go_on(results: ResultsFolder, suite: str, sink: Sink, file: Path) -> tuple[int, int, list[str]]:
     """Mirror what is new since ``file`` was written; return how many runs and new points, and problems."""
-    known = read_json(file) if file.exists() else {}
-    if not isinstance(known, dict):
+    mirrored = read_json(file) if file.exists() else {}
+    if not isinstance(mirrored, dict):
         raise UserError(f"{shown(file)}: cannot be read; mirror into another folder")
-    here, seen, count, problems = set(inventory.take(results).runs), set[str](), 0, list[str]()
-    planned = [(plan, run) for plan in read_plans(results, suite) for run in plan.runs if run.id in here]
+    run_ids, seen, count, problems = set(inventory.take(results).runs), set[str](), 0, list[str]()
+    planned = [(plan, run) for plan in read_plans(results, suite) for run in plan.runs if run.id in run_ids]
     for plan, run in planned:
         if run.id in seen:
             continue
         seen.add(run.id)
         folder, points = results.run(run.id), list[Point]()
-        before = known.get(run.id) or {"batch": 0, **dict.fromkeys(LOGS, 0)}
+        before = mirrored.get(run.id) or {"batch": 0, **dict.fromkeys(LOGS, 0)}
         after = {**before, "batch": before["batch"] + 1}
         for name in LOGS:
             try:
@@ -165,24 +165,24 @@ def _go_on(results: ResultsFolder, suite: str, sink: Sink, file: Path) -> tuple[
                 after[name] = reached
         if points:
             sink.write(run, before["batch"], points)
-            known[run.id] = after
-            write_atomically(file, json.dumps(known))
+            mirrored[run.id] = after
+            write_atomically(file, json.dumps(mirrored))
             count += len(points)
     return len(seen), count, problems
 
 
-def _new_rows(file: Path, known: int) -> tuple[list[dict[str, Any]], int]:
-    """Return the rows after the first ``known`` bytes, and where they end; an unfinished line waits.
+def _new_rows(file: Path, start: int) -> tuple[list[dict[str, Any]], int]:
+    """Return the rows after the first ``start`` bytes, and where they end; an unfinished line waits.
 
     A log that was cut back to a checkpoint gets the same rows again: until then there is nothing new.
     """
     if not is_file(file):
-        return [], known
+        return [], start
     with open(file, "rb") as log:
-        log.seek(known)
+        log.seek(start)
         content = log.read()
     end = content.rfind(b"\n") + 1
-    return [json.loads(line) for line in content[:end].splitlines()], known + end
+    return [json.loads(line) for line in content[:end].splitlines()], start + end
 
 
 def _points(log: str, rows: Sequence[dict[str, Any]], plan: Plan, run: Run) -> Iterator[Point]:
@@ -215,8 +215,8 @@ def _episode(row: dict[str, Any], reference: Reference) -> dict[str, float]:
 
 
 def _metrics(row: dict[str, Any], reference: Reference) -> dict[str, float]:
-    found = {name: value for name, value in row.items() if name not in CLOCK and is_number(value)}
-    return {f"train_{name}": float(value) for name, value in found.items()}
+    metrics = {name: value for name, value in row.items() if name not in CLOCK and is_number(value)}
+    return {f"train_{name}": float(value) for name, value in metrics.items()}
 
 
 VALUES: dict[str, Callable[[dict[str, Any], Reference], dict[str, float]]] = {

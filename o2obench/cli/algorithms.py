@@ -25,9 +25,9 @@ def list_() -> None:
         print(f"  {name:<28} {read_layers(find_suite(name)).value.get('title', '')}")
     print("\nData sets")
     for name in dataset_names():
-        found = find_dataset(name)
-        where = "embedded" if found.embedded else "present" if found.present else "not on this machine"
-        print(f"  {name:<28} {found.env.id}, {where}")
+        dataset = find_dataset(name)
+        where = "embedded" if dataset.embedded else "present" if dataset.present else "not on this machine"
+        print(f"  {name:<28} {dataset.env.id}, {where}")
 
 
 @app.command()

@@ -65,14 +65,14 @@ def diagnose(
     from .tables import model_error_table
 
     algorithm("sac")  # imports torch, which the machine's settings wait for
-    found = []
+    errors = []
     for run in runs:
         evaluated = diagnose(run, transitions, names_of(on) or ())
         keep(run, transitions, evaluated)
-        found += evaluated
-    console().print(model_error_table(found))
+        errors += evaluated
+    console().print(model_error_table(errors))
     if json_file:
-        write_atomically(json_file, json.dumps([vars(one) for one in found], indent=1) + "\n")
+        write_atomically(json_file, json.dumps([vars(error) for error in errors], indent=1) + "\n")
 
 
 @app.command()
@@ -94,16 +94,16 @@ def compare(
     from .tables import comparison_table
 
     names = (names_of(algorithms) or (), names_of(measures) or ())
-    found = comparison.compare(
+    compared = comparison.compare(
         ResultsFolder(a), ResultsFolder(b) if b else None, comparison.Choice(suite, *names, of, against)
     )
     if as_json:
-        print(json.dumps(found.to_json(), indent=1))
+        print(json.dumps(compared.to_json(), indent=1))
     else:
-        for pair in found.pairs:
+        for pair in compared.pairs:
             console().print(comparison_table(pair))
-        print("\n".join(comparison.verdict(found)))
-    if found.regressions:
+        print("\n".join(comparison.verdict(compared)))
+    if compared.regressions:
         raise typer.Exit(1)
 
 
@@ -118,11 +118,11 @@ def diff(
     from .progress import console
     from .tables import difference_table
 
-    found = difference(a, b)
+    differences = difference(a, b)
     if as_json:
-        print(json.dumps(asdict(found), indent=1))
+        print(json.dumps(asdict(differences), indent=1))
     else:
-        console().print(difference_table(found))
+        console().print(difference_table(differences))
 
 
 @app.command()
@@ -165,20 +165,20 @@ def policy(
         print(line)
 
 
-def write_reports(results: ResultsFolder, out: Path, suite: str, formats: str = "", **asked: Any) -> None:
+def write_reports(results: ResultsFolder, out: Path, suite: str, formats: str = "", **fields: Any) -> None:
     """Write the reports of a results folder and name their pages."""
     from ..report import FORMATS, ReportOptions, write_report
 
     usable(out)
-    options = ReportOptions(names_of(formats) or FORMATS, watch=_watched, **asked)
+    options = ReportOptions(names_of(formats) or FORMATS, watch=_watched, **fields)
     for page in write_report(results, out, suite, options):
         print(f"report: {page}")
 
 
-def _watched(items: Sequence[Any], what: str) -> Iterable[Any]:
+def _watched(items: Sequence[Any], label: str) -> Iterable[Any]:
     """Show on a terminal how far a loop is, and take the line away at its end."""
     from rich.console import Console
     from rich.progress import track
 
     console = Console(stderr=True)
-    return track(items, what, console=console, transient=True, disable=not console.is_terminal)
+    return track(items, label, console=console, transient=True, disable=not console.is_terminal)

@@ -21,9 +21,9 @@ def doctor(
     """Verify a results folder: runs, plans, locks, leftovers, and what its file system can do."""
     from ..maintenance.doctor import examine
 
-    found = examine(ResultsFolder(folder))
-    print(json.dumps(found.to_json(), indent=1) if as_json else "\n".join(found.lines()))
-    if not found.whole:
+    diagnosis = examine(ResultsFolder(folder))
+    print(json.dumps(diagnosis.to_json(), indent=1) if as_json else "\n".join(diagnosis.lines()))
+    if not diagnosis.whole:
         raise typer.Exit(1)
 
 

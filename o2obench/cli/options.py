@@ -35,16 +35,16 @@ def takes(name: str, model: type[Any], leave_out: tuple[str, ...] = ()) -> Calla
     """
     hints = get_type_hints(model)
     added = []
-    for one in fields(model):
-        if one.name in leave_out:
+    for field in fields(model):
+        if field.name in leave_out:
             continue
-        flag = "--" + one.name.replace("_", "-")
-        least = one.metadata.get("min")
-        only_yes = [flag] if hints[one.name] is bool else []
-        about = typer.Option(one.default, *only_yes, help=one.metadata["help"], min=least)
+        flag = "--" + field.name.replace("_", "-")
+        least = field.metadata.get("min")
+        only_yes = [flag] if hints[field.name] is bool else []
+        about = typer.Option(field.default, *only_yes, help=field.metadata["help"], min=least)
         added.append(
             inspect.Parameter(
-                one.name, inspect.Parameter.KEYWORD_ONLY, default=about, annotation=hints[one.name]
+                field.name, inspect.Parameter.KEYWORD_ONLY, default=about, annotation=hints[field.name]
             )
         )
     names = {parameter.name for parameter in added}
@@ -54,9 +54,9 @@ def takes(name: str, model: type[Any], leave_out: tuple[str, ...] = ()) -> Calla
         kept = [p.replace(kind=p.KEYWORD_ONLY) for p in signature.parameters.values() if p.name != name]
 
         @functools.wraps(command)
-        def call(**given: Any) -> Any:
-            own = {key: given.pop(key) for key in names & given.keys()}
-            return command(**given, **{name: model(**own)})
+        def call(**arguments: Any) -> Any:
+            own = {key: arguments.pop(key) for key in names & arguments.keys()}
+            return command(**arguments, **{name: model(**own)})
 
         vars(call).pop("__wrapped__")
         vars(call)["__signature__"] = signature.replace(parameters=[*kept, *added])

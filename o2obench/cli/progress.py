@@ -55,8 +55,8 @@ def launch_progress(plan: Plan, results: ResultsFolder, jobs: int) -> Iterator[C
 
     def footer(runs: list[RunStatus]) -> str:
         seconds = time.monotonic() - began
-        left = time_left(runs, done_before, seconds, jobs)
-        return f"{clock(seconds)} so far, about {clock(left)} left, {jobs} at once"
+        remaining = time_left(runs, done_before, seconds, jobs)
+        return f"{clock(seconds)} so far, about {clock(remaining)} left, {jobs} at once"
 
     if console().is_terminal:
         with Live(console=console(), refresh_per_second=2, transient=True) as live:
@@ -86,19 +86,21 @@ def show_status(results: ResultsFolder, suite: str, watch: bool, as_json: bool) 
         return [(plan, status(plan, results)) for plan in read_plans(results, suite)]
 
     def picture() -> RenderableType:
-        found = read()
-        shown: list[RenderableType] = [suites_table([summarise(plan, runs, results) for plan, runs in found])]
-        if suite or len(found) == 1:
+        suites = read()
+        shown: list[RenderableType] = [
+            suites_table([summarise(plan, runs, results) for plan, runs in suites])
+        ]
+        if suite or len(suites) == 1:
             limit = max(5, console().height - 14) if console().is_terminal else MOST_LINES
-            shown += [runs_table(plan, runs, limit=limit) for plan, runs in found]
+            shown += [runs_table(plan, runs, limit=limit) for plan, runs in suites]
         return Group(*shown)
 
     if as_json:
-        told = [
+        statuses = [
             {**vars(summarise(plan, runs, results)), "runs": [vars(run) for run in runs]}
             for plan, runs in read()
         ]
-        print(json.dumps(told, indent=1))
+        print(json.dumps(statuses, indent=1))
     elif not watch:
         console().print(picture())
     else:
@@ -167,13 +169,13 @@ def dry_run_table(plan: Plan, results: ResultsFolder, jobs: int) -> None:
     groups: dict[str, list[Run]] = defaultdict(list)
     for run in plan.runs:
         groups[run.group].append(run)
-    left, bases = dict[str, float](), set()
+    seconds_left, bases = dict[str, float](), set()
     for runs in groups.values():
         updates, steps = plan.work(runs[0])
         each, basis = _forecast(plan, runs, results)
         bases.add(basis)
         todo = [run.id for run in runs if not results.run(run.id).done.exists()]
-        left |= dict.fromkeys(todo, each)
+        seconds_left |= dict.fromkeys(todo, each)
         table.add_row(
             *(escape(plan.method(runs[0])), runs[0].dataset, str(len(runs)), str(len(runs) - len(todo))),
             *(f"{updates:,}", f"{steps:,}", f"{each / 3600:.2f}"),
@@ -184,8 +186,8 @@ def dry_run_table(plan: Plan, results: ResultsFolder, jobs: int) -> None:
     for text in cautions(plan):
         console().print(text, soft_wrap=True)
     basis = next(basis for basis in BASES if basis in bases)
-    chains = (own + left.get(plan.run(run).parent or "", 0.0) for run, own in left.items())
-    whole = max(sum(left.values()) / jobs, *chains, 0.0)
+    chains = (own + seconds_left.get(plan.run(run).parent or "", 0.0) for run, own in seconds_left.items())
+    whole = max(sum(seconds_left.values()) / jobs, *chains, 0.0)
     console().print(f"{len(plan.runs)} runs, about {clock(whole)} with {jobs} at once ({basis})")
 
 

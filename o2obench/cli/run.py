@@ -114,11 +114,11 @@ def run(
     plan = single(algorithm, dataset, seed, set_ or [], budget, Selection(defaults=defaults), from_, folder)
     usable(results)
     plan.copy_policies(folder)
-    for one in plan.runs:
-        with run_progress(plan, one, folder):
-            execute([one], folder, options, stop)
+    for planned_run in plan.runs:
+        with run_progress(plan, planned_run, folder):
+            execute([planned_run], folder, options, stop)
         if options.profile:
-            console().print(where_time_went(one, folder))
+            console().print(where_time_went(planned_run, folder))
 
 
 @app.command(hidden=True)
@@ -138,8 +138,8 @@ def work(
         try:
             execute(runs, folder, options, stop)
         except CheckpointMismatch:
-            for one in runs:
-                execute([one], folder, options, stop)
+            for seed_run in runs:
+                execute([seed_run], folder, options, stop)
     except (Busy, LostLock) as error:
         print(error)
         raise typer.Exit(BUSY) from None
@@ -190,13 +190,13 @@ def retry(
     """Forget that runs failed, so that the next launch goes on with them from their checkpoints."""
     from ..planning.plan import read_plans
 
-    wanted = {"failed"} if failed else set[str]()
-    wanted |= {"diverged"} if diverged else set()
-    if not wanted:
+    states = {"failed"} if failed else set[str]()
+    states |= {"diverged"} if diverged else set()
+    if not states:
         raise UserError("retry: name what to try again: --failed, --diverged or both")
     folder = ResultsFolder(results)
     for plan in read_plans(folder, suite):
-        again = [one for run in plan.runs if (one := folder.run(run.id)).state() in wanted]
-        for one in again:
-            one.failed.unlink(missing_ok=True)
+        again = [run_folder for run in plan.runs if (run_folder := folder.run(run.id)).state() in states]
+        for run_folder in again:
+            run_folder.failed.unlink(missing_ok=True)
         print(f"{plan.suite}: {len(again)} runs to try again; start them with: {plan.command}")

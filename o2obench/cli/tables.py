@@ -68,20 +68,22 @@ def _reduced(pair: Pair) -> list[str]:
     return [f"reduced ({name}): {', '.join(lines)}" for name, lines in parts if lines]
 
 
-def difference_table(found: Difference) -> Table:
+def difference_table(difference: Difference) -> Table:
     """Return the difference as a table."""
-    table = Table(title=escape(f"A: {found.a}\nB: {found.b}"), title_justify="left")
+    table = Table(title=escape(f"A: {difference.a}\nB: {difference.b}"), title_justify="left")
     table.caption_justify = "left"
     for name in ("kind", "what", "A", "B"):
         table.add_column(name, overflow="fold")
-    for one in found.differs:
-        table.add_row(one.kind, escape(one.what), escape(_short(one.a)), escape(_short(one.b)))
-    for parted in found.parted:
+    for entry in difference.differs:
+        table.add_row(entry.kind, escape(entry.what), escape(_short(entry.a)), escape(_short(entry.b)))
+    for parted in difference.parted:
         where = f"{parted.log}, line {parted.line}"
         table.add_row("outcome", where, *(escape(_log_row(row)) for row in (parted.a, parted.b)))
-    ends = [name for name in LOGS if name not in {parted.log for parted in found.parted}]
-    same = [f"{name}: all {found.equal[name]} lines are equal" for name in ends if found.equal[name]]
-    if not found.differs and not found.parted:
+    ends = [name for name in LOGS if name not in {parted.log for parted in difference.parted}]
+    same = [
+        f"{name}: all {difference.equal[name]} lines are equal" for name in ends if difference.equal[name]
+    ]
+    if not difference.differs and not difference.parted:
         same.insert(0, "nothing differs")
     table.caption = "\n".join(same) or None
     return table
@@ -104,7 +106,7 @@ def _log_row(row: Mapping[str, Any] | None) -> str:
     return f"{clock}: return {row['return']:.6g}, length {row['length']:,}"
 
 
-def model_error_table(found: Sequence[ModelError]) -> Table:
+def model_error_table(errors: Sequence[ModelError]) -> Table:
     """Return what the command prints."""
     shown = Table(title="Prediction error against the simulator", title_justify="left")
     for name in (
@@ -126,11 +128,20 @@ def model_error_table(found: Sequence[ModelError]) -> Table:
             name, justify="left" if name in ("run", "source", "model") else "right", overflow="fold"
         )
     above = ""
-    for one in found:
-        numbers = (one.mean, one.median, one.q95, one.max, one.rmse, one.nll, one.uncertainty, one.rank)
+    for error in errors:
+        numbers = (
+            error.mean,
+            error.median,
+            error.q95,
+            error.max,
+            error.rmse,
+            error.nll,
+            error.uncertainty,
+            error.rank,
+        )
         cells = [f"{number:.3g}" for number in numbers]
-        run, above = "" if one.run == above else one.run, one.run
-        shown.add_row(run, one.source, one.model, f"{one.n:,}", f"{one.skipped:,}", *cells)
+        run, above = "" if error.run == above else error.run, error.run
+        shown.add_row(run, error.source, error.model, f"{error.n:,}", f"{error.skipped:,}", *cells)
     return shown
 
 
@@ -143,11 +154,11 @@ def suites_table(suites: Sequence[SuiteStatus]) -> Table:
     for suite in suites:
         counts = [f"[{COLOURS.get(s, 'dim')}]{suite.counts[s]}[/]" if suite.counts[s] else "" for s in states]
         nothing = "no speed yet" if suite.counts["running"] else "nothing runs"
-        left = nothing if suite.seconds_left is None else clock(suite.seconds_left)
+        remaining = nothing if suite.seconds_left is None else clock(suite.seconds_left)
         done = suite.seconds_left == 0.0
         table.add_row(
             *(escape(suite.suite), *counts, f"{suite.share:.0%}"),
-            *(f"{suite.rate:,.0f}" if suite.rate else "", "" if done else left),
+            *(f"{suite.rate:,.0f}" if suite.rate else "", "" if done else remaining),
         )
     errors = [f"{escape(suite.error)}\n  log: {escape(suite.log)}" for suite in suites if suite.error]
     table.caption = "\n".join(["last errors:", *errors]) if errors else None
@@ -176,14 +187,21 @@ def runs_table(plan: Plan, runs: Sequence[RunStatus], footer: str = "", limit: i
 
 def datasets_table(words: str = "") -> Table:
     """Return the known data sets whose name holds ``words``: environment, size, scores, where they are."""
-    known = [find_dataset(name) for name in dataset_names() if words in name]
-    found = Table(title=f"{len(known)} data sets", title_justify="left", caption=f"files: {data_folder()}")
+    datasets = [find_dataset(name) for name in dataset_names() if words in name]
+    table = Table(title=f"{len(datasets)} data sets", title_justify="left", caption=f"files: {data_folder()}")
     for column in ("name", "environment", "MB", "return of score 0", "and 100", "where"):
-        found.add_column(
+        table.add_column(
             column, justify="right" if column in ("MB", "return of score 0", "and 100") else "left"
         )
-    for one in known:
-        size = f"{one.file.stat().st_size / 1e6:.1f}" if one.file and one.present else ""
-        scores = (f"{one.scores.ref_min:g}", f"{one.scores.ref_max:g}")
-        found.add_row(one.name, one.env.id, size, *scores, where(one), style="" if one.present else "dim")
-    return found
+    for dataset in datasets:
+        size = f"{dataset.file.stat().st_size / 1e6:.1f}" if dataset.file and dataset.present else ""
+        scores = (f"{dataset.scores.ref_min:g}", f"{dataset.scores.ref_max:g}")
+        table.add_row(
+            dataset.name,
+            dataset.env.id,
+            size,
+            *scores,
+            where(dataset),
+            style="" if dataset.present else "dim",
+        )
+    return table

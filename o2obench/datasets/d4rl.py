@@ -107,9 +107,9 @@ def _card(root: Any, env: EnvSpec, findings: Summary) -> None:
     except (TypeError, ValueError, RecursionError):
         findings.add("", "its attribute `card` is not JSON; remove it or mend it")
         return
-    made = card.get("environment") if isinstance(card, dict) else None
-    if isinstance(made, str) and made != env.id:
-        findings.add("", f"was made in {made}, this is {env.id}")
+    env_id = card.get("environment") if isinstance(card, dict) else None
+    if isinstance(env_id, str) and env_id != env.id:
+        findings.add("", f"was made in {env_id}, this is {env.id}")
 
 
 def _columns(arrays: dict[str, Array], terminals: Array, timeouts: Array, findings: Summary) -> Columns:
@@ -121,12 +121,12 @@ def _columns(arrays: dict[str, Array], terminals: Array, timeouts: Array, findin
         truncated[-1] = True
         findings.notes.append("the last episode is cut off; it counts as truncated")
     obs, ends = arrays["observations"], terminals | truncated
-    next_obs, known = arrays.get("next_observations"), None
+    next_obs, has_next = arrays.get("next_observations"), None
     if next_obs is None:
         next_obs, final = np.empty_like(obs), arrays.get("final_observations")
         next_obs[:-1], next_obs[-1] = obs[1:], obs[-1]
         if final is None:
-            known = ~ends
+            has_next = ~ends
             findings.notes.append(
                 f"the last rows of {int(ends.sum()):,} episodes have no successor, left out"
             )
@@ -136,7 +136,7 @@ def _columns(arrays: dict[str, Array], terminals: Array, timeouts: Array, findin
         else:
             next_obs[ends] = final
     columns = Columns(
-        *(obs, arrays["actions"], arrays["rewards"].reshape(-1), next_obs, terminals, truncated, known)
+        *(obs, arrays["actions"], arrays["rewards"].reshape(-1), next_obs, terminals, truncated, has_next)
     )
     if "next_observations" not in arrays:
 
@@ -162,9 +162,9 @@ def write(file: Path, arrays: dict[str, Array], card: dict[str, Any]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     with h5py.File(temporary, "w") as root:
         for key, values in _lean(arrays).items():
-            kept = values if values.dtype == bool else values.astype(np.float32)
+            stored = values if values.dtype == bool else values.astype(np.float32)
             root.create_dataset(
-                key, data=kept, compression="gzip", compression_opts=9, shuffle=True, fletcher32=True
+                key, data=stored, compression="gzip", compression_opts=9, shuffle=True, fletcher32=True
             )
         root.attrs["card"] = json.dumps(card)
     os.replace(temporary, file)
@@ -198,11 +198,11 @@ def read_simulator(file: Path) -> tuple[Array, Array] | None:
         names = ("observations", "infos/qpos", "infos/qvel", "infos/qvel_cut_off")
         nodes = {name: array(root, name, findings) for name in names}
         findings.settle()
-        found = {name: node[()].astype(np.float32) for name, node in nodes.items() if node is not None}
-    if "infos/qpos" in found and "infos/qvel" in found:
-        return found["infos/qpos"], found["infos/qvel"]
-    if "infos/qvel_cut_off" not in found:
+        arrays = {name: node[()].astype(np.float32) for name, node in nodes.items() if node is not None}
+    if "infos/qpos" in arrays and "infos/qvel" in arrays:
+        return arrays["infos/qpos"], arrays["infos/qvel"]
+    if "infos/qvel_cut_off" not in arrays:
         return None
-    obs, cut = found["observations"], found["infos/qvel_cut_off"]
+    obs, cut = arrays["observations"], arrays["infos/qvel_cut_off"]
     split = obs.shape[1] - cut.shape[1]
     return np.concatenate([np.zeros((len(obs), 1), np.float32), obs[:, :split]], axis=1), obs[:, split:] + cut

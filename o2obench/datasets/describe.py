@@ -17,29 +17,29 @@ from .isolated_validation import apart
 from .registry import Dataset, find_dataset
 
 
-def where(found: Dataset) -> str:
+def where(dataset: Dataset) -> str:
     """Say where a data set is, or how it can be had."""
-    if found.embedded:
+    if dataset.embedded:
         return "in the package"
-    assert found.file is not None
-    if found.name.startswith("minari:"):
-        return "Minari's folder" if found.present else "fetch"
-    if found.present:
-        return found.file.name
-    return "fetch" if found.scores.folder else "collect"
+    assert dataset.file is not None
+    if dataset.name.startswith("minari:"):
+        return "Minari's folder" if dataset.present else "fetch"
+    if dataset.present:
+        return dataset.file.name
+    return "fetch" if dataset.scores.folder else "collect"
 
 
 def info_text(name: str) -> str:
     """Return the facts of a data set: rows, episodes, returns and scores, ends, saturation, hash, licence."""
-    found = find_dataset(name)
-    notes = found.admit()
-    data = found.load()
+    dataset = find_dataset(name)
+    notes = dataset.admit()
+    data = dataset.load()
     returns, lengths = episode_returns(data)
-    scores = found.scores.score(returns)
+    scores = dataset.scores.score(returns)
     facts = {
-        "environment": found.env.id,
-        "file": found.file or "made when asked for",
-        "sha256": f"{found.sha256()} ({_trust(found)})",
+        "environment": dataset.env.id,
+        "file": dataset.file or "made when asked for",
+        "sha256": f"{dataset.sha256()} ({_trust(dataset)})",
         "rows": f"{len(data):,}",
         "episodes": f"{len(returns):,}, lengths {lengths.min()} to {lengths.max()}",
         "returns": _range(returns),
@@ -47,37 +47,37 @@ def info_text(name: str) -> str:
         "terminated": _share(data.terminated),
         "truncated": _share(data.truncated),
         "actions at a bound": f"{100 * float((np.abs(data.action) > 0.999).mean()):.1f} %",
-        "score 0 and 100": f"returns {found.scores.ref_min:g} and {found.scores.ref_max:g} "
-        f"({found.scores.source})",
-        "licence": _licence(found),
-        **({"made by": command} if (command := card(found).get("command")) else {}),
+        "score 0 and 100": f"returns {dataset.scores.ref_min:g} and {dataset.scores.ref_max:g} "
+        f"({dataset.scores.source})",
+        "licence": _licence(dataset),
+        **({"made by": command} if (command := card(dataset).get("command")) else {}),
         **{f"note {i + 1}": note for i, note in enumerate(notes)},
     }
     return "\n".join([name, *(f"  {key:<20} {value}" for key, value in facts.items())])
 
 
-def card(found: Dataset) -> dict[str, object]:
+def card(dataset: Dataset) -> dict[str, object]:
     """Return the data card beside a data set's file, empty where there is none."""
-    value = read_json(found.file.with_suffix(".json")) if found.file else None
+    value = read_json(dataset.file.with_suffix(".json")) if dataset.file else None
     return value if isinstance(value, dict) else {}
 
 
-def _licence(found: Dataset) -> str:
-    if found.scores.folder:
+def _licence(dataset: Dataset) -> str:
+    if dataset.scores.folder:
         return "CC BY 4.0 (D4RL)"
-    if found.file is None:
+    if dataset.file is None:
         return "CC0-1.0"
-    return str(card(found).get("licence") or "not known; ask who made it")
+    return str(card(dataset).get("licence") or "not known; ask who made it")
 
 
-def _trust(found: Dataset) -> str:
+def _trust(dataset: Dataset) -> str:
     """Say what the hash of a data set was compared with."""
-    if found.embedded:
+    if dataset.embedded:
         return "came with the package"
-    entry = recorded(found)
+    entry = recorded(dataset)
     if entry is None:
         return "not verified: there is no record of a first fetch"
-    same = entry.get("sha256") == found.sha256()
+    same = entry.get("sha256") == dataset.sha256()
     return "as at its first fetch" if same else f"CHANGED, at its first fetch {entry.get('sha256')}"
 
 
@@ -87,11 +87,11 @@ def check_text(name: str, env: str) -> str:
         if not env:
             raise UserError(f"{name}: name the environment with --env, for example --env Hopper-v4")
         return "\n".join([f"{name}: good", *apart(Path(name), find_env(env))])
-    found = find_dataset(name)
-    if env and env != found.env.id:
-        raise UserError(f"{name}: --env {env}: the environment of this data set is {found.env.id}")
-    notes = found.admit()
-    data = found.load()
+    dataset = find_dataset(name)
+    if env and env != dataset.env.id:
+        raise UserError(f"{name}: --env {env}: the environment of this data set is {dataset.env.id}")
+    notes = dataset.admit()
+    data = dataset.load()
     returns, _ = episode_returns(data)
     return "\n".join([f"{name}: good, {len(data):,} rows, {len(returns):,} episodes", *notes])
 
@@ -101,15 +101,17 @@ def export(name: str, root: Path) -> Path:
 
     ``o2o:hopper-medium-v0`` becomes ``o2o/hopper/medium-v0``. Raises UserError when it exists.
     """
-    found = find_dataset(name)
-    if found.file is None or name.startswith("minari:"):
+    dataset = find_dataset(name)
+    if dataset.file is None or name.startswith("minari:"):
         raise UserError(f"{name}: is not a file in D4RL's layout, nothing to export")
-    task, _, kind = found.file.stem.removeprefix("o2o-").partition("-")
+    task, _, kind = dataset.file.stem.removeprefix("o2o-").partition("-")
     scheme = name.partition(":")[0] if ":" in name else "d4rl"
-    scores = (found.scores.ref_min, found.scores.ref_max)
+    scores = (dataset.scores.ref_min, dataset.scores.ref_max)
     task, kind = (re.sub(r"[^A-Za-z0-9_-]+", "-", part) for part in (task, kind))
     kind = kind if re.search(r"[A-Za-z0-9]-v\d+$", kind) else f"{kind or 'data'}-v0"
-    return minari.write(f"{scheme}/{task}/{kind}", root, found.env, found.columns(), scores, card(found))
+    return minari.write(
+        f"{scheme}/{task}/{kind}", root, dataset.env, dataset.columns(), scores, card(dataset)
+    )
 
 
 def episode_returns(data: Transitions) -> tuple[Array, Array]:

@@ -106,30 +106,32 @@ def by_hand(data: Dataset) -> str:
 def recorded(data: Dataset) -> dict[str, Any] | None:
     """Return what was written down when the file was first fetched: bytes, sha256, url."""
     assert data.file is not None
-    known = read_json(data.file.with_name(LOCK))
-    entry = known.get(data.file.name) if isinstance(known, dict) else None
+    records = read_json(data.file.with_name(LOCK))
+    entry = records.get(data.file.name) if isinstance(records, dict) else None
     return entry if isinstance(entry, dict) else None
 
 
 def _accept(data: Dataset, file: Path, say: Callable[[str], None]) -> None:
     """Check a whole file against the record, or read it through and write its record."""
     assert data.file is not None
-    size, found = file.stat().st_size, sha256(file)
+    size, digest = file.stat().st_size, sha256(file)
     entry = recorded(data)
     if entry is not None:
-        if entry.get("sha256") != found:
+        if entry.get("sha256") != digest:
             raise UserError(
-                f"{data.file}: SHA-256 is {found[:12]} ({size} bytes), {LOCK} recorded "
+                f"{data.file}: SHA-256 is {digest[:12]} ({size} bytes), {LOCK} recorded "
                 f"{str(entry.get('sha256'))[:12]} ({entry.get('bytes')} bytes) at its first fetch; if D4RL's "
                 f"file has changed on purpose, remove its entry from {data.file.with_name(LOCK)}"
             )
-        say(f"{data.name}: {data.file} is the file of its first fetch ({found[:12]})")
+        say(f"{data.name}: {data.file} is the file of its first fetch ({digest[:12]})")
         return
-    admit(file, data.env, found)
-    known = read_json(data.file.with_name(LOCK)) or {}
-    known[data.file.name] = {"bytes": size, "sha256": found, "url": url(data)}
-    write_atomically(data.file.with_name(LOCK), json.dumps(known, indent=1, sort_keys=True) + "\n")
-    say(f"{data.name}: {data.file}, {size:,} bytes, {found[:12]} recorded in {LOCK} (D4RL publishes no hash)")
+    admit(file, data.env, digest)
+    records = read_json(data.file.with_name(LOCK)) or {}
+    records[data.file.name] = {"bytes": size, "sha256": digest, "url": url(data)}
+    write_atomically(data.file.with_name(LOCK), json.dumps(records, indent=1, sort_keys=True) + "\n")
+    say(
+        f"{data.name}: {data.file}, {size:,} bytes, {digest[:12]} recorded in {LOCK} (D4RL publishes no hash)"
+    )
 
 
 def _download(data: Dataset, address: str, part: Path, say: Callable[[str], None]) -> None:
@@ -150,8 +152,8 @@ def _download(data: Dataset, address: str, part: Path, say: Callable[[str], None
             return
         if attempt + 1 < ATTEMPTS:
             say(f"{data.name}: {why}; trying again")
-    kept = f", {part.stat().st_size:,} bytes are kept and will not be fetched again" if part.exists() else ""
-    raise UserError(f"dataset {data.name}: {address}: {why}{kept}; try again, or {by_hand(data)}")
+    note = f", {part.stat().st_size:,} bytes are kept and will not be fetched again" if part.exists() else ""
+    raise UserError(f"dataset {data.name}: {address}: {why}{note}; try again, or {by_hand(data)}")
 
 
 def _attempt(address: str, part: Path, say: Callable[[str], None]) -> None:

@@ -59,10 +59,10 @@ def admit(file: Path, env: EnvSpec, sha256: str) -> list[str]:
     rules += [np.broadcast_to(bound, env.act_dim).tolist() for bound in (env.low, env.high)]
     key = _digest([sha256, rules])
     verdict = cache_folder() / f"{key[:32]}.json"
-    known = read_json(verdict)
-    if isinstance(known, dict) and known.get("sha256") == sha256:
-        noted = known.get("notes", [])
-        if known.get("notes_sha256") == _digest(noted):  # notes decide how the data are read
+    record = read_json(verdict)
+    if isinstance(record, dict) and record.get("sha256") == sha256:
+        noted = record.get("notes", [])
+        if record.get("notes_sha256") == _digest(noted):  # notes decide how the data are read
             return [str(note) for note in noted]
     notes = apart(file, env)
     try:
@@ -116,6 +116,6 @@ def main() -> None:
             f"{file}: needs more than {most / 2**30:.0f} GiB to read; it is not what it says"
         ]
     except Exception as error:  # noqa: BLE001  (whatever a corrupted file makes the library raise)
-        what = str(error).splitlines()[0] if str(error) else ""
-        answer["problems"] = [f"{file}: is corrupted ({type(error).__name__}: {what}); get it again"]
+        message = str(error).splitlines()[0] if str(error) else ""
+        answer["problems"] = [f"{file}: is corrupted ({type(error).__name__}: {message}); get it again"]
     print(json.dumps(answer))

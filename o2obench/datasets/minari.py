@@ -74,8 +74,8 @@ def _environment(path: Path, value: dict[str, Any]) -> str:
     name = spec.get("id")
     if not isinstance(name, str) or not name:
         raise UserError(f"{path}: env_spec.id: {name!r}, expected an environment's id")
-    given = spec.get("kwargs")
-    changed = sorted(set(given) - HARMLESS) if isinstance(given, dict) else []
+    kwargs = spec.get("kwargs")
+    changed = sorted(set(kwargs) - HARMLESS) if isinstance(kwargs, dict) else []
     if changed or spec.get("additional_wrappers"):
         how = f"env_spec.kwargs: {', '.join(changed)}" if changed else "env_spec.additional_wrappers"
         raise UserError(f"{path}: {how}: the data come from a changed {name}, here it is the standard one")
@@ -95,10 +95,10 @@ def _reference(path: Path, value: dict[str, Any]) -> dict[str, float | None]:
 
 def read_columns(file: Path, env: EnvSpec, findings: Summary) -> Columns:
     """Return the arrays of a data set, its episodes one after the other in the order of their numbers."""
-    said = metadata(file)
-    if said["environment"] != env.id:
-        raise UserError(f"{file.with_name(METADATA)}: env_spec.id: {said['environment']}, this is {env.id}")
-    rows, episodes = said["total_steps"], said["total_episodes"]
+    meta = metadata(file)
+    if meta["environment"] != env.id:
+        raise UserError(f"{file.with_name(METADATA)}: env_spec.id: {meta['environment']}, this is {env.id}")
+    rows, episodes = meta["total_steps"], meta["total_episodes"]
     with open_hdf5(file) as root:
         if len(root) != episodes:
             raise UserError(f"{file}:/: {len(root):,} episodes, {METADATA} says {episodes:,}")
@@ -160,8 +160,8 @@ def _episode_shapes(name: str, nodes: dict[str, Any], env: EnvSpec, findings: Su
     ):
         shape = nodes[key].shape
         if len(shape) != (2 if width else 1) or (width and shape[1] != width):
-            what = f"rows of {width}" if width else "one number per step"
-            findings.add(f"{name}/{key}", f"shape {shape}: expected {what} for {env.id}")
+            expected = f"rows of {width}" if width else "one number per step"
+            findings.add(f"{name}/{key}", f"shape {shape}: expected {expected} for {env.id}")
         elif shape[0] == steps and key == "observations":
             findings.add(
                 f"{name}/{key}", f"{steps} rows for {steps} steps; the last next observation is missing"
@@ -180,25 +180,25 @@ def _read(root: Any, rows: int, episodes: int, env: EnvSpec, findings: Summary) 
     for number in range(episodes):
         name, episode = f"episode_{number}", _episode(root, number, env, findings)
         steps = episode["rewards"].shape[0]
-        here, starts[number] = slice(start, start + steps), start
-        if here.stop > rows:
+        span, starts[number] = slice(start, start + steps), start
+        if span.stop > rows:
             break
         if len(whole) <= steps:
             whole = np.empty((2 * steps + 1, env.obs_dim), np.float32)
         floats(episode["observations"], whole[: steps + 1], f"{name}/observations", findings)
-        obs[here], next_obs[here] = whole[:steps], whole[1 : steps + 1]
-        floats(episode["actions"], action[here], f"{name}/actions", findings)
-        floats(episode["rewards"], reward[here], f"{name}/rewards", findings)
+        obs[span], next_obs[span] = whole[:steps], whole[1 : steps + 1]
+        floats(episode["actions"], action[span], f"{name}/actions", findings)
+        floats(episode["rewards"], reward[span], f"{name}/rewards", findings)
         for key, column in ends.items():
-            column[here] = flags(episode[key], steps, f"{name}/{key}", findings)
-            early = np.flatnonzero(column[here][:-1])
+            column[span] = flags(episode[key], steps, f"{name}/{key}", findings)
+            early = np.flatnonzero(column[span][:-1])
             if len(early):
                 findings.add(f"{name}/{key}[{early[0]}]", f"an end before the last of {steps} steps")
-        start = here.stop
+        start = span.stop
         if not (ends["terminations"][start - 1] or ends["truncations"][start - 1]):
             ends["truncations"][start - 1], cut = True, cut + 1
-    if here.stop != rows:
-        raise UserError(f"{root.filename}:/: {here.stop:,} steps up to {name}, {METADATA} says {rows:,}")
+    if span.stop != rows:
+        raise UserError(f"{root.filename}:/: {span.stop:,} steps up to {name}, {METADATA} says {rows:,}")
     if cut:
         findings.notes.append(f"{cut:,} episodes are cut off; they count as truncated")
 

@@ -66,10 +66,10 @@ def find(file: Path, copies: Path | None) -> PolicyFile:
     """Read a policy's file; where it is gone, the copy of a file of this name among ``copies``."""
     if file.exists() or copies is None:
         return read_policy_file(file)
-    known = [one for one in sorted(copies.glob("*.json")) if file.name in _names(one)]
-    if len(known) > 1:
-        raise UserError(f"{file}: is missing, and {copies} has {len(known)} of this name; name one of them")
-    return read_policy_file(known[0].with_suffix(".npz") if known else file)
+    matches = [about for about in sorted(copies.glob("*.json")) if file.name in _names(about)]
+    if len(matches) > 1:
+        raise UserError(f"{file}: is missing, and {copies} has {len(matches)} of this name; name one of them")
+    return read_policy_file(matches[0].with_suffix(".npz") if matches else file)
 
 
 def keep_copy(policy: PolicyFile, target: Path) -> None:
@@ -82,8 +82,8 @@ def keep_copy(policy: PolicyFile, target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(target, content)
     if policy.file != target and policy.file.name not in names:
-        known = {"sha256": policy.sha256, "activation": policy.activation, "squash": policy.squash}
-        value = {**known, "names": [*names, policy.file.name]}
+        facts = {"sha256": policy.sha256, "activation": policy.activation, "squash": policy.squash}
+        value = {**facts, "names": [*names, policy.file.name]}
         write_atomically(about, json.dumps(value, indent=1) + "\n")
 
 
@@ -139,8 +139,8 @@ def _arrays(file: Path) -> dict[str, Array]:
     try:
         if file.stat().st_size > MOST_BYTES:
             raise UserError(f"{file}: is larger than {MOST_BYTES // 2**20} MiB; a policy is not")
-        with np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as held:
-            return {name: np.asarray(held[name]) for name in held.files}
+        with np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as archive:
+            return {name: np.asarray(archive[name]) for name in archive.files}
     except OSError as error:
         raise UserError(
             f"{file}: cannot be read: {error.strerror or error}; name a policy.npz (the policies/ of "

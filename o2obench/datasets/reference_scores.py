@@ -56,12 +56,12 @@ def known_reference(dataset: str) -> Reference | None:
     ``o2o:TASK-KIND-v0``, a set in D4RL's way that was collected by this project, is measured by D4RL's
     scores of the same task, so that scores mean the same on both.
     """
-    known = references()
-    if dataset in known:
-        return known[dataset]
+    table = references()
+    if dataset in table:
+        return table[dataset]
     collected = COLLECTED.fullmatch(dataset)
     if collected:
-        for entry in known.values():
+        for entry in table.values():
             if entry.folder and task_name(entry.environment) == collected["task"]:
                 source = f"{entry.source}; data collected by o2obench"
                 file = f"{dataset.removeprefix('o2o:')}.hdf5"

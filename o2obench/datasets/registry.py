@@ -121,8 +121,8 @@ def canonical(name: str) -> str:
 
 def is_d4rl(name: str) -> bool:
     """Tell whether a data set is one of D4RL's own."""
-    known = references().get(name)
-    return bool(known and known.folder)
+    entry = references().get(name)
+    return bool(entry and entry.folder)
 
 
 def is_collected(name: str) -> bool:
@@ -158,24 +158,24 @@ def find_dataset(name: str) -> Dataset:
 
 def reference(name: str) -> Reference:
     """Return the reference scores in the table; raise UserError when there are none."""
-    found = known_reference(name)
-    if found is None:
+    entry = known_reference(name)
+    if entry is None:
         close = difflib.get_close_matches(name, references(), n=1, cutoff=0.6)
         hint = f"did you mean {close[0]}?" if close else "`o2obench data list` shows the known ones"
         raise UserError(f"dataset {name[:80]}: not known, no reference scores; {hint}")
-    return found
+    return entry
 
 
 def dataset_names() -> list[str]:
     """Return all names whose environment is known here, those that came with the package first."""
-    known = [name for name, entry in references().items() if entry.environment in environments()]
-    known += [f"o2o:{task}-{kind}-v0" for task in TASKS for kind in KINDS]
-    known += [f"o2o:{file.stem}" for file in data_folder().glob("*-v0.json")]
+    names = [name for name, entry in references().items() if entry.environment in environments()]
+    names += [f"o2o:{task}-{kind}-v0" for task in TASKS for kind in KINDS]
+    names += [f"o2o:{file.stem}" for file in data_folder().glob("*-v0.json")]
     root = minari.root_folder()
-    known += [
+    names += [
         f"minari:{file.parent.parent.relative_to(root)}" for file in root.glob(f"**/data/{minari.METADATA}")
     ]
-    usable = [name for name in dict.fromkeys(known) if ":" not in name or _known(name)]
+    usable = [name for name in dict.fromkeys(names) if ":" not in name or _known(name)]
     return sorted(usable, key=lambda name: (not find_dataset(name).embedded, name))
 
 
@@ -218,16 +218,16 @@ def _of_minari(name: str, rest: str) -> Dataset:
         raise UserError(f"dataset {name}: not a name of Minari's; for example minari:mujoco/hopper/medium-v0")
     file = minari.root_folder() / rest / "data" / minari.MAIN
     if not file.is_file():
-        known = references().get(name)
-        if known:
-            return Dataset(name, find_env(known.environment), known, file)
+        entry = references().get(name)
+        if entry:
+            return Dataset(name, find_env(entry.environment), entry, file)
         raise UserError(
             f"dataset {name}: {file} is missing; `o2obench data fetch {name}`, or name Minari's folder in "
             "MINARI_DATASETS_PATH"
         )
-    said = minari.metadata(file)
-    env = find_env(said["environment"])
-    return Dataset(name, env, _scores(name, env, said, file.with_name(minari.METADATA)), file)
+    meta = minari.metadata(file)
+    env = find_env(meta["environment"])
+    return Dataset(name, env, _scores(name, env, meta, file.with_name(minari.METADATA)), file)
 
 
 def _scores(name: str, env: EnvSpec, card: dict[str, Any], place: Path) -> Reference:
@@ -240,16 +240,16 @@ def _scores(name: str, env: EnvSpec, card: dict[str, Any], place: Path) -> Refer
             )
         source = str(card.get("source") or f"the data set's own {place.name}")
         return Reference(name, env.id, float(low), float(high), "", "", source)
-    found = known_reference(name)
-    if found is None or found.environment != env.id:
-        found = reference_of(env.id)
-    if found is None:
+    entry = known_reference(name)
+    if entry is None or entry.environment != env.id:
+        entry = reference_of(env.id)
+    if entry is None:
         keys = ("ref_min_score", "ref_max_score") if place.name == minari.METADATA else ("ref_min", "ref_max")
         raise UserError(
             f"dataset {name}: no reference scores are known for {env.id}; "
             f"write {' and '.join(keys)} to {place}"
         )
-    return replace(found, dataset=name, folder="", file="")
+    return replace(entry, dataset=name, folder="", file="")
 
 
 @functools.cache

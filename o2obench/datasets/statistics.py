@@ -12,16 +12,16 @@ from .isolated_validation import cache_folder
 from .registry import Dataset
 
 
-def mean_and_best(found: Dataset) -> tuple[float, float] | None:
+def mean_and_best(dataset: Dataset) -> tuple[float, float] | None:
     """Return mean and best raw return of the episodes; None where the data are not here."""
-    if not found.present:
+    if not dataset.present:
         return None
     try:
-        file = cache_folder().with_name("returns") / f"{found.sha256()[:32]}-{found.env.id}.json"
-        known = read_json(file)
-        if isinstance(known, list) and len(known) == 2 and all(map(is_number, known)):
-            return float(known[0]), float(known[1])
-        returns, _ = episode_returns(found.load())
+        file = cache_folder().with_name("returns") / f"{dataset.sha256()[:32]}-{dataset.env.id}.json"
+        cached = read_json(file)
+        if isinstance(cached, list) and len(cached) == 2 and all(map(is_number, cached)):
+            return float(cached[0]), float(cached[1])
+        returns, _ = episode_returns(dataset.load())
     except (OSError, UserError):
         return None
     both = (float(returns.mean()), float(returns.max()))

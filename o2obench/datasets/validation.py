@@ -91,9 +91,9 @@ class Summary:
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def add(self, key: str, what: str) -> None:
+    def add(self, key: str, problem: str) -> None:
         """Record a problem of a key."""
-        self.problems.append(f"{self.file}:/{key}: {what}")
+        self.problems.append(f"{self.file}:/{key}: {problem}")
 
     def settle(self) -> None:
         """Raise UserError with all problems, if there are any."""
@@ -116,11 +116,11 @@ def open_hdf5(file: Path) -> Iterator[Any]:
     with open(file, "rb") as stream:
         head = stream.read(4096)
         blocks = [0, *(512 * 2**k for k in range(12))]  # a user's own block may stand before the signature
-        found = [stream.seek(at) == at and stream.read(8) == SIGNATURE for at in blocks]
+        matches = [stream.seek(at) == at and stream.read(8) == SIGNATURE for at in blocks]
     if not head:
         raise UserError(f"{file}: is empty; delete it and get it again")
-    if not any(found):
-        kind = [what for start, what in STRANGERS if head.lstrip().startswith(start)]
+    if not any(matches):
+        kind = [message for start, message in STRANGERS if head.lstrip().startswith(start)]
         raise UserError(f"{file}: {kind[0] if kind else 'is not an HDF5 file; delete it and get it again'}")
     try:
         root = h5py.File(file, "r")
@@ -281,10 +281,12 @@ def check(columns: Columns, env: EnvSpec, findings: Summary) -> None:
 
 
 def _finite(name: str, values: Array, columns: Columns, findings: Summary) -> None:
-    for what, wrong in (("not a number", np.isnan), ("infinite as float32", np.isinf)):
+    for problem, wrong in (("not a number", np.isnan), ("infinite as float32", np.isinf)):
         row, count = _first(values, wrong)
         if count:
-            findings.add(columns.place(name, row), f"{what} ({count:,} such rows); leave these episodes out")
+            findings.add(
+                columns.place(name, row), f"{problem} ({count:,} such rows); leave these episodes out"
+            )
             return
     row, count = _first(values, lambda block: np.abs(block) > HUGE)
     if count:
@@ -405,24 +407,24 @@ def _rule(columns: Columns, env: EnvSpec, findings: Summary) -> None:
     for start in range(0, len(dead), BLOCK):
         rows = slice(start, start + BLOCK)
         dead[rows] = env.terminal(columns.obs[rows], columns.action[rows], columns.next_obs[rows])
-    known = columns.known if columns.known is not None else np.ones_like(dead)
-    inside = known & ~columns.ends
-    for asked, wrong, key, what in (
+    has_next = columns.known if columns.known is not None else np.ones_like(dead)
+    inside = has_next & ~columns.ends
+    for mask, wrong, key, message in (
         (inside, dead, "observations", "go on where {env} would have ended: another task, or other units"),
         (
-            columns.terminated & known,
+            columns.terminated & has_next,
             ~dead,
             "terminals",
             "are set where {env} goes on: ends by the clock belong in timeouts",
         ),
-        (columns.truncated & known, dead, "timeouts", "are set where {env} ends: these are terminals"),
+        (columns.truncated & has_next, dead, "timeouts", "are set where {env} ends: these are terminals"),
     ):
-        count, of = int((asked & wrong).sum()), int(asked.sum())
+        count, of = int((mask & wrong).sum()), int(mask.sum())
         allowed = 0.01 if key == "observations" else RULE_SHARE
         if count > max(1, allowed * of):
             findings.add(
-                columns.place(key, int(np.flatnonzero(asked & wrong)[0])),
-                f"{count:,} of {of:,} {what.format(env=env.id)}",
+                columns.place(key, int(np.flatnonzero(mask & wrong)[0])),
+                f"{count:,} of {of:,} {message.format(env=env.id)}",
             )
         elif count:
             findings.notes.append(f"{count:,} of {of:,} {key} disagree with {env.id}'s rule of termination")

@@ -20,11 +20,11 @@ def with_pictures(spec: EnvSpec) -> Any:
     """
     import gymnasium
 
-    known = gymnasium.registry.get(spec.id)
-    if known is not None and "mujoco" in str(known.entry_point):
+    registered = gymnasium.registry.get(spec.id)
+    if registered is not None and "mujoco" in str(registered.entry_point):
         os.environ["MUJOCO_GL"] = _graphics(spec.id)
     try:
-        env = spec.make() if known is None else gymnasium_maker(spec.id, render_mode="rgb_array")()
+        env = spec.make() if registered is None else gymnasium_maker(spec.id, render_mode="rgb_array")()
         env.reset(seed=0)
         if np.ndim(env.render()) != 3:
             raise ValueError("its render() returns no picture (height, width, 3)")
@@ -40,8 +40,8 @@ GRAPHICS = ("egl", "osmesa")
 
 def _graphics(env_id: str) -> str:
     """Return the way that works here, tried in a process of its own: a failed try spoils what comes after."""
-    wanted = os.environ.get("MUJOCO_GL")
-    for way in (wanted,) if wanted else GRAPHICS:
+    preset = os.environ.get("MUJOCO_GL")
+    for way in (preset,) if preset else GRAPHICS:
         code = f"from mujoco.{way} import GLContext; GLContext(16, 16).make_current()"
         try:
             tried = subprocess.run(
@@ -54,7 +54,7 @@ def _graphics(env_id: str) -> str:
             continue
         if tried.returncode == 0:
             return way
-    tried_ways = f"MUJOCO_GL={wanted}" if wanted else "neither EGL nor OSMesa"
+    tried_ways = f"MUJOCO_GL={preset}" if preset else "neither EGL nor OSMesa"
     raise UserError(
         f"environment {env_id}: cannot be drawn here, {tried_ways} works; install one, on Debian: "
         "apt install libegl1 or libosmesa6"

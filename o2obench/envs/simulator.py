@@ -49,26 +49,26 @@ def simulate(
     env = spec.make()
     env.reset(seed=0)
     core = getattr(env, "unwrapped", env)
-    known, states = _states(spec, core, obs, state)
+    has_state, states = _states(spec, core, obs, state)
     next_obs, reward = np.zeros_like(obs), np.zeros(len(obs), np.float32)
-    for row in np.flatnonzero(known):
+    for row in np.flatnonzero(has_state):
         core.set_state(*(part[row].astype(np.float64) for part in states))
         stepped, gained, *_ = core.step(spec.from_unit(action[row]))
         next_obs[row], reward[row] = stepped, gained
-    return SimulatorSteps(next_obs, reward, known)
+    return SimulatorSteps(next_obs, reward, has_state)
 
 
 def _states(
     spec: EnvSpec, core: object, obs: Array, state: tuple[Array, Array] | None
 ) -> tuple[Array, tuple[Array, ...]]:
     """Return which rows tell their state, and the arguments of the simulator's ``set_state``."""
-    model, known = getattr(core, "model", None), np.asarray(np.isfinite(obs).all(axis=1))
+    model, has_state = getattr(core, "model", None), np.asarray(np.isfinite(obs).all(axis=1))
     if state is not None and model is not None:
-        return known, state
+        return has_state, state
     if model is None:
         if not hasattr(core, "set_state"):
             raise UserError(f"environment {spec.id}: its state cannot be set from an observation")
-        return known, (obs,)
+        return has_state, (obs,)
     if spec.obs_dim not in (model.nq + model.nv - 1, model.nq + model.nv):
         raise UserError(f"environment {spec.id}: an observation does not hold the simulator's state")
     hidden = model.nq + model.nv - spec.obs_dim
@@ -76,5 +76,5 @@ def _states(
     qvel = obs[:, model.nq - hidden :]
     clip = spec.locomotion.clip if spec.locomotion else None
     if clip is not None:
-        known &= (np.abs(qvel) < clip).all(axis=1)
-    return known, (qpos, qvel)
+        has_state &= (np.abs(qvel) < clip).all(axis=1)
+    return has_state, (qpos, qvel)

@@ -127,18 +127,18 @@ _BUILT_IN = {
 @functools.cache
 def environments() -> dict[str, EnvSpec]:
     """Return every known environment by id: the built-in ones and those of installed packages."""
-    known = dict(_BUILT_IN)
+    specs = dict(_BUILT_IN)
     for entry in metadata.entry_points(group="o2obench.environments"):
         spec = load(entry)
         if not isinstance(spec, EnvSpec) or spec.id != entry.name:
-            held = f"an EnvSpec of {spec.id}" if isinstance(spec, EnvSpec) else f"{spec!r}"
+            loaded = f"an EnvSpec of {spec.id}" if isinstance(spec, EnvSpec) else f"{spec!r}"
             raise UserError(
-                f"entry point o2obench.environments: {entry.name}: {entry.value} is {held}; "
+                f"entry point o2obench.environments: {entry.name}: {entry.value} is {loaded}; "
                 "name the entry by its "
                 "EnvSpec's id"
             )
-        known[spec.id] = spec
-    return known
+        specs[spec.id] = spec
+    return specs
 
 
 def find_env(env_id: str) -> EnvSpec:
@@ -147,8 +147,8 @@ def find_env(env_id: str) -> EnvSpec:
     Raises UserError when there is none, or when its observations are not vectors, its actions not a bounded
     Box, or its episodes without a limit.
     """
-    known = environments()
-    return known[env_id] if env_id in known else _registered(env_id)
+    specs = environments()
+    return specs[env_id] if env_id in specs else _registered(env_id)
 
 
 @functools.cache

@@ -87,7 +87,7 @@ class VectorEnv:
             mj_step(core.model, core.data, nstep=core.frame_skip)
         qpos = np.stack([core.data.qpos for core in cores])
         qvel = np.stack([core.data.qvel for core in cores])
-        seen = qvel if task.clip is None else np.clip(qvel, -task.clip, task.clip)
+        obs_qvel = qvel if task.clip is None else np.clip(qvel, -task.clip, task.clip)
         reward = (qpos[:, 0] - before) / cores[0].dt
         if task.alive is not None:
             reward = reward + task.alive
@@ -96,4 +96,4 @@ class VectorEnv:
         ended = self.elapsed[chosen] >= self.horizon
         if task.healthy is not None:
             ended = ended | ~task.healthy(qpos, qvel)
-        return np.concatenate([qpos[:, 1:], seen], 1), reward, ended
+        return np.concatenate([qpos[:, 1:], obs_qvel], 1), reward, ended

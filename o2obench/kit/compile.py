@@ -112,6 +112,6 @@ class Repeat:
                 self._run(source, buffers)
             self.graphs[kind] = (graph, buffers)
         graph, buffers = self.graphs[kind]
-        for buffer, given in zip(buffers, inputs, strict=True):
-            buffer.copy_(given)
+        for buffer, tensor in zip(buffers, inputs, strict=True):
+            buffer.copy_(tensor)
         graph.replay()

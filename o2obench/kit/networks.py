@@ -88,7 +88,7 @@ class Mlp:
         layers = [(w.flatten(0, -3), b.flatten(0, -2).unsqueeze(1)) for w, b in self.layers(flat)]
         if len(x) > 1 and x.shape[1] > MANY_ROWS and not x.is_cuda:
             nets = [slice(k, k + 1) for k in range(len(x))]
-            x = torch.cat([self._through(x[one], [(w[one], b[one]) for w, b in layers]) for one in nets])
+            x = torch.cat([self._through(x[net], [(w[net], b[net]) for w, b in layers]) for net in nets])
         else:
             x = self._through(x, layers)
         return x.view(*stack, *x.shape[-2:])
@@ -154,12 +154,12 @@ class Adam:
         for parameter, gradient, mean, square in tensors:
             shape = (-1, *(1,) * (parameter.dim() - 1))
             size, epsilon = scale[:, 0].view(shape), scale[:, 1].view(shape)
-            kept = [t.clone() for t in (parameter, mean, square)] if active is not None else []
+            copies = [t.clone() for t in (parameter, mean, square)] if active is not None else []
             mean.lerp_(gradient, 1.0 - self.beta1)
             square.mul_(self.beta2).addcmul_(gradient, gradient, value=1.0 - self.beta2)
             parameter.addcdiv_(size * mean, square.sqrt().add_(epsilon), value=-1.0)
             if active is not None:
-                for tensor, old in zip((parameter, mean, square), kept, strict=True):
+                for tensor, old in zip((parameter, mean, square), copies, strict=True):
                     tensor.copy_(torch.where(active.view(shape), tensor, old))
 
     def state_dict(self) -> State:
@@ -186,8 +186,8 @@ def gradients(
     """
     if torch.compiler.is_compiling():
         inputs = tuple(range(len(parameters)))
-        found, (_, other) = torch.func.grad_and_value(loss, inputs, has_aux=True)(*parameters)
-        return found, other
+        grads, (_, other) = torch.func.grad_and_value(loss, inputs, has_aux=True)(*parameters)
+        return grads, other
     with torch.enable_grad():
         leaves = [parameter.detach().requires_grad_() for parameter in parameters]
         total, other = loss(*leaves)

@@ -192,8 +192,8 @@ class Replay:
     def load_state_dict(self, state: State) -> None:
         """Take the transitions back."""
         self.online, self.model_buffer_size = state["online"], state["model_buffer_size"]
-        held = ((self.online_base, "online_transitions"), (self.model_base, "model_transitions"))
-        for base, name in held:
+        parts = ((self.online_base, "online_transitions"), (self.model_base, "model_transitions"))
+        for base, name in parts:
             for start, of_seed in zip(base.tolist(), state[name], strict=True):
                 self.rows[start : start + len(of_seed)] = torch.from_numpy(of_seed)
         self.set_extra(torch.from_numpy(state["extra"]).to(self.rows))

@@ -124,8 +124,8 @@ class Sac:
             loss = (q - y[:, None]).square().mean(-1).sum(-1)
             return loss.sum(), torch.stack([loss, q.mean((1, 2))])
 
-        found, (critic_report, q_report) = gradients(critic_loss, [self.critics.flat])
-        self.critic_adam.step(found, scales[1])
+        grads, (critic_report, q_report) = gradients(critic_loss, [self.critics.flat])
+        self.critic_adam.step(grads, scales[1])
 
         alpha = self.alpha()
 
@@ -135,8 +135,8 @@ class Sac:
             loss = (alpha[:, None] * log_prob - value).mean(-1)
             return loss.sum(), torch.stack([loss, log_prob.mean(-1)])
 
-        found, (actor_report, log_prob) = gradients(actor_loss, [self.actor.flat])
-        self.actor_adam.step(found, scales[0])
+        grads, (actor_report, log_prob) = gradients(actor_loss, [self.actor.flat])
+        self.actor_adam.step(grads, scales[0])
 
         # the loss of the temperature is -log_alpha (log pi + target entropy)
         self.alpha_adam.step([-(log_prob + self.target_entropy)], scales[2])

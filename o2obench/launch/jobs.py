@@ -51,35 +51,35 @@ def note_submitted(results: ResultsFolder, suite: str, jobs: Mapping[str, list[s
 
 def cancel(results: ResultsFolder, suite: str) -> list[str]:
     """Ask a suite's launchers on this machine to save and end, cancel its SLURM jobs; say what was done."""
-    said = []
+    lines = []
     for note in sorted(results.jobs.glob(f"{suite}.*.json")):
         if note != _slurm_file(results, suite):
-            said.append(_end_launcher(note))
+            lines.append(_end_launcher(note))
     jobs = submitted(results, suite)
     if jobs:
         whole = sorted({job.split("_")[0] for job in jobs})
         try:
-            done = subprocess.run(["scancel", *whole], capture_output=True, text=True, timeout=120)
-            said.append(f"SLURM jobs {', '.join(whole)}: {done.stderr.strip() or 'cancelled'}")
+            process = subprocess.run(["scancel", *whole], capture_output=True, text=True, timeout=120)
+            lines.append(f"SLURM jobs {', '.join(whole)}: {process.stderr.strip() or 'cancelled'}")
         except OSError:
-            said.append(
+            lines.append(
                 f"SLURM jobs {', '.join(whole)}: scancel was not found; run this where they were submitted"
             )
-        if said[-1].endswith("cancelled"):
+        if lines[-1].endswith("cancelled"):
             _slurm_file(results, suite).unlink(missing_ok=True)
-    return said
+    return lines
 
 
 def _end_launcher(note: Path) -> str:
     """Send SIGTERM to a launcher that lives on this machine."""
-    known = read_json(note)
-    known = known if isinstance(known, dict) else {}
-    host, pid = known.get("host"), known.get("pid")
+    launcher = read_json(note)
+    launcher = launcher if isinstance(launcher, dict) else {}
+    host, pid = launcher.get("host"), launcher.get("pid")
     if not isinstance(pid, int) or pid < 2:
         return f"{note}: not the note of a launcher; left alone"
     if host != socket.gethostname():
         return f"launcher {pid} on {host}: run this command there"
-    if _began(pid) is None or _began(pid) != known.get("began"):
+    if _began(pid) is None or _began(pid) != launcher.get("began"):
         note.unlink(missing_ok=True)
         return f"launcher {pid}: is gone already"
     with contextlib.suppress(ProcessLookupError):

@@ -75,9 +75,9 @@ def visible_gpus() -> tuple[str, ...]:
         return tuple(part.strip() for part in named.split(",") if part.strip())
     if shutil.which("nvidia-smi") is None:
         return ()
-    asked = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
-    found = subprocess.run(asked, capture_output=True, text=True, timeout=60)
-    return tuple(found.stdout.split()) if found.returncode == 0 else ()
+    command = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
+    process = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    return tuple(process.stdout.split()) if process.returncode == 0 else ()
 
 
 class Pool:
@@ -220,13 +220,13 @@ class Pool:
         """Return the runs whose parent is done; drop those whose parent cannot be had any more."""
         ready = []
         pending = {run.id for run in self.waiting} | {run.id for w in self.workers for run in w.runs}
-        done = functools.cache(lambda run_id: self.results.run(run_id).done.exists())
+        is_done = functools.cache(lambda run_id: self.results.run(run_id).done.exists())
         for run in list(self.waiting):
-            if run.parent is not None and not done(run.parent):
+            if run.parent is not None and not is_done(run.parent):
                 if run.parent not in pending:
                     self.waiting.remove(run)
                     self.outcome.blocked.append(run.id)
-            elif done(run.id):  # another launcher finished it
+            elif is_done(run.id):  # another launcher finished it
                 self.waiting.remove(run)
                 self.outcome.finished.append(run.id)
             else:

@@ -85,8 +85,8 @@ def minutes(time: str | int) -> int:
     """
     if isinstance(time, int):
         total = time * 60
-    elif found := re.fullmatch(r"(?:(\d+)-)?(\d+):(\d\d):(\d\d)", time):
-        days, hours, mins, seconds = (int(part or 0) for part in found.groups())
+    elif match := re.fullmatch(r"(?:(\d+)-)?(\d+):(\d\d):(\d\d)", time):
+        days, hours, mins, seconds = (int(part or 0) for part in match.groups())
         total = ((days * 24 + hours) * 60 + mins) * 60 + seconds
     else:
         raise ValueError("expected minutes, H:MM:SS or D-HH:MM:SS")

@@ -131,9 +131,9 @@ def arrays(
     todo = [run for run in plan.runs if _is_open(results, run) and run.id not in queued]
     missing = {run.id for run in todo}
     roots = [run for run in todo if run.parent not in missing and run.parent not in queued]
-    wanted = {run.parent for run in todo}
-    found: list[Array] = []
-    parents = list(_tasks_of([run for run in roots if run.id in wanted], profile, in_batches))
+    parent_ids = {run.parent for run in todo}
+    to_submit: list[Array] = []
+    parents = list(_tasks_of([run for run in roots if run.id in parent_ids], profile, in_batches))
     children = {
         task: list(_tasks_of([run for run in todo if run.parent in task], profile, in_batches))
         for task in parents
@@ -141,16 +141,16 @@ def arrays(
     parents.sort(key=lambda task: -len(children[task]))
     for start in range(0, len(parents), most):
         array = Array(tuple(parents[start : start + most]))
-        found.append(array)
+        to_submit.append(array)
         for layer in range(len(children[array.tasks[0]])):
             of = [children[task][layer] for task in array.tasks if len(children[task]) > layer]
-            found.append(Array(tuple(of), after=array))
+            to_submit.append(Array(tuple(of), after=array))
     job_of = {run.id: queued[run.parent] for run in todo if run.parent and run.parent in queued}
     for job in sorted(set(job_of.values())):
         late = [run for run in todo if job_of.get(run.id) == job]
-        found += [Array(part, after_job=job) for part in _batches(late, profile, in_batches, most)]
-    rest = [run for run in roots if run.id not in wanted]
-    return found + [Array(part) for part in _batches(rest, profile, in_batches, most)]
+        to_submit += [Array(part, after_job=job) for part in _batches(late, profile, in_batches, most)]
+    rest = [run for run in roots if run.id not in parent_ids]
+    return to_submit + [Array(part) for part in _batches(rest, profile, in_batches, most)]
 
 
 def _is_open(results: ResultsFolder, run: Run) -> bool:
@@ -214,7 +214,7 @@ class Cluster:
     def parameters(self, layers: int, dependency: str) -> dict[str, Any]:
         """Return submitit's parameters of an array; the cap on what runs at once is shared by ``layers``."""
         profile = self.profile
-        found: dict[str, Any] = {
+        parameters: dict[str, Any] = {
             "job_name": f"o2obench-{self.plan.suite}",
             "time": minutes(profile.time),
             "cpus_per_task": profile.cpus_per_task or profile.runs_per_task * self.options.threads,
@@ -233,7 +233,7 @@ class Cluster:
             "setup": profile.setup or None,
             "dependency": dependency or None,
         }
-        return found | {name: value for name, value in optional.items() if value is not None}
+        return parameters | {name: value for name, value in optional.items() if value is not None}
 
     def submit(self) -> int:
         """Submit what is neither done nor in the queue; return how many tasks that were.
@@ -369,30 +369,30 @@ def in_queue(jobs: Sequence[str]) -> list[str]:
     """Return those of these jobs that wait or run, by SLURM's queue; raise UserError where there is none."""
     if not jobs:
         return []
-    asked = ["squeue", "--noheader", "--array", "--format", "%i %j", "--user", str(os.getuid())]
+    command = ["squeue", "--noheader", "--array", "--format", "%i %j", "--user", str(os.getuid())]
     try:
-        found = subprocess.run(asked, capture_output=True, text=True, timeout=300)
+        process = subprocess.run(command, capture_output=True, text=True, timeout=300)
     except OSError:
         raise UserError("squeue was not found; launch with SLURM where its commands are installed") from None
-    if found.returncode != 0:  # the controller is busy: nothing is known, so nothing is given up
+    if process.returncode != 0:  # the controller is busy: nothing is known, so nothing is given up
         return list(jobs)
-    named = dict(line.split(" ", 1) for line in found.stdout.splitlines() if " " in line)
+    named = dict(line.split(" ", 1) for line in process.stdout.splitlines() if " " in line)
     return [job for job in jobs if named.get(job, "").startswith("o2obench-")]
 
 
 def _site_limit() -> int:
     """Return how many tasks an array may have here."""
     with contextlib.suppress(OSError, subprocess.SubprocessError):
-        asked = subprocess.run(["scontrol", "show", "config"], capture_output=True, text=True, timeout=60)
-        if found := re.search(r"^MaxArraySize\s*=\s*(\d+)", asked.stdout, re.MULTILINE):
-            return max(1, int(found[1]))
+        process = subprocess.run(["scontrol", "show", "config"], capture_output=True, text=True, timeout=60)
+        if match := re.search(r"^MaxArraySize\s*=\s*(\d+)", process.stdout, re.MULTILINE):
+            return max(1, int(match[1]))
     return 1000
 
 
-def _refusal(error: Exception, done: int, total: int) -> str:
+def _refusal(error: Exception, submitted: int, total: int) -> str:
     lines = [line for line in str(error).splitlines() if "error" in line.lower()] or str(error).splitlines()
     why = lines[-1].strip() if lines else "no reason given"
     return (
-        f"SLURM refused an array: {why}; {done} of {total} tasks were submitted and are noted; "
+        f"SLURM refused an array: {why}; {submitted} of {total} tasks were submitted and are noted; "
         "mend the cause and start the same command again: it submits the rest"
     )

@@ -63,11 +63,11 @@ class Worker:
         return time.monotonic() - self._since
 
     def _signs_of_life(self) -> list[int]:
-        found = []
+        times = []
         for folder in self.folders:
             with contextlib.suppress(OSError):
-                found.append(folder.progress.stat().st_mtime_ns)
-        return found
+                times.append(folder.progress.stat().st_mtime_ns)
+        return times
 
     def ask(self) -> None:
         """Ask it to save its state and to end."""

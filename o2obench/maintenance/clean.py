@@ -75,36 +75,36 @@ class Cleaning:
         for use in USES:
             yield f"{_size(self.use[use]):>10}  {use}"
         verb = "would go" if choice.dry_run else "removed"
-        for one in self.removed:
-            yield f"{shown(one.path)}: {verb}: {_size(one.size)}, {shown(one.why)}"
+        for leftover in self.removed:
+            yield f"{shown(leftover.path)}: {verb}: {_size(leftover.size)}, {shown(leftover.why)}"
         yield from self.left
-        if any(one.path.parent.name == "checkpoint" for one in self.removed) and choice.checkpoints:
+        if any(leftover.path.parent.name == "checkpoint" for leftover in self.removed) and choice.checkpoints:
             yield COST
-        freed = sum(one.size for one in self.removed)
+        freed = sum(leftover.size for leftover in self.removed)
         yield f"{len(self.removed)} {verb}, {freed:,} bytes ({_size(freed)})"
 
 
 def clean(results: ResultsFolder, choice: Choice) -> Cleaning:
     """Remove what nobody needs from a results folder; with ``dry_run`` change nothing."""
-    found = inventory.take(results)
+    contents = inventory.take(results)
     plans = _plans(results, choice)
     planned = None if plans is None else {run.id for plan in plans for run in plan.runs}
     cleaning = Cleaning()
-    wanted = _wanted(results, found.runs, plans or []) if choice.checkpoints else set()
+    parents = _wanted(results, contents.runs, plans or []) if choice.checkpoints else set()
     with ExitStack() as stack:
         if not choice.dry_run:
             stack.enter_context(inventory.alone(results))
-        _clean_beside_runs(results, found, choice, cleaning)
-        for run_id in found.runs:
+        _clean_beside_runs(results, contents, choice, cleaning)
+        for run_id in contents.runs:
             folder = results.run(run_id)
             unplanned = planned is not None and run_id not in planned
             _measure(folder, unplanned, cleaning)
             if unplanned and choice.unplanned:
                 _clean_run(folder, _whole_run, choice, cleaning)
             else:
-                keep = not choice.checkpoints or run_id in wanted
+                keep = not choice.checkpoints or run_id in parents
                 _clean_run(folder, leftovers.of_run if keep else _leftovers_and_last, choice, cleaning)
-    cleaning.left += [f"{shown(path)}: not ours; left alone" for path in found.foreign]
+    cleaning.left += [f"{shown(path)}: not ours; left alone" for path in contents.foreign]
     return cleaning
 
 
@@ -125,9 +125,9 @@ def _plans(results: ResultsFolder, choice: Choice) -> list[Plan] | None:
 
 def _wanted(results: ResultsFolder, runs: list[str], plans: list[Plan]) -> set[str]:
     """Return the runs from which one starts that is not done: by a plan, or as its folder says."""
-    done = {run_id for run_id in runs if is_file(results.run(run_id).done)}
-    parents = {run.parent for plan in plans for run in plan.runs if run.id not in done and run.parent}
-    for run_id in set(runs) - done:
+    finished = {run_id for run_id in runs if is_file(results.run(run_id).done)}
+    parents = {run.parent for plan in plans for run in plan.runs if run.id not in finished and run.parent}
+    for run_id in set(runs) - finished:
         with contextlib.suppress(KeyError, TypeError):
             parents.add(record_of(results.run(run_id))["run"]["parent"])
     return {str(parent) for parent in parents}
@@ -135,7 +135,7 @@ def _wanted(results: ResultsFolder, runs: list[str], plans: list[Plan]) -> set[s
 
 def _measure(folder: RunFolder, unplanned: bool, cleaning: Cleaning) -> None:
     """Add a run's bytes to their uses."""
-    gone = {one.path for one in leftovers.of_run(folder)}
+    gone = {leftover.path for leftover in leftovers.of_run(folder)}
     state = "finished" if is_file(folder.done) else "unfinished"
     names = {"record": "records", "jsonl": "JSONL logs", "log": "logs", "temporary": "leftovers"}
     for entry in entries(folder.path):
@@ -173,11 +173,12 @@ def _clean_run(folder: RunFolder, choose: Chooser, choice: Choice, cleaning: Cle
         return
     try:
         with _looked_at(folder) if choice.dry_run else _held(folder):
-            still = {one.path for one in choose(folder)} | {folder.lock}  # giving the lock back removes it
-            for one in (one for one in doomed if one.path in still):
+            # giving the lock back removes it
+            still = {leftover.path for leftover in choose(folder)} | {folder.lock}
+            for leftover in (leftover for leftover in doomed if leftover.path in still):
                 if not choice.dry_run:
-                    _remove(one.path, folder)
-                cleaning.removed.append(one)
+                    _remove(leftover.path, folder)
+                cleaning.removed.append(leftover)
     except _HeldError as error:
         cleaning.left.append(f"{shown(folder.path)}: left, {error}")
 
@@ -200,7 +201,10 @@ def _held(folder: RunFolder) -> Iterator[None]:
     """Hold a run's lock; raise _HeldError when it cannot be had at once."""
     lock = lock_on(folder)
     try:
-        if any(one.path == folder.lock and not owner_of(one.path) for one in leftovers.of_run(folder)):
+        if any(
+            leftover.path == folder.lock and not owner_of(leftover.path)
+            for leftover in leftovers.of_run(folder)
+        ):
             folder.lock.unlink()  # without a record it names nobody, and nobody could ever supersede it
         lock.acquire()
     except (Timeout, LeaseSettingsMismatch):
@@ -269,12 +273,14 @@ def _remove_empty(*folders: Path) -> None:
             os.rmdir(folder)
 
 
-def _clean_beside_runs(results: ResultsFolder, found: Inventory, choice: Choice, cleaning: Cleaning) -> None:
+def _clean_beside_runs(
+    results: ResultsFolder, contents: Inventory, choice: Choice, cleaning: Cleaning
+) -> None:
     """Remove what killed commands left beside the runs."""
     for file in results.plan_files():
         cleaning.use["records"] += file.stat().st_size
     owner = owner_of(results.maintenance) if choice.dry_run else None
-    for path in found.temporary:
+    for path in contents.temporary:
         if owner and owner.holds:
             cleaning.left.append(f"{shown(path)}: left, {owner} is at work here")
             continue

@@ -36,15 +36,15 @@ class Diagnosis:
     @property
     def whole(self) -> bool:
         """Tell whether nothing is corrupted and the file system does what runs rely on."""
-        return all(one.kind != "corruption" for one in self.findings) and all(
-            one.works for one in self.abilities
+        return all(finding.kind != "corruption" for finding in self.findings) and all(
+            ability.works for ability in self.abilities
         )
 
     @property
     def summary(self) -> str:
         """Return one line: how many runs are in which state, and what else was found."""
         states = [f"{self.counts[state]} {state}" for state in STATES if self.counts[state]]
-        kinds = Counter(one.kind for one in self.findings)
+        kinds = Counter(finding.kind for finding in self.findings)
         rest = f"; {kinds['leftover']} leftovers" if kinds["leftover"] else ""
         rest += f"; {self.stateless} without their last state" if self.stateless else ""
         return f"{self.counts.total()} runs: {', '.join(states) or 'none'}{rest}"
@@ -52,9 +52,9 @@ class Diagnosis:
     def lines(self) -> Iterator[str]:
         """Yield what a terminal shows: a line for each finding and ability, then the summary."""
         yield from map(str, self.findings)
-        for one in self.abilities:
-            verdict = "" if one.works else "NOT as runs need it: "
-            yield f"{shown(self.folder)}: {one.name}: {verdict}{shown(one.seen)}"
+        for ability in self.abilities:
+            verdict = "" if ability.works else "NOT as runs need it: "
+            yield f"{shown(self.folder)}: {ability.name}: {verdict}{shown(ability.seen)}"
         yield self.summary
 
     def to_json(self) -> dict[str, Any]:
@@ -64,18 +64,18 @@ class Diagnosis:
             "whole": self.whole,
             "runs": dict(self.counts),
             "without_last_state": self.stateless,
-            "findings": [{**vars(one), "path": str(one.path)} for one in self.findings],
-            "file_system": [vars(one) for one in self.abilities],
+            "findings": [{**vars(finding), "path": str(finding.path)} for finding in self.findings],
+            "file_system": [vars(ability) for ability in self.abilities],
             "locks": {run: vars(owner) for run, owner in self.owners.items()},
         }
 
 
 def examine(results: ResultsFolder) -> Diagnosis:
     """Verify a results folder; nothing in it is changed."""
-    found = inventory.take(results)
+    contents = inventory.take(results)
     diagnosis = Diagnosis(results)
-    diagnosis.findings += [*_plans(results), *_beside_runs(results, found)]
-    for run_id in found.runs:
+    diagnosis.findings += [*_plans(results), *_beside_runs(results, contents)]
+    for run_id in contents.runs:
         _examine_run(results.run(run_id), diagnosis)
     diagnosis.abilities = measure(results)
     return diagnosis
@@ -86,21 +86,21 @@ def _plans(results: ResultsFolder) -> Iterator[Finding]:
         try:
             suite = read_plan(file).suite
         except UserError as error:
-            what, _, do = str(error).removeprefix(f"{file}: ").partition("; ")
-            yield Finding(file, what, do)
+            problem, _, do = str(error).removeprefix(f"{file}: ").partition("; ")
+            yield Finding(file, problem, do)
         else:
             if suite != file.stem:
                 yield Finding(file, f"is the plan of {suite}", "give it that name again, or remove it")
 
 
-def _beside_runs(results: ResultsFolder, found: Inventory) -> Iterator[Finding]:
+def _beside_runs(results: ResultsFolder, contents: Inventory) -> Iterator[Finding]:
     owner = owner_of(results.maintenance)
-    for path in found.temporary:
+    for path in contents.temporary:
         if owner and owner.holds:
             yield Finding(path, f"a clean or merge is at work: {owner}", "wait for its end", "note")
         else:
             yield Finding(path, "left by a process that was killed", CLEAN, "leftover")
-    for path in found.foreign:
+    for path in contents.foreign:
         yield Finding(
             path, "a link" if path.is_symlink() else "is no part of a results folder", LEAVE, "note"
         )

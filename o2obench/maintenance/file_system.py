@@ -40,10 +40,10 @@ def measure(results: ResultsFolder) -> list[Ability]:
     """Try in a temporary folder inside ``results`` what runs rely on, and remove that folder again."""
     try:
         with _probe(results) as folder:
-            found = [_try(name, trial, folder) for name, trial in TRIALS.items()]
+            abilities = [_try(name, trial, folder) for name, trial in TRIALS.items()]
     except OSError as error:
         return [Ability("writing", False, f"nothing can be written here: {error.strerror}")]
-    return [*found, _space(results)]
+    return [*abilities, _space(results)]
 
 
 @contextmanager
@@ -127,10 +127,10 @@ def _lock(folder: Path) -> str:
 
 
 def _space(results: ResultsFolder) -> Ability:
-    found = os.statvfs(results.path)
-    free, files = found.f_bavail * found.f_frsize, found.f_favail
-    seen = f"{free / 2**30:,.1f} GiB" + (f", {files:,} files" if found.f_files else "")
-    return Ability("free space", free > 0 and (files > 0 or not found.f_files), seen)
+    stats = os.statvfs(results.path)
+    free, files = stats.f_bavail * stats.f_frsize, stats.f_favail
+    space = f"{free / 2**30:,.1f} GiB" + (f", {files:,} files" if stats.f_files else "")
+    return Ability("free space", free > 0 and (files > 0 or not stats.f_files), space)
 
 
 TRIALS = {

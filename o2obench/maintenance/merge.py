@@ -52,15 +52,15 @@ def merge(into: ResultsFolder, source: ResultsFolder) -> Merging:
     runs = inventory.take(source).runs
     plans = _united_plans(into, source)
     merging = Merging()
-    wanted = [run_id for run_id in runs if _is_wanted(into, source, run_id, merging)]
+    to_copy = [run_id for run_id in runs if _is_wanted(into, source, run_id, merging)]
     into.path.mkdir(parents=True, exist_ok=True)
     with inventory.alone(into):
-        for run_id in wanted:
+        for run_id in to_copy:
             _copy_run(into, source, run_id, merging)
         _copy_policies(into, source)
-        for plan, what in plans:
+        for plan, outcome in plans:
             plan.write(into)
-            merging.plans.append(f"{shown(into.plan_file(plan.suite))}: {what}")
+            merging.plans.append(f"{shown(into.plan_file(plan.suite))}: {outcome}")
     return merging
 
 
@@ -79,30 +79,30 @@ def _check_places(into: ResultsFolder, source: ResultsFolder) -> None:
         inventory.take(into)
     if os.path.lexists(into.plans) and not is_folder(into.plans):
         raise UserError(f"{shown(into.plans)}: is no folder; move it away")
-    one, other = into.path.resolve(), source.path.resolve()
-    if one == other or one in other.parents or other in one.parents:
+    ours, theirs = into.path.resolve(), source.path.resolve()
+    if ours == theirs or ours in theirs.parents or theirs in ours.parents:
         raise UserError(f"{shown(source)}: is, holds or lies in {shown(into)}; name two folders apart")
 
 
 def _united_plans(into: ResultsFolder, source: ResultsFolder) -> list[tuple[Plan, str]]:
     """Return the plans to write and what each is; raise UserError listing those that cannot be united."""
-    here = {plan.suite: plan for plan in require_plans(into)}
-    wanted, problems = list[tuple[Plan, str]](), list[str]()
+    ours = {plan.suite: plan for plan in require_plans(into)}
+    plans, problems = list[tuple[Plan, str]](), list[str]()
     for plan in require_plans(source):
-        if plan.suite not in here:
-            wanted.append((plan, "copied"))
+        if plan.suite not in ours:
+            plans.append((plan, "copied"))
             continue
         try:
-            united = unite(here[plan.suite], plan)
+            united = unite(ours[plan.suite], plan)
         except ValueError as error:
             file = source.plan_file(plan.suite)
             problems.append(f"{shown(file)}: {shown(error)}; merge into another folder, or rename the suite")
             continue
-        if united != here[plan.suite]:
-            wanted.append((united, f"united, {len(united.seeds)} seeds, {len(united.runs)} runs"))
+        if united != ours[plan.suite]:
+            plans.append((united, f"united, {len(united.seeds)} seeds, {len(united.runs)} runs"))
     if problems:
         raise UserError(*problems)
-    return wanted
+    return plans
 
 
 def _is_wanted(into: ResultsFolder, source: ResultsFolder, run_id: str, merging: Merging) -> bool:
@@ -177,8 +177,8 @@ def _files(folder: RunFolder) -> list[Path]:
     """Return the files of a finished run that are copied; DONE comes last."""
     last = folder.final_checkpoint()
     state = [last / name for name in PARTS] if last and last.exists() else []
-    wanted = [*(folder.path / name for name in COPIED), *state, folder.checkpoint / REMOVED]
-    return sorted((file for file in wanted if is_file(file)), key=lambda file: file == folder.done)
+    files = [*(folder.path / name for name in COPIED), *state, folder.checkpoint / REMOVED]
+    return sorted((file for file in files if is_file(file)), key=lambda file: file == folder.done)
 
 
 def _copy_file(source: Path, target: Path) -> None:

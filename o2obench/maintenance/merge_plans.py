@@ -67,10 +67,10 @@ def _reduced(ours: Plan, theirs: Plan, seeds: int) -> tuple[str, ...]:
     )
 
 
-def _both(what: str, ours: Mapping[str, Value], theirs: Mapping[str, Value]) -> dict[str, Value]:
+def _both(noun: str, ours: Mapping[str, Value], theirs: Mapping[str, Value]) -> dict[str, Value]:
     for name in ours.keys() & theirs.keys():
         if ours[name] != theirs[name]:
-            raise ValueError(f"the two plans differ in {what} of {name}")
+            raise ValueError(f"the two plans differ in {noun} of {name}")
     return {**ours, **theirs}
 
 
@@ -105,11 +105,11 @@ def _same_groups(experiments: Iterable[Experiment], runs: Mapping[str, Run]) -> 
 
 def _ordered_runs(experiments: Iterable[Experiment], runs: Mapping[str, Run]) -> Iterator[Run]:
     """Yield the runs behind experiments, each once and after the run it starts from."""
-    known = set[str]()
+    yielded = set[str]()
 
     def with_parents(run: Run) -> Iterator[Run]:
-        if run.id not in known:
-            known.add(run.id)
+        if run.id not in yielded:
+            yielded.add(run.id)
             if run.parent:
                 yield from with_parents(runs[run.parent])
             yield run

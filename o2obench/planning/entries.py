@@ -68,11 +68,15 @@ def all_entries(suite: SuiteFile, source: Located, find: Find, each: int) -> lis
     if twice:
         raise UserError(f"{place}: algorithms: {twice[0]!r} stands twice; give labels")
     keys, labels = dict[str, tuple[str, str]](), dict[tuple[str, str], str]()
-    for one in (entry.pretraining for entry in entries if entry.pretraining):
-        if keys.setdefault(one.label, one.key) != one.key:
-            raise UserError(f"{place}: algorithms: two pretrainings are called {one.label!r}; give labels")
-        if labels.setdefault(one.key, one.label) != one.label:
-            raise UserError(f"{place}: algorithms: {one_and_the_same(labels[one.key], one.label)}")
+    for pretraining in (entry.pretraining for entry in entries if entry.pretraining):
+        if keys.setdefault(pretraining.label, pretraining.key) != pretraining.key:
+            raise UserError(
+                f"{place}: algorithms: two pretrainings are called {pretraining.label!r}; give labels"
+            )
+        if labels.setdefault(pretraining.key, pretraining.label) != pretraining.label:
+            raise UserError(
+                f"{place}: algorithms: {one_and_the_same(labels[pretraining.key], pretraining.label)}"
+            )
     return entries
 
 
@@ -110,8 +114,8 @@ def _entries(suite: SuiteFile, source: Located, find: Find) -> Iterator[Entry]:
         for values in itertools.product(*swept.values()):
             chosen = dict(zip(swept, values, strict=True))
             plain = {k: chosen.get(k, v) for k, v in options.items() if k not in ("label", "from")}
-            known = {**plain, "from": pretraining.label if pretraining else ""}
-            text = _fill(label, known, place.at(("label",)))
+            placeholders = {**plain, "from": pretraining.label if pretraining else ""}
+            text = _fill(label, placeholders, place.at(("label",)))
             if swept and "label" not in options:
                 text = f"{algorithm} ({', '.join(f'{k}={v}' for k, v in chosen.items())})"
             yield Entry(algorithm, text, Located(plain, place.where), pretraining)
@@ -153,9 +157,9 @@ def _pretraining(
         parent = registry.algorithm(chosen.algorithm)
     lacking = [part for part in agent.requires if part not in parent.provides]
     if lacking:
-        held = ", ".join(parent.provides) or "nothing that it names"
+        provided = ", ".join(parent.provides) or "nothing that it names"
         raise UserError(
-            f"{where}: {chosen.label} holds {held}; {algorithm} needs {', '.join(lacking)} of it, too: "
+            f"{where}: {chosen.label} holds {provided}; {algorithm} needs {', '.join(lacking)} of it, too: "
             "name another pretraining"
         )
     return chosen
@@ -165,10 +169,10 @@ def _own_policy(named: Pretraining, find: Find) -> Pretraining:
     """Return the pretraining that shows the policy in a file."""
     if named.options.value:
         raise UserError(f"{named.algorithm}: a policy's file has no options; write {{}} and a label")
-    found = find(named.algorithm)
-    config = {"sha256": found.sha256, "activation": found.activation, "squash": found.squash}
+    policy = find(named.algorithm)
+    config = {"sha256": policy.sha256, "activation": policy.activation, "squash": policy.squash}
     label = Path(named.algorithm).name if named.label == named.algorithm else named.label
-    return Pretraining(POLICY_FILE, label, Located(config), found)
+    return Pretraining(POLICY_FILE, label, Located(config), policy)
 
 
 def require_policy_named(source: Located) -> None:
@@ -179,22 +183,22 @@ def require_policy_named(source: Located) -> None:
             raise UserError(f"{source.at(('algorithms', i))}: {NO_POLICY}")
 
 
-def controls(suite: SuiteFile, entries: Sequence[Entry], kept: Sequence[Entry]) -> list[Entry]:
+def controls(suite: SuiteFile, entries: Sequence[Entry], selected: Sequence[Entry]) -> list[Entry]:
     """Return ``frozen`` of every pretraining that entries which are kept start from, where no entry is it."""
     if not suite.frozen:
         return []
     has = {entry.pretraining.key for entry in entries if entry.algorithm == FROZEN and entry.pretraining}
-    starts = {entry.pretraining.key: entry.pretraining for entry in kept if entry.pretraining}
+    starts = {entry.pretraining.key: entry.pretraining for entry in selected if entry.pretraining}
     alone = len({entry.pretraining.key for entry in entries if entry.pretraining}) == 1
     methods = {entry.method for entry in entries}
-    found = list[Entry]()
-    for one in (one for key, one in starts.items() if key not in has):
-        method = FROZEN if alone and FROZEN not in methods else f"{FROZEN} ({one.label})"
+    added = list[Entry]()
+    for pretraining in (pretraining for key, pretraining in starts.items() if key not in has):
+        method = FROZEN if alone and FROZEN not in methods else f"{FROZEN} ({pretraining.label})"
         while method in methods:
             method = f"{method} (automatic)"
         methods.add(method)
-        found.append(Entry(FROZEN, method, NO_OPTIONS, one, automatic=True))
-    return found
+        added.append(Entry(FROZEN, method, NO_OPTIONS, pretraining, automatic=True))
+    return added
 
 
 def _fill(label: str, options: dict[str, Any], place: str) -> str:

@@ -40,23 +40,23 @@ from .schema import EPISODES, EVERYTHING, FINAL_EPISODES, MOST_EXPERIMENTS, Offl
 
 def read_suite(file: Path, selection: Selection = EVERYTHING, results: ResultsFolder | None = None) -> Plan:
     """Read, check and expand a suite file."""
-    given = file.stem if is_packaged(file) else str(file)
+    argument = file.stem if is_packaged(file) else str(file)
     source = read_layers(file)
     require_policy_named(source)
-    return expand(source, file.stem, selection, given, file.parent, results)
+    return expand(source, file.stem, selection, argument, file.parent, results)
 
 
 def expand(
     source: Located,
     name: str,
     selection: Selection = EVERYTHING,
-    given: str = "",
+    argument: str = "",
     folder: Path = Path(),
     results: ResultsFolder | None = None,
 ) -> Plan:
     """Expand a suite to its plan; raise UserError listing what is wrong, where, and what to do.
 
-    ``given`` is how the command line names it: by its name, or by a file. Policies that it names by a
+    ``argument`` is how the command line names it: by its name, or by a file. Policies that it names by a
     relative path lie in ``folder``; of one that is gone, ``results`` may hold a copy.
     """
     full = validate(SuiteFile, source)
@@ -74,29 +74,33 @@ def expand(
     _require_known_overrides(suite, source)
     datasets = _selected_sets(places, selection)
     chosen = _selected("algorithms", sorted({e.algorithm for e in entries}), selection.algorithms)
-    kept = [entry for entry in entries if entry.algorithm in chosen]
-    kept += controls(suite, entries, kept)
+    selected = [entry for entry in entries if entry.algorithm in chosen]
+    selected += controls(suite, entries, selected)
     _require_reference(suite, source, [*entries, *controls(suite, entries, entries)])
-    _require_data(datasets, kept, from_file=bool(source.at(("datasets",))))
+    _require_data(datasets, selected, from_file=bool(source.at(("datasets",))))
     builder = _Builder(suite, cut, selection.defaults)
     builder.lines.update(dict.fromkeys(lines))
     full_seeds = full.seeds if isinstance(full.seeds, int) else len(full.seeds)
     if len(seeds) < full_seeds:
         builder.lines[f"seeds = {len(seeds)} (full: {full_seeds})"] = None
-    made = [builder.experiment(entry, data, seed) for entry in kept for data in datasets for seed in seeds]
+    experiments = [
+        builder.experiment(entry, data, seed) for entry in selected for data in datasets for seed in seeds
+    ]
     if builder.problems:
         raise UserError(*dict.fromkeys(builder.problems))
     if not selection.datasets:  # on some data sets alone two may well be equal
-        _require_different_pretrainings([one for one in made if one], source.at(("algorithms",)))
+        _require_different_pretrainings(
+            [experiment for experiment in experiments if experiment], source.at(("algorithms",))
+        )
     return Plan(
         suite=f"{name}-{selection.data}" if selection.data else name,
         title=f"{suite.title} ({selection.data} data)" if selection.data else suite.title,
-        command=f"o2obench suite {quote(given or name)}{selection.flags()}",
+        command=f"o2obench suite {quote(argument or name)}{selection.flags()}",
         seeds=tuple(seeds),
         reduced=tuple(builder.lines),
         reporting_steps=suite.report.reporting_steps,
         runs=tuple(builder.runs.values()),
-        experiments=tuple(one for one in made if one is not None),
+        experiments=tuple(experiment for experiment in experiments if experiment is not None),
         stages=builder.stages,
         schedules=builder.schedules,
         scores={data: find_dataset(data).scores for data in datasets},
@@ -104,7 +108,7 @@ def expand(
         tables=suite.report.tables,
         reference=suite.report.reference,
         data={name: both for name in datasets if (both := statistics.mean_and_best(find_dataset(name)))},
-        policy_files={p.policy.sha256: p.policy for e in kept if (p := e.pretraining) and p.policy},
+        policy_files={p.policy.sha256: p.policy for e in selected if (p := e.pretraining) and p.policy},
     )
 
 
@@ -250,9 +254,9 @@ class _Builder:
     def _config(self, agent: type[Agent[Any]], entry: Entry, data: str) -> Config:
         """Merge the algorithm's own options, its row for the data set, the suite's and the reduction."""
         name, file = entry.algorithm, registry.options_file(agent, entry.algorithm)
-        known = file.value.get("datasets", {})
-        like = data if data in known else twin(data)
-        rows = [key for key in known if fnmatch.fnmatchcase(like, key)]
+        table = file.value.get("datasets", {})
+        like = data if data in table else twin(data)
+        rows = [key for key in table if fnmatch.fnmatchcase(like, key)]
         if agent.needs_row and not rows and not self.defaults:
             raise UserError(
                 f"{name} on {data}: no row in its configs/{name}.yaml; add one, or accept the defaults "
@@ -290,18 +294,18 @@ def _named_sets(suite: SuiteFile, source: Located, data: str) -> Iterator[tuple[
             yield from ((_from(data, canonical(name)), place) for name in _braces(pattern))
 
 
-def _selected(what: str, known: Sequence[str], chosen: tuple[str, ...] | None) -> Sequence[str]:
+def _selected(option: str, names: Sequence[str], chosen: tuple[str, ...] | None) -> Sequence[str]:
     for name in chosen or ():
-        if name not in known:
-            raise UserError(f"--{what}: {name}: not in this suite; {nearest(name, known)}")
-    return [name for name in known if not chosen or name in chosen]
+        if name not in names:
+            raise UserError(f"--{option}: {name}: not in this suite; {nearest(name, names)}")
+    return [name for name in names if not chosen or name in chosen]
 
 
 def _selected_sets(places: Mapping[str, str], selection: Selection) -> Sequence[str]:
     """Return the data sets to use; each must exist."""
-    known = list(places)
-    asked = tuple(_from(selection.data, n) if n not in known else n for n in selection.datasets or ())
-    datasets = _selected("datasets", known, asked or None)
+    names = list(places)
+    requested = tuple(_from(selection.data, n) if n not in names else n for n in selection.datasets or ())
+    datasets = _selected("datasets", names, requested or None)
     for data in datasets:
         with told_at(places[data]):
             find_dataset(data)
@@ -351,13 +355,13 @@ def _require_data(names: Sequence[str], entries: Sequence[Entry], from_file: boo
     """Raise UserError listing all data sets that are not on this machine, and how to get them."""
     if not any(registry.algorithm(e.algorithm).uses_data or e.pretraining for e in entries):
         return
-    missing = [found for found in map(find_dataset, names) if not found.present]
+    missing = [dataset for dataset in map(find_dataset, names) if not dataset.present]
     if not missing:
         return
-    lines = [f"dataset {one.name}: {one.file} is missing; {one.remedy()}" for one in missing]
+    lines = [f"dataset {dataset.name}: {dataset.file} is missing; {dataset.remedy()}" for dataset in missing]
     if len(missing) > 1:
-        fetched = [one.name for one in missing if one.scores.folder]
-        lines = [f"dataset {one.name}: {one.file} is missing" for one in missing]
+        fetched = [dataset.name for dataset in missing if dataset.scores.folder]
+        lines = [f"dataset {dataset.name}: {dataset.file} is missing" for dataset in missing]
         lines.append(
             f"get them with `o2obench data fetch {' '.join(fetched)}`"
             if fetched
@@ -366,7 +370,7 @@ def _require_data(names: Sequence[str], entries: Sequence[Entry], from_file: boo
         lines.append(
             "or put the files there, or name their folder in O2OBENCH_DATA, or narrow with --datasets"
         )
-    if from_file and any(is_d4rl(one.name) for one in missing):
+    if from_file and any(is_d4rl(dataset.name) for dataset in missing):
         lines.append("without D4RL's files: --data o2o runs the same grid on sets collected by this project")
     raise UserError(*lines)
 
@@ -381,13 +385,13 @@ def _braces(pattern: str) -> Iterator[str]:
         yield from _braces(pattern[: match.start()] + choice.strip() + pattern[match.end() :])
 
 
-def _require_different_pretrainings(made: Sequence[Experiment], place: str) -> None:
+def _require_different_pretrainings(experiments: Sequence[Experiment], place: str) -> None:
     """Refuse two labels for what is one pretraining on all data sets: its options only look different."""
     runs: dict[str, set[str]] = {}
-    for one in made:
-        if one.parent:
-            runs.setdefault(one.pretraining, set()).add(one.parent)
-    known: dict[frozenset[str], str] = {}
-    for label, held in runs.items():
-        if known.setdefault(frozenset(held), label) != label:
-            raise UserError(f"{place}: algorithms: {one_and_the_same(known[frozenset(held)], label)}")
+    for experiment in experiments:
+        if experiment.parent:
+            runs.setdefault(experiment.pretraining, set()).add(experiment.parent)
+    labels: dict[frozenset[str], str] = {}
+    for label, parents in runs.items():
+        if labels.setdefault(frozenset(parents), label) != label:
+            raise UserError(f"{place}: algorithms: {one_and_the_same(labels[frozenset(parents)], label)}")

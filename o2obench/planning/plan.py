@@ -90,11 +90,15 @@ class Plan:
 
     @functools.cached_property
     def _methods(self) -> dict[str, str]:
-        return {one.run: one.method for one in reversed(self.experiments)}
+        return {experiment.run: experiment.method for experiment in reversed(self.experiments)}
 
     @functools.cached_property
     def _pretrainings(self) -> dict[str, str]:
-        return {one.parent: one.pretraining for one in reversed(self.experiments) if one.parent}
+        return {
+            experiment.parent: experiment.pretraining
+            for experiment in reversed(self.experiments)
+            if experiment.parent
+        }
 
     def is_online(self, run: Run) -> bool:
         """Tell whether a run starts from a pretraining or interacts with the environment."""
@@ -128,7 +132,7 @@ class Plan:
             "reference": self.reference,
             "specs": specs,
             "runs": [{**run.to_json(), "spec": run.group} for run in self.runs],
-            "experiments": [vars(one) for one in self.experiments],
+            "experiments": [vars(experiment) for experiment in self.experiments],
             "stages": {group: [vars(stage) for stage in stages] for group, stages in self.stages.items()},
             "schedules": self.schedules,
             "scores": {name: vars(scores) for name, scores in self.scores.items()},
@@ -144,8 +148,11 @@ def read_plan(file: Path) -> Plan:
     try:
         if value.pop("sha256") != digest(value):
             raise ValueError("its contents were changed")
-        known = {run["id"] for run in value["runs"]}
-        if not all({one["run"], one["parent"] or one["run"]} <= known for one in value["experiments"]):
+        run_ids = {run["id"] for run in value["runs"]}
+        if not all(
+            {experiment["run"], experiment["parent"] or experiment["run"]} <= run_ids
+            for experiment in value["experiments"]
+        ):
             raise ValueError("an experiment's run is not in it")
         specs = {group: RunSpec.from_json(spec) for group, spec in value.pop("specs").items()}
         return Plan(
@@ -156,7 +163,7 @@ def read_plan(file: Path) -> Plan:
             reduced=tuple(value["reduced"]),
             reporting_steps=tuple(value["reporting_steps"]),
             runs=tuple(Run.from_json(run, specs[run["spec"]]) for run in value["runs"]),
-            experiments=tuple(Experiment(**one) for one in value["experiments"]),
+            experiments=tuple(Experiment(**experiment) for experiment in value["experiments"]),
             stages={group: tuple(Stage(**stage) for stage in s) for group, s in value["stages"].items()},
             schedules=value["schedules"],
             scores={name: Reference(**scores) for name, scores in value["scores"].items()},
@@ -209,10 +216,10 @@ def read_plans(results: ResultsFolder, suite: str = "") -> list[Plan]:
     return plans
 
 
-def no_suite(results: ResultsFolder, suite: str, found: Sequence[str]) -> UserError:
+def no_suite(results: ResultsFolder, suite: str, suites: Sequence[str]) -> UserError:
     """Return the error that no suite (of this name) was run in a results folder."""
-    wanted = f"no suite {suite}" if suite else "no suite"
+    subject = f"no suite {suite}" if suite else "no suite"
     return UserError(
-        f"{results}: {wanted} was run here (found: {', '.join(found) or 'none'}); "
+        f"{results}: {subject} was run here (found: {', '.join(suites) or 'none'}); "
         "start one with `o2obench suite`"
     )

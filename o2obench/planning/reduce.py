@@ -16,11 +16,11 @@ def reduce_suite(full: SuiteFile, source: Located) -> tuple[Located, list[str]]:
     if not full.reduced:
         return source, []
     where, value, lines = dict(source.where), dict(source.value), list[str]()
-    known = {"offline", "online", "seeds", *registry.names()}
+    keys = {"offline", "online", "seeds", *registry.names()}
     for key, cut in full.reduced.items():
         place = source.at(("reduced", key))
-        if key not in known:
-            raise UserError(f"{place}: reduced.{key}: unknown key; {nearest(key, known)}")
+        if key not in keys:
+            raise UserError(f"{place}: reduced.{key}: unknown key; {nearest(key, keys)}")
         if key == "seeds":
             value["seeds"] = cut
         elif not isinstance(cut, dict):

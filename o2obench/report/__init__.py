@@ -61,13 +61,13 @@ def _page(
     options: ReportOptions,
     external: Sequence[ExternalResult],
 ) -> Path:
-    asked = [
+    request = [
         options.formats,
         options.command(plan.suite),
-        [(one.name, one.file, one.sha256) for one in external],
+        [(result.name, result.file, result.sha256) for result in external],
     ]
-    known = [around.broken, around.unplanned, around.foreign]
-    made_from = cache.key(plan, results, asked, known)
+    surroundings = [around.broken, around.unplanned, around.foreign]
+    made_from = cache.key(plan, results, request, surroundings)
     if not cache.holds(out, made_from):
         from .page import write_page
 

@@ -50,11 +50,11 @@ def write(out: Path, made_from: str) -> None:
 
 def holds(out: Path, made_from: str) -> bool:
     """Tell whether the report in a folder was made from the same, and is as it was written."""
-    made = read_json(out / NAME)
-    if not isinstance(made, dict) or made.get("key") != made_from:
+    note = read_json(out / NAME)
+    if not isinstance(note, dict) or note.get("key") != made_from:
         return False
     try:
-        return made.get("files") == {name: sha256(out / name) for name in _files(out)}
+        return note.get("files") == {name: sha256(out / name) for name in _files(out)}
     except OSError:
         return False
 
@@ -84,11 +84,11 @@ def _plugins(plan: Plan) -> Iterator[str]:
     """Yield the modules that draw installed packages' figures, and those beside them, by their hashes."""
     entries = plugin_figures()
     for name in sorted(entries.keys() & set(plan.figures)):
-        found = importlib.util.find_spec(entries[name].module)
-        if found is None or not found.origin:
+        spec = importlib.util.find_spec(entries[name].module)
+        if spec is None or not spec.origin:
             continue
-        file = Path(found.origin)
-        for source in sorted(file.parent.glob("*.py")) if found.parent else [file]:
+        file = Path(spec.origin)
+        for source in sorted(file.parent.glob("*.py")) if spec.parent else [file]:
             yield f"{name} {source.name} {sha256(source)}"
 
 

@@ -54,14 +54,14 @@ def interval(estimate: Estimate, form: str = "{:.1f}") -> str:
     return f"{text} [{written(estimate.low, form)}, {written(estimate.high, form)}]"
 
 
-def count(many: int, what: str) -> str:
+def count(many: int, noun: str) -> str:
     """Return ``1 run`` or ``3 runs``."""
-    return f"{many:,} {what}" if many == 1 else f"{many:,} {what}s"
+    return f"{many:,} {noun}" if many == 1 else f"{many:,} {noun}s"
 
 
-def of_asked(found: int, asked: int) -> str:
+def of_asked(n: int, asked: int) -> str:
     """Return ``5``, or ``4 of 5`` where some are missing."""
-    return f"{found}" if found == asked else f"{found} of {asked}"
+    return f"{n}" if n == asked else f"{n} of {asked}"
 
 
 def listed(names: Iterable[object]) -> str:

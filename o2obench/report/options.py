@@ -13,9 +13,9 @@ Watch = Callable[[Sequence[Any], str], Iterable[Any]]
 """Shows how far a loop over items is, under a name, and yields the items."""
 
 
-def unwatched(items: Sequence[Any], what: str) -> Iterable[Any]:
+def unwatched(items: Sequence[Any], label: str) -> Iterable[Any]:
     """Show nothing."""
-    del what
+    del label
     return items
 
 

@@ -75,7 +75,7 @@ def write_page(
         _group(summary, dataset, pen)
         for dataset in options.watch(summary.datasets, f"{plan.suite}: data sets")
     ]
-    every = [*overall, *(one.table for one in shown.values() if one.table.rows)]
+    every = [*overall, *(paper_figure.table for paper_figure in shown.values() if paper_figure.table.rows)]
     every += [table for group in groups for table in group.tables]
     records = warnings.records(plan, results)
     files = ["report.md"] if "md" in formats else []
@@ -89,13 +89,15 @@ def write_page(
         "plan": plan,
         "headline": headline(summary),
         "methods": summary.methods,
-        "overall": [one for one in overall if one.name != "final" or len(summary.datasets) > 1],
+        "overall": [table for table in overall if table.name != "final" or len(summary.datasets) > 1],
         "overview": [figure for figure in overview if figure],
         "groups": groups,
         "problems": summary.lacking,
         "account": summary.account,
         "notes": [*warnings.notes(plan, results, around), *warnings.mixtures(records)],
-        "paper_figures": [(one, pen.paper_figure(name, one)) for name, one in shown.items()],
+        "paper_figures": [
+            (paper_figure, pen.paper_figure(name, paper_figure)) for name, paper_figure in shown.items()
+        ],
         "printed": paper_scores.beside(plan, summary.datasets),
         "references": [plan.scores[name] for name in summary.datasets],
         "facts": [*facts(plan, records), ("cost", _cost(plan, results))],
@@ -109,8 +111,8 @@ def write_page(
 
 
 def _group(summary: Summary, dataset: str, pen: _Pen) -> Group:
-    made = [tables.EACH[name](summary, dataset) for name in summary.plan.tables if name in tables.EACH]
-    made.append(tables.beside(summary, dataset))
+    every = [tables.EACH[name](summary, dataset) for name in summary.plan.tables if name in tables.EACH]
+    every.append(tables.beside(summary, dataset))
     figures = [
         pen.draw(name, plot, dataset)
         for name in summary.plan.figures
@@ -119,7 +121,7 @@ def _group(summary: Summary, dataset: str, pen: _Pen) -> Group:
     return Group(
         dataset,
         folder_name(dataset),
-        [table for table in made if table.rows],
+        [table for table in every if table.rows],
         [figure for figure in figures if figure],
     )
 
@@ -199,8 +201,8 @@ def _write_csv(summary: Summary, every: list[Table], shown: dict[str, PaperFigur
         file.write(comment)
         for i, dataset in enumerate(summary.datasets):
             summary.evaluations(dataset).to_csv(file, index=False, header=i == 0)
-    for name, one in shown.items():
-        write_atomically(out / f"{name}.csv", comment + one.seeds.to_csv(index=False))
+    for name, paper_figure in shown.items():
+        write_atomically(out / f"{name}.csv", comment + paper_figure.seeds.to_csv(index=False))
     return ["scores.csv", "runs.csv", "tables.csv", "curves.csv", *(f"{name}.csv" for name in shown)]
 
 

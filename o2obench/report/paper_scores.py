@@ -60,10 +60,10 @@ def printed(metric: str = "normalized_score") -> tuple[Printed, ...]:
 def beside(plan: Plan, datasets: Iterable[str]) -> dict[str, list[Printed]]:
     """Return, by data set, what papers printed for the plan's budget; nothing for a reduced plan."""
     stages = _stages(plan)
-    found = {
+    by_dataset = {
         name: [row for row in printed() if row.dataset == name and row.stage in stages] for name in datasets
     }
-    return {name: rows for name, rows in found.items() if rows}
+    return {name: rows for name, rows in by_dataset.items() if rows}
 
 
 def means_of_kind(plan: Plan, kind: str, datasets: Sequence[str]) -> list[Printed]:
@@ -85,12 +85,12 @@ def distance_ratios(plan: Plan, place: str, dataset: str, method: str) -> list[s
     )
     ratio = plan.run(experiment.run).spec.config.get("ratio")
     after = f"after fine-tuning, ratio {ratio:g}" if ratio is not None and "off-300k" in _stages(plan) else ""
-    found = []
+    ratios = []
     for metric in ("dynamics_distance_mean", "dynamics_distance_max"):
         rows = [row for row in printed(metric) if (row.place, row.dataset) == (place, dataset)]
         of = {row.stage: float(row.score) for row in rows}
-        found.append(f"{of[after] / of['before fine-tuning']:.2f}" if after in of else DASH)
-    return found
+        ratios.append(f"{of[after] / of['before fine-tuning']:.2f}" if after in of else DASH)
+    return ratios
 
 
 def _stages(plan: Plan) -> tuple[str, ...]:

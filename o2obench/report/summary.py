@@ -195,30 +195,34 @@ class Summary:
     @cached_property
     def datasets(self) -> tuple[str, ...]:
         """All data sets of the plan."""
-        return tuple(dict.fromkeys(one.dataset for one in self.method_results))
+        return tuple(dict.fromkeys(result.dataset for result in self.method_results))
 
     @cached_property
     def methods(self) -> tuple[str, ...]:
         """All methods of the plan, in its order."""
-        return tuple(dict.fromkeys(one.method for one in self.plan.experiments))
+        return tuple(dict.fromkeys(experiment.method for experiment in self.plan.experiments))
 
     @cached_property
     def asked_methods(self) -> tuple[str, ...]:
         """The methods that the suite names: no automatic control."""
-        return tuple(dict.fromkeys(one.method for one in self.plan.experiments if not one.automatic))
+        return tuple(
+            dict.fromkeys(
+                experiment.method for experiment in self.plan.experiments if not experiment.automatic
+            )
+        )
 
     @cached_property
     def by_name(self) -> dict[tuple[str, str], MethodResult]:
         """The results by (method, data set)."""
-        return {(one.method, one.dataset): one for one in self.method_results}
+        return {(result.method, result.dataset): result for result in self.method_results}
 
     def on(self, dataset: str) -> list[MethodResult]:
         """Return the results on a data set."""
-        return [one for one in self.method_results if one.dataset == dataset]
+        return [result for result in self.method_results if result.dataset == dataset]
 
     def asked(self) -> list[MethodResult]:
         """Return the results of the methods that the suite names."""
-        return [one for one in self.method_results if not one.automatic]
+        return [result for result in self.method_results if not result.automatic]
 
     def evaluations(self, dataset: str = "") -> pd.DataFrame:
         """Return one row per evaluation of the experiments that are used, on a data set or on all."""
@@ -230,21 +234,25 @@ class Summary:
 
     def logged(self, names: Collection[str], dataset: str = "") -> pd.DataFrame:
         """Return what the agents of the fine-tuning runs that are used logged under these names."""
-        return logged((one.experiment for one in self._shown(dataset)), self.results, names)
+        return logged((shown.experiment for shown in self._shown(dataset)), self.results, names)
 
     def _shown(self, dataset: str) -> Iterator[Shown]:
-        return (one for one in self.shown if dataset in ("", one.experiment.dataset))
+        return (shown for shown in self.shown if dataset in ("", shown.experiment.dataset))
 
     @cached_property
     def online_methods(self) -> tuple[str, ...]:
         """The methods that start from a pretraining or interact with the environment."""
-        online = {one.method for one in self.method_results if one.is_online}
+        online = {result.method for result in self.method_results if result.is_online}
         return tuple(name for name in self.methods if name in online)
 
     @cached_property
     def pretrainings(self) -> tuple[str, ...]:
         """What methods start from, in the plan's order."""
-        return tuple(dict.fromkeys(one.pretraining for one in self.plan.experiments if one.pretraining))
+        return tuple(
+            dict.fromkeys(
+                experiment.pretraining for experiment in self.plan.experiments if experiment.pretraining
+            )
+        )
 
     @cached_property
     def starts_differ(self) -> bool:
@@ -260,15 +268,15 @@ class Summary:
         """Return the control of a method's pretraining; None for controls and for learning from scratch."""
         if not result.pretraining or result.algorithm == CONTROL:
             return None
-        same = (one for one in self.on(result.dataset) if one.pretraining == result.pretraining)
-        return next((one for one in same if one.algorithm == CONTROL), None)
+        same = (other for other in self.on(result.dataset) if other.pretraining == result.pretraining)
+        return next((other for other in same if other.algorithm == CONTROL), None)
 
     def reference_of(self, method: str) -> str:
         """Return the method that one is compared with; empty for that itself, and where there is none."""
         if self.reference:
             return self.reference if self.reference != method else ""
-        controls = {self.control_of(one) for one in self.method_results if one.method == method} - {None}
-        return next((one.method for one in controls if one), "")
+        controls = {self.control_of(r) for r in self.method_results if r.method == method} - {None}
+        return next((control.method for control in controls if control), "")
 
     def beside_control(self, result: MethodResult, name: str) -> Estimate | None:
         """Estimate a metric minus the control's, on the seeds that both have; None without a control."""
@@ -307,7 +315,7 @@ class Summary:
         """Return a metric of the online methods on the seeds that all of them have."""
         datasets, notes = self.datasets, list[str]()
         lacks: dict[tuple[str, ...], list[str]] = {}
-        held: dict[str, list[tuple[str, int, float]]] = {}
+        by_method: dict[str, list[tuple[str, int, float]]] = {}
         for method in self.online_methods:
             results = [self.by_name.get((method, dataset)) for dataset in datasets]
             each = [[(r.dataset, s, v) for s, v in r.of(name).items()] if r else [] for r in results]
@@ -315,18 +323,18 @@ class Summary:
             if lacking:
                 lacks.setdefault(lacking, []).append(method)
             else:
-                held[method] = [row for rows in each for row in rows]
+                by_method[method] = [row for rows in each for row in rows]
         for lacking, methods in lacks.items():
             notes.append(f"left out, no {name} on {listed(lacking)}: {', '.join(methods)}")
-        if not held:
+        if not by_method:
             return Comparison({}, tuple(notes))
         try:
-            scores = statistics.on_common_seeds(held)
+            scores = statistics.on_common_seeds(by_method)
         except ValueError:
             return Comparison({}, (*notes, "no seed is there for all methods on all data sets"))
         common = set(next(iter(scores.values())).seeds)
         others: dict[tuple[int, ...], list[str]] = {}
-        for method, rows in held.items():
+        for method, rows in by_method.items():
             others.setdefault(tuple(sorted({row[1] for row in rows} - common)), []).append(method)
         notes += [
             f"seed {listed(seeds)} left out, not all methods have it everywhere: {', '.join(methods)}"
@@ -342,14 +350,14 @@ class Summary:
         for problem in self.problems:
             groups.setdefault((problem.method, problem.dataset, problem.what), []).append(problem.seed)
         return [
-            f"{method} on {data}, seed {listed(seeds)}: {what}"
-            for (method, data, what), seeds in groups.items()
+            f"{method} on {data}, seed {listed(seeds)}: {reason}"
+            for (method, data, reason), seeds in groups.items()
         ]
 
     @cached_property
     def aggregated(self) -> dict[str, dict[Statistic, Estimate]]:
         """Mean, median, IQM and optimality gap by method; the most expensive numbers."""
-        return {method: statistics.aggregates(held) for method, held in self.comparison.scores.items()}
+        return {method: statistics.aggregates(scores) for method, scores in self.comparison.scores.items()}
 
     @cached_property
     def pairs(self) -> dict[tuple[str, str], Estimate]:
@@ -373,23 +381,27 @@ def summarise(
     """Read the folders of a plan and compute all its numbers; what is corrupted is named and left out."""
     shown, problems = read(plan, results, options.watch)
     first: dict[tuple[str, str], Experiment] = {}
-    asked = Counter((one.method, one.dataset) for one in set(plan.experiments))
+    asked = Counter((planned.method, planned.dataset) for planned in set(plan.experiments))
     for experiment in plan.experiments:
         first.setdefault((experiment.method, experiment.dataset), experiment)
     runs: dict[tuple[str, str], list[RunMetrics]] = {key: [] for key in first}
     used = list[Shown]()
-    for one in shown:
-        experiment = one.experiment
+    for candidate in shown:
+        experiment = candidate.experiment
         key = (experiment.method, experiment.dataset)
         try:
-            runs[key].append(_run_metrics(plan, results, one))
+            runs[key].append(_run_metrics(plan, results, candidate))
         except ValueError as error:
             problems.append(Problem(*key, experiment.seed, f"{experiment.algorithm}: {error}"))
         else:
-            used.append(one)
-    each = [_method_result(plan, one, asked[key], runs[key]) for key, one in first.items()]
-    order = dict.fromkeys(one.dataset for one in plan.experiments)
-    ordered = [one for dataset in order for one in _timed([one for one in each if one.dataset == dataset])]
+            used.append(candidate)
+    each = [_method_result(plan, planned, asked[key], runs[key]) for key, planned in first.items()]
+    order = dict.fromkeys(planned.dataset for planned in plan.experiments)
+    ordered = [
+        timed
+        for dataset in order
+        for timed in _timed([result for result in each if result.dataset == dataset])
+    ]
     shown_problems = (tuple(used), tuple(problems))
     return Summary(plan, results, *shown_problems, tuple(ordered), tuple(external), options.reference)
 
@@ -408,16 +420,16 @@ def _method_result(
     )
 
 
-def _run_metrics(plan: Plan, results: ResultsFolder, one: Shown) -> RunMetrics:
+def _run_metrics(plan: Plan, results: ResultsFolder, shown: Shown) -> RunMetrics:
     """Reduce one run to its numbers; raise ValueError where its rows are not those of one run."""
-    run, scores = plan.run(one.experiment.run), plan.scores[one.experiment.dataset]
+    run, scores = plan.run(shown.experiment.run), plan.scores[shown.experiment.dataset]
     hours = seconds(run, results) / 3600
-    if not one.is_online:
-        first, last = scores.score(one.own.mean_returns[[0, -1]]).tolist()
+    if not shown.is_online:
+        first, last = scores.score(shown.own.mean_returns[[0, -1]]).tolist()
         values = {OFFLINE: last, START: first, FINAL: last, CHANGE: None}
-        return RunMetrics(run.seed, values, int(one.own.updates[-1]), hours)
-    own = measures.fine_tuning_of(one, scores, plan.work(run)[1])
-    offline = one.pretraining and float(scores.score(one.pretraining.mean_returns[-1]))
+        return RunMetrics(run.seed, values, int(shown.own.updates[-1]), hours)
+    own = measures.fine_tuning_of(shown, scores, plan.work(run)[1])
+    offline = shown.pretraining and float(scores.score(shown.pretraining.mean_returns[-1]))
     collapsed, recovered = measures.collapse(own), measures.steps_to_recover(own)
     values = {
         OFFLINE: offline,
@@ -428,7 +440,7 @@ def _run_metrics(plan: Plan, results: ResultsFolder, one: Shown) -> RunMetrics:
         RECOVER: float(recovered.steps) if recovered else None,
         REGRET: measures.regret(own, float(own.scores[0])),
     }
-    if one.pretraining is None:
+    if shown.pretraining is None:
         values[CHANGE] = None  # there is nothing that it changes
     censored = frozenset((RECOVER,) if recovered and recovered.censored else ())
     return RunMetrics(run.seed, values, int(own.updates[-1]), hours, censored, own)
@@ -436,8 +448,8 @@ def _run_metrics(plan: Plan, results: ResultsFolder, one: Shown) -> RunMetrics:
 
 def _timed(results: list[MethodResult]) -> list[MethodResult]:
     """Add the steps to nearly the best, which need the best final score of a method on the data set."""
-    best = max((mean(one.final) for one in results if one.is_online and one.runs), default=0.0)
-    return [replace(one, runs=tuple(_reaches(run, best) for run in one.runs)) for one in results]
+    best = max((mean(result.final) for result in results if result.is_online and result.runs), default=0.0)
+    return [replace(result, runs=tuple(_reaches(run, best) for run in result.runs)) for result in results]
 
 
 def _reaches(run: RunMetrics, best: float) -> RunMetrics:
@@ -453,18 +465,20 @@ def headline(summary: Summary) -> str:
     shown, planned = summary.account["shown"], summary.account["planned"]
     if not shown:
         return "No run of this suite is finished yet."
-    tuned = [one for one in summary.method_results if one.runs and summary.control_of(one)]
+    tuned = [result for result in summary.method_results if result.runs and summary.control_of(result)]
     tuned = tuned or [
-        one for one in summary.method_results if one.runs and one.pretraining and one.algorithm != CONTROL
+        result
+        for result in summary.method_results
+        if result.runs and result.pretraining and result.algorithm != CONTROL
     ]
     parts = [f"{shown:,} of {planned:,} runs are shown"]
     if tuned:
-        up = sum(mean(one.final) > mean(one.start) for one in tuned)
+        up = sum(mean(result.final) > mean(result.start) for result in tuned)
         parts.append(
             f"the mean score rose after the online start in {up} of {count(len(tuned), 'combination')} of "
             "learning algorithm and data set"
         )
-        fell = [rate for one in tuned if (rate := summary.collapses(one))]
+        fell = [rate for result in tuned if (rate := summary.collapses(result))]
         if fell:
             parts.append(
                 f"{sum(r.count for r in fell)} of {count(sum(r.n for r in fell), 'run')} collapsed on the way"
@@ -478,7 +492,7 @@ def headline(summary: Summary) -> str:
 def _kind(problem: Problem) -> str:
     """Return why an experiment is not shown, in a word or two."""
     state = problem.what.split(": ")[1:2]
-    known = {
+    words = {
         "waiting": "not begun",
         "interrupted": "interrupted",
         "running": "running",
@@ -486,7 +500,7 @@ def _kind(problem: Problem) -> str:
         "failed": "failed",
         "diverged": "diverged",
     }
-    return known.get(state[0] if state else "", "not usable")
+    return words.get(state[0] if state else "", "not usable")
 
 
 def on_common_steps(runs: Sequence[FineTuning]) -> tuple[Array, Array]:

@@ -142,7 +142,7 @@ def scores(summary: Summary, dataset: str) -> Table:
         "own last stage. UTD ratio: policy updates per environment step; learning starts: environment "
         "steps before anything is "
         "learnt; updates and hours: of the run alone, without its pretraining. " + BOLD,
-        (Column("algorithm", text=True), *columns, *map(Column, others)),
+        (Column("method", text=True), *columns, *map(Column, others)),
         tuple(rows),
     )
 
@@ -181,7 +181,7 @@ def measures(summary: Summary, dataset: str) -> Table:
         "Regret: how far training episodes scored below the online start. docs/measures.md defines all of "
         "them.",
         (
-            Column("algorithm", text=True),
+            Column("method", text=True),
             *(Column(name, metric_of(name).unit, _better(name)) for name in names),
             Column("n"),
         ),
@@ -201,13 +201,13 @@ def final(summary: Summary) -> Table:
         cells = [_lead(summary, results[m], m in best) if m in results else Value(DASH) for m in methods]
         rows.append(Row("", dataset, (Value(dataset), *cells)))
     title = "Change from the pretraining" if summary.starts_differ else "Final scores"
-    what = (
+    quantity = (
         "Final less the online start" if summary.starts_differ else "Normalised score of the last evaluation"
     )
     return Table(
         "final",
         title,
-        f"{_starts(summary)}{what}, mean over seeds. " + RANGES + BOLD,
+        f"{_starts(summary)}{quantity}, mean over seeds. " + RANGES + BOLD,
         (Column("data set", text=True), *(Column(method, "score", "higher") for method in methods)),
         tuple(rows) if methods else (),
     )
@@ -251,7 +251,7 @@ def aggregates(summary: Summary) -> Table:
         f"{count(compared.n, 'seed')} that "
         "all algorithms have. IQM: mean of the middle half of all runs; gap: what runs lack to 100. "
         + _few(compared.n),
-        (Column("algorithm", text=True), *columns, Column("n")),
+        (Column("method", text=True), *columns, Column("n")),
         tuple(rows),
         compared.left_out,
     )
@@ -268,15 +268,15 @@ def improvement(summary: Summary) -> Table:
     rows, against = [], False
     for method in (*compared.scores, *from_nothing):
         beside = final if method in from_nothing else compared
-        held, theirs = beside.scores[method], beside.scores.get(summary.reference_of(method))
+        own, theirs = beside.scores[method], beside.scores.get(summary.reference_of(method))
         cells = [Value(method)]
         if theirs is None:
             cells += [Value(DASH), Value(DASH)]
         else:
             against = True
-            difference = _estimated(statistics.paired_difference(held, theirs), "{:+.1f}")
+            difference = _estimated(statistics.paired_difference(own, theirs), "{:+.1f}")
             cells.append(replace(difference, beside="final score") if method in from_nothing else difference)
-            cells.append(_estimated(statistics.probability_of_improvement(held, theirs), "{:.2f}"))
+            cells.append(_estimated(statistics.probability_of_improvement(own, theirs), "{:.2f}"))
         if ranks:
             cells.append(_estimated(ranks[method], "{:.2f}") if method in ranks else Value(DASH))
         rows.append(Row(method, "", (*cells, Value(str(beside.n), beside.n))))
@@ -292,7 +292,7 @@ def improvement(summary: Summary) -> Table:
         + (FROM_NOTHING if from_nothing else "")
         + _few(compared.n),
         (
-            Column("algorithm", text=True),
+            Column("method", text=True),
             Column("difference", "score", "higher"),
             Column("P(improvement)", "", "higher"),
             *((Column("mean rank", "", "lower"),) if ranks else ()),
@@ -306,10 +306,10 @@ def improvement(summary: Summary) -> Table:
 def pairs(summary: Summary) -> Table:
     """Every two fine-tuning labels: paired difference and probability of improvement."""
     compared, rows = summary.comparison, []
-    for one, other in combinations(compared.scores, 2):
-        difference = statistics.paired_difference(compared.scores[one], compared.scores[other])
-        cells = (_estimated(difference, "{:+.1f}"), _estimated(summary.pairs[one, other], "{:.2f}"))
-        rows.append(Row(one, "", (Value(one), Value(other), *cells, Value(str(compared.n), compared.n))))
+    for first, second in combinations(compared.scores, 2):
+        difference = statistics.paired_difference(compared.scores[first], compared.scores[second])
+        cells = (_estimated(difference, "{:+.1f}"), _estimated(summary.pairs[first, second], "{:.2f}"))
+        rows.append(Row(first, "", (Value(first), Value(second), *cells, Value(str(compared.n), compared.n))))
     return Table(
         "pairs",
         "All pairs",
@@ -318,7 +318,7 @@ def pairs(summary: Summary) -> Table:
         "seed by seed, then the mean; P: how likely a run of the first scores above one of the second on the "
         "same data set, ties half. Of many intervals some lie on one side by chance. " + _few(compared.n),
         (
-            *(Column("algorithm", text=True), Column("against", text=True)),
+            *(Column("method", text=True), Column("against", text=True)),
             *(Column("difference", "score", "higher"), Column("P(improvement)", "", "higher"), Column("n")),
         ),
         tuple(rows),
@@ -358,13 +358,13 @@ def regimes(summary: Summary) -> Table:
     """What fine-tuning starts from: is the pretrained policy or the data the better prior?"""
     rows = []
     for dataset in summary.datasets:
-        known = summary.plan.data_scores(dataset)
+        data_scores = summary.plan.data_scores(dataset)
         for pretraining in summary.pretrainings:
             starts = (r for r in summary.on(dataset) if r.pretraining == pretraining and r.of(OFFLINE))
             start = next(starts, None)
             pretrained = mean(list(start.of(OFFLINE).values())) if start else None
-            words = regime(pretrained, *known) if known and pretrained is not None else "n/a"
-            numbers = [pretrained, *(known or (None, None))]
+            words = regime(pretrained, *data_scores) if data_scores and pretrained is not None else "n/a"
+            numbers = [pretrained, *(data_scores or (None, None))]
             named = (Value(dataset), Value(pretraining))
             rows.append(Row("", dataset, (*named, *map(_score, numbers), Value(words))))
     return Table(
@@ -397,16 +397,16 @@ EACH: dict[str, Callable[[Summary, str], Table]] = {"scores": scores, "measures"
 def bold(results: Iterable[MethodResult], name: str) -> frozenset[str]:
     """Return the methods that stand out: the best and those whose interval overlaps it; else none."""
     results = [result for result in results if result.of(name) and result.is_online]
-    held = {result.method: result.estimate(name) for result in results}
-    if len(held) < 2 or len({tuple(result.of(name)) for result in results}) > 1:
+    estimates = {result.method: result.estimate(name) for result in results}
+    if len(estimates) < 2 or len({tuple(result.of(name)) for result in results}) > 1:
         return frozenset()
-    known = {label: e for label, e in held.items() if e and e.low is not None and e.high is not None}
-    if len(known) < len(held):
+    bounded = {label: e for label, e in estimates.items() if e and e.low is not None and e.high is not None}
+    if len(bounded) < len(estimates):
         return frozenset()
     sign = 1 if metric_of(name).higher_is_better else -1
-    best = max(known.values(), key=lambda e: sign * e.value)
-    near = {label for label, e in known.items() if _overlap(e, best)}
-    return frozenset(near) if len(near) < len(known) else frozenset()
+    best = max(bounded.values(), key=lambda e: sign * e.value)
+    near = {label for label, e in bounded.items() if _overlap(e, best)}
+    return frozenset(near) if len(near) < len(bounded) else frozenset()
 
 
 def _overlap(a: Estimate, b: Estimate) -> bool:
@@ -414,11 +414,11 @@ def _overlap(a: Estimate, b: Estimate) -> bool:
     return a_low <= b_high and b_low <= a_high
 
 
-def _number(result: MethodResult, what: Metric, stands_out: bool = False, n: bool = False) -> Value:
-    values = list(result.of(what.name).values())
-    if not values or (what.name == START and not result.is_online):
+def _number(result: MethodResult, metric: Metric, stands_out: bool = False, n: bool = False) -> Value:
+    values = list(result.of(metric.name).values())
+    if not values or (metric.name == START and not result.is_online):
         return Value(DASH)
-    shown = replace(over_seeds(values, what.form), bold=stands_out)
+    shown = replace(over_seeds(values, metric.form), bold=stands_out)
     if n and len(result.runs) < result.asked:
         shown = replace(shown, text=f"{shown.text}, n = {result.n}")
     return shown
@@ -426,16 +426,16 @@ def _number(result: MethodResult, what: Metric, stands_out: bool = False, n: boo
 
 def _measure(summary: Summary, result: MethodResult, name: str) -> Value:
     """Return a measure of a line, with what it differs from the control's."""
-    what, values = metric_of(name), list(result.of(name).values())
+    metric, values = metric_of(name), list(result.of(name).values())
     if not values:
         return Value(DASH)
     if name == COLLAPSE:
         return Value(f"{sum(values):.0f} of {len(values)}", mean(values), n=len(values))
     other = summary.beside_control(result, name)
-    sign = "{:+,.0f}" if what.unit == "steps" else "{:+.1f}"
+    sign = "{:+,.0f}" if metric.unit == "steps" else "{:+.1f}"
     never = f"{result.censored(name)} of {len(values)} never" if result.censored(name) else ""
     beside = [interval(other, sign) if other else "", never]
-    return replace(over_seeds(values, what.form), beside="; ".join(filter(None, beside)))
+    return replace(over_seeds(values, metric.form), beside="; ".join(filter(None, beside)))
 
 
 def _value(text: str, e: Estimate) -> Value:
@@ -455,15 +455,15 @@ def _estimated(estimate: Estimate, form: str = "{:.1f}") -> Value:
     return _value(interval(estimate, form), estimate)
 
 
-def _differ(result: MethodResult, one: str, other: str) -> bool:
+def _differ(result: MethodResult, name: str, other: str) -> bool:
     """Tell whether two numbers of a run differ as the table shows them."""
-    first, second = result.of(one), result.of(other)
+    first, second = result.of(name), result.of(other)
     return any(abs(first[seed] - second[seed]) >= 0.05 for seed in first.keys() & second.keys())
 
 
-def seeds_shown(found: int, asked: int) -> Value:
+def seeds_shown(n: int, asked: int) -> Value:
     """Return how many seeds are shown, of how many where some are missing."""
-    return Value(of_asked(found, asked), found, lacking=found < asked)
+    return Value(of_asked(n, asked), n, lacking=n < asked)
 
 
 def whole(value: int | None) -> Value:
@@ -496,5 +496,5 @@ def _few(n: int) -> str:
 
 def shown(summary: Summary, names: Sequence[str]) -> list[Table]:
     """Return the tables of all data sets together that a plan asks for and that have something to show."""
-    made = (TABLES[name](summary) for name in names if name in TABLES)
-    return [table for table in made if table.rows]
+    tables = (TABLES[name](summary) for name in names if name in TABLES)
+    return [table for table in tables if table.rows]

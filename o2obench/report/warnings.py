@@ -38,18 +38,18 @@ def look(results: ResultsFolder) -> Surroundings:
     """Look at a results folder as a whole, by names alone."""
     plans, problems = readable_plans(results.plan_files())
     broken = [problem.replace(f"{results}/", "") for problem in problems]
-    found = inventory.look(results)
-    known = {run.id for plan in plans for run in plan.runs}
-    unplanned = tuple(run for run in found.runs if run not in known)
-    foreign = tuple(str(path.relative_to(results.path)) for path in found.foreign)
+    contents = inventory.look(results)
+    planned = {run.id for plan in plans for run in plan.runs}
+    unplanned = tuple(run for run in contents.runs if run not in planned)
+    foreign = tuple(str(path.relative_to(results.path)) for path in contents.foreign)
     return Surroundings(tuple(plans), tuple(broken), unplanned, foreign)
 
 
 def notes(plan: Plan, results: ResultsFolder, around: Surroundings) -> list[str]:
     """Return what a reader of this plan's page has to know, a sentence each."""
-    said = [f"plan not read: {problem}" for problem in around.broken]
-    said += _few("a run of no readable plan, not used", around.unplanned)
-    said += _few("not a part of a results folder, not used", around.foreign)
+    sentences = [f"plan not read: {problem}" for problem in around.broken]
+    sentences += _few("a run of no readable plan, not used", around.unplanned)
+    sentences += _few("not a part of a results folder, not used", around.foreign)
     strange = [
         str(entry.path.relative_to(results.path))
         for run in plan.runs
@@ -57,34 +57,35 @@ def notes(plan: Plan, results: ResultsFolder, around: Surroundings) -> list[str]
         for entry in inventory.entries(results.run(run.id).path)
         if entry.kind == "foreign"
     ]
-    said += _few("a foreign file in a run's folder, not used", strange)
-    for name, held in plan.scores.items():
-        known = known_reference(name)
-        if known and (known.ref_min, known.ref_max) != (held.ref_min, held.ref_max):
-            said.append(
-                f"{name}: the plan's reference scores ({held.ref_min:g}, {held.ref_max:g}) are not those of "
-                f"this version ({known.ref_min:g}, {known.ref_max:g}); scores of other reports may differ"
+    sentences += _few("a foreign file in a run's folder, not used", strange)
+    for name, reference in plan.scores.items():
+        current = known_reference(name)
+        if current and (current.ref_min, current.ref_max) != (reference.ref_min, reference.ref_max):
+            sentences.append(
+                f"{name}: the plan's reference scores ({reference.ref_min:g}, {reference.ref_max:g}) are not "
+                f"those of this version ({current.ref_min:g}, {current.ref_max:g}); scores of other reports "
+                "may differ"
             )
-    return said
+    return sentences
 
 
 def records(plan: Plan, results: ResultsFolder) -> dict[str, dict[str, Any]]:
     """Return run.json of every run that has a whole one: compute, code and mismatch are there."""
-    found = {run.id: read_json(results.run(run.id).record) for run in plan.runs}
-    return {run: record for run, record in found.items() if _whole(record)}
+    by_run = {run.id: read_json(results.run(run.id).record) for run in plan.runs}
+    return {run: record for run, record in by_run.items() if _whole(record)}
 
 
 def mixtures(records: Mapping[str, dict[str, Any]]) -> list[str]:
     """Name versions that differ between runs: their numbers may, too."""
-    said = []
+    sentences = []
     for package in COMPARED:
         versions = Counter(
             str(record["compute"]["versions"].get(package, "none")) for record in records.values()
         )
         if len(versions) > 1:
             parts = ", ".join(f"{version} ({count(n, 'run')})" for version, n in sorted(versions.items()))
-            said.append(f"runs were computed with several versions of {package}: {parts}")
-    return said
+            sentences.append(f"runs were computed with several versions of {package}: {parts}")
+    return sentences
 
 
 def _whole(record: Any) -> bool:
@@ -101,7 +102,7 @@ def _whole(record: Any) -> bool:
     )
 
 
-def _few(what: str, names: Iterable[str]) -> list[str]:
+def _few(remark: str, names: Iterable[str]) -> list[str]:
     names = sorted(names)
-    said = [f"{name}: {what}" for name in names[:MOST]]
-    return [*said, f"{len(names) - MOST:,} more: {what}"] if len(names) > MOST else said
+    lines = [f"{name}: {remark}" for name in names[:MOST]]
+    return [*lines, f"{len(names) - MOST:,} more: {remark}"] if len(names) > MOST else lines

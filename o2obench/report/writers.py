@@ -119,8 +119,8 @@ def tables_csv(tables: Iterable[Table], reduced: Sequence[str]) -> str:
     head = [
         "table",
         "dataset",
-        "algorithm",
-        "quantity",
+        "method",
+        "metric",
         "unit",
         "value",
         "low",
@@ -141,17 +141,17 @@ def _numbers(tables: Iterable[Table]) -> Iterator[list[object]]:
                     label = row.method or named.get(table.name, "")
                     numbers = [_digits(value) for value in (cell.value, cell.low, cell.high)]
                     n = "" if cell.n is None else cell.n
-                    what = [table.name, row.dataset, label, column.name, column.unit]
-                    yield [*what, *numbers, n, cell.interval, int(cell.bold)]
+                    names = [table.name, row.dataset, label, column.name, column.unit]
+                    yield [*names, *numbers, n, cell.interval, int(cell.bold)]
 
 
 def runs_csv(summary: Summary) -> str:
     """Return every number of every run, one line each, beside the control's of the same seed."""
     head = [
         "dataset",
-        "algorithm",
+        "method",
         "seed",
-        "quantity",
+        "metric",
         "unit",
         "value",
         "lower_bound",
@@ -176,8 +176,8 @@ def _values(summary: Summary) -> Iterator[list[object]]:
 
 
 def scores_csv(summary: Summary) -> str:
-    """Return start, final and change, one line per algorithm, data set and seed."""
-    head = ["dataset", "algorithm", "seed", "start", "final", "change", "updates", "env_steps"]
+    """Return start, final and change, one line per method, data set and seed."""
+    head = ["dataset", "method", "seed", "start", "final", "change", "updates", "env_steps"]
     rows = (
         [
             line.dataset,

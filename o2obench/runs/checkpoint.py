@@ -124,9 +124,9 @@ def read(target: Path) -> State | None:
     """
     broken = (FileNotFoundError, SafetensorError, KeyError, TypeError, ValueError, RecursionError)
     with contextlib.suppress(*broken), naming(target), _system_errors():
-        found, file = _load_manifest(target), target / "state.safetensors"
-        if not _fault_in(found, file):
-            state: State = _put_back_arrays(found["values"], load_file(file))
+        record, file = _load_manifest(target), target / "state.safetensors"
+        if not _fault_in(record, file):
+            state: State = _put_back_arrays(record["values"], load_file(file))
             return state
     return None
 
@@ -154,8 +154,8 @@ def _fault_in(manifest: Any, file: Path) -> str:
 
 def manifest(target: Path | None) -> dict[str, Any]:
     """Return the manifest in a checkpoint's folder, unchecked; {} if there is none."""
-    found = read_json(target / "manifest.json") if target else None
-    return found if isinstance(found, dict) else {}
+    record = read_json(target / "manifest.json") if target else None
+    return record if isinstance(record, dict) else {}
 
 
 def drop_after(folder: Path, number: int) -> None:

@@ -171,8 +171,8 @@ def _look_at_plans(folder: Path, inventory: Inventory) -> None:
 def _scan(folder: Path) -> list[os.DirEntry[str]]:
     """Return a folder's entries by name; those of a folder that vanished meanwhile are none."""
     try:
-        with os.scandir(folder) as found:
-            return sorted(found, key=lambda entry: entry.name)
+        with os.scandir(folder) as listing:
+            return sorted(listing, key=lambda entry: entry.name)
     except FileNotFoundError:
         return []
 

@@ -22,23 +22,23 @@ class LogMark:
 
     def truncated(self, path: Path) -> bytes | None:
         """Return what a file held at this mark, or None when it does not hold it any more."""
-        kept = path.read_bytes()[: self.length] if self.length and path.exists() else b""
-        return kept if hashlib.sha256(kept).hexdigest() == self.sha256 else None
+        content = path.read_bytes()[: self.length] if self.length and path.exists() else b""
+        return content if hashlib.sha256(content).hexdigest() == self.sha256 else None
 
 
 class JsonlLog:
     """A file of JSON records.
 
-    Opening replaces the file by one that holds ``kept``: a former owner that still has the old one open
+    Opening replaces the file by one that holds ``content``: a former owner that still has the old one open
     writes where nobody reads. Records are written without a buffer: what could not be written is never
     tried again when the file is closed.
     """
 
-    def __init__(self, path: Path, kept: bytes = b"") -> None:
-        write_atomically(path, kept)
+    def __init__(self, path: Path, content: bytes = b"") -> None:
+        write_atomically(path, content)
         self.path = path
         self.file = open(path, "ab", buffering=0)  # noqa: SIM115  (open as long as the run)
-        self.length, self.hash = len(kept), hashlib.sha256(kept)
+        self.length, self.hash = len(content), hashlib.sha256(content)
 
     def append(self, record: dict[str, Any]) -> None:
         """Write one record as one line; NaN and infinity are refused by ValueError."""

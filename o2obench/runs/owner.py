@@ -36,8 +36,8 @@ class Owner:
 
     def __str__(self) -> str:
         states = {True: "alive", False: "gone", None: "on another machine"}
-        seen = f"last seen {max(0.0, self.age):.0f} s ago"
-        return f"process {self.pid} on {self.host} ({states[self.alive]}, {seen})"
+        age = f"last seen {max(0.0, self.age):.0f} s ago"
+        return f"process {self.pid} on {self.host} ({states[self.alive]}, {age})"
 
 
 def owner_of(lock: Path) -> Owner | None:
@@ -51,8 +51,8 @@ def owner_of(lock: Path) -> Owner | None:
         age = time.time() - lock.stat().st_mtime
     except OSError:
         return None
-    here = record.hostname == _this_host()
-    return Owner(record.pid, record.hostname.partition("?")[0], age, _alive(record.pid) if here else None)
+    is_local = record.hostname == _this_host()
+    return Owner(record.pid, record.hostname.partition("?")[0], age, _alive(record.pid) if is_local else None)
 
 
 @functools.cache

@@ -77,9 +77,9 @@ def read_evaluations(folder: RunFolder, run: Run, env_steps: int) -> Evaluations
         f"its evaluations end at step {clocks[-1][0]:,} of {env_steps:,}": clocks[-1][0] != env_steps,
         **_episode_faults(rows, run),
     }
-    found = [fault for fault, holds in faults.items() if holds]
-    if found:
-        raise Unusable(f"{run.algorithm}: evaluations.jsonl: {'; '.join(found)}")
+    messages = [fault for fault, holds in faults.items() if holds]
+    if messages:
+        raise Unusable(f"{run.algorithm}: evaluations.jsonl: {'; '.join(messages)}")
     return Evaluations(
         stages=np.array([sys.intern(row["stage"]) for row in rows], object),
         env_steps=np.array([row["env_steps"] for row in rows]),
@@ -130,11 +130,11 @@ def require_intact(folder: RunFolder, run: Run) -> dict[str, Any]:
         error = folder.failure()
         raise Unusable(f"{run.algorithm}: {state}{': ' + error if error else ''}")
     try:
-        found = folder.corruption()
+        corruption = folder.corruption()
     except OSError as error:
-        found = unreadable(error)
-    if found:
-        raise Unusable(f"{run.algorithm}: {found}")
+        corruption = unreadable(error)
+    if corruption:
+        raise Unusable(f"{run.algorithm}: {corruption}")
     record = read_json(folder.record)
     if not isinstance(record, dict) or record.get("identity") != run.identity:
         raise Unusable(f"{run.algorithm}: run.json belongs to another run")
@@ -145,8 +145,8 @@ def _rows(content: bytes, run: Run) -> list[dict[str, Any]]:
     """Return the rows of evaluations.jsonl, each of the right form and finite."""
     *lines, rest = content.split(b"\n")
     if rest or not lines:
-        what = "its last line is cut off" if rest else "it holds no evaluation"
-        raise Unusable(f"{run.algorithm}: evaluations.jsonl: {what}")
+        message = "its last line is cut off" if rest else "it holds no evaluation"
+        raise Unusable(f"{run.algorithm}: evaluations.jsonl: {message}")
     rows = []
     parsed = parse_lines(lines)
     for number, line in enumerate(lines, start=1):

@@ -133,10 +133,10 @@ class Run:
         return run
 
 
-def differing(one: Any, other: Any, name: str = "") -> Iterator[str]:
+def differing(value: Any, other: Any, name: str = "") -> Iterator[str]:
     """Yield the names of what differs between two identities, as JSON values."""
-    if isinstance(one, Mapping) and isinstance(other, Mapping):
-        for key in sorted({*one, *other}):
-            yield from differing(one.get(key), other.get(key), f"{name}.{key}" if name else key)
-    elif one != other:
+    if isinstance(value, Mapping) and isinstance(other, Mapping):
+        for key in sorted({*value, *other}):
+            yield from differing(value.get(key), other.get(key), f"{name}.{key}" if name else key)
+    elif value != other:
         yield name

@@ -85,8 +85,8 @@ def identity(folder: RunFolder, run_id: str) -> Iterator[Finding]:
         yield Finding(folder.record, "is not the record of a run", AGAIN)
     else:
         if run.id != run_id:
-            what = f"belongs to {run.id}: the folder was copied or renamed"
-            yield Finding(folder.record, what, "give it that name again, or remove it")
+            message = f"belongs to {run.id}: the folder was copied or renamed"
+            yield Finding(folder.record, message, "give it that name again, or remove it")
 
 
 def _last_state(folder: RunFolder) -> Iterator[Finding]:
@@ -98,8 +98,8 @@ def _last_state(folder: RunFolder) -> Iterator[Finding]:
     if last is None or not (last.exists() or last.is_symlink()):
         if is_stateless(folder):
             return
-        what = f"{last.name if last else 'the last state'} is missing: no run can start from this one"
-        yield Finding(folder.checkpoint, what, AGAIN)
+        message = f"{last.name if last else 'the last state'} is missing: no run can start from this one"
+        yield Finding(folder.checkpoint, message, AGAIN)
         return
     yield from _checkpoint(last, AGAIN)
 
@@ -124,13 +124,13 @@ def unfinished(folder: RunFolder, run_id: str) -> Iterator[Finding]:
     if not saved and not folder.record.exists():
         return  # it has not begun
     yield from identity(folder, run_id)
-    kept: dict[str, LogMark] = {}
+    marks: dict[str, LogMark] = {}
     if saved:
         faults = list(_checkpoint(saved[-1], RESUMES))
         yield from faults
-        kept = {} if faults else log_marks_in(read_json(saved[-1] / "manifest.json")["values"])
+        marks = {} if faults else log_marks_in(read_json(saved[-1] / "manifest.json")["values"])
     for name in LOGS:
-        file, mark = folder.path / name, kept.get(Path(name).stem, LogMark())
+        file, mark = folder.path / name, marks.get(Path(name).stem, LogMark())
         if (file.exists() or file.is_symlink()) and not is_file(file):
             yield Finding(file, "is not a plain file", AGAIN)
             continue
@@ -143,7 +143,7 @@ def unfinished(folder: RunFolder, run_id: str) -> Iterator[Finding]:
             yield from _lines(file, RESUMES, mark.length)
 
 
-def _lines(file: Path, do: str, known: int = 0) -> Iterator[Finding]:
+def _lines(file: Path, do: str, length: int = 0) -> Iterator[Finding]:
     """Yield the first line that is not a record; an unfinished last line is none.
 
     What a checkpoint knows is kept by a resume: a bad line there cannot be mended by one.
@@ -155,7 +155,7 @@ def _lines(file: Path, do: str, known: int = 0) -> Iterator[Finding]:
                 raise ValueError
         except (ValueError, RecursionError):
             place = file.with_name(f"{file.name}:{number}")
-            yield Finding(place, "not a JSON record", AGAIN if at < known else do)
+            yield Finding(place, "not a JSON record", AGAIN if at < length else do)
             return
         at += len(line) + 1
 
@@ -166,5 +166,5 @@ def _refuse(constant: str) -> NoReturn:
 
 def record_of(folder: RunFolder) -> dict[str, Any]:
     """Return run.json as a dict, empty where it is none."""
-    found = read_json(folder.record) if is_file(folder.record) else None
-    return found if isinstance(found, dict) else {}
+    record = read_json(folder.record) if is_file(folder.record) else None
+    return record if isinstance(record, dict) else {}

@@ -49,13 +49,13 @@ class RunWriter:
         self.since = saved["number"] if saved else 0
         checkpoint.drop_after(folder.checkpoint, self.since)
         marks = log_marks_in(saved) if saved else {}
-        kept = {name: marks.get(name, LogMark()).truncated(self._file(name)) or b"" for name in TRUNCATED}
+        contents = {name: marks.get(name, LogMark()).truncated(self._file(name)) or b"" for name in TRUNCATED}
         timings = b"".join(line for line, _ in valid_lines(folder.timings))
         if folder.timings.exists() and folder.timings.stat().st_size > len(timings):
             self.record["corruption"].append("timings.jsonl was corrupted: what could be read was kept")
         self.write_record()
         self.evaluations, self.episodes, self.train = (
-            JsonlLog(self._file(name), kept[name]) for name in TRUNCATED
+            JsonlLog(self._file(name), contents[name]) for name in TRUNCATED
         )
         self.timings = JsonlLog(folder.timings, timings)
 

@@ -102,9 +102,11 @@ def train(agent: Agent[Any]) -> Agent[Any]:
         agent.begin(stage.name)
         _work(agent, stage.name)
         for _ in range(stage.env_steps):
-            obs = np.stack([one.obs for one in interactions])[:, None]
+            obs = np.stack([interaction.obs for interaction in interactions])[:, None]
             actions = agent.act(obs, explore=True)[:, 0]
-            steps = [one.step(action)[0] for one, action in zip(interactions, actions, strict=True)]
+            steps = [
+                interaction.step(action)[0] for interaction, action in zip(interactions, actions, strict=True)
+            ]
             agent.observe(stack_steps(steps))
             _work(agent, stage.name)
     return agent
@@ -291,12 +293,12 @@ def _narrow(agent: type[Agent[Any]]) -> dict[str, tuple[int, ...]]:
     return {key: tuple(min(width, NARROW) for width in layers) for key, layers in hidden}
 
 
-def _declared(agent: type[Agent[Any]], what: str) -> dict[str, Any]:
+def _declared(agent: type[Agent[Any]], kind: str) -> dict[str, Any]:
     """Return the defaults of the options that are declared as counts or widths."""
     return {
         key: field.default
         for key, field in agent.Config.model_fields.items()
-        if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get(what)
+        if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get(kind)
     }
 
 

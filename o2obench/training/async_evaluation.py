@@ -74,16 +74,18 @@ class Evaluator:
     def _feed(self) -> None:
         """Hand over the oldest snapshot when the other process is idle: a pipe holds only so much."""
         if self.pending and not self.busy:
-            one = self.pending[0]
+            snapshot = self.pending[0]
             try:
-                self.pipe.send((one.policy, one.key, one.episodes))
+                self.pipe.send((snapshot.policy, snapshot.key, snapshot.episodes))
             except OSError:
                 raise _gone() from None
             self.busy = True
 
     def state_dict(self) -> State:
         """Return the snapshots that are pending, by their order."""
-        return {str(i): {**vars(one), "key": list(one.key)} for i, one in enumerate(self.pending)}
+        return {
+            str(i): {**vars(snapshot), "key": list(snapshot.key)} for i, snapshot in enumerate(self.pending)
+        }
 
     def load_state_dict(self, state: State) -> None:
         """Order the evaluations again that were pending."""

@@ -25,9 +25,11 @@ from ..util.files import read_json
 def agent_class(spec: RunSpec) -> type[Agent[Any]]:
     """Return the class that computes ``spec``; refuse when this installation has another version."""
     agent = registry.algorithm(spec.algorithm)
-    here = registry.versions(spec.algorithm)
-    if here != spec.versions:
-        planned, installed = (", ".join(f"{k} {v}" for k, v in of.items()) for of in (spec.versions, here))
+    versions = registry.versions(spec.algorithm)
+    if versions != spec.versions:
+        planned, installed = (
+            ", ".join(f"{k} {v}" for k, v in of.items()) for of in (spec.versions, versions)
+        )
         raise UserError(
             f"{spec.algorithm}: planned with {planned}, this installation has {installed}; "
             "start the suite again"

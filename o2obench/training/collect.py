@@ -84,9 +84,9 @@ def _refuse_existing(file: Path) -> None:
     """Refuse a name that is taken, by a set or by a card, or that cannot be written to."""
     if file.suffix not in (".hdf5", ".h5"):
         raise UserError(f"{file}: a data set's name ends in .hdf5")
-    for one in (file, file.with_suffix(".json")):
-        if one.exists():
-            raise UserError(f"{one}: exists; a data set is never overwritten, choose another name")
+    for path in (file, file.with_suffix(".json")):
+        if path.exists():
+            raise UserError(f"{path}: exists; a data set is never overwritten, choose another name")
     usable(file.parent)
 
 
@@ -166,8 +166,8 @@ class Levels:
 
     def means(self) -> dict[int, float]:
         """Return the mean returns of ten greedy episodes, by step; a training may have gone further."""
-        found = {int(step): float(np.mean(returns)) for step, returns in self.training.levels.items()}
-        return {step: mean for step, mean in found.items() if step <= self.training.steps}
+        means = {int(step): float(np.mean(returns)) for step, returns in self.training.levels.items()}
+        return {step: mean for step, mean in means.items() if step <= self.training.steps}
 
     def last(self, kind: str) -> int:
         """Return the last step that the data set of ``kind`` depends on."""
@@ -192,11 +192,11 @@ def rollouts(training: Training, step: int, rows: int, kind: str) -> dict[str, A
     spec, seed = training.spec, derive(training.seed, Stream.COLLECTED_DATA, kind)
     agent: Any = collector(spec, seed, 1)
     agent.load_policy(training.policies[str(step)])
-    interaction, kept = Interaction(spec, seed), new_rows()
+    interaction, columns = Interaction(spec, seed), new_rows()
     for _ in range(rows):
-        record(kept, interaction)
-        append(kept, spec, interaction.step(agent.sample(interaction.obs[None, None])[0, 0])[0])
-    return to_arrays(kept)
+        record(columns, interaction)
+        append(columns, spec, interaction.step(agent.sample(interaction.obs[None, None])[0, 0])[0])
+    return to_arrays(columns)
 
 
 def thin(arrays: dict[str, Array], rows: int) -> dict[str, Array]:

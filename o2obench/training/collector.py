@@ -44,10 +44,10 @@ class Training:
         self.levels: dict[str, list[float]] = {}
         """Returns of ten greedy episodes, by step."""
         self.policies: dict[str, State] = {}
-        found = checkpoint.load(folder)
-        if found:
-            self.number = found[0]
-            self._load(found[1])
+        saved = checkpoint.load(folder)
+        if saved:
+            self.number = saved[0]
+            self._load(saved[1])
 
     def run(self, enough: Callable[[], bool], say: Callable[[str], None], stop: Callable[[], bool]) -> None:
         """Train until an evaluation after which ``enough`` holds, or to the end.
@@ -104,10 +104,10 @@ class Training:
         checkpoint.save(self.folder, self.number, state)
 
     def _load(self, state: State) -> None:
-        wanted = [self.spec.id, self.seed]
-        if state["what"][:2] != wanted:
-            held = f"{self.folder}: holds the training {state['what']}, asked for {wanted}"
-            raise UserError(f"{held}; name another with --work")
+        training = [self.spec.id, self.seed]
+        if state["what"][:2] != training:
+            message = f"{self.folder}: holds the training {state['what']}, asked for {training}"
+            raise UserError(f"{message}; name another with --work")
         self.step, self.levels, self.policies = state["step"], state["levels"], state["policies"]
         for key, values in state["rows"].items():
             self.rows[key] = list(values)

@@ -36,8 +36,8 @@ class Arena:
             obs[i] = self.envs.reset(i, derive(seed, Stream.EVALUATION, *clock, episode))
         while running.any():
             actions = self.spec.from_unit(act(obs.reshape(len(self.seeds), self.width, -1)))
-            seen, reward, ended = self.envs.step(actions.reshape(count, -1), running)
+            next_obs, reward, ended = self.envs.step(actions.reshape(count, -1), running)
             chosen = np.flatnonzero(running)
-            obs[chosen], running[chosen] = seen, ~ended
+            obs[chosen], running[chosen] = next_obs, ~ended
             returns[chosen] += reward
         return returns.reshape(len(self.seeds), self.width)

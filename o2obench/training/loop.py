@@ -133,7 +133,7 @@ class Training:
 
     def step(self, stage: Stage) -> None:
         """Do one environment step with every seed and show it to the agent."""
-        obs = np.stack([one.obs for one in self.interactions])[:, None, :]
+        obs = np.stack([interaction.obs for interaction in self.interactions])[:, None, :]
         with timed("act"):
             actions = self.agent.act(obs, explore=True)[:, 0]
         self.clock.env_steps += 1
@@ -233,8 +233,8 @@ class Training:
         self.agent.load_state_dict(saved["agent"])
         if self.evaluator:
             self.evaluator.load_state_dict(saved["pending"])
-        for writer, one in zip(self.writers, self.interactions, strict=bool(self.interactions)):
-            one.load_state_dict(saved["seeds"][writer.run.id]["interaction"])
+        for writer, interaction in zip(self.writers, self.interactions, strict=bool(self.interactions)):
+            interaction.load_state_dict(saved["seeds"][writer.run.id]["interaction"])
 
     def finish(self) -> None:
         """Publish every run that is alive; what remains of its state is what a child run needs."""

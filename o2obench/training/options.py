@@ -44,8 +44,8 @@ class Options:
     def flags(self) -> list[str]:
         """Return the command line options that say the same to a worker process."""
         flags = []
-        for one in fields(self):
-            value, flag = getattr(self, one.name), "--" + one.name.replace("_", "-")
+        for setting in fields(self):
+            value, flag = getattr(self, setting.name), "--" + setting.name.replace("_", "-")
             if not isinstance(value, bool):
                 flags += [flag, str(value)]
             elif value:

@@ -27,12 +27,14 @@ class CheckpointMismatch(Exception):
 
 def saved_state(writers: Sequence[RunWriter]) -> State | None:
     """Return the newest common checkpoint, or None; what belongs to one seed stands by run id."""
-    found = [checkpoint.load(one.folder.checkpoint, usable=one.agrees_with) for one in writers]
-    numbers = {entry[0] for entry in found if entry}
-    if len(numbers) == 2 and None not in found:  # killed between two seeds' checkpoints
+    checkpoints = [checkpoint.load(writer.folder.checkpoint, usable=writer.agrees_with) for writer in writers]
+    numbers = {entry[0] for entry in checkpoints if entry}
+    if len(numbers) == 2 and None not in checkpoints:  # killed between two seeds' checkpoints
         least = min(numbers)
-        found = [checkpoint.load(one.folder.checkpoint, least, one.agrees_with) for one in writers]
-    intact = [entry for entry in found if entry]
+        checkpoints = [
+            checkpoint.load(writer.folder.checkpoint, least, writer.agrees_with) for writer in writers
+        ]
+    intact = [entry for entry in checkpoints if entry]
     if not intact:
         return None
     if len(intact) < len(writers) or len({number for number, _ in intact}) > 1:
@@ -42,7 +44,8 @@ def saved_state(writers: Sequence[RunWriter]) -> State | None:
     for key in ("agent", "pending"):
         saved[key] = stack_seeds([state.get(key, {}) for state in states])
     saved["seeds"] = {
-        one.run.id: {**state, "number": saved["number"]} for one, state in zip(writers, states, strict=True)
+        writer.run.id: {**state, "number": saved["number"]}
+        for writer, state in zip(writers, states, strict=True)
     }
     return saved
 
@@ -71,9 +74,9 @@ def fix_compute_settings(
             )
         record["mismatch"] = [*dict.fromkeys([*record["mismatch"], *changes])]
     aside = [f"checkpoint/{name} was set aside" for name in checkpoint.corrupted(writer.folder.checkpoint)]
-    known = "; ".join(record["corruption"])
+    recorded = "; ".join(record["corruption"])
     effect = "an older state was used" if saved else "began again from zero"
-    new = [f"{what}: {effect}" for what in [*aside, *writer.corruption] if what not in known]
+    new = [f"{fault}: {effect}" for fault in [*aside, *writer.corruption] if fault not in recorded]
     record["corruption"] = [*record["corruption"], *new]
     provenance.apply(now, options.profile)
     return record
@@ -84,8 +87,8 @@ def _record_of_start(writer: RunWriter, saved: State) -> dict[str, Any]:
     record: dict[str, Any] = saved["record"]
     shown = read_json(writer.folder.record, strict=True)
     if not isinstance(shown, dict) or any(shown.get(key) != record[key] for key in FIXED):
-        what = "run.json was corrupted: the checkpoint had a copy"
-        record = {**record, "corruption": [*record["corruption"], what]}
+        fault = "run.json was corrupted: the checkpoint had a copy"
+        record = {**record, "corruption": [*record["corruption"], fault]}
     return record
 
 

@@ -84,12 +84,12 @@ def read_yaml(path: Path) -> Located:
             mapping: dict[str, Any] = {}
             for key_node, value_node in node.value:
                 key = loader.construct_object(key_node)
-                here = _position(path, key_node.start_mark)
+                position = _position(path, key_node.start_mark)
                 if not isinstance(key, str):
-                    raise UserError(f"{here}: {key!r}: a key must be text; put it in quotes")
+                    raise UserError(f"{position}: {key!r}: a key must be text; put it in quotes")
                 if key in mapping:
-                    raise UserError(f"{here}: {key}: written twice; keep one of the two")
-                where[(*place, key)] = here
+                    raise UserError(f"{position}: {key}: written twice; keep one of the two")
+                where[(*place, key)] = position
                 mapping[key] = walk(value_node, (*place, key))
             return mapping
         if isinstance(node, yaml.SequenceNode):
@@ -134,15 +134,15 @@ def _lay(below: dict[str, Any], where: dict[Place, str], layer: Located, place: 
     if place in layer.where:
         where[place] = layer.where[place]
     for key, item in layer.child(*place).value.items():
-        here = (*place, key)
+        inner = (*place, key)
         if isinstance(item, dict) and isinstance(below.get(key), dict):
             below[key] = dict(below[key])
-            _lay(below[key], where, layer, here)
+            _lay(below[key], where, layer, inner)
             continue
         below[key] = item
-        for old in [old for old in where if old[: len(here)] == here]:
+        for old in [old for old in where if old[: len(inner)] == inner]:
             del where[old]
-        where.update({p: w for p, w in layer.where.items() if p[: len(here)] == here})
+        where.update({p: w for p, w in layer.where.items() if p[: len(inner)] == inner})
 
 
 def validate(model: type[M], source: Located, prefix: Place = ()) -> M:
@@ -153,9 +153,9 @@ def validate(model: type[M], source: Located, prefix: Place = ()) -> M:
         raise UserError(*(_problem(model, source, prefix, dict(e)) for e in error.errors())) from None
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """Return ``; did you mean ...?`` when some known name is close to ``word``, else the known names."""
-    names = sorted(known)
+def nearest(word: str, names: Iterable[str]) -> str:
+    """Return ``did you mean ...?`` when one of ``names`` is close to ``word``, else all of them."""
+    names = sorted(names)
     close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
     if close:
         return f"did you mean {close[0]}?"
@@ -170,16 +170,16 @@ def _problem(model: type[BaseModel], source: Located, prefix: Place, error: dict
         place = tuple(error["loc"])
     key = ".".join(str(part) for part in (*prefix, *place)) or "(file)"
     if error["type"] == "extra_forbidden":
-        what = f"unknown key; {nearest(str(place[-1]), _fields(model, place[:-1]))}"
+        problem = f"unknown key; {nearest(str(place[-1]), _fields(model, place[:-1]))}"
     elif error["type"] == "missing":
-        what = "missing; add it"
+        problem = "missing; add it"
     else:
         message = error["msg"].removeprefix("Value error, ")
-        what = f"{message[0].lower()}{message[1:]}"
+        problem = f"{message[0].lower()}{message[1:]}"
         if error["type"] != "value_error" and not isinstance(error["input"], (dict, list)):
-            what += f", got {error['input']!r}"
+            problem += f", got {error['input']!r}"
     position = source.at(place)
-    return f"{position}: {key}: {what}" if position else f"{key}: {what}"
+    return f"{position}: {key}: {problem}" if position else f"{key}: {problem}"
 
 
 def _fields(model: type[BaseModel], place: Place) -> Iterable[str]:

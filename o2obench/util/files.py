@@ -94,10 +94,10 @@ def naming(path: Path, needed: int = 0) -> Iterator[None]:
     except OSError as error:
         if error.errno is None:
             raise
-        what = os.strerror(error.errno)
+        message = os.strerror(error.errno)
         if error.errno in FULL:
-            what = f"{what} ({needed:,} bytes to write, {_free(path.parent)})"
-        raise OSError(error.errno, what, str(path)) from error
+            message = f"{message} ({needed:,} bytes to write, {_free(path.parent)})"
+        raise OSError(error.errno, message, str(path)) from error
 
 
 def _free(folder: Path) -> str:

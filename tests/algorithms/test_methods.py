@@ -104,6 +104,7 @@ def test_t10_comou_with_full_trust_is_naive_fine_tuning(pretrained: Any) -> None
         assert_same(tuned("comou", pretrained, trust=0.5), naive)
 
 
+@pytest.mark.slow
 def test_moore_with_its_priority_held_at_one_is_the_template_on_the_union(pretrained: Any) -> None:
     same: dict[str, Any] = {"penalty_coef": 0.5, "rollout_length": (0, 1, 5, 5)}
     union = tuned("naive", pretrained, replay_data="union", **same)
@@ -597,6 +598,7 @@ def toy_score(made: Any, starts: Any) -> float:
     return float(100 * (got - true.mean()) / (best - true.mean()))
 
 
+@pytest.mark.slow
 def test_online_refits_on_250_rows_collapse_and_comou_does_not() -> None:
     """Same seeds, same rows: the first 250 come from a small unknown region, later ones from everywhere."""
     for seed in range(3):

@@ -96,6 +96,7 @@ def runs(results: Path, algorithm: str) -> list[Path]:
     return sorted((results / "pointmass-mixed-v0" / algorithm).glob("*/seed-*"))
 
 
+@pytest.mark.slow
 def test_runs_of_a_family_are_evaluated_on_the_same_rows(results: Path) -> None:
     mopo, doof = (diagnose(runs(results, name)[0], 300) for name in ("mopo", "doof"))
     before, after = ([one for one in doof if one.model == model] for model in ("before", "after"))
@@ -114,6 +115,7 @@ def test_runs_of_a_family_are_evaluated_on_the_same_rows(results: Path) -> None:
         assert np.isfinite([one.rmse, one.nll, one.uncertainty, one.rank]).all()
 
 
+@pytest.mark.slow
 def test_rows_of_another_set_of_the_task(results: Path, o2obench: Command) -> None:
     folder = runs(results, "doof")[0]
     plain, more = diagnose(folder, 50), diagnose(folder, 50, ["pointmass-mixed-v0"])
@@ -128,6 +130,7 @@ def test_rows_of_another_set_of_the_task(results: Path, o2obench: Command) -> No
     assert "o2o:hopper-medium-replay-v0: is of Hopper-v4" in wrong.stderr
 
 
+@pytest.mark.slow
 def test_a_perfect_model_has_no_error(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Perfect:
         def predict(self, obs: Any, action: Any) -> Any:
@@ -164,6 +167,7 @@ def test_a_perfect_model_has_no_error(results: Path, monkeypatch: pytest.MonkeyP
         )
 
 
+@pytest.mark.slow
 def test_the_command(o2obench: Command, results: Path, tmp_path: Path) -> None:
     both = [runs(results, name)[0] for name in ("mopo", "doof")]
     done = o2obench("diagnose", *both, "--transitions", "50", "--json", tmp_path / "a.json")
@@ -183,6 +187,7 @@ def test_the_command(o2obench: Command, results: Path, tmp_path: Path) -> None:
     assert "is not a run's folder" in wrong.stderr
 
 
+@pytest.mark.slow
 def test_what_the_agents_logged_is_drawn(results: Path, tmp_path: Path) -> None:
     plan = read_plan(results / "plans" / "toy.json")
     rows = logged(plan.experiments, ResultsFolder(results), LOGGED)

@@ -190,6 +190,7 @@ def test_an_owner_killed_before_it_wrote_its_name_is_superseded(
     one.release()
 
 
+@pytest.mark.slow
 def test_a_publish_lock_of_another_machine_is_passed_by_the_owner_after_a_while(
     tmp_path: Path, run: Run
 ) -> None:

@@ -57,7 +57,10 @@ def write_down(what: str, found: Found, seconds: float) -> None:
     )
 
 
-@pytest.mark.parametrize("algorithm", ["toy_offline", "toy_tune", "mopo", "naive"])
+@pytest.mark.parametrize(
+    "algorithm",
+    ["toy_offline", "toy_tune", *(pytest.param(name, marks=pytest.mark.slow) for name in ("mopo", "naive"))],
+)
 def test_killed_runs_end_with_equal_bytes(algorithm: str, tmp_path: Path) -> None:
     found = kill_everywhere(algorithm, tmp_path)
     assert_nothing_was_lost(found)

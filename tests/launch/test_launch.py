@@ -135,6 +135,7 @@ def test_seed_batches_hold_seeds_of_one_computation(
     assert all(len({run.group for run in runs}) == 1 for runs in seed_batches)
 
 
+@pytest.mark.slow
 def test_a_seed_batch_of_a_launch_writes_what_single_runs_write(tmp_path: Path) -> None:
     plan = toy_plan(seeds=3, steps=60)
     for folder, workers in (("alone", WorkerSettings(2)), ("together", WorkerSettings(2, seed_batch=3))):
@@ -405,6 +406,7 @@ def test_a_lock_without_an_owner_does_not_block_a_run(tmp_path: Path) -> None:
     assert make_pool(plan, tmp_path, WorkerSettings(1)).launch().finished == [plan.runs[0].id]
 
 
+@pytest.mark.slow
 def test_a_publish_lock_of_a_dead_machine_does_not_block_a_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

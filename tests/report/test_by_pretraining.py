@@ -110,8 +110,8 @@ def test_every_method_is_read_beside_the_control_of_its_own_pretraining(tmp_path
 
 def test_numbers_in_files_are_paired_alike(tmp_path: Path) -> None:
     rows = list(csv.DictReader(io.StringIO(writers.runs_csv(made(tmp_path, *TWO)))))
-    ends = [row for row in rows if row["quantity"] == FINAL]
-    difference = {(row["algorithm"], int(row["seed"])): row["difference"] for row in ends}
+    ends = [row for row in rows if row["metric"] == FINAL]
+    difference = {(row["method"], int(row["seed"])): row["difference"] for row in ends}
     assert [float(difference["slow", seed]) for seed in range(5)] == pytest.approx(5 * [11.0])
     assert [float(difference["quick", seed]) for seed in range(5)] == pytest.approx(5 * [2.0])
     assert difference["frozen (fast)", 0] == ""
@@ -220,7 +220,7 @@ def test_what_starts_from_nothing_is_compared_with_the_reference_and_has_no_chan
     assert column(scores, "slow", "change").value == pytest.approx(10.0)
     assert column(scores, "sac", "change") == tables.Value(DASH)
     rows = csv.DictReader(io.StringIO(writers.scores_csv(found)))
-    changes = {row["algorithm"]: row["change"] for row in rows}
+    changes = {row["method"]: row["change"] for row in rows}
     assert changes == {"slow": "10.0000", "sac": "", "frozen": "10.0000"}
 
 

@@ -69,8 +69,8 @@ def test_curves_of_others_stand_beside_ours_and_never_in_them(
     ours = rows_of(without / "tables.csv")
     theirs = [row for row in rows_of(beside / "tables.csv") if row not in ours]
     assert {row["table"] for row in theirs} == {"beside"}
-    assert {row["algorithm"] for row in theirs} == {"WSRL"}
-    said = {row["quantity"]: float(row["value"]) for row in theirs if row["unit"] == "score"}
+    assert {row["method"] for row in theirs} == {"WSRL"}
+    said = {row["metric"]: float(row["value"]) for row in theirs if row["unit"] == "score"}
     assert said["last"] == pytest.approx(50 + 10 * 5)
     assert said["at 10,000 steps"] == pytest.approx(10 + 10 * 5), "rows come in any order"
     svg = (beside / "curves-hopper-medium-v2.svg").read_text()
@@ -90,7 +90,7 @@ def test_a_mark_that_not_all_of_their_seeds_reached_has_no_score(
     file.write_text(THEIRS.replace("50000,80.0,3", "9000,80.0,3").replace("10000,40.0,3", "8000,40.0,3"))
     write_report(ResultsFolder(results), tmp_path, options=ReportOptions(TEXT, external=(f"x={file}",)))
     named = {
-        row["quantity"] for row in rows_of(tmp_path / plan.suite / "tables.csv") if row["table"] == "beside"
+        row["metric"] for row in rows_of(tmp_path / plan.suite / "tables.csv") if row["table"] == "beside"
     }
     assert "last" in named
     assert "at 10,000 steps" not in named
@@ -183,14 +183,12 @@ def test_all_pairs_agree_with_the_reference(tmp_path: Path, monkeypatch: pytest.
     rows = rows_of(tmp_path / plan.suite / "tables.csv")
     methods = [one for one in dict.fromkeys(one.method for one in plan.experiments) if one != "frozen"]
     against = {
-        row["algorithm"]: row
-        for row in rows
-        if row["table"] == "improvement" and row["quantity"] == "difference"
+        row["method"]: row for row in rows if row["table"] == "improvement" and row["metric"] == "difference"
     }
-    pairs = [row for row in rows if row["table"] == "pairs" and row["quantity"] == "difference"]
+    pairs = [row for row in rows if row["table"] == "pairs" and row["metric"] == "difference"]
     assert len(pairs) == len(methods) * (len(methods) + 1) / 2
-    assert {row["algorithm"] for row in pairs} <= {"frozen", *methods}
-    first = [float(row["value"]) for row in pairs if row["algorithm"] == "frozen"]
+    assert {row["method"] for row in pairs} <= {"frozen", *methods}
+    first = [float(row["value"]) for row in pairs if row["method"] == "frozen"]
     assert sorted(first) == pytest.approx(sorted(-float(against[method]["value"]) for method in methods))
 
 

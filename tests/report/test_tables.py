@@ -81,6 +81,7 @@ def test_bold_is_what_cannot_be_told_from_the_best(tmp_path: Path, monkeypatch: 
     assert tables.bold(fewer, FINAL) == frozenset(), "below five seeds"
 
 
+@pytest.mark.slow
 def test_every_usual_figure_is_drawn_twice_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = made(tmp_path / "results", monkeypatch, 5, "frozen", "naive")
     replace(found.plan, figures=tuple(f for f in USUAL_FIGURES if f != "ablation")).write(

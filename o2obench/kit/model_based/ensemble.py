@@ -142,8 +142,8 @@ class Ensemble:
             loss = self.loss(self.predict(inputs, parameters), y, inputs)
             return loss.sum() + self.regulariser(*parameters), loss
 
-        found, _ = gradients(loss, self.parameters())
-        self.adam.step(found, scale, active)
+        grads, _ = gradients(loss, self.parameters())
+        self.adam.step(grads, scale, active)
 
     def regulariser(self, flat: Tensor, high: Tensor, low: Tensor) -> Tensor:
         """Return weight decay (weights only, half the squares) and the pull on the bounds, over all seeds."""

@@ -42,7 +42,7 @@ def model_change(old: Prediction, new: Prediction, low: Tensor) -> Metrics:
     nats = each.sum(-1)
     shift = (new.mean - old.mean).abs() * (-0.5 * old.log_var).exp()
     at_floor = new.log_var < low[:, None, None] + FLOOR
-    found = {
+    metrics = {
         "kl": nats.mean(1),
         "kl_median": nats.median(1).values,
         "kl_95": torch.quantile(nats, 0.95, dim=1),
@@ -51,7 +51,7 @@ def model_change(old: Prediction, new: Prediction, low: Tensor) -> Metrics:
         "shift": shift.mean((1, 2, 3)),
         "at_floor": at_floor.float().mean((1, 2, 3)),
     }
-    return {name: to_array(values.clamp(max=MOST)) for name, values in found.items()}
+    return {name: to_array(values.clamp(max=MOST)) for name, values in metrics.items()}
 
 
 def bound(trust: float) -> float:
@@ -64,5 +64,5 @@ def quantiles(values: Tensor) -> dict[str, Array]:
     flat = values.flatten(1)
     at = torch.nanquantile(flat, torch.tensor([0.2, 0.5, 0.8], device=flat.device), dim=1)
     names = ("q20", "q50", "q80")
-    found = {name: to_array(quantile) for name, quantile in zip(names, at, strict=True)}
-    return {"mean": to_array(flat.nanmean(1)), **found}
+    bands = {name: to_array(quantile) for name, quantile in zip(names, at, strict=True)}
+    return {"mean": to_array(flat.nanmean(1)), **bands}

@@ -44,7 +44,7 @@ def branch(
     """
     rows, obs = starts.shape[1], replay.take(starts).obs
     alive = torch.ones(obs.shape[:2], dtype=torch.bool, device=obs.device)
-    seen = []
+    uncertainties = []
     for _ in range(length):
         action = act(obs, streams.normal(Stream.ROLLOUT_ACTIONS, rows, replay.act_dim))
         choice = streams.uniform(Stream.ROLLOUT_ELITES, rows)
@@ -52,12 +52,12 @@ def branch(
         next_obs, reward, uncertainty = model.step(obs, action, choice, noise)
         reward = reward - penalty * uncertainty
         ended = terminal(obs, action, next_obs)
-        made = replay.rows_of(obs, action, reward, next_obs, ended)
-        replay.push(made, alive & torch.isfinite(made).all(-1))
-        seen.append(torch.where(alive, uncertainty, torch.nan))
+        transitions = replay.rows_of(obs, action, reward, next_obs, ended)
+        replay.push(transitions, alive & torch.isfinite(transitions).all(-1))
+        uncertainties.append(torch.where(alive, uncertainty, torch.nan))
         alive = alive & ~ended
         obs = next_obs
-    return torch.stack(seen, -1)
+    return torch.stack(uncertainties, -1)
 
 
 def imagine(
@@ -65,14 +65,14 @@ def imagine(
 ) -> tuple[Tensor, Tensor]:
     """Return obs and actions (1, rows, ...) of rollouts from obs (1, n, obs_dim), none after termination."""
     rows, obs_dim = obs.shape[1:]
-    alive, made = torch.ones(obs.shape[:2], dtype=torch.bool, device=obs.device), []
+    alive, pairs = torch.ones(obs.shape[:2], dtype=torch.bool, device=obs.device), []
     for _ in range(steps):
         action = act(obs, streams.normal(Stream.IMAGINED_ACTIONS, rows, act_dim))
         choice = streams.uniform(Stream.IMAGINED_ELITES, rows)
         noise = streams.normal(Stream.IMAGINED_NOISE, rows, obs_dim + 1)
         following, _, _ = model.step(obs, action, choice, noise)
-        made.append((obs[alive], action[alive]))
+        pairs.append((obs[alive], action[alive]))
         alive = alive & ~terminal(obs, action, following) & torch.isfinite(following).all(-1)
         obs = following
-    observations, actions = (torch.cat(parts)[None] for parts in zip(*made, strict=True))
+    observations, actions = (torch.cat(parts)[None] for parts in zip(*pairs, strict=True))
     return observations, actions

@@ -159,8 +159,8 @@ class ModelBased(SacPolicy, Agent[C], Generic[C]):
     @torch.no_grad()
     def act(self, obs: Array, explore: bool) -> Array:
         """Return the mean action, or one to explore with."""
-        seen = torch.from_numpy(np.ascontiguousarray(obs, np.float32)).to(self.task.device)
-        return to_array(self.explore(seen) if explore else self.sac.act(seen, None))
+        tensor = torch.from_numpy(np.ascontiguousarray(obs, np.float32)).to(self.task.device)
+        return to_array(self.explore(tensor) if explore else self.sac.act(tensor, None))
 
     def warm_start(self, states: Sequence[State]) -> None:
         """Take over model, actor, critics, targets and temperature of a MOPO run; optimisers start afresh.
@@ -258,10 +258,10 @@ class ModelBased(SacPolicy, Agent[C], Generic[C]):
             torch.from_numpy(obs).to(self.task.device),
         )
         length = self.config.rollout_length[3]
-        made = imagine(
+        imagined = imagine(
             self.model, self.sac.act, self.task.terminal, streams, start, self.task.act_dim, length
         )
-        return to_array(made[0]), to_array(made[1])
+        return to_array(imagined[0]), to_array(imagined[1])
 
     def collected(self, state: State) -> tuple[Array, Array] | None:
         """Return observations and actions (seeds, n, ...) that a finished run collected."""
@@ -293,8 +293,8 @@ class ModelBased(SacPolicy, Agent[C], Generic[C]):
     def _train_model_for_a_turn(self) -> bool:
         with timed("model fit"):
             if self.training is None:
-                for kept, tensor in zip(self.model_before, self._model_tensors(), strict=True):
-                    kept.copy_(tensor)
+                for before, tensor in zip(self.model_before, self._model_tensors(), strict=True):
+                    before.copy_(tensor)
                 self.training = self._new_training()
                 self.training.start()
             return self.training.turn()
@@ -309,28 +309,28 @@ class ModelBased(SacPolicy, Agent[C], Generic[C]):
     def _change(self, elites: Tensor) -> Metrics:
         """Return how a training changed the model, and its prior uncertainty, per source."""
         kept = (self.model.elites[:, :, None] == elites[:, None]).any(2).sum(1)
-        found, streams = {"model/elites_kept": to_array(kept)}, Streams(self.task.seeds, self.task.device)
+        metrics, streams = {"model/elites_kept": to_array(kept)}, Streams(self.task.seeds, self.task.device)
         for source in self._sources():
             index = getattr(self.replay, f"{source}_index")(streams.uniform(PROBES[source], PROBE))
             inputs, _ = self._inputs_and_targets(index)
             before = self.predict_before(inputs)
             change = model_change(before, self.model.predict(inputs), self.model.min_log_var)
             uncertainty = quantiles(self.model.uncertainty(before))
-            found |= {f"model_change/{source}/{name}": value for name, value in change.items()}
-            found |= {f"model_before/{source}/uncertainty_{name}": v for name, v in uncertainty.items()}
-        return found
+            metrics |= {f"model_change/{source}/{name}": value for name, value in change.items()}
+            metrics |= {f"model_before/{source}/uncertainty_{name}": v for name, v in uncertainty.items()}
+        return metrics
 
     @torch.no_grad()
     def _held_out(self) -> Metrics:
         """Return the elites' error and doubled NLL on the held-out transitions of both sources."""
         held = {"offline": self.holdout.offline[1], "online": self.holdout.online()[1]}
-        found = dict[str, Array]()
+        metrics = dict[str, Array]()
         for source in (source for source in self._sources() if held[source].shape[1]):
             inputs, y = self._inputs_and_targets(held[source])
             for name, measure in (("mse", squared_error), ("nll", nll)):
                 each = measure(self.model.predict(inputs), y, inputs)
-                found[f"held_out/{source}/{name}"] = to_array(each.gather(1, self.model.elites).mean(1))
-        return found
+                metrics[f"held_out/{source}/{name}"] = to_array(each.gather(1, self.model.elites).mean(1))
+        return metrics
 
     def _sources(self) -> list[str]:
         return [source for source in ("offline", "online") if getattr(self.replay, source)]
@@ -376,9 +376,9 @@ class ModelBased(SacPolicy, Agent[C], Generic[C]):
             self.due_rollout -= count
             if self.due_rollout:
                 yield {}
-        seen = {f"uncertainty/{name}": values for name, values in quantiles(uncertainty).items()}
+        metrics = {f"uncertainty/{name}": values for name, values in quantiles(uncertainty).items()}
         more = {"rollout/length": float(length), "rollout/penalty_coef": self.penalty_coef()}
-        yield {**seen, **{name: np.full(seeds, value) for name, value in more.items()}}
+        yield {**metrics, **{name: np.full(seeds, value) for name, value in more.items()}}
 
     def _update_policy(self) -> Iterator[Metrics]:
         """Do the SAC updates that are due on batches of real and model transitions."""
@@ -436,5 +436,5 @@ class ModelBased(SacPolicy, Agent[C], Generic[C]):
     def _updates_by_the_end_of(self, stage: str) -> int:
         """Return the updates planned until a stage without the environment ends; 0 for one with it."""
         stages = self._stages()
-        place = [one.name for one in stages].index(stage)
-        return 0 if stages[place].env_steps else sum(one.updates for one in stages[: place + 1])
+        place = [planned.name for planned in stages].index(stage)
+        return 0 if stages[place].env_steps else sum(planned.updates for planned in stages[: place + 1])

@@ -81,14 +81,14 @@ def profiles(summary: Summary, _: str, target: Target) -> Drawing | str | None:
         return None
     if too_few(summary):
         return too_few(summary)
-    every = np.concatenate([held.values.ravel() for held in compared.scores.values()])
+    every = np.concatenate([scores.values.ravel() for scores in compared.scores.values()])
     least, most = float(every.min()), float(every.max())
     at = np.linspace(least - 0.05 * (most - least), most, 81)
     plt = prepared()
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(8.4, 3.6))
-        for name, held in compared.scores.items():
-            band = statistics.performance_profile(held, at, replicates=500)
+        for name, scores in compared.scores.items():
+            band = statistics.performance_profile(scores, at, replicates=500)
             _line(axis, summary, name, at, band.value, band.low, band.high)
         lead = "change" if summary.starts_differ else "normalised score"
         axis.set(xlabel=f"{lead} s", ylabel="share of runs above s", ylim=(0, 1.02))
@@ -113,8 +113,12 @@ def improvement(summary: Summary, _: str, target: Target) -> Drawing | str | Non
         for i, row in enumerate(values):
             for j, value in enumerate(row):
                 if i != j:
-                    one = pairs[names[i], names[j]]
-                    sure = one.low is not None and one.high is not None and not one.low <= 0.5 <= one.high
+                    estimate = pairs[names[i], names[j]]
+                    sure = (
+                        estimate.low is not None
+                        and estimate.high is not None
+                        and not estimate.low <= 0.5 <= estimate.high
+                    )
                     dark = "white" if abs(value - 0.5) > 0.3 else "#222222"
                     weight = "bold" if sure else "normal"
                     axis.text(
@@ -136,8 +140,8 @@ def efficiency(summary: Summary, _: str, target: Target) -> Drawing | str | None
     plt = prepared()
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(8.4, 3.6))
-        for name, held in compared.scores.items():
-            at = _at_steps(summary, name, held)
+        for name, scores in compared.scores.items():
+            at = _at_steps(summary, name, scores)
             if len(at) > 1:
                 band = statistics.sample_efficiency(at, "iqm", replicates=500)
                 _line(axis, summary, name, band.x, band.value, band.low, band.high)
@@ -231,18 +235,20 @@ def _swept(summary: Summary, algorithm: str) -> tuple[str, dict[str, str]] | Non
     return differ[0], {str(config.get(differ[0])): label for label, config in configs.items()}
 
 
-def _at_steps(summary: Summary, label: str, held: Scores) -> dict[int, Scores]:
+def _at_steps(summary: Summary, label: str, common: Scores) -> dict[int, Scores]:
     """Return a label's scores at every step at which all its compared runs were evaluated."""
     runs = {
         (dataset, run.seed): run.fine_tuning
-        for dataset in held.datasets
+        for dataset in common.datasets
         for run in summary.by_name[label, dataset].runs
-        if run.fine_tuning and run.seed in held.seeds
+        if run.fine_tuning and run.seed in common.seeds
     }
-    steps, scores = on_common_steps([runs[dataset, seed] for dataset in held.datasets for seed in held.seeds])
-    each = scores.T.reshape(len(steps), len(held.datasets), len(held.seeds))
+    steps, scores = on_common_steps(
+        [runs[dataset, seed] for dataset in common.datasets for seed in common.seeds]
+    )
+    each = scores.T.reshape(len(steps), len(common.datasets), len(common.seeds))
     return {
-        step: Scores(held.datasets, held.seeds, values.T)
+        step: Scores(common.datasets, common.seeds, values.T)
         for step, values in zip(steps.tolist(), each, strict=True)
     }
 
@@ -254,11 +260,13 @@ def _line(axis: Any, summary: Summary, name: str, x: Any, y: Any, low: Any, high
     axis.plot(x, y, color=colour, linestyle=dash, lw=1.8, label=name)
 
 
-def _bar(axis: Any, place: float, one: Estimate, colour: Any) -> list[Any]:
+def _bar(axis: Any, place: float, estimate: Estimate, colour: Any) -> list[Any]:
     """Draw an interval and the value in it; return what was drawn."""
-    drawn = [axis.vlines(one.value, place - 0.33, place + 0.33, color="#222222", lw=1.6)]
-    if one.low is not None and one.high is not None:
-        drawn += axis.barh(place, one.high - one.low, left=one.low, height=0.5, color=colour, alpha=0.45)
+    drawn = [axis.vlines(estimate.value, place - 0.33, place + 0.33, color="#222222", lw=1.6)]
+    if estimate.low is not None and estimate.high is not None:
+        drawn += axis.barh(
+            place, estimate.high - estimate.low, left=estimate.low, height=0.5, color=colour, alpha=0.45
+        )
     return drawn
 
 
@@ -268,16 +276,16 @@ def _finish(figure: Any, axis: Any, title: str) -> None:
     finish(figure, title)
 
 
-def _said(summary: Summary, what: str) -> str:
+def _said(summary: Summary, subject: str) -> str:
     compared = summary.comparison
-    whole = f"{count(len(compared.datasets), 'data set')}, {what}"
+    whole = f"{count(len(compared.datasets), 'data set')}, {subject}"
     return heading(summary.plan, whole, f"n = {compared.n} common seeds")
 
 
 def _kind(summary: Summary, more: str = "") -> str:
     n = summary.comparison.n
-    left = f" {'; '.join(summary.comparison.left_out)}." if summary.comparison.left_out else ""
+    left_out = f" {'; '.join(summary.comparison.left_out)}." if summary.comparison.left_out else ""
     if n < FEW:
-        return f"Fewer than {FEW} common seeds: no interval.{left}"
+        return f"Fewer than {FEW} common seeds: no interval.{left_out}"
     small = ", small n: too narrow" if n < statistics.MANY else ""
-    return f"Intervals: 95 % bootstrap over seeds{', ' if more else ''}{more}{small}.{left}"
+    return f"Intervals: 95 % bootstrap over seeds{', ' if more else ''}{more}{small}.{left_out}"

@@ -110,8 +110,14 @@ def band_kind(n: int) -> str:
 
 def _offline_names(plan: Plan, rows: pd.DataFrame) -> pd.Series[str]:
     """Return the pretraining that each row shows, also where it is a method of its own; else the method."""
-    called = {one.parent: one.pretraining for one in plan.experiments if one.parent}
-    alone = {one.method: called.get(one.run, one.method) for one in plan.experiments if not one.parent}
+    called = {
+        experiment.parent: experiment.pretraining for experiment in plan.experiments if experiment.parent
+    }
+    alone = {
+        experiment.method: called.get(experiment.run, experiment.method)
+        for experiment in plan.experiments
+        if not experiment.parent
+    }
     return rows.pretraining.where(rows.pretraining != "", rows.method.map(alone))
 
 

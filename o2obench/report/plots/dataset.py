@@ -16,10 +16,10 @@ SHOWN = 100_000
 
 def plot(name: str, file: Path) -> None:
     """Write the picture of a data set to ``file`` (.png, .pdf or .svg)."""
-    plt, found = prepared(), find_dataset(name)
-    data = found.load()
+    plt, dataset = prepared(), find_dataset(name)
+    data = dataset.load()
     returns, lengths = episode_returns(data)
-    scores = found.scores.score(returns)
+    scores = dataset.scores.score(returns)
     with plt.rc_context(STYLE):
         figure, (left, middle, right) = plt.subplots(1, 3, figsize=(11, 3.4), layout="constrained")
         left.hist(scores, bins=40, color="#0072b2")
@@ -45,7 +45,7 @@ def plot(name: str, file: Path) -> None:
         )
         right.legend(framealpha=0.9, edgecolor="none", loc="upper right")
         figure.colorbar(drawn, ax=right, label="rows", format="{x:g}")
-        figure.suptitle(f"{name}: {len(data):,} rows of {found.env.id}")
+        figure.suptitle(f"{name}: {len(data):,} rows of {dataset.env.id}")
         figure.savefig(file, dpi=150, metadata={"Software": None} if file.suffix == ".png" else None)
         plt.close(figure)
 
@@ -61,10 +61,10 @@ def principal(obs: Array, rows: Array, fit: Array | None = None) -> tuple[Array,
     Returns:
         Points (rows, 2) and the shares of the variance in both directions (2,).
     """
-    known = obs[rows if fit is None else fit].astype(np.float64)
-    mean, deviation = known.mean(axis=0), known.std(axis=0)
+    sample = obs[rows if fit is None else fit].astype(np.float64)
+    mean, deviation = sample.mean(axis=0), sample.std(axis=0)
     deviation[deviation < 1e-8] = 1.0
-    variances, directions = np.linalg.eigh(np.cov(((known - mean) / deviation).T))
+    variances, directions = np.linalg.eigh(np.cov(((sample - mean) / deviation).T))
     axes = directions[:, ::-1][:, :2]
     axes = axes * np.where(axes[np.abs(axes).argmax(axis=0), [0, 1]] < 0, -1.0, 1.0)
     return ((obs[rows] - mean) / deviation) @ axes, variances[::-1][:2] / variances.sum()

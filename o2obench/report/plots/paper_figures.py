@@ -142,7 +142,7 @@ def distance(summary: Summary, name: str, rows: str, place: str, where: str) -> 
     """DOOF's Tables 2 and 6: the model's error before and after fine-tuning, as `diagnose` measured it."""
     evaluated, lacking = diagnoses(summary.plan, summary.results)
     evaluated = evaluated[(evaluated.source == rows) & evaluated.method.isin(summary.asked_methods)]
-    lacking = [one for one in lacking if not one.automatic]
+    lacking = [experiment for experiment in lacking if not experiment.automatic]
     keys = ["dataset", "method", "seed"]
     before, after = (evaluated[evaluated.model == model] for model in ("before", "after"))
     seeds = before.merge(after, on=keys, suffixes=("", "_after"))
@@ -303,5 +303,5 @@ PAPER_FIGURES: dict[str, Callable[[Summary], PaperFigure]] = {
 
 def paper_figures(summary: Summary) -> dict[str, PaperFigure]:
     """Return what the plan asks for, by name, in its order."""
-    asked = dict.fromkeys((*summary.plan.figures, *summary.plan.tables))
-    return {name: PAPER_FIGURES[name](summary) for name in asked if name in PAPER_FIGURES}
+    names = dict.fromkeys((*summary.plan.figures, *summary.plan.tables))
+    return {name: PAPER_FIGURES[name](summary) for name in names if name in PAPER_FIGURES}

@@ -91,6 +91,6 @@ def seeds(summary: Summary, dataset: str, target: Target) -> Drawing | str | Non
             axis.set_xlabel("environment steps")
             axis.tick_params(labelbottom=True)
         finish(figure, heading(summary.plan, dataset, "each seed"), w_pad=0.6)
-        left = len(lines) - len(shown)
-        note = f"{left} more algorithms are not drawn." if left else ""
+        omitted = len(lines) - len(shown)
+        note = f"{omitted} more algorithms are not drawn." if omitted else ""
         return Drawing(save(figure, target, summary.methods), note)

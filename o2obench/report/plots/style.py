@@ -39,21 +39,21 @@ def lines_of(plan: Plan) -> dict[str, tuple[Any, str]]:
     import seaborn
 
     palette = seaborn.color_palette("colorblind")
-    found, learning, still = dict[str, tuple[Any, str]](), 0, 0
+    lines, learning, still = dict[str, tuple[Any, str]](), 0, 0
     for experiment in plan.experiments:
-        if experiment.method in found:
+        if experiment.method in lines:
             continue
         tunes = experiment.parent or any(
             stage.env_steps for stage in plan.stages[plan.run(experiment.run).group]
         )
         if experiment.algorithm == STILL or not tunes:
-            found[experiment.method] = (OFFLINE, DASHES[1 + still % 3] if tunes else "-")
+            lines[experiment.method] = (OFFLINE, DASHES[1 + still % 3] if tunes else "-")
             still += bool(tunes)
         else:
             cycle, place = divmod(learning, len(PLACES))
-            found[experiment.method] = (palette[PLACES[place]], DASHES[cycle % len(DASHES)])
+            lines[experiment.method] = (palette[PLACES[place]], DASHES[cycle % len(DASHES)])
             learning += 1
-    return found
+    return lines
 
 
 def prepared() -> Any:
@@ -102,17 +102,17 @@ def logarithmic(axis: Any, *marks: int) -> None:
     axis.yaxis.set_minor_formatter("")
 
 
-def heading(plan: Plan, what: str, how: str) -> str:
+def heading(plan: Plan, subject: str, how: str) -> str:
     """Return a figure's title: what it shows and, in parentheses, how; a reduced plan says so everywhere."""
-    return f"{what}   ({how}{', reduced budget' if plan.reduced else ''})"
+    return f"{subject}   ({how}{', reduced budget' if plan.reduced else ''})"
 
 
 def seeds_of(counts: Iterable[int]) -> str:
     """Return how many seeds stand behind several lines."""
-    known = sorted({*counts})
-    if known == [1]:
+    distinct = sorted({*counts})
+    if distinct == [1]:
         return "n = 1 seed"
-    return f"n = {known[0]} seeds" if len(known) == 1 else f"n = {known[0]} to {known[-1]} seeds"
+    return f"n = {distinct[0]} seeds" if len(distinct) == 1 else f"n = {distinct[0]} to {distinct[-1]} seeds"
 
 
 def finish(figure: Any, title: str, **layout: Any) -> None:
@@ -138,11 +138,11 @@ def share_legend(figure: Any, axes: Iterable[Any]) -> dict[str, Any]:
 
 def legend_of(axes: Iterable[Any]) -> dict[str, Any]:
     """Return the entries of several axes as one legend shows them: handles by label, each once."""
-    found: dict[str, Any] = {}
+    entries: dict[str, Any] = {}
     for axis in axes:
         handles, labels = axis.get_legend_handles_labels()
-        found.update(zip(labels, handles, strict=True))
-    return found
+        entries.update(zip(labels, handles, strict=True))
+    return entries
 
 
 def belongs(artist: Any, labels: Sequence[str], label: str) -> None:
@@ -164,10 +164,10 @@ def save(figure: Any, target: Target, labels: Sequence[str] = ()) -> list[Panel]
     for axis in figure.axes:
         for artist in (*axis.lines, *axis.collections):
             belongs(artist, labels, str(artist.get_label()).removeprefix(BAND))
-    known = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}
+    metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}
     panels = [panel for axis in figure.axes if (panel := _panel(axis))]
     for kind in target.kinds:
-        figure.savefig(target.file(kind), metadata=known[kind], dpi=160)
+        figure.savefig(target.file(kind), metadata=metadata[kind], dpi=160)
     prepared().close(figure)
     return panels
 

@@ -92,8 +92,8 @@ def fading(summary: Summary, dataset: str, target: Target) -> Drawing | None:
             _logged(left, rows[rows.method == method], f"{DOUBT}/q50", method, (colour, dash))
             values = errors[errors.method == method].value
             if len(values):
-                said = f"{method}: median {values.median():.2g}, 95 % below {values.quantile(0.95):.2g}"
-                _, _, bars = right.hist(values, bins=40, density=True, color=colour, alpha=0.35, label=said)
+                label = f"{method}: median {values.median():.2g}, 95 % below {values.quantile(0.95):.2g}"
+                _, _, bars = right.hist(values, bins=40, density=True, color=colour, alpha=0.35, label=label)
                 middle = right.axvline(values.median(), ymax=0.8, color=colour, lw=1.4)
                 for artist in (*bars, middle):
                     belongs(artist, summary.methods, method)
@@ -123,18 +123,18 @@ def relative_error(rows: pd.DataFrame, played: pd.DataFrame) -> pd.DataFrame:
     (else after). A mean per step over the return of a whole episode would be smaller by its length, and mean
     nothing.
     """
-    found = []
+    errors = []
     for (method, seed), own in rows[rows.name == MEAN].groupby(["method", "seed"], sort=False):
         mine = played[(played.method == method) & (played.seed == seed)]
         epochs = mine.groupby((mine.env_steps - 1) // 1000)[["return", "length"]].sum()
         if epochs.empty:
             continue
         now = ((own.env_steps - 1).clip(lower=0) // 1000).to_numpy()[1:]
-        wanted = range(max(now.max(initial=0), epochs.index.max()) + 1)
-        per_step = (epochs["return"] / epochs.length).reindex(wanted).ffill().bfill()
+        index = range(max(now.max(initial=0), epochs.index.max()) + 1)
+        per_step = (epochs["return"] / epochs.length).reindex(index).ffill().bfill()
         change = own.value.diff().abs().to_numpy()[1:]
-        found += [(method, seed, a / abs(b)) for a, b in zip(change, per_step[now], strict=True) if b]
-    return pd.DataFrame(found, columns=["method", "seed", "value"])
+        errors += [(method, seed, a / abs(b)) for a, b in zip(change, per_step[now], strict=True) if b]
+    return pd.DataFrame(errors, columns=["method", "seed", "value"])
 
 
 def _logged(axis: Any, rows: pd.DataFrame, name: str, method: str, line: tuple[Any, str]) -> None:
