@@ -20,7 +20,7 @@ import numpy as np
 from ..errors import UserError
 from ..planning.plan import Plan, read_plans
 from ..runs.folder import ResultsFolder
-from ..runs.spec import Run
+from ..runs.spec import EvaluationSchedule, Run, schedule_text
 from ..util.config import nearest
 from ..util.files import read_json
 from . import measures, statistics
@@ -283,7 +283,11 @@ def _unlike(run_a: Run, run_b: Run) -> Iterator[tuple[str, object, object]]:
         left, right = (vars(getattr(spec, part)) for spec in (a, b))
         for name in sorted(left):
             if left[name] and right[name] and left[name] != right[name]:
-                yield f"{part}.{name}", left[name], right[name]
+                yield f"{part}.{name}", _number(left[name], name), _number(right[name], name)
+
+
+def _number(value: EvaluationSchedule, unit: str) -> int | str:
+    return value if isinstance(value, int) else schedule_text(value, unit)
 
 
 def _notes(planned: Sequence[Mapping[Key, Run]], shared: Sequence[Key]) -> tuple[str, ...]:
@@ -334,7 +338,11 @@ def _protocol(planned: Sequence[Mapping[Key, Run]], shared: Sequence[Key]) -> tu
                 (budget.offline_updates, "offline updates", rule.updates, "updates"),
                 (budget.online_steps, "online steps", rule.steps, "steps"),
             ]
-            phrases = [f"{n:,} {kind}, evaluated every {every:,} {of}" for n, kind, every, of in parts if n]
+            phrases = [
+                f"{n:,} {kind}, evaluated {schedule_text(schedule, unit)}"
+                for n, kind, schedule, unit in parts
+                if n
+            ]
             lines["; ".join(phrases) + f"; {rule.episodes} episodes, {rule.final_episodes} at ends"] = None
     return tuple(lines)
 

@@ -3,7 +3,8 @@
 Final scores say where a run ended, not how: a method that falls to zero and climbs back looks like one that
 never fell. Here every run is reduced to scalars, one function per question, all of the same ``FineTuning``.
 They are computed per run and only then averaged over seeds (``statistics``), because a band around a mean
-curve hides what single runs did.
+curve hides what single runs did. Evaluations need not stand at even steps: between two of them a curve is the
+straight line, so how densely a straight piece was evaluated changes no measure.
 
 None means "not applicable". ``docs/measures.md`` lists all of them, when each does not apply, and why each is
 read beside ``frozen``.
@@ -30,7 +31,8 @@ LEAST_COLLAPSE, COLLAPSED_SHARE = 15.0, 0.3
 """A collapse loses more than this many points and more than this share of the score at the online start."""
 NEARLY = 0.9
 """The share of the best final score whose reaching is timed."""
-LAST = 10
+LAST_SHARE = 0.1
+"""The end of the budget over which a run's level is averaged."""
 FEWEST = 3
 """Evaluations below which there is no curve."""
 LEAD, LEAD_SHARE = 5.0, 0.1
@@ -92,8 +94,7 @@ class FineTuning:
         if len(steps) < FEWEST or early.sum() < 2:
             return None
         scores = self.scores[first]
-        smoothed = _median_of_three(scores)
-        return Curve(steps, scores, smoothed, smoothed[early])
+        return Curve(steps, scores, _median_of_three(scores), min(WINDOW, int(steps[-1])))
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,15 +104,38 @@ class Curve:
     steps: Array
     scores: Array
     smoothed: Array
-    early: Array
-    """The smoothed scores within the window after the online start."""
+    window: int
+    """Steps after the online start in which a fall counts as the online start's."""
+
+    @cached_property
+    def worst(self) -> tuple[float, float]:
+        """The step of the least smoothed score within the window, and that score."""
+        steps = np.append(self.steps[self.steps < self.window], self.window)
+        scores = np.interp(steps, self.steps, self.smoothed)
+        return float(steps[scores.argmin()]), float(scores.min())
+
+    def mean(self, begin: float, end: float) -> float:
+        """Return the mean score over the steps from ``begin`` to ``end``, by trapezoids."""
+        inner = self.steps[(self.steps > begin) & (self.steps < end)]
+        steps = np.concatenate([[begin], inner, [end]])
+        return float(np.trapezoid(np.interp(steps, self.steps, self.scores), steps) / (end - begin))
+
+    def reached(self, level: float, after: float = 0.0) -> Reached:
+        """Return the first step from ``after`` on at which the smoothed score is ``level`` or more."""
+        steps = np.concatenate([[after], self.steps[self.steps > after]])
+        scores = np.interp(steps, self.steps, self.smoothed)
+        if not (scores >= level).any():
+            return Reached(float(steps[-1]), censored=True)
+        i = int((scores >= level).argmax())
+        between = slice(max(i - 1, 0), i + 1)  # rises from below the level, or stands at the first step
+        return Reached(float(np.interp(level, scores[between], steps[between])), censored=False)
 
 
 @dataclass(frozen=True)
 class Reached:
     """When something was reached; ``censored``: it was not, until ``steps``, where the run ended."""
 
-    steps: int
+    steps: float
     censored: bool
 
 
@@ -151,21 +175,25 @@ def change(run: FineTuning) -> float | None:
 
 
 def score_at(run: FineTuning, mark: int) -> float | None:
-    """Return the score of the last evaluation at or before ``mark`` environment steps.
+    """Return the score at ``mark`` environment steps; between two evaluations on the line that joins them.
 
-    A run that stops interacting before the mark and then learns without the environment is compared as it
-    is after its last stage: it spent fewer steps, not more. Any other run that ends before the mark has no
-    score there: None.
+    Of several evaluations at that step the last counts. A run that stops interacting before the mark and then
+    learns without the environment is compared as it is after its last stage: it spent fewer steps, not more.
+    Any other run that ends before the mark has no score there: None.
     """
     if mark > run.env_steps[-1] and not _learned_after_its_last_step(run):
         return None
-    return float(run.scores[run.env_steps <= mark][-1])
+    last = int((run.env_steps <= mark).nonzero()[0][-1])
+    around = slice(last, last + 2)
+    return float(np.interp(mark, run.env_steps[around], run.scores[around]))
 
 
 def late(run: FineTuning) -> float | None:
-    """Return the mean of the last 10 evaluations while interacting, the online start not among them."""
+    """Return the mean score over the last tenth of the budget; None also when evaluations end before it."""
     curve = run.curve
-    return None if curve is None or len(curve.scores) <= LAST else float(curve.scores[-LAST:].mean())
+    if curve is None or curve.steps[-1] < run.budget:
+        return None
+    return curve.mean((1 - LAST_SHARE) * run.budget, run.budget)
 
 
 # What is lost after the online start
@@ -177,7 +205,7 @@ def drop(run: FineTuning) -> float | None:
     ``s(0) - min over t <= min(20,000, budget) of smoothed(t)``, the online start among them: never negative.
     """
     curve = run.curve
-    return None if curve is None else float(curve.smoothed[0] - curve.early.min())
+    return None if curve is None else float(curve.smoothed[0] - curve.worst[1])
 
 
 def collapse(run: FineTuning) -> bool | None:
@@ -200,8 +228,7 @@ def steps_to_recover(run: FineTuning) -> Reached | None:
     curve = run.curve
     if curve is None:
         return None
-    worst = int(curve.early.argmin())
-    return _first(curve.steps[worst:], curve.smoothed[worst:] >= curve.smoothed[0])
+    return curve.reached(float(curve.smoothed[0]), after=curve.worst[0])
 
 
 # How fast it gains
@@ -221,7 +248,7 @@ def steps_to_nearly(run: FineTuning, best_final: float) -> Reached | None:
     curve = run.curve
     if curve is None or best_final <= 0:
         return None
-    return _first(curve.steps, curve.smoothed >= NEARLY * best_final)
+    return curve.reached(NEARLY * best_final)
 
 
 def area(run: FineTuning) -> float | None:
@@ -232,7 +259,7 @@ def area(run: FineTuning) -> float | None:
     curve = run.curve
     if curve is None or curve.steps[-1] < run.budget:
         return None
-    return float(np.trapezoid(curve.scores, curve.steps) / run.budget)
+    return curve.mean(0, run.budget)
 
 
 def improvement_per_1000_steps(run: FineTuning) -> float | None:
@@ -287,7 +314,7 @@ class Measure:
 MEASURES = (
     Measure("final score", "score", True, final),
     Measure("change", "score", True, change),
-    Measure("mean of the last 10", "score", True, late),
+    Measure("mean of the last tenth", "score", True, late),
     Measure("transfer drop", "score", False, drop),
     Measure("area under the curve", "score", True, area),
     Measure("improvement per 1,000 steps", "score / 1,000 steps", True, improvement_per_1000_steps),
@@ -350,10 +377,3 @@ def _learns_only_apart(run: FineTuning) -> bool:
 def _learned_after_its_last_step(run: FineTuning) -> bool:
     at_the_end = run.updates[run.env_steps == run.env_steps[-1]]
     return bool(at_the_end[-1] > at_the_end[0])
-
-
-def _first(steps: Array, reached: Array) -> Reached:
-    """Return the first step at which something is so, or the last step, censored."""
-    if not reached.any():
-        return Reached(int(steps[-1]), censored=True)
-    return Reached(int(steps[reached.argmax()]), censored=False)

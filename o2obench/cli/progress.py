@@ -30,7 +30,7 @@ from ..launch.status import (
 )
 from ..planning.plan import Plan, read_plans
 from ..runs.folder import ResultsFolder
-from ..runs.spec import Run
+from ..runs.spec import Run, evaluations_due, schedule_text
 from .tables import runs_table, suites_table
 
 PLAIN_EVERY, WATCH_EVERY = 15.0, 3.0
@@ -151,11 +151,11 @@ def cautions(plan: Plan, runs: Sequence[Run] | None = None) -> list[str]:
 
 def _cautions(plan: Plan, run: Run) -> Iterator[str]:
     (updates, steps), label = plan.work(run), plan.method(run)
-    first, every = plan.schedules[run.group].get("learning_starts"), run.spec.protocol.steps
+    first, schedule = plan.schedules[run.group].get("learning_starts"), run.spec.protocol.steps
     if first and steps and not updates:
         yield f"{label}: learns nothing: learning_starts = {first:,}, steps = {steps:,}"
-    if every > steps > 0:
-        yield f"{label}: evaluated at its ends only: every {every:,} of {steps:,} steps"
+    if steps and not evaluations_due(schedule, steps):
+        yield f"{label}: evaluated at its ends only: {schedule_text(schedule, 'steps')}, it takes {steps:,}"
 
 
 def dry_run_table(plan: Plan, results: ResultsFolder, jobs: int) -> None:

@@ -35,7 +35,16 @@ from .entries import (
 from .load import is_packaged, read_layers
 from .plan import Experiment, Plan
 from .reduce import reduce_suite, reductions
-from .schema import EPISODES, EVERYTHING, FINAL_EPISODES, MOST_EXPERIMENTS, Offline, Selection, SuiteFile
+from .schema import (
+    EPISODES,
+    EVERYTHING,
+    FINAL_EPISODES,
+    MOST_EXPERIMENTS,
+    OFFLINE_EVERY,
+    Selection,
+    SuiteFile,
+    evaluation_schedule,
+)
 
 
 def read_suite(file: Path, selection: Selection = EVERYTHING, results: ResultsFolder | None = None) -> Plan:
@@ -148,7 +157,7 @@ def single(
         "algorithms": [{algorithm: {**own, "from": start} if start else own}],
         "datasets": [data],
         "seeds": [seed],
-        "offline": {"updates": updates, "evaluate_every": min(updates, Offline().evaluate_every)},
+        "offline": {"updates": updates, "evaluate_every": min(updates, OFFLINE_EVERY)},
         "online": {"steps": steps, "evaluate_every": every},
         "frozen": False,
         "overrides": {before: of_pretraining} if of_pretraining else {},
@@ -233,8 +242,8 @@ class _Builder:
             # what it takes, not what the suite offers
             budget=Budget(budget.offline_updates if offline else 0, steps),
             protocol=Protocol(
-                self.suite.online.evaluate_every if steps else 0,
-                self.suite.offline.evaluate_every if offline else 0,
+                evaluation_schedule(self.suite.online.evaluate_every) if steps else 0,
+                evaluation_schedule(self.suite.offline.evaluate_every) if offline else 0,
                 EPISODES,
                 FINAL_EPISODES,
             ),

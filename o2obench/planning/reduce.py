@@ -7,8 +7,9 @@ from pydantic import BaseModel
 from .. import registry
 from ..agent import Config
 from ..errors import UserError
+from ..runs.spec import schedule_text
 from ..util.config import Located, nearest, validate
-from .schema import SuiteFile
+from .schema import Offline, SuiteFile, evaluation_schedule
 
 
 def reduce_suite(full: SuiteFile, source: Located) -> tuple[Located, list[str]]:
@@ -46,6 +47,10 @@ def _reduction(shown: str, config: BaseModel, full: BaseModel, key: str, place: 
     if isinstance(full, Config) and not (isinstance(extra, dict) and extra.get("count")):
         raise UserError(f"{place}: reduced.{shown}: is not a count; a reduced suite may only cut counts")
     now, before = getattr(config, key), getattr(full, key)
+    if isinstance(now, list) or isinstance(before, list):  # evaluations: neither more nor less than the other
+        unit = "updates" if isinstance(full, Offline) else "steps"
+        now, before = (schedule_text(evaluation_schedule(value), unit) for value in (now, before))
+        return "" if now == before else f"{shown} = {now} (full: {before})"
     if before is not None and (now is None or now > before):
         raise UserError(f"{place}: reduced.{shown}: {now} is more than the full {before}")
     if now == before:

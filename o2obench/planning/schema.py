@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
 
+from ..runs.spec import EvaluationSchedule, Interval
 from .report_items import USUAL_FIGURES, USUAL_TABLES, known_figure, known_table
 
 EPISODES, FINAL_EPISODES = 10, 50
 """Evaluation episodes along the way, and at the online start and each stage's end. No suite cuts them."""
 MOST_EXPERIMENTS = 100_000
+OFFLINE_EVERY = 10_000
+"""Updates between two evaluations without the environment, unless a suite says otherwise."""
 
 Count = Annotated[int, Field(gt=0, le=10**12)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
@@ -21,18 +24,48 @@ class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
+class EvaluateEvery(_Strict):
+    """A part of an evaluation schedule: ``{until: 5_000, every: 500}``; the last has no ``until``."""
+
+    every: Count
+    until: Count | None = None
+
+
+def _in_order(parts: list[EvaluateEvery]) -> list[EvaluateEvery]:
+    ends = [part.until for part in parts]
+    if ends[-1] is not None:
+        raise ValueError("the last part goes to the end; leave its until out")
+    if None in ends[:-1] or ends[:-1] != sorted({end for end in ends[:-1] if end}):
+        raise ValueError("every part but the last needs an until, each greater than the one before")
+    return parts
+
+
+EvaluateSchedule = Annotated[
+    Annotated[Count, Tag("number")]
+    | Annotated[list[EvaluateEvery], Field(min_length=1), AfterValidator(_in_order), Tag("parts")],
+    Discriminator(lambda value: "parts" if isinstance(value, list) else "number"),
+]
+
+
+def evaluation_schedule(value: int | list[EvaluateEvery]) -> EvaluationSchedule:
+    """Return a suite's evaluation schedule as a run's identity holds it; one part is a plain number."""
+    if isinstance(value, int):
+        return value
+    return tuple(Interval(p.every, p.until) for p in value) if len(value) > 1 else value[0].every
+
+
 class Offline(_Strict):
     """Training without the environment, in gradient updates."""
 
     updates: Count = 3_000_000
-    evaluate_every: Count = 10_000
+    evaluate_every: EvaluateSchedule = OFFLINE_EVERY
 
 
 class Online(_Strict):
     """Training with the environment, in steps."""
 
     steps: Count = 100_000
-    evaluate_every: Count = 1000
+    evaluate_every: EvaluateSchedule = 1000
 
 
 class ReportBlock(_Strict):

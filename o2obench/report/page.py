@@ -20,7 +20,7 @@ from ..analysis.external import ExternalResult
 from ..analysis.results import parts
 from ..planning.plan import Plan
 from ..runs.folder import ResultsFolder
-from ..runs.spec import folder_name
+from ..runs.spec import folder_name, schedule_text
 from ..util.files import write_atomically
 from . import paper_scores, tables, warnings, writers
 from .options import ReportOptions
@@ -231,8 +231,8 @@ def facts(plan: Plan, records: Mapping[str, dict[str, Any]]) -> list[tuple[str, 
         shown.append((key, text))
     protocol = plan.runs[-1].spec.protocol
     evaluation = (
-        f"every {protocol.steps:,} steps {protocol.episodes} episodes, at the online start and at the end of "
-        f"each stage {protocol.final_episodes}; mean action; start states shared by all algorithms"
+        f"{schedule_text(protocol.steps, 'steps')} {protocol.episodes} episodes, at the online start and "
+        f"at the end of each stage {protocol.final_episodes}; mean action; start states shared by all methods"
     )
     seeds = ("seeds", ", ".join(map(str, plan.seeds)))
     return [("evaluation", evaluation), seeds, *shown]

@@ -151,7 +151,7 @@ MEASURED = (
     *("transfer drop", COLLAPSE, RECOVER, NEARLY),
     *("area under the curve", "improvement per 1,000 steps", REGRET),
 )
-MEASURED_LAST = ("mean of the last 10", "roughness")
+MEASURED_LAST = ("mean of the last tenth", "roughness")
 
 
 def measures(summary: Summary, dataset: str) -> Table:

@@ -33,17 +33,59 @@ def folder_name(dataset: str) -> str:
 
 
 @dataclass(frozen=True)
+class Interval:
+    """A part of an evaluation schedule: each multiple of ``every``, up to ``until`` (None: to the end)."""
+
+    every: int
+    until: int | None = None
+
+
+EvaluationSchedule = int | tuple[Interval, ...]
+"""When a run is evaluated, on a clock of steps or updates: each multiple of a number (0: never), or parts."""
+
+
+def evaluations_due(schedule: EvaluationSchedule, clock: int) -> int:
+    """Return how many evaluations a schedule has from the start to ``clock``, that one included."""
+    if isinstance(schedule, int):
+        return clock // schedule if schedule else 0
+    due, begin = 0, 0
+    for interval in schedule:
+        end = clock if interval.until is None else min(clock, interval.until)
+        due, begin = due + max(0, end // interval.every - begin // interval.every), max(begin, end)
+    return due
+
+
+def schedule_text(schedule: EvaluationSchedule, unit: str) -> str:
+    """Return a schedule in words: ``every 500 steps to 5,000, then every 1,000 steps``."""
+    parts = (Interval(schedule),) if isinstance(schedule, int) else schedule
+    return ", then ".join(
+        f"every {part.every:,} {unit}" + ("" if part.until is None else f" to {part.until:,}")
+        for part in parts
+    )
+
+
+@dataclass(frozen=True)
 class Protocol:
     """When a run is evaluated, on how many episodes.
 
-    ``steps`` counts environment steps between two evaluations, ``updates`` gradient updates in stages
-    without the environment. ``final_episodes`` are played at the start and the end of each stage.
+    ``steps`` is the schedule in environment steps, ``updates`` in gradient updates in stages without the
+    environment. ``final_episodes`` are played at the start and the end of each stage.
     """
 
-    steps: int
-    updates: int
+    steps: EvaluationSchedule
+    updates: EvaluationSchedule
     episodes: int
     final_episodes: int
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Protocol:
+        """Rebuild a protocol from its JSON value."""
+        parts = {
+            name: tuple(Interval(**part) for part in value[name])
+            for name in ("steps", "updates")
+            if not isinstance(value[name], int)
+        }
+        return cls(**{**value, **parts})
 
 
 @dataclass(frozen=True)
@@ -82,7 +124,7 @@ class RunSpec:
         parts = {
             "data": DataSource(**value["data"]) if value["data"] else None,
             "budget": Budget(**value["budget"]),
-            "protocol": Protocol(**value["protocol"]),
+            "protocol": Protocol.from_json(value["protocol"]),
         }
         return cls(**{**value, **parts})
 

@@ -19,6 +19,7 @@ from ..envs.episode import Interaction, nothing
 from ..envs.spec import find_env
 from ..errors import Diverged, Interrupted
 from ..runs.folder import ResultsFolder
+from ..runs.spec import EvaluationSchedule, evaluations_due
 from ..runs.writer import RunWriter
 from ..transitions import Array, stack_steps
 from ..util import timers
@@ -108,10 +109,11 @@ class Training:
         self.evaluate(stage.name, self.protocol.final_episodes, self.start_states(stage, at_end=True))
         clock.stage, clock.begun = clock.stage + 1, False
 
-    def evaluate_if_due(self, stage: Stage, now: int, every: int) -> None:
-        """Evaluate when ``now`` has passed a multiple of ``every``; a stage's end has its own row."""
+    def evaluate_if_due(self, stage: Stage, now: int, schedule: EvaluationSchedule) -> None:
+        """Evaluate when ``now`` has passed an evaluation's place; a stage's end has its own row."""
         done, total = self.position(stage)
-        if every and now // every > self.clock.evaluated // every and not (total and done >= total):
+        due = evaluations_due(schedule, now) > evaluations_due(schedule, self.clock.evaluated)
+        if due and not (total and done >= total):
             self.evaluate(stage.name, self.protocol.episodes, self.start_states(stage, at_end=False))
             self.clock.evaluated = now
 

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -163,11 +163,12 @@ def nearest(word: str, names: Iterable[str]) -> str:
 
 
 def _problem(model: type[BaseModel], source: Located, prefix: Place, error: dict[str, Any]) -> str:
-    place: Place = tuple(error["loc"])
-    while place and not _exists(source.value, place):  # pydantic adds the names of union members
-        place = place[:-1]
+    place: Place = ()
+    for part in error["loc"]:
+        if _exists(source.value, (*place, part)):  # pydantic adds the names of union members
+            place = (*place, part)
     if error["type"] == "missing":
-        place = tuple(error["loc"])
+        place = (*place, error["loc"][-1])
     key = ".".join(str(part) for part in (*prefix, *place)) or "(file)"
     if error["type"] == "extra_forbidden":
         problem = f"unknown key; {nearest(str(place[-1]), _fields(model, place[:-1]))}"
@@ -184,11 +185,20 @@ def _problem(model: type[BaseModel], source: Located, prefix: Place, error: dict
 
 def _fields(model: type[BaseModel], place: Place) -> Iterable[str]:
     for part in place:
-        annotation = model.model_fields[str(part)].annotation if part in model.model_fields else None
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+        if isinstance(part, int):
+            continue
+        models = _models(model.model_fields[part].annotation if part in model.model_fields else None)
+        if not models:
             return ()
-        model = annotation
+        model = models[0]
     return model.model_fields
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    """Return the models that an annotation is built from."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models(part)]
 
 
 def _exists(value: Any, place: Sequence[Any]) -> bool:

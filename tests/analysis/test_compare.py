@@ -225,7 +225,7 @@ def test_all_data_sets_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_the_command(two: tuple[Path, Path], o2obench: Command) -> None:
     same = o2obench("compare", *two)
     assert same.returncode == 0, same.stderr
-    assert "0 of 9 intervals lie on the worse side" in same.stdout
+    assert "0 of 10 intervals lie on the worse side" in same.stdout
     assert "1,000 online steps, evaluated every 50 steps" in same.stdout
     lower(two[1], by=5.0, noise=1.0)
     worse = o2obench("compare", *two, "--json", "--algorithms", "toy_tune", "--measures", "final score")

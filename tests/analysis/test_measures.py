@@ -45,8 +45,11 @@ FALLS = run(60, 50, 20, 25, 40, 58, 61, 70, 80)
 def test_a_fall_and_its_recovery_by_hand() -> None:
     assert M.drop(FALLS) == 35
     assert M.collapse(FALLS) is True
-    assert M.steps_to_recover(FALLS) == Reached(6000, censored=False)
-    assert M.steps_to_nearly(FALLS, best_final=80) == Reached(8000, censored=False)
+    back = M.steps_to_recover(FALLS)
+    assert back is not None
+    assert back.steps == pytest.approx(5000 + 1000 * 2 / 3), "between 58 and 61"
+    assert not back.censored
+    assert M.steps_to_nearly(FALLS, best_final=80) == Reached(7200, censored=False), "72 between 70 and 80"
     assert M.steps_to_nearly(FALLS, best_final=60) == Reached(0, censored=False)
     assert M.steps_to_nearly(FALLS, best_final=100) == Reached(8000, censored=True)
     assert M.area(FALLS) == pytest.approx((60 / 2 + 50 + 20 + 25 + 40 + 58 + 61 + 70 + 80 / 2) / 8)
@@ -93,14 +96,15 @@ def test_regret_is_weighted_by_the_length_of_episodes() -> None:
     assert M.regret(run(50, 50, 50), 50) is None
 
 
-def test_late_is_the_mean_of_the_last_ten() -> None:
-    assert M.late(run(*range(11))) == 5.5
-    assert M.late(run(*range(30))) == pytest.approx(np.mean(range(20, 30)))
-    assert M.late(run(*range(10))) is None
+def test_late_is_the_mean_over_the_last_tenth_of_the_steps() -> None:
+    assert M.late(run(*range(11))) == 9.5
+    assert M.late(run(*[50.0] * 18, 60, 90, 20)) == pytest.approx((75 + 55) / 2)
+    ended = replace(run(*range(11)), budget=20_000)
+    assert M.late(ended) is None
 
 
-def test_scores_at_marks_are_the_last_evaluation_before_them() -> None:
-    assert [M.score_at(FALLS, mark) for mark in (0, 999, 1000, 2500, 8000)] == [60, 60, 50, 20, 80]
+def test_scores_between_two_evaluations_lie_on_their_line() -> None:
+    assert [M.score_at(FALLS, mark) for mark in (0, 900, 1000, 2500, 8000)] == [60, 51, 50, 22.5, 80]
     assert M.score_at(FALLS, 8001) is None
 
 
@@ -242,6 +246,28 @@ def test_bounds_and_relations(scores: list[float]) -> None:
 
 
 @quick
+@given(st.integers(-50, 50), st.integers(-5, 5), st.sets(st.integers(1, 39), max_size=20), st.integers(0, 20))
+def test_a_straight_line_is_measured_alike_however_it_is_evaluated(
+    start: int, slope: int, left_out: set[int], mark: int
+) -> None:
+    whole = run(*(start + slope * i for i in range(41)), every=500)
+    kept = np.array([i not in left_out for i in range(41)])
+    sparse = replace(
+        whole, env_steps=whole.env_steps[kept], updates=whole.updates[kept], scores=whole.scores[kept]
+    )
+    for measure in M.MEASURES:
+        assert value(measure.of(sparse)) == pytest.approx(value(measure.of(whole)), abs=1e-9), measure.name
+    assert M.collapse(sparse) == M.collapse(whole)
+    assert value(M.score_at(sparse, 1000 * mark)) == pytest.approx(value(M.score_at(whole, 1000 * mark)))
+    for times in (M.steps_to_recover, lambda line: M.steps_to_nearly(line, 37.0)):
+        reached, expected = times(sparse), times(whole)
+        assert reached is not None
+        assert expected is not None
+        assert reached.censored == expected.censored
+        assert reached.steps == pytest.approx(expected.steps)
+
+
+@quick
 @given(curves, st.sampled_from([10, 100]))
 def test_a_longer_clock_changes_rates_and_times_only(scores: list[float], every: int) -> None:
     one, slower = run(*scores, every=every), run(*scores, every=2 * every)
@@ -250,9 +276,11 @@ def test_a_longer_clock_changes_rates_and_times_only(scores: list[float], every:
     assert value(M.improvement_per_1000_steps(slower)) == pytest.approx(
         value(M.improvement_per_1000_steps(one)) / 2
     )
-    times = [M.steps_to_recover(each) for each in (one, slower)]
-    assert times[0] is not None
-    assert times[1] == Reached(2 * times[0].steps, times[0].censored)
+    fast, slow = (M.steps_to_recover(each) for each in (one, slower))
+    assert fast is not None
+    assert slow is not None
+    assert slow.steps == pytest.approx(2 * fast.steps)
+    assert slow.censored == fast.censored
 
 
 def value(measured: float | None) -> float:

@@ -178,7 +178,7 @@ def test_an_unknown_name_is_refused_where_it_stands(
 def test_a_single_run_says_its_scores_and_what_it_cannot_learn(tmp_path: Path, o2obench: Command) -> None:
     done = o2obench("run", "toy_tune", "pointmass-mixed-v0", "--updates", "1000", "--steps", "40")
     assert done.returncode == 0, done.stderr
-    assert "caution: toy_tune: evaluated at its ends only: every 1,000 of 40 steps" in done.stdout
+    assert "caution: toy_tune: evaluated at its ends only: every 1,000 steps, it takes 40" in done.stdout
     assert done.stdout.count("    score ") == 2, "the pretraining's and its own"
     (tmp_path / "short.yaml").write_text(
         "algorithms: [naive]\ndatasets: [pointmass-mixed-v0]\nonline: {steps: 500, evaluate_every: 100}\n"

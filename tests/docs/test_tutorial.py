@@ -17,7 +17,7 @@ def blocks(language: str) -> list[str]:
 
 
 @pytest.mark.slow
-def test_the_tutorial(o2obench: Command, tmp_path: Path) -> None:
+def test_the_tutorial(o2obench_process: Command, tmp_path: Path) -> None:
     (method,) = blocks("python")
     row, suite = blocks("yaml")
     commands = [line[2:] for block in blocks("console") for line in block.splitlines()]
@@ -40,7 +40,7 @@ def test_the_tutorial(o2obench: Command, tmp_path: Path) -> None:
             (tmp_path / "my.yaml").write_text(suite)
             continue
         assert name == "o2obench"
-        done = o2obench(*arguments, PYTHONPATH=path)
+        done = o2obench_process(*arguments, PYTHONPATH=path)
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     page = (tmp_path / "reports" / "my" / "report.md").read_text()
     for label in ("frozen", "naive", "cautious 10", "cautious 1000"):

@@ -16,6 +16,7 @@ from o2obench.planning.load import find_suite, suite_names
 from o2obench.planning.plan import Plan, read_plan
 from o2obench.planning.schema import Selection
 from o2obench.runs.folder import ResultsFolder
+from o2obench.runs.spec import Interval
 from o2obench.util.config import Located, merge, read_yaml, validate
 
 GOOD = """\
@@ -188,6 +189,43 @@ def test_reduction_is_labelled_with_the_full_value(tmp_path: Path) -> None:
 def test_what_is_not_lowered_is_no_reduction(tmp_path: Path) -> None:
     plan = expand_text(tmp_path, GOOD + "reduced: {online: {steps: 100}, toy_tune: {inner: 12}}\n")
     assert plan.reduced == ()
+
+
+def test_evaluations_follow_a_schedule_and_one_number_is_what_it_was(tmp_path: Path) -> None:
+    plain = expand_text(tmp_path, GOOD)
+    steps = plain.runs[-1].spec.protocol.steps
+    one_part = GOOD.replace("evaluate_every: 50}", f"evaluate_every: [{{every: {steps}}}]}}")
+    assert one_part != GOOD
+    assert expand_text(tmp_path, one_part).runs == plain.runs
+    parts = GOOD.replace("evaluate_every: 50}", "evaluate_every: [{until: 40, every: 20}, {every: 50}]}")
+    plan = expand_text(tmp_path, parts)
+    assert plan.runs[-1].spec.protocol.steps == (Interval(20, 40), Interval(50))
+    assert plan.runs[-1].group != plain.runs[-1].group
+    results = ResultsFolder(tmp_path / "results")
+    assert read_plan(plan.write(results)).runs == plan.runs
+    [cut] = expand_text(
+        tmp_path, GOOD + "reduced: {online: {evaluate_every: [{until: 40, every: 20}, {every: 50}]}}\n"
+    ).reduced
+    assert cut == "online.evaluate_every = every 20 steps to 40, then every 50 steps (full: every 50 steps)"
+
+
+@pytest.mark.parametrize(
+    ("schedule", "message"),
+    [
+        ("[{until: 40, every: 20}]", "evaluate_every: the last part goes to the end; leave its until out"),
+        ("[{every: 20}, {every: 50}]", "every part but the last needs an until"),
+        ("[{until: 40, every: 20}, {until: 40, every: 5}, {every: 50}]", "each greater than the one before"),
+        ("[{until: 40, evry: 20}, {every: 50}]", "0.evry: unknown key; did you mean every?"),
+        ("[{until: 40, every: 0}, {every: 50}]", "0.every: input should be greater than 0, got 0"),
+        ("[]", "evaluate_every: list should have at least 1 item"),
+        ("often", "evaluate_every: input should be a valid integer, got 'often'"),
+    ],
+)
+def test_a_wrong_schedule_is_refused_where_it_stands(tmp_path: Path, schedule: str, message: str) -> None:
+    said = problem(tmp_path, GOOD.replace("evaluate_every: 50}", f"evaluate_every: {schedule}}}"))
+    assert message in said
+    assert said.startswith("s.yaml:")
+    assert "online.evaluate_every" in said
 
 
 def test_a_suite_on_top_of_others_changes_what_it_names_only(tmp_path: Path) -> None:

@@ -7,13 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from o2obench.errors import Diverged, Interrupted, RunFailed, UserError
 from o2obench.planning.plan import Plan
 from o2obench.runs import checkpoint
 from o2obench.runs.folder import ResultsFolder
 from o2obench.runs.jsonl import read_jsonl
-from o2obench.runs.spec import Run
+from o2obench.runs.spec import Interval, Run, evaluations_due
 from o2obench.training import provenance
 from o2obench.training.options import Options
 from o2obench.training.restore import CheckpointMismatch
@@ -38,6 +40,27 @@ def test_rows_of_a_run_stand_at_the_clocks_of_the_protocol(tmp_path: Path) -> No
     assert found == [("look", 0, 0, 50), ("imitate", 0, 1000, 50)]
     tuned = [(r["stage"], r["env_steps"], len(r["returns"])) for r in rows(tmp_path, tune)]
     assert tuned == [("start", 0, 50), ("fine-tune", 50, 10), ("fine-tune", 100, 10), ("fine-tune", 120, 50)]
+
+
+def test_evaluations_stand_where_the_schedule_has_them(tmp_path: Path) -> None:
+    schedule = [{"until": 40, "every": 20}, {"every": 50}]
+    plan = toy_plan(seeds=1, online={"steps": 120, "evaluate_every": schedule})
+    compute(plan, tmp_path)
+    clocks = [row["env_steps"] for row in rows(tmp_path, plan.runs[1])]
+    assert clocks == [0, 20, 40, 50, 100, 120]
+
+
+@given(st.lists(st.tuples(st.integers(1, 9), st.integers(1, 7)), max_size=3), st.integers(1, 7))
+def test_due_evaluations_are_the_multiples_of_each_part(parts: list[tuple[int, int]], last: int) -> None:
+    begin, clocks, schedule = 0, set[int](), list[Interval]()
+    for length, every in [*parts, (60 - sum(length for length, _ in parts), last)]:
+        clocks |= {clock for clock in range(begin + 1, begin + length + 1) if clock % every == 0}
+        begin += length
+        schedule.append(Interval(every, begin))
+    schedule[-1] = Interval(last)
+    for clock in range(61):
+        assert evaluations_due(tuple(schedule), clock) == len([c for c in clocks if c <= clock])
+        assert evaluations_due((Interval(last),), clock) == evaluations_due(last, clock) == clock // last
 
 
 def test_row_0_of_tuning_equals_the_last_row_of_pretraining(tmp_path: Path) -> None:
