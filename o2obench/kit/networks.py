@@ -51,9 +51,10 @@ class Mlp:
     """A stack of multilayer perceptrons with the same sizes; all parameters are one tensor.
 
     ``flat`` (*stack, parameters) holds layer after layer, weights (inputs x outputs, row by row), then
-    biases: so a stack is optimised, averaged, kept and masked by one operation on one tensor. Each
-    seed's networks are drawn from its own stream (seed, "init", name): a seed starts from the same
-    weights alone and in a seed batch.
+    biases, then ``free`` parameters that are no weights, 0 at first (such as log deviations of a policy):
+    so a stack is optimised, averaged, kept and masked by one operation on one tensor. Each seed's networks
+    are drawn from its own stream (seed, "init", name): a seed starts from the same weights alone and in a
+    seed batch.
     """
 
     def __init__(
@@ -65,21 +66,28 @@ class Mlp:
         activation: Callable[[Tensor], Tensor],
         device: str,
         init: Initialiser = uniform_init,
+        free: int = 0,
     ) -> None:
         self.activation, self.shapes = activation, tuple(pairwise(sizes))
-        self.parts = [count for i, o in self.shapes for count in (i * o, o)]
+        self.parts = [*(count for i, o in self.shapes for count in (i * o, o)), free]
         of_seed = []
         for seed in seeds:
             stream = torch.Generator().manual_seed(derive(seed, Stream.INIT, name))
             drawn = [init(i, (*members, o), stream) for i, o in self.shapes]
-            of_seed.append(torch.cat([part.flatten(-2) for layer in drawn for part in layer], -1))
+            parts = [part.flatten(-2) for layer in drawn for part in layer]
+            of_seed.append(torch.cat([*parts, torch.zeros((*members, free))], -1))
         self.flat = torch.stack(of_seed).to(device)
 
     def layers(self, flat: Tensor | None = None) -> list[tuple[Tensor, Tensor]]:
         """Return (weight, bias) of each layer as views, (*stack, inputs, outputs) and (*stack, outputs)."""
-        parts = (self.flat if flat is None else flat).split(self.parts, -1)
+        parts = (self.flat if flat is None else flat).split(self.parts, -1)[:-1]
         weights = [part.unflatten(-1, shape) for part, shape in zip(parts[::2], self.shapes, strict=True)]
         return list(zip(weights, parts[1::2], strict=True))
+
+    def free(self, flat: Tensor | None = None) -> Tensor:
+        """Return the parameters that are no weights, (*stack, free)."""
+        values = self.flat if flat is None else flat
+        return values[..., values.shape[-1] - self.parts[-1] :]
 
     def __call__(self, x: Tensor, flat: Tensor | None = None) -> Tensor:
         """Map inputs (*stack, batch, inputs) to outputs, with other parameters ``flat`` if given."""

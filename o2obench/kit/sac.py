@@ -7,7 +7,6 @@ a learnt temperature clamped to at most 1, targets that follow after every updat
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -18,6 +17,7 @@ from ..util.rng import Stream
 from .compile import Repeat, compiled
 from .networks import Adam, Mlp, gradients, to_array
 from .options import Share, Size, Widths
+from .policies import TanhGaussian
 from .replay import Batch, Replay
 from .rng import Streams
 
@@ -47,9 +47,10 @@ class Sac:
         self, seeds: tuple[int, ...], obs_dim: int, act_dim: int, options: SacOptions, device: str
     ) -> None:
         self.options, self.act_dim = options, act_dim
+        self.policy = TanhGaussian(act_dim, LOG_STD_MIN, LOG_STD_MAX)
         entropy = options.target_entropy
         self.target_entropy = -float(act_dim) if entropy is None else entropy
-        actor_sizes = (obs_dim, *options.hidden_dims, 2 * act_dim)
+        actor_sizes = (obs_dim, *options.hidden_dims, self.policy.outputs)
         critic_sizes = (obs_dim + act_dim, *options.hidden_dims, 1)
         self.actor = Mlp(Stream.ACTOR, seeds, (), actor_sizes, torch.relu, device)
         self.critics = Mlp(Stream.CRITICS, seeds, (2,), critic_sizes, torch.relu, device)
@@ -64,16 +65,12 @@ class Sac:
 
     def act(self, obs: Tensor, noise: Tensor | None) -> Tensor:
         """Return actions (seeds, n, act_dim) for obs (seeds, n, obs_dim); without noise tanh(mean)."""
-        mean, log_std = self._gaussian(obs)
-        return torch.tanh(mean if noise is None else mean + log_std.exp() * noise)
+        of = self.policy.distribution(self.actor, obs)
+        return self.policy.mode(of) if noise is None else torch.tanh(of[0] + of[1].exp() * noise)
 
     def sample(self, obs: Tensor, noise: Tensor, flat: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return actions and their log densities (seeds, batch), with actor parameters ``flat`` if given."""
-        mean, log_std = self._gaussian(obs, flat)
-        raw = mean + log_std.exp() * noise
-        normal = -0.5 * noise.square() - log_std - 0.5 * math.log(2 * math.pi)
-        squash = 2.0 * (math.log(2.0) - raw - torch.nn.functional.softplus(-2.0 * raw))
-        return torch.tanh(raw), (normal - squash).sum(-1)
+        return self.policy.sample(self.policy.distribution(self.actor, obs, flat), noise)
 
     def q(self, critics: Mlp, obs: Tensor, action: Tensor, flat: Tensor | None = None) -> Tensor:
         """Return the values of both critics, (seeds, 2, batch), with parameters ``flat`` if given."""
@@ -149,10 +146,6 @@ class Sac:
         self.losses.zero_()
         return {"sac/critic_loss": critic, "sac/actor_loss": actor, "sac/q": q, "sac/alpha": alpha}
 
-    def _gaussian(self, obs: Tensor, flat: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        mean, log_std = self.actor(obs, flat).chunk(2, -1)
-        return mean, log_std.clamp(LOG_STD_MIN, LOG_STD_MAX)
-
     def forget(self) -> None:
         """Start the optimisers afresh."""
         for adam in (self.actor_adam, self.critic_adam, self.alpha_adam):
@@ -160,9 +153,7 @@ class Sac:
 
     def network(self) -> Network:
         """Return the mean action as plain arrays: the actor without the outputs for deviations."""
-        *hidden, (weight, bias) = self.actor.layers()
-        layers = [*hidden, (weight[..., : self.act_dim], bias[..., : self.act_dim])]
-        return Network([(to_array(weight), to_array(bias)) for weight, bias in layers])
+        return self.policy.network(self.actor)
 
     def networks(self) -> State:
         """Return what a warm start carries: networks and temperature, without moments."""

@@ -546,7 +546,7 @@ def test_t19_the_log_density_is_that_of_the_squashed_gaussian() -> None:
     sac = Sac((0,), OBS, ACT, SAC_OPTIONS, "cpu")
     obs, noise = torch.randn(1, 64, OBS), torch.randn(1, 64, ACT)
     action, log_prob = sac.sample(obs, noise)
-    mean, log_std = sac._gaussian(obs)
+    mean, log_std = sac.policy.distribution(sac.actor, obs)
     gaussian = torch.distributions.Normal(mean, log_std.exp())
     squashed = torch.distributions.TransformedDistribution(
         gaussian, [torch.distributions.transforms.TanhTransform(cache_size=1)]

@@ -1,0 +1,1 @@
+"""The model-free family: one off-policy template, whose defaults are SAC."""

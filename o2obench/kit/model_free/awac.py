@@ -1,0 +1,70 @@
+"""The losses of AWAC, advantage-weighted actor-critic (Nair et al. 2020, arXiv:2006.09359).
+
+Twin critics learn the policy's own values (r + gamma min Q'(s', a'), a' of the policy, no entropy); the
+policy is fitted to the batch's actions with weights exp(A / lambda), at most 100, A = min Q(s, a) - min
+Q(s, a~) with one a~ of the policy (section 4, eq. 13).
+
+As CORL has it: the weights are not normalised over the batch, three hidden layers, a normal around the
+outputs themselves with one deviation for all states, actions cut to [-1, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Generic, TypeVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from ..options import Widths
+from ..policies import Gaussian
+from ..replay import Batch
+from .config import OffPolicyConfig
+from .template import Draw, OffPolicy, Values
+
+MOST_WEIGHT = 100.0
+NEXT_ACTIONS, ACTIONS = "next actions", "policy actions"
+
+
+class AwacOptions(OffPolicyConfig):
+    """Options of the losses; the defaults are those of locomotion."""
+
+    hidden_dims: Widths = (256, 256, 256)
+    awac_lambda: Annotated[float, Field(gt=0)] = 0.3333
+    """Temperature of the policy's weights."""
+
+
+C = TypeVar("C", bound=AwacOptions)
+
+
+class AdvantageWeighted(OffPolicy[C], Generic[C]):
+    """Critics, then the actor, with the critics just updated."""
+
+    order = ("critics", "actor")
+    metrics: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        **OffPolicy.metrics,
+        "actor": ("actor/loss", "actor/weight"),
+    }
+
+    def policy_of(self, act_dim: int) -> Gaussian:
+        """Return a normal around the outputs."""
+        return Gaussian(act_dim, tanh_mean=False)
+
+    def draws(self) -> dict[str, Draw]:
+        """Draw one action for each next observation and one for each observation."""
+        shape = (self.config.batch_size, self.task.act_dim)
+        return {NEXT_ACTIONS: ("normal", shape), ACTIONS: ("normal", shape)}
+
+    def constants(self, batch: Batch, draws: Values) -> Values:
+        """Return ``y`` = r + gamma (1 - terminated) min Q'(s', a'), (seeds, batch)."""
+        action, _ = self.sample(batch.next_obs, draws[NEXT_ACTIONS])
+        value = self.q("targets", batch.next_obs, action).amin(1)
+        return {"y": batch.reward + self.config.gamma * (1.0 - batch.terminated) * value}
+
+    def actor_loss(self, flat: Tensor, batch: Batch, draws: Values, constants: Values) -> Tensor:
+        """Return the mean of -weight x log pi of the batch's actions, and that of the weight, (2, seeds)."""
+        action, _ = self.sample(batch.obs, draws[ACTIONS])
+        q, v = (self.q("critics", batch.obs, a).amin(1) for a in (batch.action, action))
+        weight = ((q - v) / self.config.awac_lambda).exp().clamp(max=MOST_WEIGHT)
+        return torch.stack([-(weight * self.log_prob(batch, flat)).mean(-1), weight.mean(-1)])

@@ -1,0 +1,414 @@
+"""The model-free template: its defaults are SAC bit for bit, IQL is its textbook, and parts hang together."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from o2obench import registry
+from o2obench.agent import Budget, Task
+from o2obench.datasets.toy import mixed_data
+from o2obench.kit.model_free.config import OfflineConfig, OnlineConfig
+from o2obench.kit.model_free.template import Draw, Offline, Online, Values
+from o2obench.kit.networks import Mlp
+from o2obench.kit.policies import Gaussian, TanhGaussian
+from o2obench.kit.replay import Batch
+from o2obench.transitions import Transitions, stack_steps
+from o2obench.util.rng import Stream
+
+OBS, ACT = 4, 2
+SMALL: dict[str, Any] = {"hidden_dims": (32, 32), "batch_size": 64}
+
+
+class TemplateSac(Online[OnlineConfig]):
+    """The template's defaults, with the two bounds of the model-based family's SAC."""
+
+    Config = OnlineConfig
+    uses_data = False
+
+    def policy_of(self, act_dim: int) -> TanhGaussian:
+        return TanhGaussian(act_dim, -5.0, 2.0)
+
+    def alpha(self) -> Tensor:
+        return super().alpha().clamp(max=1.0)
+
+
+def agent(
+    cls: Any, data: Transitions, seeds: tuple[int, ...] = (0,), updates: int = 50, **options: Any
+) -> Any:
+    task = Task(OBS, ACT, 50, seeds, None, Budget(updates, 100))
+    return cls(task, cls.Config.model_validate({**SMALL, **options}), data)
+
+
+def trained(name: str, updates: int = 50, seeds: tuple[int, ...] = (0,), **options: Any) -> Any:
+    cls = registry.algorithm(name)
+    made = agent(cls, mixed_data(500), seeds, updates, **options)
+    made.begin("offline")
+    work(made)
+    return made
+
+
+def work(made: Any) -> None:
+    for _ in made.work("any"):
+        pass
+
+
+def finetuned(name: str, parent: Any, steps: int = 60, **options: Any) -> Any:
+    made = agent(registry.algorithm(name), mixed_data(500), learning_starts=20, **options)
+    made.warm_start([parent.pretrained_state()])
+    feed(made, mixed_data(500)[:steps])
+    return made
+
+
+def feed(made: Any, data: Transitions) -> None:
+    for i in range(len(data)):
+        made.observe(stack_steps([data[i]] * len(made.task.seeds)))
+        work(made)
+
+
+def test_the_defaults_are_sac_bit_for_bit() -> None:
+    """Identity 1: the same networks, moments and temperature after 80 updates."""
+    data = mixed_data(100)
+    sac = agent(registry.algorithm("sac"), data[:0], learning_starts=20)
+    template = agent(TemplateSac, data[:0], learning_starts=20)
+    for made in (sac, template):
+        feed(made, data)
+    assert sac.updates == template.updates == 80
+    for theirs, ours in (("actor", "actor"), ("critics", "critics"), ("targets", "targets")):
+        assert torch.equal(getattr(sac.sac, theirs).flat, template.nets[ours].flat), theirs
+    assert torch.equal(sac.sac.log_alpha, template.parameters["alpha"])
+    assert torch.equal(sac.sac.actor_adam.square[0], template.adams["actor"].square[0])
+
+
+def test_iql_without_temperature_is_behaviour_cloning() -> None:
+    """Identity 10: with beta 0 all weights are 1; the rates are made equal, BC's is constant."""
+    iql, bc = registry.algorithm("iql"), registry.algorithm("bc")
+    data, steps = mixed_data(500), list[Tensor]()
+    for made in (agent(iql, data, beta=0.0), agent(bc, data)):
+        made.rates = lambda update, made=made: dict.fromkeys(made.order, 1e-3)
+        made.begin("offline")
+        work(made)
+        steps.append(made.nets["actor"].flat)
+    assert torch.equal(*steps)
+
+
+def test_half_an_expectile_is_half_the_squared_error() -> None:
+    """Identity 11: at tau = 0.5 the value's gradient is half of the mean regression's."""
+    iql = agent(registry.algorithm("iql"), mixed_data(500), expectile=0.5)
+    batch = iql.mapped(iql.replay.take(torch.arange(64)[None]))
+    constants, flat = iql.constants(batch, {}), iql.nets["value"].flat.clone().requires_grad_()
+    [expectile] = torch.autograd.grad(iql.value_loss(flat, batch, {}, constants)[0].sum(), [flat])
+    error = (constants["q"] - iql.v(batch.obs, flat)).square().mean()
+    [mean] = torch.autograd.grad(error, [flat])
+    torch.testing.assert_close(expectile, 0.5 * mean)
+
+
+def test_no_gradient_of_the_policy_reaches_the_values() -> None:
+    """Identity 12: another policy leaves V and Q as they are, bit for bit."""
+    one = trained("iql")
+    other = agent(registry.algorithm("iql"), mixed_data(500))
+    other.nets["actor"].flat.normal_()
+    other.begin("offline")
+    work(other)
+    for name in ("value", "critics", "targets"):
+        assert torch.equal(one.nets[name].flat, other.nets[name].flat), name
+    assert not torch.equal(one.nets["actor"].flat, other.nets["actor"].flat)
+
+
+def module(net: Mlp, member: int | None = None) -> nn.Sequential:
+    """Return one network of a stack as plain torch modules."""
+    parts = list[nn.Module]()
+    for weight, bias in net.layers():
+        w, b = (x[0] if member is None else x[0, member] for x in (weight, bias))
+        layer = nn.Linear(*w.shape)
+        layer.weight.data.copy_(w.T)
+        layer.bias.data.copy_(b)
+        parts += [layer, nn.ReLU()]
+    return nn.Sequential(*parts[:-1])
+
+
+def test_an_update_of_iql_is_the_textbook_one() -> None:
+    """Equations 5 to 7 in plain modules and torch.optim, with the same weights and batch."""
+    iql = agent(registry.algorithm("iql"), mixed_data(500), beta=2.0)
+    batch = iql.mapped(iql.replay.take(torch.arange(64)[None]))
+    obs, action, reward, next_obs, terminated = (x[0] for x in batch[:5])
+    value, actor = module(iql.nets["value"]), module(iql.nets["actor"])
+    critics, targets = ([module(iql.nets[name], k) for k in (0, 1)] for name in ("critics", "targets"))
+    log_std = nn.Parameter(torch.zeros(ACT))
+    optimisers = [
+        torch.optim.Adam([p for net in nets for p in net.parameters()] + more, lr=3e-4)
+        for nets, more in (([value], []), (critics, []), ([actor], [log_std]))
+    ]
+    pairs = torch.cat([obs, action], -1)
+    with torch.no_grad():
+        q = torch.minimum(*(net(pairs).squeeze(-1) for net in targets))
+        y = reward + 0.99 * (1 - terminated) * value(next_obs).squeeze(-1)
+        weight = (2.0 * (q - value(obs).squeeze(-1))).exp().clamp(max=100)
+    u = q - value(obs).squeeze(-1)
+    density = torch.distributions.Normal(torch.tanh(actor(obs)), log_std.exp().expand(64, ACT))
+    losses = [
+        (torch.where(u > 0, 0.7, 0.3) * u**2).mean(),
+        sum((net(pairs).squeeze(-1) - y).square().mean() for net in critics),
+        -(weight * density.log_prob(action).sum(-1)).mean(),
+    ]
+    for optimiser, loss in zip(optimisers, losses, strict=True):
+        loss.backward()
+        optimiser.step()
+    scales = torch.stack([iql.adams[name].schedule([3e-4])[0] for name in iql.order])
+    iql.update(iql.replay.take(torch.arange(64)[None]), scales)
+    for net, expected in (("value", value), ("actor", actor)):
+        for ours, theirs in zip(module(iql.nets[net]).parameters(), expected.parameters(), strict=True):
+            torch.testing.assert_close(ours, theirs, atol=2e-6, rtol=1e-5)
+    for k, expected in enumerate(critics):
+        for ours, theirs in zip(
+            module(iql.nets["critics"], k).parameters(), expected.parameters(), strict=True
+        ):
+            torch.testing.assert_close(ours, theirs, atol=2e-6, rtol=1e-5)
+    torch.testing.assert_close(iql.nets["actor"].free()[0], log_std.data, atol=2e-6, rtol=1e-5)
+
+
+def updated(made: Any, **draws: Tensor) -> tuple[Any, tuple[Tensor, ...]]:
+    """Return the batch of the first 64 transitions, unpacked, and do one update on it with these numbers."""
+    rows = torch.arange(64)[None]
+    batch = made.mapped(made.replay.take(rows))
+    scales = torch.stack([made.adams[name].schedule([made.rates(0)[name]])[0] for name in made.order])
+    return tuple(x[0] for x in batch[:5]), (rows, scales, *(draws[name] for name in made.draws()))
+
+
+def step(loss: Any, parameters: list[Tensor], lr: float) -> None:
+    """Do one step of torch's Adam."""
+    optimiser = torch.optim.Adam(parameters, lr=lr)
+    optimiser.zero_grad()
+    loss.backward()
+    optimiser.step()
+
+
+def assert_equal(net: Mlp, expected: list[nn.Sequential]) -> None:
+    for k, one in enumerate(expected):
+        ours = module(net, k if len(net.flat.shape) == 3 else None)
+        for mine, theirs in zip(ours.parameters(), one.parameters(), strict=True):
+            torch.testing.assert_close(mine, theirs, atol=3e-6, rtol=1e-5)
+
+
+def test_an_update_of_awac_is_the_textbook_one() -> None:
+    """Algorithm 1 in plain modules and torch.optim, with the same weights, batch and noise."""
+    awac = agent(registry.algorithm("awac"), mixed_data(500))
+    noise = {name: torch.randn(1, 64, ACT) for name in awac.draws()}
+    (obs, action, reward, next_obs, terminated), (rows, *rest) = updated(awac, **noise)
+    actor, log_std = module(awac.nets["actor"]), nn.Parameter(torch.zeros(ACT))
+    critics, targets = ([module(awac.nets[name], k) for k in (0, 1)] for name in ("critics", "targets"))
+
+    def least(nets: list[nn.Sequential], o: Tensor, a: Tensor) -> Tensor:
+        return torch.minimum(*(net(torch.cat([o, a], -1)).squeeze(-1) for net in nets))
+
+    with torch.no_grad():
+        next_action = (actor(next_obs) + noise["next actions"][0]).clamp(-1, 1)
+        y = reward + 0.99 * (1 - terminated) * least(targets, next_obs, next_action)
+    pairs = torch.cat([obs, action], -1)
+    loss = sum((net(pairs).squeeze(-1) - y).square().mean() for net in critics)
+    step(loss, [p for net in critics for p in net.parameters()], 3e-4)
+    with torch.no_grad():
+        v = least(critics, obs, (actor(obs) + noise["policy actions"][0]).clamp(-1, 1))
+        weight = ((least(critics, obs, action) - v) / 0.3333).exp().clamp(max=100)
+    density = torch.distributions.Normal(actor(obs), log_std.exp().expand(64, ACT))
+    loss = -(weight * density.log_prob(action).sum(-1)).mean()
+    step(loss, [*actor.parameters(), log_std], 3e-4)
+    awac.update(awac.replay.take(rows), *rest)
+    assert_equal(awac.nets["critics"], critics)
+    assert_equal(awac.nets["actor"], [actor])
+
+
+def test_an_update_of_cql_is_the_textbook_one() -> None:
+    """CQL(H) with importance sampling in plain modules and torch.optim, n = 3."""
+    n = 3
+    cql = agent(registry.algorithm("cql"), mixed_data(500), cql_actions=n)
+    noise = {name: torch.randn(1, *shape) for name, (_, shape) in cql.draws().items()}
+    noise["uniform actions"] = 2 * torch.rand(1, n * 64, ACT) - 1
+    (obs, action, reward, next_obs, terminated), (rows, *rest) = updated(cql, **noise)
+    actor = module(cql.nets["actor"])
+    critics, targets = ([module(cql.nets[name], k) for k in (0, 1)] for name in ("critics", "targets"))
+
+    def sample(o: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
+        mean, log_std = actor(o).chunk(2, -1)
+        normal = torch.distributions.Normal(mean, log_std.clamp(-20, 2).exp())
+        raw = mean + normal.scale * eps
+        return torch.tanh(raw), (normal.log_prob(raw) - (1 - torch.tanh(raw) ** 2).log()).sum(-1)
+
+    def value(net: nn.Sequential, o: Tensor, a: Tensor) -> Tensor:
+        q: Tensor = net(torch.cat([o, a], -1)).squeeze(-1)
+        return q
+
+    with torch.no_grad():
+        next_action, _ = sample(next_obs, noise["next actions"][0])
+        y = reward + 0.99 * (1 - terminated) * torch.minimum(
+            *(value(t, next_obs, next_action) for t in targets)
+        )
+        pushed = list[tuple[Tensor, Tensor]]()
+        for k in range(n):
+            of = slice(64 * k, 64 * (k + 1))
+            pushed.append((noise["uniform actions"][0, of], torch.full((64,), -ACT * np.log(2.0))))
+            pushed += [
+                sample(o, noise["conservative actions"][0, i, of]) for i, o in enumerate((obs, next_obs))
+            ]
+    loss = torch.zeros(())
+    for net in critics:
+        q = value(net, obs, action)
+        each = torch.stack([value(net, obs, a) - density for a, density in pushed])
+        loss = loss + (q - y).square().mean() + 5.0 * (each.logsumexp(0) - q).mean()
+    step(loss, [p for net in critics for p in net.parameters()], 3e-4)
+    a, log_prob = sample(obs, noise["policy actions"][0])
+    loss = (log_prob - torch.minimum(*(value(net, obs, a) for net in critics))).mean()
+    step(loss, list(actor.parameters()), 1e-4)
+    cql.update(cql.replay.take(rows), *rest)
+    assert_equal(cql.nets["critics"], critics)
+    assert_equal(cql.nets["actor"], [actor])
+    assert float(cql.parameters["alpha"]) == pytest.approx(-1e-4 if log_prob.mean() < ACT else 1e-4, rel=1e-3)
+
+
+class WithoutEntropy(Offline[OfflineConfig]):
+    """SAC without entropy in the target, with the names of CQL's random numbers and its rates."""
+
+    Config = OfflineConfig
+
+    def draws(self) -> dict[str, Draw]:
+        shape = (self.config.batch_size, ACT)
+        return {"next actions": ("normal", shape), "policy actions": ("normal", shape)}
+
+    def constants(self, batch: Batch, draws: Values) -> Values:
+        action, _ = self.sample(batch.next_obs, draws["next actions"])
+        value = self.q("targets", batch.next_obs, action).amin(1)
+        return {"y": batch.reward + 0.99 * (1.0 - batch.terminated) * value}
+
+    def actor_loss(self, flat: Tensor, batch: Batch, draws: Values, constants: Values) -> Tensor:
+        noise = torch.stack([draws["policy actions"]] * 2, 1)
+        return super().actor_loss(flat, batch, {Stream.SAC_NOISE: noise}, constants)
+
+
+@pytest.mark.parametrize("weight", [0.0, 1e-300])
+def test_cql_without_a_penalty_is_sac_without_entropy_in_the_target(weight: float) -> None:
+    """Identity 3: the penalty left out, and computed with a weight that rounds to zero."""
+    cql = trained("cql", cql_alpha=weight)
+    sac = agent(WithoutEntropy, mixed_data(500), normalize_obs=False, actor_lr=1e-4)
+    sac.begin("offline")
+    work(sac)
+    for name, net in sac.nets.items():
+        assert torch.equal(cql.nets[name].flat, net.flat), name
+    assert torch.equal(cql.parameters["alpha"], sac.parameters["alpha"])
+
+
+def test_the_gap_of_constant_critics_and_a_uniform_policy_is_known() -> None:
+    """Identity 4: act_dim log 2 + log 3n."""
+    cql = agent(registry.algorithm("cql"), mixed_data(500), cql_actions=4)
+    cql.nets["critics"].flat.zero_()
+    rows = cql.replay.take(torch.arange(64)[None])
+    constants = {
+        "actions": 2 * torch.rand(1, 12 * 64, ACT) - 1,
+        "log_density": torch.full((1, 12 * 64), -ACT * float(np.log(2))),
+    }
+    gap = cql.gap(cql.nets["critics"].flat, rows, constants)
+    torch.testing.assert_close(gap, torch.full((1, 2, 64), ACT * float(np.log(2)) + float(np.log(12))))
+
+
+@pytest.mark.parametrize("stage", ["", "_finetune"])
+def test_options_of_losses_have_their_own_defaults(stage: str) -> None:
+    """Both stages share them; an option of the family does not hide one of the losses."""
+    awac, cql = (registry.algorithm(name + stage).Config() for name in ("awac", "cql"))
+    assert awac.model_dump()["hidden_dims"] == (256, 256, 256)
+    assert cql.model_dump()["actor_lr"] == 1e-4
+
+
+def test_fine_tuning_goes_on_with_everything() -> None:
+    """Networks, targets, moments, step counts and the map of the data are handed over."""
+    parent = trained("iql")
+    child = agent(registry.algorithm("iql_finetune"), mixed_data(500))
+    child.warm_start([parent.pretrained_state()])
+    for name, net in parent.nets.items():
+        assert torch.equal(child.nets[name].flat, net.flat), name
+    for name, adam in parent.adams.items():
+        assert torch.equal(child.adams[name].square[0], adam.square[0])
+        assert child.adams[name].steps.tolist() == [50]
+    obs = np.random.default_rng(0).normal(size=(1, 9, OBS)).astype(np.float32)
+    assert np.array_equal(child.act(obs, explore=False), parent.act(obs, explore=False))
+    assert float(child.maps["reward_scale"]) == float(parent.maps["reward_scale"]) != 1.0
+
+
+def test_learning_that_begins_beyond_the_budget_changes_nothing() -> None:
+    """Identity 9: as frozen."""
+    parent = trained("iql")
+    child = agent(registry.algorithm("iql_finetune"), mixed_data(500), learning_starts=1000)
+    child.warm_start([parent.pretrained_state()])
+    feed(child, mixed_data(500)[:60])
+    assert child.updates == 0
+    assert all(torch.equal(child.nets[name].flat, net.flat) for name, net in parent.nets.items())
+
+
+@pytest.mark.parametrize("name", ["bc", "iql"])
+def test_the_arrays_of_a_policy_are_the_policy(name: str) -> None:
+    """The map of observations is inside the first layer."""
+    made = trained(name, seeds=(0, 3))
+    obs = np.random.default_rng(0).normal(1.0, 3.0, (2, 9, OBS)).astype(np.float32)
+    network, x = made.network(), obs
+    for i, (weight, bias) in enumerate(network.layers):
+        x = x @ weight + bias[:, None]
+        x = np.maximum(x, 0.0) if i < len(network.layers) - 1 else np.tanh(x)
+    np.testing.assert_allclose(x, made.act(obs, explore=False), atol=2e-5)
+
+
+def test_rewards_are_mapped_as_the_option_says() -> None:
+    data = mixed_data(500)
+    returns = np.add.reduceat(data.reward.astype(np.float64), np.flatnonzero(data.episode_start))
+    iql = agent(registry.algorithm("iql"), data, reward_shift=-1.0)
+    batch = iql.mapped(iql.replay.take(torch.arange(500)[None]))
+    expected = data.reward * 1000.0 / np.ptp(returns) - 1.0
+    np.testing.assert_allclose(batch.reward[0].numpy(), expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(batch.obs[0].mean(0).numpy(), 0.0, atol=1e-4)
+    np.testing.assert_allclose(batch.obs[0].std(0).numpy(), 1.0, atol=1e-2)
+
+
+@pytest.mark.parametrize(("mix", "share"), [("online", 0.0), (0.25, 0.25), (1.0, 1.0)])
+def test_every_batch_has_the_share_of_offline_transitions(mix: Any, share: float) -> None:
+    made = finetuned("iql_finetune", trained("iql"), replay_data=mix)
+    offline = made.batches(40) < made.replay.offline
+    assert offline.float().mean(-1).unique().tolist() == [share]
+
+
+def test_the_union_draws_all_transitions_alike() -> None:
+    made = finetuned("iql_finetune", trained("iql"))
+    rows = made.batches(1000).flatten()
+    assert rows.min() == 0
+    assert rows.max() == made.replay.offline + made.replay.online - 1
+    counts = torch.bincount(rows, minlength=560).float()
+    chi_square = float(((counts - counts.mean()).square() / counts.mean()).sum())
+    assert abs(chi_square - 559) < 5 * (2 * 559) ** 0.5
+
+
+def test_densities_of_data_are_those_of_torch() -> None:
+    torch.manual_seed(0)
+    mean, log_std, noise = (torch.randn(1, 50, ACT) for _ in range(3))
+    normal = torch.distributions.Normal(mean, log_std.exp())
+    squashed = torch.distributions.TransformedDistribution(
+        normal, [torch.distributions.transforms.TanhTransform(cache_size=1)]
+    )
+    action = torch.tanh(mean + log_std.exp() * noise).clamp(-0.999, 0.999)
+    torch.testing.assert_close(
+        TanhGaussian(ACT).log_prob((mean, log_std), action),
+        squashed.log_prob(action).sum(-1),
+        atol=1e-3,
+        rtol=1e-3,
+    )
+    torch.testing.assert_close(
+        Gaussian(ACT).log_prob((mean, log_std), action), normal.log_prob(action).sum(-1)
+    )
+    edge = TanhGaussian(ACT).log_prob((mean, log_std), torch.ones(1, 50, ACT))
+    assert edge.isfinite().all(), "an action at its bound has a finite density"
+
+
+def test_a_data_set_without_an_episode_of_another_return_has_a_finite_scale() -> None:
+    data = mixed_data(500)
+    flat = replace(data, reward=np.zeros_like(data.reward))
+    assert np.isfinite(agent(registry.algorithm("iql"), flat).maps["reward_scale"].numpy()).all()
