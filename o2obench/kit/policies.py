@@ -59,7 +59,9 @@ class TanhGaussian:
         """Return actions and their log densities."""
         mean, log_std = of
         raw = mean + log_std.exp() * noise
-        return torch.tanh(raw), (normal_log_prob(noise, log_std) - tanh_log_slope(raw)).sum(-1)
+        # the density first: gradients are added up in the reverse order, and another one rounds otherwise
+        log_prob = (normal_log_prob(noise, log_std) - tanh_log_slope(raw)).sum(-1)
+        return torch.tanh(raw), log_prob
 
     def log_prob(self, of: Distribution, action: Tensor) -> Tensor:
         """Return the log density of given actions."""

@@ -1,10 +1,11 @@
-"""MOPO learns on the toy point mass; with its updates disabled it does not."""
+"""On the toy point mass MOPO learns, without updates it does not; model-free methods beat chance."""
 
 from __future__ import annotations
 
 import time
 from typing import Any
 
+import numpy as np
 import pytest
 
 from o2obench import registry
@@ -62,3 +63,30 @@ def test_half_the_gap_is_closed_on_all_seeds(monkeypatch: pytest.MonkeyPatch) ->
     )
     disabled = mean_returns_after_training(updates=100)
     assert not (disabled >= half).all(), f"the test is blind: {disabled} without a single update"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "updates", "options"),
+    [
+        ("bc", 2000, {}),
+        ("iql", 2000, {"normalize_reward": False}),
+        ("awac", 2000, {}),
+        ("cql", 600, {"actor_lr": 3e-4, "cql_actions": 3}),
+    ],
+)
+def test_a_model_free_method_beats_chance(name: str, updates: int, options: dict[str, Any]) -> None:
+    """Random actions reach the bound with p < 1e-4: four standard errors above their mean."""
+    cls = registry.algorithm(name)
+    task = Task(4, 2, 50, SEEDS, left_the_field, Budget(updates, 0))
+    agent = cls(task, cls.Config.model_validate({"hidden_dims": (64, 64), **options}), mixed_data())
+    agent.begin("offline")
+    for _ in agent.work("offline"):
+        pass
+    arena, random = Arena(find_env("PointMass-v0"), SEEDS), np.random.default_rng(0)
+    chance = arena.returns(
+        lambda obs: random.uniform(-1, 1, (*obs.shape[:-1], 2)).astype(np.float32), ("learning",), 20
+    )
+    bound = chance.mean() + 4 * chance.std(ddof=1) / np.sqrt(chance.size)
+    learnt = arena.returns(lambda obs: agent.act(obs, explore=False), ("learning",), 20)
+    assert (learnt.mean(axis=1) > bound).all(), (learnt.mean(axis=1), bound)
