@@ -7,6 +7,7 @@ weight that the learnt deviation gives each component.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from o2obench.kit.model_free.config import OfflineConfig
@@ -29,7 +30,7 @@ class Bc(Offline[OfflineConfig]):
 
     def networks(self) -> dict[str, Mlp]:
         """Return the actor."""
-        return {"actor": super().networks()["actor"]}
+        return {"actor": self.new_actor()}
 
     def draws(self) -> dict[str, Draw]:
         """Draw nothing."""
@@ -42,4 +43,4 @@ class Bc(Offline[OfflineConfig]):
     def actor_loss(self, flat: Tensor, batch: Batch, draws: Values, constants: Values) -> Tensor:
         """Return the mean of -log pi of the data's actions, and that of log pi, (2, seeds)."""
         log_prob = self.log_prob(batch, flat).mean(-1)
-        return log_prob.new_tensor([-1.0, 1.0])[:, None] * log_prob
+        return torch.stack([-log_prob, log_prob])

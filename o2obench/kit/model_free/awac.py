@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Generic, TypeVar
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -21,10 +20,7 @@ from ..options import Widths
 from ..policies import Gaussian
 from ..replay import Batch
 from .config import OffPolicyConfig
-from .template import Draw, OffPolicy, Values
-
-MOST_WEIGHT = 100.0
-NEXT_ACTIONS, ACTIONS = "next actions", "policy actions"
+from .template import ACTIONS, NEXT_ACTIONS, Draw, OffPolicy, Values
 
 
 class AwacOptions(OffPolicyConfig):
@@ -42,6 +38,7 @@ class AdvantageWeighted(OffPolicy[C], Generic[C]):
     """Critics, then the actor, with the critics just updated."""
 
     order = ("critics", "actor")
+    entropy_in_target = False
     metrics: ClassVar[Mapping[str, tuple[str, ...]]] = {
         **OffPolicy.metrics,
         "actor": ("actor/loss", "actor/weight"),
@@ -56,15 +53,12 @@ class AdvantageWeighted(OffPolicy[C], Generic[C]):
         shape = (self.config.batch_size, self.task.act_dim)
         return {NEXT_ACTIONS: ("normal", shape), ACTIONS: ("normal", shape)}
 
-    def constants(self, batch: Batch, draws: Values) -> Values:
-        """Return ``y`` = r + gamma (1 - terminated) min Q'(s', a'), (seeds, batch)."""
-        action, _ = self.sample(batch.next_obs, draws[NEXT_ACTIONS])
-        value = self.q("targets", batch.next_obs, action).amin(1)
-        return {"y": batch.reward + self.config.gamma * (1.0 - batch.terminated) * value}
+    def action_noise(self, draws: Values) -> tuple[Tensor, Tensor]:
+        """Return the noise of actions at observations and at next observations."""
+        return draws[ACTIONS], draws[NEXT_ACTIONS]
 
     def actor_loss(self, flat: Tensor, batch: Batch, draws: Values, constants: Values) -> Tensor:
-        """Return the mean of -weight x log pi of the batch's actions, and that of the weight, (2, seeds)."""
+        """Return the regression to the batch's actions, (2, seeds)."""
         action, _ = self.sample(batch.obs, draws[ACTIONS])
         q, v = (self.q("critics", batch.obs, a).amin(1) for a in (batch.action, action))
-        weight = ((q - v) / self.config.awac_lambda).exp().clamp(max=MOST_WEIGHT)
-        return torch.stack([-(weight * self.log_prob(batch, flat)).mean(-1), weight.mean(-1)])
+        return self.weighted_regression(flat, batch, (q - v) / self.config.awac_lambda)

@@ -23,10 +23,9 @@ from torch import Tensor
 from ..options import Rate, Size, Weight
 from ..replay import Batch
 from .config import OffPolicyConfig
-from .template import Draw, OffPolicy, Values
+from .template import ACTIONS, NEXT_ACTIONS, Draw, OffPolicy, Values
 
 UNIFORM, POLICY = "uniform actions", "conservative actions"
-NEXT_ACTIONS, ACTIONS = "next actions", "policy actions"
 
 
 class CqlOptions(OffPolicyConfig):
@@ -45,6 +44,7 @@ C = TypeVar("C", bound=CqlOptions)
 class Conservative(OffPolicy[C], Generic[C]):
     """SAC's parts, with the penalty on the critics."""
 
+    entropy_in_target = False
     metrics: ClassVar[Mapping[str, tuple[str, ...]]] = {
         **OffPolicy.metrics,
         "critics": ("critics/loss", "critics/q", "critics/gap"),
@@ -59,14 +59,16 @@ class Conservative(OffPolicy[C], Generic[C]):
             draws[POLICY] = ("normal", (2, n * batch, act_dim))
         return draws
 
-    def constants(self, batch: Batch, draws: Values) -> Values:
-        """Return ``y`` without entropy, and the penalty's actions and their log densities.
+    def action_noise(self, draws: Values) -> tuple[Tensor, Tensor]:
+        """Return the noise of actions at observations and at next observations."""
+        return draws[ACTIONS], draws[NEXT_ACTIONS]
 
-        ``y`` is (seeds, batch), ``actions`` (seeds, 3 n batch, act_dim), ``log_density`` (seeds, 3 n batch).
+    def constants(self, batch: Batch, draws: Values) -> Values:
+        """Return also the penalty's actions and their log densities.
+
+        ``actions`` is (seeds, 3 n batch, act_dim), ``log_density`` (seeds, 3 n batch).
         """
-        action, _ = self.sample(batch.next_obs, draws[NEXT_ACTIONS])
-        value = self.q("targets", batch.next_obs, action).amin(1)
-        constants = {"y": batch.reward + self.config.gamma * (1.0 - batch.terminated) * value}
+        constants = super().constants(batch, draws)
         if self.config.cql_alpha:
             density = torch.full_like(draws[UNIFORM][..., 0], -math.log(2) * self.task.act_dim)
             parts = [(draws[UNIFORM], density)]
@@ -89,12 +91,6 @@ class Conservative(OffPolicy[C], Generic[C]):
         q = self.q("critics", self._repeated(batch.obs, 3), constants["actions"], flat)
         weighted = (q - constants["log_density"][:, None]).unflatten(-1, (-1, batch.reward.shape[-1]))
         return torch.logsumexp(weighted, 2) - self.q("critics", batch.obs, batch.action, flat)
-
-    def actor_loss(self, flat: Tensor, batch: Batch, draws: Values, constants: Values) -> Tensor:
-        """Return SAC's loss of the actor."""
-        action, log_prob = self.sample(batch.obs, draws[ACTIONS], flat)
-        loss = (self.alpha()[:, None] * log_prob - self.q("critics", batch.obs, action).amin(1)).mean(-1)
-        return torch.stack([loss, log_prob.mean(-1)])
 
     def _repeated(self, obs: Tensor, kinds: int) -> Tensor:
         return obs.repeat(1, kinds * self.config.cql_actions, 1)

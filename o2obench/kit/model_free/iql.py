@@ -23,8 +23,6 @@ from ..replay import Batch
 from .config import OffPolicyConfig
 from .template import Draw, OffPolicy, Values
 
-MOST_WEIGHT = 100.0
-
 
 class IqlOptions(OffPolicyConfig):
     """Options of the losses; the defaults are those of locomotion."""
@@ -61,11 +59,14 @@ class ImplicitQ(OffPolicy[C], Generic[C]):
         return {}
 
     def constants(self, batch: Batch, draws: Values) -> Values:
-        """Return min Q'(s, a), the target of Q and the weights of the policy, (seeds, batch)."""
+        """Return also min Q'(s, a) and the logarithm of the policy's weights, (seeds, batch)."""
         q = self.q("targets", batch.obs, batch.action).amin(1)
-        y = batch.reward + self.config.gamma * (1.0 - batch.terminated) * self.v(batch.next_obs)
-        weight = (self.config.beta * (q - self.v(batch.obs))).exp().clamp(max=MOST_WEIGHT)
-        return {"q": q, "y": y, "weight": weight}
+        log_weight = self.config.beta * (q - self.v(batch.obs))
+        return {**super().constants(batch, draws), "q": q, "log_weight": log_weight}
+
+    def next_value(self, batch: Batch, draws: Values) -> Tensor:
+        """Return V(s'), (seeds, batch)."""
+        return self.v(batch.next_obs)
 
     def v(self, obs: Tensor, flat: Tensor | None = None) -> Tensor:
         """Return V, (seeds, batch)."""
@@ -79,6 +80,5 @@ class ImplicitQ(OffPolicy[C], Generic[C]):
         return torch.stack([(side * u.square()).mean(-1), v.mean(-1)])
 
     def actor_loss(self, flat: Tensor, batch: Batch, draws: Values, constants: Values) -> Tensor:
-        """Return the mean of -weight x log pi of the data's actions, and that of the weight, (2, seeds)."""
-        weight = constants["weight"]
-        return torch.stack([-(weight * self.log_prob(batch, flat)).mean(-1), weight.mean(-1)])
+        """Return the regression to the batch's actions, (2, seeds)."""
+        return self.weighted_regression(flat, batch, constants["log_weight"])

@@ -6,8 +6,9 @@ of an update. Its defaults are SAC. An algorithm changes what differs, by one of
 - ``stages``: the parts of its training, in order (``Offline`` and ``Online`` are the two usual ones);
 - ``policy_of``, ``networks``: what its actor's outputs mean, and which networks there are;
 - ``draws``: the random numbers of an update;
-- ``constants``: what an update computes once, from the parameters before it;
-- ``critic_loss``, ``actor_loss`` and a method ``NAME_loss`` for each part of its own;
+- ``next_value``: what the critics bootstrap from, and ``constants``: what an update computes once, before any
+  part moves;
+- ``critics_loss``, ``actor_loss`` and a method ``NAME_loss`` for each part of its own;
 - ``batches``: the transitions of an update; ``explore``: how it acts to collect data;
 - ``rates``: learning rates over time.
 
@@ -43,9 +44,13 @@ TURN = 100
 REPORT_EVERY = 500
 """Updates between two readings of the losses from the device."""
 
+MOST_WEIGHT = 100.0
+
 Values = dict[str, Tensor]
 Draw = tuple[Literal["normal", "uniform"], tuple[int, ...]]
 """Kind and shape of random numbers, without the seeds; uniform ones lie in [-1, 1), where actions lie."""
+ACTIONS, NEXT_ACTIONS = "policy actions", "next actions"
+"""Purposes of random numbers of algorithms that draw the two apart."""
 C = TypeVar("C", bound=OffPolicyConfig)
 
 
@@ -56,6 +61,8 @@ class OffPolicy(Agent[C], Generic[C]):
     provides: ClassVar[tuple[str, ...]] = ("actor", "critics")
     order: ClassVar[tuple[str, ...]] = ("critics", "actor", "alpha")
     """The parts of an update: each takes its step before the next computes its loss."""
+    entropy_in_target: ClassVar[bool] = True
+    """Whether the next value counts the policy's entropy."""
     metrics: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "critics": ("critics/loss", "critics/q"),
         "actor": ("actor/loss", "actor/log_prob"),
@@ -92,9 +99,9 @@ class OffPolicy(Agent[C], Generic[C]):
 
     def networks(self) -> dict[str, Mlp]:
         """Return the networks by name; those called ``targets`` follow ``critics`` after every update."""
-        policy, obs_dim, act_dim = self.policy_kind, self.task.obs_dim, self.task.act_dim
+        obs_dim, act_dim = self.task.obs_dim, self.task.act_dim
         return {
-            "actor": self.mlp(Stream.ACTOR, (), obs_dim, policy.outputs, policy.free),
+            "actor": self.new_actor(),
             "critics": self.mlp(Stream.CRITICS, (2,), obs_dim + act_dim, 1),
             "targets": self.mlp(Stream.CRITICS, (2,), obs_dim + act_dim, 1),
         }
@@ -103,11 +110,20 @@ class OffPolicy(Agent[C], Generic[C]):
         """Return the random numbers of an update, purpose -> kind and shape: for actions now and next."""
         return {Stream.SAC_NOISE: ("normal", (2, self.config.batch_size, self.task.act_dim))}
 
+    def action_noise(self, draws: Values) -> tuple[Tensor, Tensor]:
+        """Return the noise of the policy's actions at observations and at next observations."""
+        return draws[Stream.SAC_NOISE][:, 0], draws[Stream.SAC_NOISE][:, 1]
+
     def constants(self, batch: Batch, draws: Values) -> Values:
-        """Return ``y`` = r + gamma (1 - terminated) (min Q' - alpha log pi), (seeds, batch)."""
-        action, log_prob = self.sample(batch.next_obs, draws[Stream.SAC_NOISE][:, 1])
-        value = self.q("targets", batch.next_obs, action).amin(1) - self.alpha()[:, None] * log_prob
+        """Return ``y`` = r + gamma (1 - terminated) x the next value, (seeds, batch)."""
+        value = self.next_value(batch, draws)
         return {"y": batch.reward + self.config.gamma * (1.0 - batch.terminated) * value}
+
+    def next_value(self, batch: Batch, draws: Values) -> Tensor:
+        """Return min Q' at an action of the policy, less alpha log pi if entropy counts, (seeds, batch)."""
+        action, log_prob = self.sample(batch.next_obs, self.action_noise(draws)[1])
+        value = self.q("targets", batch.next_obs, action).amin(1)
+        return value - self.alpha()[:, None] * log_prob if self.entropy_in_target else value
 
     def critics_loss(self, flat: Tensor, batch: Batch, draws: Values, constants: Values) -> Tensor:
         """Return the squared error to ``y``, summed over critics, and the mean value, (2, seeds)."""
@@ -117,7 +133,7 @@ class OffPolicy(Agent[C], Generic[C]):
 
     def actor_loss(self, flat: Tensor, batch: Batch, draws: Values, constants: Values) -> Tensor:
         """Return the means of alpha log pi - min Q at actions of the policy, and of log pi, (2, seeds)."""
-        action, log_prob = self.sample(batch.obs, draws[Stream.SAC_NOISE][:, 0], flat)
+        action, log_prob = self.sample(batch.obs, self.action_noise(draws)[0], flat)
         loss = (self.alpha()[:, None] * log_prob - self.q("critics", batch.obs, action).amin(1)).mean(-1)
         return torch.stack([loss, log_prob.mean(-1)])
 
@@ -143,7 +159,7 @@ class OffPolicy(Agent[C], Generic[C]):
     def explore(self, obs: Tensor) -> Tensor:
         """Return the actions with which data are collected: a sample of the policy."""
         noise = self.streams.normal(Stream.EXPLORATION, *obs.shape[1:-1], self.task.act_dim)
-        return self.policy_kind.sample(self.policy_kind.distribution(self.nets["actor"], obs), noise)[0]
+        return self.sample(obs, noise)[0]
 
     def rates(self, update: int) -> dict[str, float]:
         """Return the learning rate of each part after ``update`` updates."""
@@ -157,6 +173,11 @@ class OffPolicy(Agent[C], Generic[C]):
         sizes = (inputs, *self.config.hidden_dims, outputs)
         return Mlp(name, self.task.seeds, members, sizes, torch.relu, self.task.device, free=free)
 
+    def new_actor(self) -> Mlp:
+        """Return an actor with the outputs that its policy needs."""
+        policy = self.policy_kind
+        return self.mlp(Stream.ACTOR, (), self.task.obs_dim, policy.outputs, policy.free)
+
     def sample(self, obs: Tensor, noise: Tensor, flat: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return actions of the policy and their log densities, with actor parameters ``flat`` if given."""
         return self.policy_kind.sample(self.policy_kind.distribution(self.nets["actor"], obs, flat), noise)
@@ -169,6 +190,14 @@ class OffPolicy(Agent[C], Generic[C]):
         """Return the log densities of the batch's actions, (seeds, batch)."""
         of = self.policy_kind.distribution(self.nets["actor"], batch.obs, flat)
         return self.policy_kind.log_prob(of, batch.action)
+
+    def weighted_regression(self, flat: Tensor, batch: Batch, log_weight: Tensor) -> Tensor:
+        """Return the mean of -weight x log pi of the batch's actions, and that of the weight, (2, seeds).
+
+        Weights are exp(``log_weight``) (seeds, batch), at most 100, as released codes have it.
+        """
+        weight = log_weight.exp().clamp(max=MOST_WEIGHT)
+        return torch.stack([-(weight * self.log_prob(batch, flat)).mean(-1), weight.mean(-1)])
 
     def alpha(self) -> Tensor:
         """Return the temperature of each seed."""
@@ -274,11 +303,7 @@ class OffPolicy(Agent[C], Generic[C]):
 
     def warm_start(self, states: Sequence[State]) -> None:
         """Go on from pretrained states: networks, targets, moments and the map of the data."""
-        state = stack_seeds(states)
-        self._load_maps(state["maps"])
-        for name, net in self.nets.items():
-            net.load_state_dict(state["nets"][name])
-        self._load_learners(state)
+        self._load_learners(stack_seeds(states))
 
     def pretrained_state(self) -> State:
         """Return networks, targets, moments and the map of the data."""
@@ -302,9 +327,6 @@ class OffPolicy(Agent[C], Generic[C]):
 
     def load_state_dict(self, state: State) -> None:
         """Take everything back."""
-        self._load_maps(state["maps"])
-        for name, net in self.nets.items():
-            net.load_state_dict(state["nets"][name])
         self._load_learners(state)
         self.losses.copy_(torch.from_numpy(state["losses"]).T)
         self.replay.load_state_dict(state["replay"])
@@ -312,6 +334,9 @@ class OffPolicy(Agent[C], Generic[C]):
         self.updates, self.due = state["updates"], state["due"]
 
     def _load_learners(self, state: State) -> None:
+        self._load_maps(state["maps"])
+        for name, net in self.nets.items():
+            net.load_state_dict(state["nets"][name])
         self.parameters["alpha"].copy_(torch.from_numpy(state["alpha"]))
         for name, adam in self.adams.items():
             adam.load_state_dict(state["adams"][name])
