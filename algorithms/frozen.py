@@ -36,7 +36,7 @@ class Frozen(Agent[FrozenConfig]):
 
     def warm_start(self, states: Sequence[State]) -> None:
         """Take the pretrained policy over."""
-        self.agent.warm_start(states)
+        self.agent.restore(states)
 
     def act(self, obs: Array, explore: bool) -> Array:
         """Act as the pretrained agent does."""

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -52,6 +51,5 @@ class Mbpo(ModelBased[MbpoConfig]):
     def explore(self, obs: Tensor) -> Tensor:
         """Act uniformly at random in the warm-up, then by a sample of the policy."""
         if self.replay.online < self.config.learning_starts:
-            uniform = self.streams.uniform(Stream.EXPLORATION, *obs.shape[1:-1], self.task.act_dim)
-            return (2.0 * uniform - 1.0).to(torch.float32)
+            return self.streams.actions(Stream.EXPLORATION, *obs.shape[1:-1], self.task.act_dim)
         return super().explore(obs)

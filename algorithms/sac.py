@@ -68,8 +68,7 @@ class Sac(SacPolicy, Agent[SacConfig]):
             return to_array(self.sac.act(self._tensor(obs), None))
         if self.replay.online >= self.config.learning_starts:
             return self.sample(obs)
-        shape = (*obs.shape[1:-1], self.task.act_dim)
-        return to_array((2.0 * self.streams.uniform(Stream.EXPLORATION, *shape) - 1.0).float())
+        return to_array(self.streams.actions(Stream.EXPLORATION, *obs.shape[1:-1], self.task.act_dim))
 
     def sample(self, obs: Array) -> Array:
         """Return a sample of the policy, however long it has been trained."""

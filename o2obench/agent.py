@@ -152,8 +152,19 @@ class Agent(ABC, Generic[C]):
         return {}
 
     def warm_start(self, states: Sequence[State]) -> None:
-        """Take over the pretrained states, one per seed; also this algorithm's own, to be looked at."""
+        """Take over the pretrained states, one per seed."""
         raise TypeError(f"{type(self).__name__} does not start from another run")
+
+    def taken_over(self) -> Mapping[str, str]:
+        """Return what became of the pretraining's parts in ``warm_start``, such as kept or fresh.
+
+        It goes into run.json. Empty: all was taken over.
+        """
+        return {}
+
+    def restore(self, states: Sequence[State]) -> None:
+        """Take over what finished runs of this very algorithm handed over, one per seed, to act with it."""
+        self.warm_start(states)
 
     def begin(self, stage: str) -> None:
         """Enter a stage; called once, and not again after a resume."""

@@ -46,10 +46,10 @@ def load(folder: Path) -> tuple[Run, Agent[Any], State]:
         )
     agent, state = build([run], results, "cpu", with_data=False), whole["agent"]
     try:
-        agent.warm_start([state])
+        agent.restore([state])
     except TypeError:
         raise UserError(
-            f"{folder}: {run.algorithm} cannot take its own last state over; give it a warm_start"
+            f"{folder}: {run.algorithm} cannot take its own last state over; give it a restore"
         ) from None
     return run, agent, state
 

@@ -106,6 +106,10 @@ def data_collect(
     kind: Annotated[
         str, typer.Option(help="random, medium-replay, medium, expert, high, ...")
     ] = "medium-replay",
+    level: Annotated[
+        int | None,
+        typer.Option(min=1, max=99, help="Score up to which a medium-replay set goes; default: 33."),
+    ] = None,
     rows: Annotated[int, typer.Option(min=2, help="Rows of the set, or at most so many.")] = 200_000,
     steps: Annotated[int, typer.Option(min=2, help="Environment steps of the SAC training.")] = 200_000,
     seed: Annotated[int, typer.Option(min=0)] = 0,
@@ -122,7 +126,12 @@ def data_collect(
     from ..training.collect import Recipe, collect
     from ..util.config import nearest
 
-    recipe = Recipe(rows, steps, seed, work or data_folder() / "trainings", threads, minari, if_missing)
+    work = work or data_folder() / "trainings"
+    recipe = Recipe(rows, steps, seed, work, threads, level, minari, if_missing)
     if kind not in KINDS:
         raise UserError(f"--kind {kind}: not known; {nearest(kind, KINDS)}")
+    if level is not None and kind != "medium-replay":
+        raise UserError(
+            f"--level {level}: only a medium-replay set goes up to a level; leave out --kind {kind}"
+        )
     collect(task, kind, file, recipe, stop_on_signal())

@@ -11,7 +11,9 @@ from typing import Any
 
 KINDS = ("random", "medium-replay", "medium", "expert", "high", "medium-expert")
 """D4RL's kinds of data, and ``high``: the best policy of a training that reached no expert."""
-COLLECTED = re.compile(rf"o2o:(?P<task>[a-z0-9]+)-(?P<kind>{'|'.join(KINDS)})-v0")
+ANY_KIND = rf"{'|'.join(KINDS)}|replay(?:[1-9]|[1-9][0-9])"
+"""Kinds as names hold them: ``replay60`` is a medium-replay set of a training that reached a score of 60."""
+COLLECTED = re.compile(rf"o2o:(?P<task>[a-z0-9]+)-(?P<kind>{ANY_KIND})-v0")
 
 
 @dataclass(frozen=True)
@@ -82,11 +84,17 @@ def task_name(environment: str) -> str:
 
 def task_and_kind(dataset: str) -> tuple[str, str] | None:
     """Return task and kind of data of a set that is named in D4RL's way, such as hopper and medium-replay."""
-    match = re.fullmatch(rf"(?:o2o:)?([a-z0-9]+)-({'|'.join(KINDS)})-v\d+", dataset)
+    match = re.fullmatch(rf"(?:o2o:)?([a-z0-9]+)-({ANY_KIND})-v\d+", dataset)
     return (match[1], match[2]) if match else None
 
 
 def twin(dataset: str) -> str:
-    """Return the D4RL v2 set of the same task and kind, whose rows of options hold for a collected set."""
+    """Return the D4RL v2 set of the same task and kind, whose rows of options hold for a collected set.
+
+    Replays up to another level have medium-replay's.
+    """
     collected = COLLECTED.fullmatch(dataset)
-    return f"{collected['task']}-{collected['kind']}-v2" if collected else dataset
+    if not collected:
+        return dataset
+    kind = collected["kind"] if collected["kind"] in KINDS else "medium-replay"
+    return f"{collected['task']}-{kind}-v2"

@@ -77,7 +77,9 @@ class Dataset:
         """Return how a missing file can be had."""
         collected = COLLECTED.fullmatch(self.name)
         if collected:
-            how = f"`o2obench data collect {collected['task']} --kind {collected['kind']}` makes it"
+            kind = collected["kind"]
+            flags = f"--kind {kind}" if kind in KINDS else f"--level {kind.removeprefix('replay')}"
+            how = f"`o2obench data collect {collected['task']} {flags}` makes it"
         elif self.name.startswith("minari:"):
             return f"`o2obench data fetch {self.name}`, or name Minari's folder in MINARI_DATASETS_PATH"
         else:

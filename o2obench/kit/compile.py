@@ -9,7 +9,7 @@ machine: it is chosen at a run's first start, recorded, and kept when the run is
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -68,10 +68,11 @@ def compiled(function: Callable[..., Result]) -> Callable[..., Result]:
 class Repeat:
     """Calls a step many times, with the k-th slice of its inputs at the k-th call.
 
-    ``step(source, *slices)`` changes tensors in place and returns nothing; ``source`` is the same for all. On
-    a GPU its calls are captured in CUDA graphs of up to ten steps and replayed, which takes the host out of
-    the loop; a step must then always touch the same tensors. The first call of a kind runs uncaptured: it
-    compiles and warms up, and its work counts.
+    ``step(source, *slices)`` changes tensors in place and returns nothing; ``source`` is the same for all.
+    Where calls differ in what they do, ``kinds`` says so for each: ``step(kind, source, *slices)``. On a GPU
+    its calls are captured in CUDA graphs of up to ten steps and replayed, which takes the host out of the
+    loop; steps of a kind must then always touch the same tensors. The first call of a kind runs uncaptured:
+    it compiles and warms up, and its work counts.
     """
 
     def __init__(self, step: Callable[..., None]) -> None:
@@ -80,38 +81,40 @@ class Repeat:
         self.graphs: dict[Any, tuple[Any, list[Tensor]]] = {}
 
     @torch.no_grad()
-    def __call__(self, source: Any, *inputs: Tensor) -> None:
+    def __call__(self, source: Any, *inputs: Tensor, kinds: Sequence[Any] | None = None) -> None:
         """Do as many steps as the inputs' first axis is long."""
         whole = [x.contiguous() for x in inputs]  # a step sees the same strides however it runs
-        if not whole[0].is_cuda:
-            self._run(source, whole)
-            return
         count, done = len(whole[0]), 0
+        of_step = [() if kinds is None else (kind,) for kind in kinds or range(count)]
+        if not whole[0].is_cuda:
+            self._run(of_step, source, whole)
+            return
         while done < count:
             size = GRAPH_STEPS if count - done >= GRAPH_STEPS else 1
-            self._replay(source, [x[done : done + size] for x in whole])
+            part = slice(done, done + size)
+            self._replay(of_step[part], source, [x[part] for x in whole])
             done += size
 
-    def _run(self, source: Any, inputs: list[Tensor]) -> None:
-        for slices in zip(*inputs, strict=True):
-            self.step(source, *slices)
+    def _run(self, kinds: Sequence[tuple[Any, ...]], source: Any, inputs: list[Tensor]) -> None:
+        for kind, *slices in zip(kinds, *inputs, strict=True):
+            self.step(*kind, source, *slices)
 
-    def _replay(self, source: Any, inputs: list[Tensor]) -> None:
-        kind = tuple((x.shape, x.dtype) for x in inputs)
-        if kind not in self.warm:
-            self.warm.add(kind)
+    def _replay(self, kinds: Sequence[tuple[Any, ...]], source: Any, inputs: list[Tensor]) -> None:
+        graph_of = (tuple(kinds), *((x.shape, x.dtype) for x in inputs))
+        if graph_of not in self.warm:
+            self.warm.add(graph_of)
             stream = torch.cuda.Stream()
             stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(stream):
-                self._run(source, inputs)
+                self._run(kinds, source, inputs)
             torch.cuda.current_stream().wait_stream(stream)
             return
-        if kind not in self.graphs:
+        if graph_of not in self.graphs:
             graph, buffers = torch.cuda.CUDAGraph(), [x.clone() for x in inputs]
             with torch.cuda.graph(graph):
-                self._run(source, buffers)
-            self.graphs[kind] = (graph, buffers)
-        graph, buffers = self.graphs[kind]
+                self._run(kinds, source, buffers)
+            self.graphs[graph_of] = (graph, buffers)
+        graph, buffers = self.graphs[graph_of]
         for buffer, tensor in zip(buffers, inputs, strict=True):
             buffer.copy_(tensor)
         graph.replay()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 import torch
@@ -21,6 +22,8 @@ from ..util.rng import Stream, derive
 MANY_ROWS = 512
 """On a CPU, larger batches pass network after network: a network's activations stay in the cache."""
 
+Norm = Literal["before", "after"] | None
+"""Where a layer is normalised: before its activation (RLPD, WSRL), after it (ReBRAC), not at all."""
 Initialiser = Callable[[int, tuple[int, ...], torch.Generator], tuple[Tensor, Tensor]]
 
 
@@ -47,14 +50,54 @@ def truncated_normal_init(
     return weight / (2.0 * math.sqrt(inputs)), torch.zeros((*stack, 1, outputs))
 
 
+def orthogonal_init(inputs: int, shape: tuple[int, ...], generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Return orthogonal weights (arXiv:1312.6120) of gain sqrt 2 and zero biases: CORL's and WSRL's CQL."""
+    *stack, outputs = shape
+    weight = torch.empty((*stack, inputs, outputs))
+    for net in weight.view(-1, inputs, outputs):
+        torch.nn.init.orthogonal_(net, math.sqrt(2.0), generator=generator)
+    return weight, torch.zeros((*stack, 1, outputs))
+
+
+def xavier_init(inputs: int, shape: tuple[int, ...], generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Return weights uniform in +-sqrt(6 / (inputs + outputs)), as RLPD has them, and zero biases."""
+    *stack, outputs = shape
+    bound = math.sqrt(6.0 / (inputs + outputs))
+    weight = (2 * torch.rand((*stack, inputs, outputs), generator=generator) - 1) * bound
+    return weight, torch.zeros((*stack, 1, outputs))
+
+
+def bounded_init(bound: float) -> Initialiser:
+    """Return an initialiser of weights and biases uniform in +-bound, for a last layer that starts small."""
+
+    def init(inputs: int, shape: tuple[int, ...], generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        weight, bias = uniform_init(inputs, shape, generator)
+        scale = bound * math.sqrt(inputs)
+        return weight * scale, bias * scale
+
+    return init
+
+
 class Mlp:
     """A stack of multilayer perceptrons with the same sizes; all parameters are one tensor.
 
     ``flat`` (*stack, parameters) holds layer after layer, weights (inputs x outputs, row by row), then
-    biases, then ``free`` parameters that are no weights, 0 at first (such as log deviations of a policy):
-    so a stack is optimised, averaged, kept and masked by one operation on one tensor. Each seed's networks
-    are drawn from its own stream (seed, "init", name): a seed starts from the same weights alone and in a
-    seed batch.
+    biases; then gain and shift of each hidden layer's norm, where there is one; then ``free`` parameters that
+    are no weights, 0 at first (such as log deviations of a policy). So a stack is optimised, averaged, kept
+    and masked by one operation on one tensor. Each seed's networks are drawn from its own stream (seed,
+    "init", name): a seed starts from the same weights alone and in a seed batch.
+
+    Args:
+        name: The purpose, which names the stream of the first weights.
+        seeds: The seeds.
+        members: Networks of each seed, such as (2,) for twins.
+        sizes: Inputs, hidden widths, outputs.
+        activation: Between two layers.
+        device: Where the parameters lie.
+        init: The first weights and biases of hidden layers, and of the last one unless ``head`` is given.
+        head: Those of the last layer.
+        norm: Layer normalisation (arXiv:1607.06450) before the activation, after it, or not at all.
+        free: How many parameters that are no weights.
     """
 
     def __init__(
@@ -66,47 +109,79 @@ class Mlp:
         activation: Callable[[Tensor], Tensor],
         device: str,
         init: Initialiser = uniform_init,
+        head: Initialiser | None = None,
+        norm: Norm = None,
         free: int = 0,
     ) -> None:
-        self.activation, self.shapes = activation, tuple(pairwise(sizes))
-        self.parts = [*(count for i, o in self.shapes for count in (i * o, o)), free]
+        self.activation, self.norm, self.shapes = activation, norm, tuple(pairwise(sizes))
+        hidden = sum(o for _, o in self.shapes[:-1]) if norm else 0
+        self.parts = [*(count for i, o in self.shapes for count in (i * o, o)), hidden, hidden, free]
+        inits = [*(init for _ in self.shapes[:-1]), head or init]
         of_seed = []
         for seed in seeds:
             stream = torch.Generator().manual_seed(derive(seed, Stream.INIT, name))
-            drawn = [init(i, (*members, o), stream) for i, o in self.shapes]
+            drawn = [of(i, (*members, o), stream) for of, (i, o) in zip(inits, self.shapes, strict=True)]
             parts = [part.flatten(-2) for layer in drawn for part in layer]
-            of_seed.append(torch.cat([*parts, torch.zeros((*members, free))], -1))
+            parts += [torch.ones((*members, hidden)), torch.zeros((*members, hidden + free))]
+            of_seed.append(torch.cat(parts, -1))
         self.flat = torch.stack(of_seed).to(device)
 
     def layers(self, flat: Tensor | None = None) -> list[tuple[Tensor, Tensor]]:
         """Return (weight, bias) of each layer as views, (*stack, inputs, outputs) and (*stack, outputs)."""
-        parts = (self.flat if flat is None else flat).split(self.parts, -1)[:-1]
+        parts = (self.flat if flat is None else flat).split(self.parts, -1)[:-3]
         weights = [part.unflatten(-1, shape) for part, shape in zip(parts[::2], self.shapes, strict=True)]
         return list(zip(weights, parts[1::2], strict=True))
+
+    def norms(self, flat: Tensor | None = None) -> list[tuple[Tensor, Tensor]]:
+        """Return (gain, shift) of each hidden layer's norm as views, each (*stack, outputs)."""
+        if not self.norm:
+            return []
+        widths = [o for _, o in self.shapes[:-1]]
+        gain, shift = (self.flat if flat is None else flat).split(self.parts, -1)[-3:-1]
+        return list(zip(gain.split(widths, -1), shift.split(widths, -1), strict=True))
 
     def free(self, flat: Tensor | None = None) -> Tensor:
         """Return the parameters that are no weights, (*stack, free)."""
         values = self.flat if flat is None else flat
         return values[..., values.shape[-1] - self.parts[-1] :]
 
-    def __call__(self, x: Tensor, flat: Tensor | None = None) -> Tensor:
-        """Map inputs (*stack, batch, inputs) to outputs, with other parameters ``flat`` if given."""
-        stack = self.flat.shape[:-1]
+    def __call__(self, x: Tensor, flat: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        """Map inputs (*stack, batch, inputs) to outputs, with other parameters ``flat`` if given.
+
+        ``flat`` may hold fewer networks. ``mask`` (*stack, batch, sum of hidden widths) multiplies the
+        activations, for dropout.
+        """
+        stack = (self.flat if flat is None else flat).shape[:-1]
         x = x.expand(*stack, *x.shape[-2:]).reshape(-1, *x.shape[-2:])
         layers = [(w.flatten(0, -3), b.flatten(0, -2).unsqueeze(1)) for w, b in self.layers(flat)]
-        if len(x) > 1 and x.shape[1] > MANY_ROWS and not x.is_cuda:
+        norms = [(g.flatten(0, -2).unsqueeze(1), s.flatten(0, -2).unsqueeze(1)) for g, s in self.norms(flat)]
+        if len(x) > 1 and x.shape[1] > MANY_ROWS and not x.is_cuda and mask is None:
             nets = [slice(k, k + 1) for k in range(len(x))]
-            x = torch.cat([self._through(x[net], [(w[net], b[net]) for w, b in layers]) for net in nets])
+            x = torch.cat([self._through(x[k], _of(layers, k), _of(norms, k)) for k in nets])
         else:
-            x = self._through(x, layers)
+            x = self._through(x, layers, norms, mask)
         return x.view(*stack, *x.shape[-2:])
 
-    def _through(self, x: Tensor, layers: list[tuple[Tensor, Tensor]]) -> Tensor:
+    def _through(
+        self,
+        x: Tensor,
+        layers: list[tuple[Tensor, Tensor]],
+        norms: list[tuple[Tensor, Tensor]],
+        mask: Tensor | None = None,
+    ) -> Tensor:
         """Pass x (networks, rows, inputs) through all layers."""
+        kept = mask.flatten(0, -3).split([o for _, o in self.shapes[:-1]], -1) if mask is not None else ()
         for i, (weight, bias) in enumerate(layers):
             x = torch.baddbmm(bias, x, weight)
-            if i < len(layers) - 1:
-                x = self.activation(x)
+            if i == len(layers) - 1:
+                break
+            if self.norm == "before":
+                x = _normalised(x, *norms[i])
+            x = self.activation(x)
+            if self.norm == "after":
+                x = _normalised(x, *norms[i])
+            if kept:
+                x = x * kept[i]
         return x
 
     def follow(self, other: Mlp, tau: float) -> None:
@@ -120,6 +195,15 @@ class Mlp:
     def load_state_dict(self, state: State) -> None:
         """Copy parameters into place."""
         self.flat.copy_(torch.from_numpy(state["flat"]))
+
+
+def _of(pairs: list[tuple[Tensor, Tensor]], nets: slice) -> list[tuple[Tensor, Tensor]]:
+    return [(first[nets], second[nets]) for first, second in pairs]
+
+
+def _normalised(x: Tensor, gain: Tensor, shift: Tensor) -> Tensor:
+    """Return layer normalisation with its gain and shift; the epsilon is torch's."""
+    return torch.addcmul(shift, torch.nn.functional.layer_norm(x, x.shape[-1:]), gain)
 
 
 class Adam:

@@ -50,9 +50,11 @@ class TanhGaussian:
         """Parameters that do not depend on the observation."""
         return 0
 
-    def distribution(self, actor: Mlp, obs: Tensor, flat: Tensor | None = None) -> Distribution:
-        """Return mean and log deviation before tanh, with actor parameters ``flat`` if given."""
-        mean, log_std = actor(obs, flat).chunk(2, -1)
+    def distribution(
+        self, actor: Mlp, obs: Tensor, flat: Tensor | None = None, mask: Tensor | None = None
+    ) -> Distribution:
+        """Return mean and log deviation before tanh, with actor parameters ``flat`` and a mask if given."""
+        mean, log_std = actor(obs, flat, mask).chunk(2, -1)
         return mean, log_std.clamp(self.log_std_min, self.log_std_max)
 
     def sample(self, of: Distribution, noise: Tensor) -> tuple[Tensor, Tensor]:
@@ -74,8 +76,10 @@ class TanhGaussian:
         """Return tanh of the mean."""
         return torch.tanh(of[0])
 
-    def network(self, actor: Mlp) -> Network:
-        """Return the mode as plain arrays: the actor without the outputs for deviations."""
+    def network(self, actor: Mlp) -> Network | None:
+        """Return the mode as plain arrays: the actor without the outputs for deviations; None with norms."""
+        if actor.norm:
+            return None
         *hidden, (weight, bias) = actor.layers()
         layers = [*hidden, (weight[..., : self.act_dim], bias[..., : self.act_dim])]
         return Network([(to_array(weight), to_array(bias)) for weight, bias in layers])
@@ -85,12 +89,13 @@ class TanhGaussian:
 class Gaussian:
     """A normal with one deviation for all states, around tanh of the outputs or the outputs themselves.
 
-    IQL (arXiv:2110.06169) has the former, AWAC (arXiv:2006.09359) the latter. Actions are cut to [-1, 1]; the
-    density is that of the uncut normal.
+    IQL (arXiv:2110.06169) has the former, AWAC (arXiv:2006.09359) the latter; TD3 (arXiv:1802.09477) explores
+    with a given deviation ``std``. Actions are cut to [-1, 1]; the density is that of the uncut normal.
     """
 
     act_dim: int
     tanh_mean: bool = True
+    std: float | None = None
     log_std_min: float = -20.0
     log_std_max: float = 2.0
 
@@ -102,12 +107,16 @@ class Gaussian:
     @property
     def free(self) -> int:
         """Parameters that do not depend on the observation: the log deviations, 0 at first."""
-        return self.act_dim
+        return self.act_dim if self.std is None else 0
 
-    def distribution(self, actor: Mlp, obs: Tensor, flat: Tensor | None = None) -> Distribution:
-        """Return mean and log deviation, with actor parameters ``flat`` if given."""
-        outputs = actor(obs, flat)
+    def distribution(
+        self, actor: Mlp, obs: Tensor, flat: Tensor | None = None, mask: Tensor | None = None
+    ) -> Distribution:
+        """Return mean and log deviation, with actor parameters ``flat`` and a dropout mask if given."""
+        outputs = actor(obs, flat, mask)
         mean = torch.tanh(outputs) if self.tanh_mean else outputs
+        if self.std is not None:
+            return mean, torch.full_like(mean, math.log(self.std))
         log_std = actor.free(flat).unsqueeze(-2).clamp(self.log_std_min, self.log_std_max)
         return mean, log_std.expand_as(mean)
 
@@ -127,8 +136,8 @@ class Gaussian:
         return of[0].clamp(-1.0, 1.0)
 
     def network(self, actor: Mlp) -> Network | None:
-        """Return the mode as plain arrays; None where it is cut, not squashed."""
-        if not self.tanh_mean:
+        """Return the mode as plain arrays; None where it is cut, not squashed, and with norms."""
+        if actor.norm or not self.tanh_mean:
             return None
         return Network([(to_array(weight), to_array(bias)) for weight, bias in actor.layers()])
 

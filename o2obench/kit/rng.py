@@ -40,6 +40,10 @@ class Streams:
             lambda: torch.zeros(shape, device=self.device, dtype=torch.float64),
         )
 
+    def actions(self, purpose: str, *shape: int) -> Tensor:
+        """Return float32 numbers uniform in [-1, 1), where actions lie."""
+        return (2.0 * self.uniform(purpose, *shape) - 1.0).float()
+
     def permutations(self, purpose: str, count: int, n: int, active: Tensor | None = None) -> Tensor:
         """Return ``count`` permutations of 0..n-1 for each seed, int64 (seeds, count, n)."""
         return self._draw(

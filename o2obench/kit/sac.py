@@ -151,7 +151,7 @@ class Sac:
         for adam in (self.actor_adam, self.critic_adam, self.alpha_adam):
             adam.forget()
 
-    def network(self) -> Network:
+    def network(self) -> Network | None:
         """Return the mean action as plain arrays: the actor without the outputs for deviations."""
         return self.policy.network(self.actor)
 
@@ -203,7 +203,7 @@ class SacPolicy:
         """Take an actor over."""
         self.sac.actor.load_state_dict(policy["actor"])
 
-    def network(self) -> Network:
+    def network(self) -> Network | None:
         """Return the actor as plain arrays."""
         return self.sac.network()
 

@@ -34,14 +34,15 @@ def collect(task: str, kind: str, file: Path | None, recipe: Recipe, stop: Calla
     """Write a data set of D4RL's kinds from a SAC training, which is done or gone on with first.
 
     ``random``: the untrained policy. ``medium-replay``: all steps until a score of a third of the reference
-    expert's is reached. ``medium``: fresh episodes of that policy. ``expert``: of the best policy, if it
-    scores 90 or more; ``high``: of the best policy, whatever it scores. ``medium-expert``: half and half.
-    Policies are sampled, as D4RL's were. Where no reference scores are known the training measures its own:
-    uniform random actions are 0, its best policy is 100. Raises UserError when the file exists or the level
-    was not reached.
+    expert's is reached, or of the recipe's ``level``. ``medium``: fresh episodes of that policy. ``expert``:
+    of the best policy, if it scores 90 or more; ``high``: of the best policy, whatever it scores.
+    ``medium-expert``: half and half. Policies are sampled, as D4RL's were. Where no reference scores are
+    known the training measures its own: uniform random actions are 0, its best policy is 100. Raises
+    UserError when the file exists or the level was not reached.
     """
     spec = find_task(task)
-    name = f"{task_name(spec.id)}-{kind}-v0"
+    named = f"replay{recipe.level}" if recipe.level else kind
+    name = f"{task_name(spec.id)}-{named}-v0"
     own = file is None
     file = file or data_folder() / f"{name}.hdf5"
     if recipe.if_missing and file.exists():
@@ -50,7 +51,7 @@ def collect(task: str, kind: str, file: Path | None, recipe: Recipe, stop: Calla
     _refuse_existing(file)
     folder = recipe.work / f"{task_name(spec.id)}-seed-{recipe.seed}"
     training = Training(spec.id, folder, recipe.steps, recipe.seed, recipe.threads)
-    levels = Levels(training, reference_of(spec.id))
+    levels = Levels(training, reference_of(spec.id), recipe.level or MEDIUM_SCORE)
     training.run(lambda: levels.enough_for(kind), functools.partial(print, flush=True), stop)
     if kind == "medium-replay":
         arrays = thin(training.arrays(levels.step("medium")), recipe.rows)
@@ -99,20 +100,23 @@ class Recipe:
     seed: int
     work: Path
     threads: int = 1
+    level: int | None = None
+    """The score up to which a medium-replay set goes; None: a third of the reference expert's."""
     minari: bool = False
     """Whether to write it in Minari's layout too, where it gets its own name."""
     if_missing: bool = False
 
     def flags(self) -> str:
         """Return the options of the command that collects it."""
-        return f"--rows {self.rows} --steps {self.steps} --seed {self.seed}"
+        level = f"--level {self.level} " if self.level else ""
+        return f"{level}--rows {self.rows} --steps {self.steps} --seed {self.seed}"
 
 
 class Levels:
     """Which step of a training is the policy of a level, by scores that are known or its own."""
 
-    def __init__(self, training: Training, known: Reference | None) -> None:
-        self.training, self.known = training, known
+    def __init__(self, training: Training, known: Reference | None, medium: float = MEDIUM_SCORE) -> None:
+        self.training, self.known, self.medium = training, known, medium
 
     @functools.cached_property
     def scores(self) -> Reference:
@@ -148,9 +152,12 @@ class Levels:
         if kind == "medium":
             reached = self._reached()
             if not reached:
+                asked = f"--level is {self.medium:.0f}"
+                if self.medium == MEDIUM_SCORE:
+                    asked = f"medium means {MEDIUM_SCORE:.0f}, a third of the reference expert"
                 raise UserError(
-                    f"medium: {self.training.steps:,} steps reach a score of {score:.0f}; medium means "
-                    f"{MEDIUM_SCORE:.0f}, a third of the reference expert; train longer with --steps"
+                    f"medium: {self.training.steps:,} steps reach a score of {score:.0f}; {asked}; train "
+                    "longer with --steps"
                 )
             return reached[0]
         if kind == "expert" and (score < EXPERT_SCORE or not self.known):
@@ -162,7 +169,7 @@ class Levels:
 
     def _reached(self) -> list[int]:
         means = self.means()
-        return [step for step in sorted(means) if step and self.scores.score(means[step]) >= MEDIUM_SCORE]
+        return [step for step in sorted(means) if step and self.scores.score(means[step]) >= self.medium]
 
     def means(self) -> dict[int, float]:
         """Return the mean returns of ten greedy episodes, by step; a training may have gone further."""

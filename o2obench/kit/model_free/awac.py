@@ -20,7 +20,7 @@ from ..options import Widths
 from ..policies import Gaussian
 from ..replay import Batch
 from .config import OffPolicyConfig
-from .template import ACTIONS, NEXT_ACTIONS, Draw, OffPolicy, Values
+from .template import ACTIONS, OffPolicy, Values
 
 
 class AwacOptions(OffPolicyConfig):
@@ -47,15 +47,6 @@ class AdvantageWeighted(OffPolicy[C], Generic[C]):
     def policy_of(self, act_dim: int) -> Gaussian:
         """Return a normal around the outputs."""
         return Gaussian(act_dim, tanh_mean=False)
-
-    def draws(self) -> dict[str, Draw]:
-        """Draw one action for each next observation and one for each observation."""
-        shape = (self.config.batch_size, self.task.act_dim)
-        return {NEXT_ACTIONS: ("normal", shape), ACTIONS: ("normal", shape)}
-
-    def action_noise(self, draws: Values) -> tuple[Tensor, Tensor]:
-        """Return the noise of actions at observations and at next observations."""
-        return draws[ACTIONS], draws[NEXT_ACTIONS]
 
     def actor_loss(self, flat: Tensor, batch: Batch, draws: Values, constants: Values) -> Tensor:
         """Return the regression to the batch's actions, (2, seeds)."""

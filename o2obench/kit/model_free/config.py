@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from ...agent import Config, count
-from ..options import Rate, Share, Size, Widths
+from ..options import Count, Rate, Share, Size, Widths
 
 
 class OffPolicyConfig(Config):
@@ -19,6 +19,15 @@ class OffPolicyConfig(Config):
     tau: Share = 0.005
     actor_lr: Rate = 3e-4
     critic_lr: Rate = 3e-4
+    num_critics: Size = 2
+    target_critics: Size | None = None
+    """Targets are the least of so many critics, drawn anew in each update; null: of all."""
+    target_replacement: bool = False
+    """Whether one critic may be drawn twice."""
+    layer_norm: Literal["none", "critics", "all"] = "none"
+    """Networks whose layers are normalised, before the activation (arXiv:1607.06450)."""
+    init: Literal["uniform", "orthogonal", "xavier"] = "uniform"
+    """First weights: +-1/sqrt(inputs), torch's; orthogonal of gain sqrt 2; +-sqrt(6 / (inputs + outputs))."""
 
 
 class OfflineConfig(OffPolicyConfig):
@@ -28,14 +37,22 @@ class OfflineConfig(OffPolicyConfig):
     """(obs - mean) / (deviation + 0.001), of the offline observations."""
     normalize_reward: bool = False
     """Rewards x 1,000 / (greatest - least return of an offline episode)."""
+    reward_scale: Rate = 1.0
+    """Every reward is multiplied by it."""
     reward_shift: float = 0.0
     """Added to every reward, after its scale."""
 
 
 class OnlineConfig(OffPolicyConfig):
-    """Options of learning with the environment."""
+    """Options of learning with the environment: which transitions a batch has, and when learning happens."""
 
     replay_data: Literal["union", "online"] | Share = "online"
     """Batches from all transitions alike, from online ones, or with this share of offline ones in each."""
+    replay_window: Size | None = None
+    """Online transitions are drawn from so many of the newest; null: from all."""
+    replay_finished: bool = False
+    """Whether online transitions are drawn from finished episodes only."""
+    replay_seeded: Count = count(0)
+    """Offline transitions that count as online ones from the beginning, drawn with replacement."""
     learning_starts: Annotated[int, Field(ge=1)] = count(1000)
     utd_ratio: Size = count(1)

@@ -4,7 +4,11 @@ A part is a stack of networks (or a plain parameter) with an optimiser and a los
 of an update. Its defaults are SAC. An algorithm changes what differs, by one of these verbs:
 
 - ``stages``: the parts of its training, in order (``Offline`` and ``Online`` are the two usual ones);
-- ``policy_of``, ``networks``: what its actor's outputs mean, and which networks there are;
+- ``policy_of``, ``networks``, ``scalars``: what its actor's outputs mean, which networks and plain parameters
+  there are; ``followers``: which networks trail which;
+- ``every``: the parts and followers that move in every k-th update only; ``parts_of``: those that learn in a
+  stage;
+- ``columns``: what it keeps of a transition beside the transition;
 - ``draws``: the random numbers of an update;
 - ``next_value``: what the critics bootstrap from, and ``constants``: what an update computes once, before any
   part moves;
@@ -18,7 +22,9 @@ over with its networks, targets and optimisers' moments: who learns on goes on w
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import numpy as np
@@ -30,7 +36,7 @@ from ...transitions import Array, Transitions
 from ...util.rng import Stream
 from ...util.timers import timed
 from ..compile import Repeat, compiled
-from ..networks import Adam, Mlp, gradients, to_array
+from ..networks import Adam, Mlp, gradients, orthogonal_init, to_array, uniform_init, xavier_init
 from ..policies import Policy, TanhGaussian
 from ..replay import Batch, Replay
 from ..rng import Streams
@@ -40,7 +46,7 @@ VERSION = 1
 """Raise it whenever the numbers that the template computes change."""
 
 TURN = 100
-"""Updates between two chances to evaluate, save or stop."""
+"""Updates between two chances to evaluate, save or stop; whole groups of updates fit in."""
 REPORT_EVERY = 500
 """Updates between two readings of the losses from the device."""
 
@@ -50,7 +56,9 @@ Values = dict[str, Tensor]
 Draw = tuple[Literal["normal", "uniform"], tuple[int, ...]]
 """Kind and shape of random numbers, without the seeds; uniform ones lie in [-1, 1), where actions lie."""
 ACTIONS, NEXT_ACTIONS = "policy actions", "next actions"
-"""Purposes of random numbers of algorithms that draw the two apart."""
+SUBSET, SEEDED = "critics of the target", "seeded transitions"
+"""Purposes of random numbers."""
+INITS = {"uniform": uniform_init, "orthogonal": orthogonal_init, "xavier": xavier_init}
 C = TypeVar("C", bound=OffPolicyConfig)
 
 
@@ -59,9 +67,11 @@ class OffPolicy(Agent[C], Generic[C]):
 
     kit_versions: ClassVar[Mapping[str, int]] = {"model_free": VERSION}
     provides: ClassVar[tuple[str, ...]] = ("actor", "critics")
-    order: ClassVar[tuple[str, ...]] = ("critics", "actor", "alpha")
+    order: tuple[str, ...] = ("critics", "actor", "alpha")
     """The parts of an update: each takes its step before the next computes its loss."""
-    entropy_in_target: ClassVar[bool] = True
+    followers: ClassVar[Mapping[str, str]] = {"targets": "critics"}
+    """Networks that move by the share ``tau`` towards another after an update."""
+    entropy_in_target: bool = True
     """Whether the next value counts the policy's entropy."""
     metrics: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "critics": ("critics/loss", "critics/q"),
@@ -77,7 +87,8 @@ class OffPolicy(Agent[C], Generic[C]):
         self.policy_kind = self.policy_of(task.act_dim)
         self.nets = self.networks()
         self.parameters = {name: net.flat for name, net in self.nets.items()}
-        self.parameters["alpha"] = torch.zeros(len(seeds), device=device)
+        for name, value in self.scalars().items():
+            self.parameters[name] = torch.full((len(seeds),), value, device=device)
         self.adams = {name: Adam([self.parameters[name]]) for name in self.order}
         self.maps = {
             "obs_mean": torch.zeros((len(seeds), 1, task.obs_dim), device=device),
@@ -85,11 +96,14 @@ class OffPolicy(Agent[C], Generic[C]):
             "reward_scale": torch.ones((len(seeds), 1), device=device),
             "reward_shift": torch.zeros((len(seeds), 1), device=device),
         }
-        self.replay = Replay(data, len(seeds), dims, self._env_steps(), 0, device)
+        self.replay = Replay(data, len(seeds), dims, self._env_steps(), 0, device, columns=self.columns(data))
         self.losses = torch.zeros((len(self._metric_names()), len(seeds)), device=device)
         """Sums over updates since they were last read."""
-        self.updates = self.due = 0
-        self._update, self._repeat = compiled(self.update), Repeat(self._one)
+        self.updates = self.due = self.first = self.read = 0
+        """All updates, those still to be done, those before this stage, those before the losses were read."""
+        self.stage = ""
+        self.period = math.lcm(*self.every().values())
+        self._update, self._repeat = functools.cache(self._compiled), Repeat(self._one)
 
     # ---- the verbs ------------------------------------------------------------------------------------
 
@@ -98,21 +112,35 @@ class OffPolicy(Agent[C], Generic[C]):
         return TanhGaussian(act_dim)
 
     def networks(self) -> dict[str, Mlp]:
-        """Return the networks by name; those called ``targets`` follow ``critics`` after every update."""
-        obs_dim, act_dim = self.task.obs_dim, self.task.act_dim
-        return {
-            "actor": self.new_actor(),
-            "critics": self.mlp(Stream.CRITICS, (2,), obs_dim + act_dim, 1),
-            "targets": self.mlp(Stream.CRITICS, (2,), obs_dim + act_dim, 1),
-        }
+        """Return the networks by name."""
+        return {"actor": self.new_actor(), "critics": self.new_critics(), "targets": self.new_critics()}
+
+    def scalars(self) -> dict[str, float]:
+        """Return the plain parameters of each seed and their first values: the logarithm of alpha."""
+        return {"alpha": 0.0}
+
+    def every(self) -> dict[str, int]:
+        """Return the parts and followers that move in every k-th update of a stage only."""
+        return {}
+
+    def parts_of(self, stage: str) -> Sequence[str]:
+        """Return the parts that learn in a stage."""
+        return self.order
+
+    def columns(self, data: Transitions) -> dict[str, Array]:
+        """Return the columns of its own for the offline transitions, (rows,) or (rows, width) each."""
+        return {}
 
     def draws(self) -> dict[str, Draw]:
-        """Return the random numbers of an update, purpose -> kind and shape: for actions now and next."""
-        return {Stream.SAC_NOISE: ("normal", (2, self.config.batch_size, self.task.act_dim))}
-
-    def action_noise(self, draws: Values) -> tuple[Tensor, Tensor]:
-        """Return the noise of the policy's actions at observations and at next observations."""
-        return draws[Stream.SAC_NOISE][:, 0], draws[Stream.SAC_NOISE][:, 1]
+        """Return the random numbers of an update, purpose -> kind and shape: for actions next and now."""
+        shape = (self.config.batch_size, self.task.act_dim)
+        draws: dict[str, Draw] = {NEXT_ACTIONS: ("normal", shape), ACTIONS: ("normal", shape)}
+        if self.config.target_critics:
+            numbers = (
+                self.config.target_critics if self.config.target_replacement else self.config.num_critics
+            )
+            draws[SUBSET] = ("uniform", (numbers,))
+        return draws
 
     def constants(self, batch: Batch, draws: Values) -> Values:
         """Return ``y`` = r + gamma (1 - terminated) x the next value, (seeds, batch)."""
@@ -121,8 +149,8 @@ class OffPolicy(Agent[C], Generic[C]):
 
     def next_value(self, batch: Batch, draws: Values) -> Tensor:
         """Return min Q' at an action of the policy, less alpha log pi if entropy counts, (seeds, batch)."""
-        action, log_prob = self.sample(batch.next_obs, self.action_noise(draws)[1])
-        value = self.q("targets", batch.next_obs, action).amin(1)
+        action, log_prob = self.sample(batch.next_obs, draws[NEXT_ACTIONS])
+        value = self.target_value(batch.next_obs, action, draws)
         return value - self.alpha()[:, None] * log_prob if self.entropy_in_target else value
 
     def critics_loss(self, flat: Tensor, batch: Batch, draws: Values, constants: Values) -> Tensor:
@@ -132,29 +160,28 @@ class OffPolicy(Agent[C], Generic[C]):
         return torch.stack([loss, q.mean((1, 2))])
 
     def actor_loss(self, flat: Tensor, batch: Batch, draws: Values, constants: Values) -> Tensor:
-        """Return the means of alpha log pi - min Q at actions of the policy, and of log pi, (2, seeds)."""
-        action, log_prob = self.sample(batch.obs, self.action_noise(draws)[0], flat)
-        loss = (self.alpha()[:, None] * log_prob - self.q("critics", batch.obs, action).amin(1)).mean(-1)
-        return torch.stack([loss, log_prob.mean(-1)])
+        """Return the means of alpha log pi - Q at actions of the policy, and of log pi, (2, seeds)."""
+        action, log_prob = self.sample(batch.obs, draws[ACTIONS], flat)
+        value = self.actor_value(self.q("critics", batch.obs, action))
+        return torch.stack([(self.alpha()[:, None] * log_prob - value).mean(-1), log_prob.mean(-1)])
+
+    def actor_value(self, q: Tensor) -> Tensor:
+        """Return what the actor climbs, (seeds, batch), of all critics' values: the least."""
+        return q.amin(1)
 
     def alpha_loss(self, flat: Tensor, batch: Batch, draws: Values, constants: Values) -> Tensor:
         """Return -log alpha (log pi + target entropy), and alpha, (2, seeds); log pi is the actor loss's."""
-        loss = -flat * (constants["actor"][1] - self.task.act_dim)
+        loss = -flat * (constants["actor"][1] + self.target_entropy())
         return torch.stack([loss, self.alpha()])
 
+    def target_entropy(self) -> float:
+        """Return the entropy that alpha is learnt for: minus the number of action components."""
+        return -float(self.task.act_dim)
+
     def batches(self, updates: int) -> Tensor:
-        """Return row numbers of batches, (seeds, updates, batch): offline ones before there are others."""
+        """Return row numbers of batches, (seeds, updates, batch): uniform over the offline transitions."""
         uniform = self.streams.uniform(Stream.REAL_BATCH, updates, self.config.batch_size)
-        mix = self.config.replay_data if isinstance(self.config, OnlineConfig) else 1.0
-        if mix == "online":
-            return self.replay.online_index(uniform)
-        if mix == "union":
-            row = (uniform * (self.replay.offline + self.replay.online)).long()
-            online = row - self.replay.offline + self.replay.online_base[:, None, None]
-            return torch.where(row < self.replay.offline, row, online)
-        count = int(float(mix) * self.config.batch_size)
-        parts = uniform.split([count, self.config.batch_size - count], -1)
-        return torch.cat([self.replay.offline_index(parts[0]), self.replay.online_index(parts[1])], -1)
+        return self.replay.offline_index(uniform)
 
     def explore(self, obs: Tensor) -> Tensor:
         """Return the actions with which data are collected: a sample of the policy."""
@@ -169,9 +196,23 @@ class OffPolicy(Agent[C], Generic[C]):
     # ---- what losses are made of ------------------------------------------------------------------------
 
     def mlp(self, name: str, members: tuple[int, ...], inputs: int, outputs: int, free: int = 0) -> Mlp:
-        """Return networks of the family's widths."""
-        sizes = (inputs, *self.config.hidden_dims, outputs)
-        return Mlp(name, self.task.seeds, members, sizes, torch.relu, self.task.device, free=free)
+        """Return networks of the family's widths, first weights and norms."""
+        normed = ("critics", "all") if name == Stream.CRITICS else ("all",)
+        return Mlp(
+            name,
+            self.task.seeds,
+            members,
+            (inputs, *self.config.hidden_dims, outputs),
+            torch.relu,
+            self.task.device,
+            init=INITS[self.config.init],
+            norm="before" if self.config.layer_norm in normed else None,
+            free=free,
+        )
+
+    def new_critics(self) -> Mlp:
+        """Return critics in their first state; targets begin there, too."""
+        return self.mlp(Stream.CRITICS, (self.config.num_critics,), self.task.obs_dim + self.task.act_dim, 1)
 
     def new_actor(self) -> Mlp:
         """Return an actor with the outputs that its policy needs."""
@@ -186,18 +227,33 @@ class OffPolicy(Agent[C], Generic[C]):
         """Return the values of all critics (or targets), (seeds, critics, batch)."""
         return self.nets[name](torch.cat([obs, action], -1).unsqueeze(1), flat).squeeze(-1)
 
-    def log_prob(self, batch: Batch, flat: Tensor | None = None) -> Tensor:
-        """Return the log densities of the batch's actions, (seeds, batch)."""
-        of = self.policy_kind.distribution(self.nets["actor"], batch.obs, flat)
+    def target_value(self, obs: Tensor, action: Tensor, draws: Values) -> Tensor:
+        """Return the least value of the targets, or of their drawn subset, (seeds, batch)."""
+        if not self.config.target_critics:
+            return self.q("targets", obs, action).amin(1)
+        if self.config.target_replacement:
+            most = self.config.num_critics - 1
+            drawn = (0.5 * (draws[SUBSET] + 1.0) * self.config.num_critics).long().clamp(max=most)
+        else:
+            drawn = draws[SUBSET].argsort(-1)[:, : self.config.target_critics]
+        targets = self.nets["targets"].flat
+        chosen = targets.gather(1, drawn[..., None].expand(-1, -1, targets.shape[-1]))
+        return self.q("targets", obs, action, chosen).amin(1)
+
+    def log_prob(self, batch: Batch, flat: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        """Return the log densities of the batch's actions, (seeds, batch), with a dropout mask if given."""
+        of = self.policy_kind.distribution(self.nets["actor"], batch.obs, flat, mask)
         return self.policy_kind.log_prob(of, batch.action)
 
-    def weighted_regression(self, flat: Tensor, batch: Batch, log_weight: Tensor) -> Tensor:
+    def weighted_regression(
+        self, flat: Tensor, batch: Batch, log_weight: Tensor, mask: Tensor | None = None
+    ) -> Tensor:
         """Return the mean of -weight x log pi of the batch's actions, and that of the weight, (2, seeds).
 
         Weights are exp(``log_weight``) (seeds, batch), at most 100, as released codes have it.
         """
         weight = log_weight.exp().clamp(max=MOST_WEIGHT)
-        return torch.stack([-(weight * self.log_prob(batch, flat)).mean(-1), weight.mean(-1)])
+        return torch.stack([-(weight * self.log_prob(batch, flat, mask)).mean(-1), weight.mean(-1)])
 
     def alpha(self) -> Tensor:
         """Return the temperature of each seed."""
@@ -214,64 +270,119 @@ class OffPolicy(Agent[C], Generic[C]):
 
     # ---- an update --------------------------------------------------------------------------------------
 
-    def update(self, batch: Batch, scales: Tensor, *drawn: Tensor) -> Tensor:
+    def update(
+        self, moving: Sequence[str], batch: Batch, wide: Batch | None, scales: Tensor, *drawn: Tensor
+    ) -> Tensor:
         """Do one update: a function of this object's tensors, a batch, step sizes and random numbers.
 
-        ``scales`` is (parts, seeds, 2), what Adam's schedules say. Returns all metrics (n, seeds).
+        ``moving`` names the parts and followers that take their step, ``scales`` is (parts, seeds, 2), what
+        Adam's schedules say; the actor and alpha learn from ``wide`` where it is given. Returns all metrics
+        (n, seeds), zeros for parts that rest.
         """
         batch, draws, reports = (
             self.mapped(batch),
             dict(zip(self.draws(), drawn, strict=True)),
             list[Tensor](),
         )
+        wide = batch if wide is None else self.mapped(wide)
         constants = self.constants(batch, draws)
         for i, name in enumerate(self.order):
+            if name not in moving:
+                reports.append(torch.zeros_like(self.losses[: len(self.metrics[name])]))
+                continue
             of_part = getattr(self, f"{name}_loss")
+            of_batch = wide if name in self.every() else batch
 
-            def loss(flat: Tensor, of_part: Any = of_part) -> tuple[Tensor, Tensor]:
-                values = of_part(flat, batch, draws, constants)
+            def loss(flat: Tensor, of_part: Any = of_part, rows: Batch = of_batch) -> tuple[Tensor, Tensor]:
+                values = of_part(flat, rows, draws, constants)
                 return values[0].sum(), values
 
             steps, values = gradients(loss, [self.parameters[name]])
             self.adams[name].step(steps, scales[i])
             constants[name] = values.detach()
             reports.append(values)
-        if "targets" in self.nets:
-            self.nets["targets"].follow(self.nets["critics"], self.config.tau)
+        for name, leader in self.followers.items():
+            if name in moving and name in self.nets:
+                self.nets[name].follow(self.nets[leader], self.config.tau)
         return torch.cat(reports)
 
-    def _one(self, replay: Replay, index: Tensor, scales: Tensor, *drawn: Tensor) -> None:
-        self.losses += self._update(replay.take(index), scales, *drawn)
+    def _compiled(self, moving: tuple[str, ...]) -> Callable[..., Tensor]:
+        def update(batch: Batch, wide: Batch | None, scales: Tensor, *drawn: Tensor) -> Tensor:
+            return self.update(moving, batch, wide, scales, *drawn)
+
+        return compiled(update)
+
+    def _one(
+        self, moving: tuple[str, ...], replay: Replay, index: Tensor, scales: Tensor, *drawn: Tensor
+    ) -> None:
+        rows, wide = self.config.batch_size, None
+        if index.shape[-1] > rows and "actor" in moving:
+            wide = replay.take(index[:, rows:])
+        self.losses += self._update(moving)(replay.take(index[:, :rows]), wide, scales, *drawn)
 
     def work(self, stage: str) -> Iterator[Metrics]:
         """Do the updates that are due, those of a stage without the environment among them."""
         while self.due:
-            turn = min(TURN - self.updates % TURN, self.due)
-            rates = [self.rates(self.updates + k) for k in range(turn)]
+            turn = min(TURN - TURN % self.period or self.period, self.due)
+            clock = range(self.updates - self.first + 1, self.updates - self.first + turn + 1)
+            moving = [self._moving(stage, number) for number in clock]
             with timed("update"):
                 drawn = [self._draw(purpose, turn, *draw) for purpose, draw in self.draws().items()]
-                scales = [self.adams[name].schedule([rate[name] for rate in rates]) for name in self.order]
-                self._repeat(self.replay, self.batches(turn).movedim(1, 0), torch.stack(scales, 1), *drawn)
-            self.updates, self.due = self.updates + turn, self.due - turn
-            if self.updates % REPORT_EVERY == 0:
+                index = self.row_numbers(turn).movedim(1, 0)
+                self._repeat(self.replay, index, self._scales(moving), *drawn, kinds=moving)
+            before, self.updates, self.due = self.updates, self.updates + turn, self.due - turn
+            if self.updates // REPORT_EVERY > before // REPORT_EVERY:
                 yield self._report()
-            elif self.updates % TURN == 0:
+            elif self.updates // TURN > before // TURN:
                 yield {}
+
+    def row_numbers(self, updates: int) -> Tensor:
+        """Return the row numbers that an update reads, (seeds, updates, n); those of ``wide`` come last."""
+        return self.batches(updates)
+
+    def _moving(self, stage: str, number: int) -> tuple[str, ...]:
+        """Return what takes its step in the ``number``-th update of a stage."""
+        every, parts = self.every(), self.parts_of(stage)
+        names = [*parts, *(name for name, leader in self.followers.items() if leader in parts)]
+        return tuple(name for name in names if number % every.get(name, 1) == 0)
+
+    def _scales(self, moving: Sequence[tuple[str, ...]]) -> Tensor:
+        """Count the next steps of all optimisers; return what they need, (updates, parts, seeds, 2)."""
+        rates = [self.rates(self.updates + k) for k in range(len(moving))]
+        shape = (len(moving), len(self.order), len(self.task.seeds), 2)
+        scales = torch.zeros(shape, device=self.task.device)
+        for i, name in enumerate(self.order):
+            when = [k for k, names in enumerate(moving) if name in names]
+            if when:
+                scales[when, i] = self.adams[name].schedule([rates[k][name] for k in when])
+        return scales
 
     def _draw(self, purpose: str, updates: int, kind: str, shape: tuple[int, ...]) -> Tensor:
         if kind == "normal":
             return self.streams.normal(purpose, updates, *shape).movedim(1, 0)
-        return (2.0 * self.streams.uniform(purpose, updates, *shape) - 1.0).float().movedim(1, 0)
+        return self.streams.actions(purpose, updates, *shape).movedim(1, 0)
 
     def _report(self) -> Metrics:
-        means = to_array(self.losses / REPORT_EVERY)
+        """Return the means of the losses since they were last read, each over the steps of its part."""
+        sums, parts = to_array(self.losses), self.parts_of(self.stage)
+        clock, metrics = range(self.read - self.first + 1, self.updates - self.first + 1), dict[str, Array]()
+        for part in self.order:
+            steps = len([n for n in clock if n % self.every().get(part, 1) == 0])
+            names = self.metrics[part] if part in parts and steps else ()
+            metrics |= {name: sums[self._metric_names().index(name)] / np.float32(steps) for name in names}
         self.losses.zero_()
-        return dict(zip(self._metric_names(), means, strict=True))
+        self.read = self.updates
+        return metrics
 
     def _metric_names(self) -> list[str]:
         return [name for part in self.order for name in self.metrics[part]]
 
     # ---- the agent interface ----------------------------------------------------------------------------
+
+    def begin(self, stage: str) -> None:
+        """Enter a stage: the updates that it counts begin now."""
+        self.stage, self.first, self.read = stage, self.updates, self.updates
+        self.losses.zero_()
 
     @torch.no_grad()
     def act(self, obs: Array, explore: bool) -> Array:
@@ -309,9 +420,10 @@ class OffPolicy(Agent[C], Generic[C]):
         """Return networks, targets, moments and the map of the data."""
         return {
             "nets": {name: net.state_dict() for name, net in self.nets.items()},
-            "alpha": to_array(self.parameters["alpha"]),
+            "scalars": {name: to_array(self.parameters[name]) for name in self.scalars()},
             "adams": {name: adam.state_dict() for name, adam in self.adams.items()},
             "maps": self._maps(),
+            "policy": type(self.policy_kind).__name__,
             "updates": self.updates,
         }
 
@@ -323,6 +435,9 @@ class OffPolicy(Agent[C], Generic[C]):
             "replay": self.replay.state_dict(),
             "streams": self.streams.state_dict(),
             "due": self.due,
+            "first": self.first,
+            "read": self.read,
+            "stage": self.stage,
         }
 
     def load_state_dict(self, state: State) -> None:
@@ -331,13 +446,15 @@ class OffPolicy(Agent[C], Generic[C]):
         self.losses.copy_(torch.from_numpy(state["losses"]).T)
         self.replay.load_state_dict(state["replay"])
         self.streams.load_state_dict(state["streams"])
-        self.updates, self.due = state["updates"], state["due"]
+        self.updates, self.due, self.stage = state["updates"], state["due"], state["stage"]
+        self.first, self.read = state["first"], state["read"]
 
     def _load_learners(self, state: State) -> None:
         self._load_maps(state["maps"])
         for name, net in self.nets.items():
             net.load_state_dict(state["nets"][name])
-        self.parameters["alpha"].copy_(torch.from_numpy(state["alpha"]))
+        for name in self.scalars():
+            self.parameters[name].copy_(torch.from_numpy(state["scalars"][name]))
         for name, adam in self.adams.items():
             adam.load_state_dict(state["adams"][name])
 
@@ -370,6 +487,7 @@ class Offline(OffPolicy[F], Generic[F]):
 
     def begin(self, stage: str) -> None:
         """Order all updates."""
+        super().begin(stage)
         self.due = self.task.budget.offline_updates
 
     def observe(self, step: Transitions) -> None:
@@ -382,6 +500,7 @@ class Offline(OffPolicy[F], Generic[F]):
         if config.normalize_obs:
             self.maps["obs_mean"].copy_(torch.from_numpy(data.obs.mean(0, dtype=np.float64)))
             self.maps["obs_std"].copy_(torch.from_numpy(data.obs.std(0, dtype=np.float64) + 1e-3))
+        self.maps["reward_scale"].fill_(config.reward_scale)
         if config.normalize_reward:
             returns = np.add.reduceat(data.reward.astype(np.float64), np.flatnonzero(data.episode_start))
             self.maps["reward_scale"].fill_(1000.0 / max(float(np.ptp(returns)), 1e-6))
@@ -393,6 +512,13 @@ D = TypeVar("D", bound=OnlineConfig)
 
 class Online(OffPolicy[D], Generic[D]):
     """Learning with the environment: ``utd_ratio`` updates a step after ``learning_starts`` steps."""
+
+    def __init__(self, task: Task, config: D, data: Transitions) -> None:
+        super().__init__(task, config, data)
+        self.finished = torch.zeros(len(task.seeds), dtype=torch.int64, device=task.device)
+        """Online transitions of finished episodes, of each seed."""
+        drawn = self.streams.uniform(SEEDED, config.replay_seeded if len(data) else 0)
+        self.seeded = self.replay.offline_index(drawn)
 
     @classmethod
     def stages(cls, config: D, budget: Budget) -> tuple[Stage, ...]:
@@ -408,5 +534,60 @@ class Online(OffPolicy[D], Generic[D]):
     def observe(self, step: Transitions) -> None:
         """Store the step."""
         self.replay.append(step)
+        ended = torch.from_numpy(np.asarray(step.terminated | step.truncated)).to(self.task.device)
+        self.finished = torch.where(ended, self.replay.online, self.finished)
         if self.replay.online > self.config.learning_starts:
             self.due = self.config.utd_ratio
+
+    def batches(self, updates: int) -> Tensor:
+        """Return row numbers of batches, (seeds, updates, batch): offline ones before there are others."""
+        if not self.replay.online:
+            return super().batches(updates)
+        uniform = self.streams.uniform(Stream.REAL_BATCH, updates, self.config.batch_size)
+        mix, offline = self.config.replay_data, self.replay.offline
+        if mix == "union":
+            row = (uniform * (offline + self._online_pool()[:, None, None])).long()
+            return torch.where(row < offline, row, self._online_rows(row - offline))
+        count = 0 if mix == "online" else int(float(mix) * self.config.batch_size)
+        of_offline, of_online = uniform.split([count, self.config.batch_size - count], -1)
+        pool = self._online_pool()[:, None, None]
+        online = self._online_rows((of_online * pool).long())
+        if self.config.replay_finished and offline:  # no episode may have ended yet
+            online = torch.where(pool > 0, online, self.replay.offline_index(of_online))
+        return torch.cat([self.replay.offline_index(of_offline), online], -1)
+
+    def _online_pool(self) -> Tensor:
+        """Return how many transitions count as online ones, of each seed."""
+        count = (
+            self.finished
+            if self.config.replay_finished
+            else torch.full_like(self.finished, self.replay.online)
+        )
+        return self.seeded.shape[1] + count - self._window_start(count)
+
+    def _online_rows(self, place: Tensor) -> Tensor:
+        """Turn places among those transitions to row numbers, (seeds, updates, n): the seeded come first."""
+        seeded = self.seeded.shape[1]
+        count = (
+            self.finished
+            if self.config.replay_finished
+            else torch.full_like(self.finished, self.replay.online)
+        )
+        rows = place - seeded + (self._window_start(count) + self.replay.online_base)[:, None, None]
+        if not seeded:
+            return rows
+        first = self.seeded.gather(1, place.clamp(0, seeded - 1).flatten(1)).view_as(place)
+        return torch.where(place < seeded, first, rows)
+
+    def _window_start(self, count: Tensor) -> Tensor:
+        window = self.config.replay_window
+        return (count - window).clamp(min=0) if window else torch.zeros_like(count)
+
+    def state_dict(self) -> State:
+        """Return everything a resume needs."""
+        return {**super().state_dict(), "finished": to_array(self.finished)}
+
+    def load_state_dict(self, state: State) -> None:
+        """Take everything back."""
+        super().load_state_dict(state)
+        self.finished.copy_(torch.from_numpy(state["finished"]))

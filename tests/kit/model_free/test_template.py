@@ -11,22 +11,28 @@ import torch
 from torch import Tensor, nn
 
 from o2obench import registry
-from o2obench.agent import Budget, Task
 from o2obench.datasets.toy import mixed_data
 from o2obench.kit.model_free.config import OfflineConfig, OnlineConfig
-from o2obench.kit.model_free.template import Draw, Offline, Online, Values
-from o2obench.kit.networks import Mlp
+from o2obench.kit.model_free.template import Offline, Online
 from o2obench.kit.policies import Gaussian, TanhGaussian
-from o2obench.kit.replay import Batch
-from o2obench.transitions import Transitions, stack_steps
 from o2obench.util.rng import Stream
-
-OBS, ACT = 4, 2
-SMALL: dict[str, Any] = {"hidden_dims": (32, 32), "batch_size": 64}
+from tests.helpers.model_free import (
+    ACT,
+    OBS,
+    agent,
+    assert_equal,
+    feed,
+    finetuned,
+    module,
+    step,
+    trained,
+    updated,
+    work,
+)
 
 
 class TemplateSac(Online[OnlineConfig]):
-    """The template's defaults, with the two bounds of the model-based family's SAC."""
+    """The template's defaults, with the model-based family's SAC's bounds and its stream of noise."""
 
     Config = OnlineConfig
     uses_data = False
@@ -37,38 +43,10 @@ class TemplateSac(Online[OnlineConfig]):
     def alpha(self) -> Tensor:
         return super().alpha().clamp(max=1.0)
 
-
-def agent(
-    cls: Any, data: Transitions, seeds: tuple[int, ...] = (0,), updates: int = 50, **options: Any
-) -> Any:
-    task = Task(OBS, ACT, 50, seeds, None, Budget(updates, 100))
-    return cls(task, cls.Config.model_validate({**SMALL, **options}), data)
-
-
-def trained(name: str, updates: int = 50, seeds: tuple[int, ...] = (0,), **options: Any) -> Any:
-    cls = registry.algorithm(name)
-    made = agent(cls, mixed_data(500), seeds, updates, **options)
-    made.begin("offline")
-    work(made)
-    return made
-
-
-def work(made: Any) -> None:
-    for _ in made.work("any"):
-        pass
-
-
-def finetuned(name: str, parent: Any, steps: int = 60, **options: Any) -> Any:
-    made = agent(registry.algorithm(name), mixed_data(500), learning_starts=20, **options)
-    made.warm_start([parent.pretrained_state()])
-    feed(made, mixed_data(500)[:steps])
-    return made
-
-
-def feed(made: Any, data: Transitions) -> None:
-    for i in range(len(data)):
-        made.observe(stack_steps([data[i]] * len(made.task.seeds)))
-        work(made)
+    def _draw(self, purpose: str, updates: int, kind: str, shape: tuple[int, ...]) -> Tensor:
+        if purpose == "next actions":
+            self.both = super()._draw(Stream.SAC_NOISE, updates, kind, (2, *shape))
+        return self.both[:, :, 1 if purpose == "next actions" else 0]
 
 
 def test_the_defaults_are_sac_bit_for_bit() -> None:
@@ -120,23 +98,10 @@ def test_no_gradient_of_the_policy_reaches_the_values() -> None:
     assert not torch.equal(one.nets["actor"].flat, other.nets["actor"].flat)
 
 
-def module(net: Mlp, member: int | None = None) -> nn.Sequential:
-    """Return one network of a stack as plain torch modules."""
-    parts = list[nn.Module]()
-    for weight, bias in net.layers():
-        w, b = (x[0] if member is None else x[0, member] for x in (weight, bias))
-        layer = nn.Linear(*w.shape)
-        layer.weight.data.copy_(w.T)
-        layer.bias.data.copy_(b)
-        parts += [layer, nn.ReLU()]
-    return nn.Sequential(*parts[:-1])
-
-
 def test_an_update_of_iql_is_the_textbook_one() -> None:
     """Equations 5 to 7 in plain modules and torch.optim, with the same weights and batch."""
     iql = agent(registry.algorithm("iql"), mixed_data(500), beta=2.0)
-    batch = iql.mapped(iql.replay.take(torch.arange(64)[None]))
-    obs, action, reward, next_obs, terminated = (x[0] for x in batch[:5])
+    (obs, action, reward, next_obs, terminated), update = updated(iql)
     value, actor = module(iql.nets["value"]), module(iql.nets["actor"])
     critics, targets = ([module(iql.nets[name], k) for k in (0, 1)] for name in ("critics", "targets"))
     log_std = nn.Parameter(torch.zeros(ACT))
@@ -159,47 +124,18 @@ def test_an_update_of_iql_is_the_textbook_one() -> None:
     for optimiser, loss in zip(optimisers, losses, strict=True):
         loss.backward()
         optimiser.step()
-    scales = torch.stack([iql.adams[name].schedule([3e-4])[0] for name in iql.order])
-    iql.update(iql.replay.take(torch.arange(64)[None]), scales)
-    for net, expected in (("value", value), ("actor", actor)):
-        for ours, theirs in zip(module(iql.nets[net]).parameters(), expected.parameters(), strict=True):
-            torch.testing.assert_close(ours, theirs, atol=2e-6, rtol=1e-5)
-    for k, expected in enumerate(critics):
-        for ours, theirs in zip(
-            module(iql.nets["critics"], k).parameters(), expected.parameters(), strict=True
-        ):
-            torch.testing.assert_close(ours, theirs, atol=2e-6, rtol=1e-5)
+    update()
+    assert_equal(iql.nets["value"], [value])
+    assert_equal(iql.nets["actor"], [actor])
+    assert_equal(iql.nets["critics"], critics)
     torch.testing.assert_close(iql.nets["actor"].free()[0], log_std.data, atol=2e-6, rtol=1e-5)
-
-
-def updated(made: Any, **draws: Tensor) -> tuple[Any, tuple[Tensor, ...]]:
-    """Return the batch of the first 64 transitions, unpacked, and do one update on it with these numbers."""
-    rows = torch.arange(64)[None]
-    batch = made.mapped(made.replay.take(rows))
-    scales = torch.stack([made.adams[name].schedule([made.rates(0)[name]])[0] for name in made.order])
-    return tuple(x[0] for x in batch[:5]), (rows, scales, *(draws[name] for name in made.draws()))
-
-
-def step(loss: Any, parameters: list[Tensor], lr: float) -> None:
-    """Do one step of torch's Adam."""
-    optimiser = torch.optim.Adam(parameters, lr=lr)
-    optimiser.zero_grad()
-    loss.backward()
-    optimiser.step()
-
-
-def assert_equal(net: Mlp, expected: list[nn.Sequential]) -> None:
-    for k, one in enumerate(expected):
-        ours = module(net, k if len(net.flat.shape) == 3 else None)
-        for mine, theirs in zip(ours.parameters(), one.parameters(), strict=True):
-            torch.testing.assert_close(mine, theirs, atol=3e-6, rtol=1e-5)
 
 
 def test_an_update_of_awac_is_the_textbook_one() -> None:
     """Algorithm 1 in plain modules and torch.optim, with the same weights, batch and noise."""
     awac = agent(registry.algorithm("awac"), mixed_data(500))
     noise = {name: torch.randn(1, 64, ACT) for name in awac.draws()}
-    (obs, action, reward, next_obs, terminated), (rows, *rest) = updated(awac, **noise)
+    (obs, action, reward, next_obs, terminated), update = updated(awac, **noise)
     actor, log_std = module(awac.nets["actor"]), nn.Parameter(torch.zeros(ACT))
     critics, targets = ([module(awac.nets[name], k) for k in (0, 1)] for name in ("critics", "targets"))
 
@@ -218,7 +154,7 @@ def test_an_update_of_awac_is_the_textbook_one() -> None:
     density = torch.distributions.Normal(actor(obs), log_std.exp().expand(64, ACT))
     loss = -(weight * density.log_prob(action).sum(-1)).mean()
     step(loss, [*actor.parameters(), log_std], 3e-4)
-    awac.update(awac.replay.take(rows), *rest)
+    update()
     assert_equal(awac.nets["critics"], critics)
     assert_equal(awac.nets["actor"], [actor])
 
@@ -229,7 +165,7 @@ def test_an_update_of_cql_is_the_textbook_one() -> None:
     cql = agent(registry.algorithm("cql"), mixed_data(500), cql_actions=n)
     noise = {name: torch.randn(1, *shape) for name, (_, shape) in cql.draws().items()}
     noise["uniform actions"] = 2 * torch.rand(1, n * 64, ACT) - 1
-    (obs, action, reward, next_obs, terminated), (rows, *rest) = updated(cql, **noise)
+    (obs, action, reward, next_obs, terminated), update = updated(cql, **noise)
     actor = module(cql.nets["actor"])
     critics, targets = ([module(cql.nets[name], k) for k in (0, 1)] for name in ("critics", "targets"))
 
@@ -264,36 +200,24 @@ def test_an_update_of_cql_is_the_textbook_one() -> None:
     a, log_prob = sample(obs, noise["policy actions"][0])
     loss = (log_prob - torch.minimum(*(value(net, obs, a) for net in critics))).mean()
     step(loss, list(actor.parameters()), 1e-4)
-    cql.update(cql.replay.take(rows), *rest)
+    update()
     assert_equal(cql.nets["critics"], critics)
     assert_equal(cql.nets["actor"], [actor])
     assert float(cql.parameters["alpha"]) == pytest.approx(-1e-4 if log_prob.mean() < ACT else 1e-4, rel=1e-3)
 
 
 class WithoutEntropy(Offline[OfflineConfig]):
-    """SAC without entropy in the target, with the names of CQL's random numbers and its rates."""
+    """SAC without entropy in the target."""
 
     Config = OfflineConfig
-
-    def draws(self) -> dict[str, Draw]:
-        shape = (self.config.batch_size, ACT)
-        return {"next actions": ("normal", shape), "policy actions": ("normal", shape)}
-
-    def constants(self, batch: Batch, draws: Values) -> Values:
-        action, _ = self.sample(batch.next_obs, draws["next actions"])
-        value = self.q("targets", batch.next_obs, action).amin(1)
-        return {"y": batch.reward + 0.99 * (1.0 - batch.terminated) * value}
-
-    def actor_loss(self, flat: Tensor, batch: Batch, draws: Values, constants: Values) -> Tensor:
-        noise = torch.stack([draws["policy actions"]] * 2, 1)
-        return super().actor_loss(flat, batch, {Stream.SAC_NOISE: noise}, constants)
+    entropy_in_target = False
 
 
 @pytest.mark.parametrize("weight", [0.0, 1e-300])
 def test_cql_without_a_penalty_is_sac_without_entropy_in_the_target(weight: float) -> None:
     """Identity 3: the penalty left out, and computed with a weight that rounds to zero."""
     cql = trained("cql", cql_alpha=weight)
-    sac = agent(WithoutEntropy, mixed_data(500), normalize_obs=False, actor_lr=1e-4)
+    sac = agent(WithoutEntropy, mixed_data(500), normalize_obs=False, actor_lr=1e-4, init="orthogonal")
     sac.begin("offline")
     work(sac)
     for name, net in sac.nets.items():
@@ -310,7 +234,7 @@ def test_the_gap_of_constant_critics_and_a_uniform_policy_is_known() -> None:
         "actions": 2 * torch.rand(1, 12 * 64, ACT) - 1,
         "log_density": torch.full((1, 12 * 64), -ACT * float(np.log(2))),
     }
-    gap = cql.gap(cql.nets["critics"].flat, rows, constants)
+    gap, _ = cql.gap(cql.nets["critics"].flat, rows, constants)
     torch.testing.assert_close(gap, torch.full((1, 2, 64), ACT * float(np.log(2)) + float(np.log(12))))
 
 

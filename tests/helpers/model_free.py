@@ -1,0 +1,89 @@
+"""Model-free agents for tests: small ones, trained and fine-tuned, and their networks as torch modules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from o2obench import registry
+from o2obench.agent import Budget, Task
+from o2obench.datasets.toy import mixed_data
+from o2obench.kit.networks import Mlp
+from o2obench.transitions import Transitions, stack_steps
+
+OBS, ACT = 4, 2
+SMALL: dict[str, Any] = {"hidden_dims": (32, 32), "batch_size": 64}
+
+
+def agent(
+    cls: Any, data: Transitions, seeds: tuple[int, ...] = (0,), updates: int = 50, **options: Any
+) -> Any:
+    task = Task(OBS, ACT, 50, seeds, None, Budget(updates, 100))
+    return cls(task, cls.Config.model_validate({**SMALL, **options}), data)
+
+
+def trained(name: str, updates: int = 50, seeds: tuple[int, ...] = (0,), **options: Any) -> Any:
+    cls = registry.algorithm(name)
+    made = agent(cls, mixed_data(500), seeds, updates, **options)
+    made.begin("offline")
+    work(made)
+    return made
+
+
+def work(made: Any) -> None:
+    for _ in made.work("any"):
+        pass
+
+
+def finetuned(name: str, parent: Any, steps: int = 60, **options: Any) -> Any:
+    made = agent(registry.algorithm(name), mixed_data(500), learning_starts=20, **options)
+    made.warm_start([parent.pretrained_state()])
+    feed(made, mixed_data(500)[:steps])
+    return made
+
+
+def feed(made: Any, data: Transitions) -> None:
+    for i in range(len(data)):
+        made.observe(stack_steps([data[i]] * len(made.task.seeds)))
+        work(made)
+
+
+def module(net: Mlp, member: int | None = None) -> nn.Sequential:
+    """Return one network of a stack as plain torch modules."""
+    parts = list[nn.Module]()
+    for weight, bias in net.layers():
+        w, b = (x[0] if member is None else x[0, member] for x in (weight, bias))
+        layer = nn.Linear(*w.shape)
+        layer.weight.data.copy_(w.T)
+        layer.bias.data.copy_(b)
+        parts += [layer, nn.ReLU()]
+    return nn.Sequential(*parts[:-1])
+
+
+def updated(made: Any, number: int = 1, **draws: Tensor) -> tuple[tuple[Tensor, ...], Callable[[], None]]:
+    """Return the batch of the first 64 transitions, unpacked, and what does an update on it."""
+    rows = made.replay.take(torch.arange(64)[None])
+    moving = [made._moving("any", number)]
+
+    def update() -> None:
+        made.update(moving[0], rows, None, made._scales(moving)[0], *(draws[name] for name in made.draws()))
+
+    return tuple(x[0] for x in made.mapped(rows)[:5]), update
+
+
+def step(loss: Any, parameters: list[Tensor], lr: float) -> None:
+    """Do one step of torch's Adam."""
+    optimiser = torch.optim.Adam(parameters, lr=lr)
+    optimiser.zero_grad()
+    loss.backward()
+    optimiser.step()
+
+
+def assert_equal(net: Mlp, expected: list[nn.Sequential]) -> None:
+    for k, one in enumerate(expected):
+        ours = module(net, k if len(net.flat.shape) == 3 else None)
+        for mine, theirs in zip(ours.parameters(), one.parameters(), strict=True):
+            torch.testing.assert_close(mine, theirs, atol=3e-6, rtol=1e-5)
