@@ -39,7 +39,7 @@ def work(made: Any) -> None:
 
 
 def finetuned(name: str, parent: Any, steps: int = 60, **options: Any) -> Any:
-    made = agent(registry.algorithm(name), mixed_data(500), learning_starts=20, **options)
+    made = agent(registry.algorithm(name), mixed_data(500), **{"learning_starts": 20, **options})
     made.warm_start([parent.pretrained_state()])
     feed(made, mixed_data(500)[:steps])
     return made
@@ -53,14 +53,20 @@ def feed(made: Any, data: Transitions) -> None:
 
 def module(net: Mlp, member: int | None = None) -> nn.Sequential:
     """Return one network of a stack as plain torch modules."""
-    parts = list[nn.Module]()
-    for weight, bias in net.layers():
-        w, b = (x[0] if member is None else x[0, member] for x in (weight, bias))
-        layer = nn.Linear(*w.shape)
-        layer.weight.data.copy_(w.T)
-        layer.bias.data.copy_(b)
-        parts += [layer, nn.ReLU()]
-    return nn.Sequential(*parts[:-1])
+    place, parts = (0,) if member is None else (0, member), list[nn.Module]()
+    for i, (weight, bias) in enumerate(net.layers()):
+        layer = nn.Linear(*weight[place].shape)
+        layer.weight.data.copy_(weight[place].T)
+        layer.bias.data.copy_(bias[place])
+        parts.append(layer)
+        if i < len(net.shapes) - 1:
+            for gain, shift in net.norms()[i : i + 1]:
+                norm = nn.LayerNorm(gain.shape[-1])
+                norm.weight.data.copy_(gain[place])
+                norm.bias.data.copy_(shift[place])
+                parts.append(norm)
+            parts.append(nn.ReLU())
+    return nn.Sequential(*parts)
 
 
 def updated(made: Any, number: int = 1, **draws: Tensor) -> tuple[tuple[Tensor, ...], Callable[[], None]]:

@@ -27,7 +27,7 @@ PURPOSE = "distilled transitions"
 
 def actions_of(agent: Agent[Any], obs: Array) -> tuple[Tensor, Tensor]:
     """Return modes and samples of an agent's policy at raw observations (n, obs_dim), (seeds, n, act_dim)."""
-    of_seeds = np.broadcast_to(obs, (len(agent.task.seeds), *obs.shape))
+    of_seeds = np.repeat(obs[None], len(agent.task.seeds), 0)
     modes, samples = (torch.from_numpy(agent.act(of_seeds, explore=explore)) for explore in (False, True))
     return modes, samples
 
