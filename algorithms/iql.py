@@ -29,6 +29,6 @@ class Iql(Offline[IqlConfig], ImplicitQ[IqlConfig]):
 
     def rates(self, update: int) -> dict[str, float]:
         """Anneal the actor's rate to zero over the offline updates."""
-        cosine = 0.5 * (1.0 + math.cos(math.pi * update / max(1, self.task.budget.offline_updates)))
+        cosine = 0.5 * (1.0 + math.cos(math.pi * update / max(1, self.planned_updates())))
         rates = super().rates(update)
         return {**rates, "actor": rates["actor"] * cosine}

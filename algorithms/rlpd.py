@@ -16,13 +16,15 @@ from typing import Literal
 
 from torch import Tensor
 
-from o2obench.agent import count
+from o2obench.agent import Task, count
+from o2obench.kit.model_free.config import MapOptions
 from o2obench.kit.model_free.sac import OnlineSac, OnlineSacOptions
 from o2obench.kit.options import Share, Size
+from o2obench.transitions import Transitions
 from o2obench.util.rng import Stream
 
 
-class RlpdConfig(OnlineSacOptions):
+class RlpdConfig(OnlineSacOptions, MapOptions):
     """RLPD's options; the defaults are those of locomotion."""
 
     num_critics: Size = 10
@@ -41,6 +43,11 @@ class Rlpd(OnlineSac[RlpdConfig]):
     """SAC with an ensemble, on offline and online data alike."""
 
     Config = RlpdConfig
+
+    def __init__(self, task: Task, config: RlpdConfig, data: Transitions) -> None:
+        super().__init__(task, config, data)
+        if len(data):
+            self.fit_maps(config, data)
 
     def target_entropy(self) -> float:
         """Return half of SAC's."""

@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from o2obench.agent import Budget, Stage, State, count, stack_seeds
+from o2obench.agent import KEPT, Budget, Stage, State, count, stack_seeds
 from o2obench.kit.model_free.cql import Conservative, CqlOptions
 from o2obench.kit.model_free.distill import OBSERVATIONS, actions_of, distil
 from o2obench.kit.model_free.sac import OnlineSac, OnlineSacOptions
@@ -130,10 +130,10 @@ class SacFrom(OnlineSac[SacFromConfig], Conservative[SacFromConfig]):
     def _take_moments(self, state: State, names: Sequence[str]) -> str:
         given = state.get("adams", {})
         if not self.config.keep_moments or any(name not in given for name in names):
-            return "kept, moments forgotten"
+            return f"{KEPT}, moments forgotten"
         for name in names:
             self.adams[name].load_state_dict(given[name])
-        return "kept"
+        return KEPT
 
 
 def _networks(state: State) -> dict[str, Any]:

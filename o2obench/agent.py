@@ -100,6 +100,9 @@ class Stage:
     updates: int = 0
 
 
+KEPT = "kept"
+"""What ``Agent.taken_over`` says of a part that a pretraining hands over unchanged."""
+
 C = TypeVar("C", bound=Config)
 
 
@@ -156,9 +159,10 @@ class Agent(ABC, Generic[C]):
         raise TypeError(f"{type(self).__name__} does not start from another run")
 
     def taken_over(self) -> Mapping[str, str]:
-        """Return what became of the pretraining's parts in ``warm_start``, such as kept or fresh.
+        """Return what became of the pretraining's parts in ``warm_start``, as run.json has it.
 
-        It goes into run.json. Empty: all was taken over.
+        Texts begin with "kept" (``KEPT``), "fresh" or "distilled". Unless ``actor`` is kept, the first
+        evaluation need not equal the pretraining's last one. Empty: all was taken over.
         """
         return {}
 

@@ -94,7 +94,11 @@ def write_page(
         "groups": groups,
         "problems": summary.lacking,
         "account": summary.account,
-        "notes": [*warnings.notes(plan, results, around), *warnings.mixtures(records)],
+        "notes": [
+            *warnings.notes(plan, results, around),
+            *warnings.mixtures(records),
+            *warnings.taken_over(plan, records),
+        ],
         "paper_figures": [
             (paper_figure, pen.paper_figure(name, paper_figure)) for name, paper_figure in shown.items()
         ],

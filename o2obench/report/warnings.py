@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..agent import KEPT
 from ..datasets.reference_scores import known_reference
 from ..planning.plan import Plan, readable_plans
 from ..runs import inventory
@@ -86,6 +87,20 @@ def mixtures(records: Mapping[str, dict[str, Any]]) -> list[str]:
             parts = ", ".join(f"{version} ({count(n, 'run')})" for version, n in sorted(versions.items()))
             sentences.append(f"runs were computed with several versions of {package}: {parts}")
     return sentences
+
+
+def taken_over(plan: Plan, records: Mapping[str, dict[str, Any]]) -> list[str]:
+    """Say which methods did not take all of their pretraining over as it was, as run.json has it."""
+    found: dict[str, None] = {}
+    for experiment in plan.experiments:
+        parts = records.get(experiment.run, {}).get("taken_over")
+        changed = (
+            {part: text for part, text in parts.items() if text != KEPT} if isinstance(parts, dict) else {}
+        )
+        if changed:
+            told = "; ".join(f"{part} {text}" for part, text in changed.items())
+            found[f"{experiment.method}: of its pretraining ({experiment.pretraining}): {told}"] = None
+    return list(found)
 
 
 def _whole(record: Any) -> bool:

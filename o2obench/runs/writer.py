@@ -63,6 +63,12 @@ class RunWriter:
         """Write run.json."""
         write_atomically(self.folder.record, json.dumps(self.record, indent=1) + "\n")
 
+    def note(self, key: str, facts: dict[str, str]) -> None:
+        """Add what the training found to run.json, if it found anything."""
+        if facts:
+            self.record[key] = facts
+            self.write_record()
+
     def log_marks(self) -> dict[str, Any]:
         """Return what a checkpoint has to know of the logs."""
         return {name: vars(getattr(self, name).mark()) for name in TRUNCATED}

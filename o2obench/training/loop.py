@@ -79,6 +79,8 @@ class Training:
             self.load(saved)
         elif parents:
             self.agent.warm_start(parents)
+            for writer in self.writers:
+                writer.note("taken_over", dict(self.agent.taken_over()))
         if not self.clock.started:
             if parents or self.stages[0].env_steps:
                 self.evaluate("start", self.protocol.final_episodes, (Stream.AT_ONLINE_START,))

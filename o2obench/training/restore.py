@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..agent import State, stack_seeds
+from ..agent import KEPT, State, stack_seeds
 from ..errors import RunFailed, UserError
 from ..runs import checkpoint
 from ..runs.folder import RunFolder
@@ -125,10 +125,12 @@ def pretrained_state(parent: RunFolder) -> State:
 def require_same_start(writer: RunWriter, parent: RunFolder) -> None:
     """Assert that a run starts exactly where its pretraining run ended.
 
-    Row 0 must hold the returns of the parent's last row, where both were computed on equal machines.
+    Row 0 must hold the returns of the parent's last row, where both were computed on equal machines and the
+    agent does not say that it took another policy over.
     """
     mine, theirs = writer.record, read_json(parent.record, strict=True)
-    if not (writer.alive and theirs):
+    same_policy = mine.get("taken_over", {}).get("actor", KEPT).startswith(KEPT)
+    if not (writer.alive and theirs and same_policy):
         return
     ours, parents = (dict(record["compute"], compiled=None) for record in (mine, theirs))
     if ours != parents:  # (policies act uncompiled)

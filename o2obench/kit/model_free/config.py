@@ -14,6 +14,8 @@ class OffPolicyConfig(Config):
     """Options that all of the family have."""
 
     hidden_dims: Widths = (256, 256)
+    critic_hidden_dims: Widths | None = None
+    """Those of the critics; null: ``hidden_dims``."""
     batch_size: Size = 256
     gamma: Share = 0.99
     tau: Share = 0.005
@@ -30,10 +32,10 @@ class OffPolicyConfig(Config):
     """First weights: +-1/sqrt(inputs), torch's; orthogonal of gain sqrt 2; +-sqrt(6 / (inputs + outputs))."""
 
 
-class OfflineConfig(OffPolicyConfig):
-    """Options of training without the environment: how data are mapped. What learns on takes the map over."""
+class MapOptions(Config):
+    """How observations and rewards are mapped. What learns on takes the map over."""
 
-    normalize_obs: bool = True
+    normalize_obs: bool = False
     """(obs - mean) / (deviation + 0.001), of the offline observations."""
     normalize_reward: bool = False
     """Rewards x 1,000 / (greatest - least return of an offline episode)."""
@@ -41,6 +43,14 @@ class OfflineConfig(OffPolicyConfig):
     """Every reward is multiplied by it."""
     reward_shift: float = 0.0
     """Added to every reward, after its scale."""
+
+
+class OfflineConfig(OffPolicyConfig, MapOptions):
+    """Options of training without the environment."""
+
+    normalize_obs: bool = True
+    max_updates: Size | None = count(None)
+    """Updates at most; null: as many as the suite offers."""
 
 
 class OnlineConfig(OffPolicyConfig):

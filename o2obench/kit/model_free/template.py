@@ -40,7 +40,7 @@ from ..networks import Adam, Mlp, gradients, orthogonal_init, to_array, uniform_
 from ..policies import Policy, TanhGaussian
 from ..replay import Batch, Replay
 from ..rng import Streams
-from .config import OfflineConfig, OffPolicyConfig, OnlineConfig
+from .config import MapOptions, OfflineConfig, OffPolicyConfig, OnlineConfig
 
 VERSION = 1
 """Raise it whenever the numbers that the template computes change."""
@@ -197,12 +197,13 @@ class OffPolicy(Agent[C], Generic[C]):
 
     def mlp(self, name: str, members: tuple[int, ...], inputs: int, outputs: int, free: int = 0) -> Mlp:
         """Return networks of the family's widths, first weights and norms."""
+        of_critics = self.config.critic_hidden_dims or self.config.hidden_dims
         normed = ("critics", "all") if name == Stream.CRITICS else ("all",)
         return Mlp(
             name,
             self.task.seeds,
             members,
-            (inputs, *self.config.hidden_dims, outputs),
+            (inputs, *(of_critics if name == Stream.CRITICS else self.config.hidden_dims), outputs),
             torch.relu,
             self.task.device,
             init=INITS[self.config.init],
@@ -458,6 +459,17 @@ class OffPolicy(Agent[C], Generic[C]):
         for name, adam in self.adams.items():
             adam.load_state_dict(state["adams"][name])
 
+    def fit_maps(self, config: MapOptions, data: Transitions) -> None:
+        """Set the maps of observations and rewards from the offline data."""
+        if config.normalize_obs:
+            self.maps["obs_mean"].copy_(torch.from_numpy(data.obs.mean(0, dtype=np.float64)))
+            self.maps["obs_std"].copy_(torch.from_numpy(data.obs.std(0, dtype=np.float64) + 1e-3))
+        self.maps["reward_scale"].fill_(config.reward_scale)
+        if config.normalize_reward:
+            returns = np.add.reduceat(data.reward.astype(np.float64), np.flatnonzero(data.episode_start))
+            self.maps["reward_scale"].fill_(1000.0 / max(float(np.ptp(returns)), 1e-6))
+        self.maps["reward_shift"].fill_(config.reward_shift)
+
     def _maps(self) -> State:
         return {name: to_array(tensor) for name, tensor in self.maps.items()}
 
@@ -478,33 +490,29 @@ class Offline(OffPolicy[F], Generic[F]):
     def __init__(self, task: Task, config: F, data: Transitions) -> None:
         super().__init__(task, config, data)
         if len(data):
-            self._fit_maps(data)
+            self.fit_maps(config, data)
 
     @classmethod
     def stages(cls, config: F, budget: Budget) -> tuple[Stage, ...]:
-        """Train for the offline budget."""
-        return (Stage("offline", updates=budget.offline_updates),)
+        """Train for the offline budget, or a part of it."""
+        return (
+            Stage(
+                "offline", updates=min(config.max_updates or budget.offline_updates, budget.offline_updates)
+            ),
+        )
 
     def begin(self, stage: str) -> None:
         """Order all updates."""
         super().begin(stage)
-        self.due = self.task.budget.offline_updates
+        self.due = self.planned_updates()
 
     def observe(self, step: Transitions) -> None:
         """Refuse: this stage has no environment."""
         raise TypeError(f"{type(self).__name__} is trained without the environment")
 
-    def _fit_maps(self, data: Transitions) -> None:
-        """Set the maps of observations and rewards from the offline data."""
-        config = self.config
-        if config.normalize_obs:
-            self.maps["obs_mean"].copy_(torch.from_numpy(data.obs.mean(0, dtype=np.float64)))
-            self.maps["obs_std"].copy_(torch.from_numpy(data.obs.std(0, dtype=np.float64) + 1e-3))
-        self.maps["reward_scale"].fill_(config.reward_scale)
-        if config.normalize_reward:
-            returns = np.add.reduceat(data.reward.astype(np.float64), np.flatnonzero(data.episode_start))
-            self.maps["reward_scale"].fill_(1000.0 / max(float(np.ptp(returns)), 1e-6))
-        self.maps["reward_shift"].fill_(config.reward_shift)
+    def planned_updates(self) -> int:
+        """Return the updates of the whole training."""
+        return self.stages(self.config, self.task.budget)[0].updates
 
 
 D = TypeVar("D", bound=OnlineConfig)
