@@ -18,34 +18,39 @@ def blocks(language: str) -> list[str]:
 
 @pytest.mark.slow
 def test_the_tutorial(o2obench_process: Command, tmp_path: Path) -> None:
-    (method,) = blocks("python")
+    methods = dict(zip(("cautious", "regressed", "plain_iql"), blocks("python"), strict=True))
     row, suite = blocks("yaml")
-    commands = [line[2:] for block in blocks("console") for line in block.splitlines()]
-    assert len(method.splitlines()) <= 60
-    path = f"{tmp_path / 'o2obench-cautious'}:{PLUGIN}"
-    for command in commands:
-        name, *arguments = command.split()
-        if name == "pip":
-            package = tmp_path / "o2obench-cautious"
-            (package / "o2obench_cautious" / "cautious.py").write_text(method)
-            (package / "o2obench_cautious" / "configs" / "cautious.yaml").write_text(row)
-            entry = re.search(r'"o2obench.algorithms"\]\n(.*)\n', (package / "pyproject.toml").read_text())
-            assert entry, "the scaffold registers the algorithm"
-            info = package / "o2obench_cautious-0.1.dist-info"
-            info.mkdir()
-            (info / "METADATA").write_text("Metadata-Version: 2.1\nName: o2obench-cautious\nVersion: 0.1\n")
-            (info / "entry_points.txt").write_text(
-                f"[o2obench.algorithms]\n{entry[1].replace(chr(34), '')}\n"
-            )
+    rows = {"cautious": row, "regressed": "", "plain_iql": ""}
+    path = str(PLUGIN)
+    for command in [line[2:] for block in blocks("console") for line in block.splitlines()]:
+        program, *arguments = command.split()
+        if program == "pip":
+            package = tmp_path / arguments[-1]
+            name = package.name.removeprefix("o2obench-").replace("-", "_")
+            assert len(methods[name].splitlines()) <= 60
+            install(package, name, methods[name], rows[name])
+            path = f"{package}:{path}"
             (tmp_path / "my.yaml").write_text(suite)
             continue
-        assert name == "o2obench"
+        assert program == "o2obench"
         done = o2obench_process(*arguments, PYTHONPATH=path)
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     page = (tmp_path / "reports" / "my" / "report.md").read_text()
     for label in ("frozen", "naive", "cautious 10", "cautious 1000"):
         assert label in page
     assert "Nothing: every run of the plan is finished" in page
+
+
+def install(package: Path, name: str, method: str, row: str) -> None:
+    """Fill a package of one's own in, and do what ``pip install -e`` does."""
+    (package / f"o2obench_{name}" / f"{name}.py").write_text(method)
+    (package / f"o2obench_{name}" / "configs" / f"{name}.yaml").write_text(row)
+    entry = re.search(r'"o2obench.algorithms"\]\n(.*)\n', (package / "pyproject.toml").read_text())
+    assert entry, "the scaffold registers the algorithm"
+    info = package / f"o2obench_{name}-0.1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package.name}\nVersion: 0.1\n")
+    (info / "entry_points.txt").write_text(f"[o2obench.algorithms]\n{entry[1].replace(chr(34), '')}\n")
 
 
 def test_every_algorithm_has_a_page_with_a_command() -> None:
