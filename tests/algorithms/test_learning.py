@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 
 from o2obench import registry
-from o2obench.agent import Budget, Task
+from o2obench.agent import Budget, Task, take_seed
 from o2obench.datasets.describe import episode_returns
 from o2obench.datasets.registry import reference
 from o2obench.datasets.toy import mixed_data
+from o2obench.envs.episode import Interaction
 from o2obench.envs.pointmass import left_the_field
 from o2obench.envs.spec import find_env
 from o2obench.training.evaluation import Arena
+from o2obench.transitions import stack_steps
 
 SEEDS = (0, 1, 2)
 
@@ -65,6 +67,32 @@ def test_half_the_gap_is_closed_on_all_seeds(monkeypatch: pytest.MonkeyPatch) ->
     assert not (disabled >= half).all(), f"the test is blind: {disabled} without a single update"
 
 
+def trained(name: str, updates: int, **options: Any) -> Any:
+    """Return a model-free agent after its offline training, three seeds side by side."""
+    cls = registry.algorithm(name)
+    task = Task(4, 2, 50, SEEDS, left_the_field, Budget(updates, 0))
+    agent = cls(task, cls.Config.model_validate({"hidden_dims": (64, 64), **options}), mixed_data())
+    agent.begin("offline")
+    for _ in agent.work("offline"):
+        pass
+    return agent
+
+
+def returns(act: Any) -> Any:
+    """Return the returns of 20 episodes of each seed."""
+    return Arena(find_env("PointMass-v0"), SEEDS).returns(act, ("learning",), 20)
+
+
+def chance() -> Any:
+    random = np.random.default_rng(0)
+    return returns(lambda obs: random.uniform(-1, 1, (*obs.shape[:-1], 2)).astype(np.float32))
+
+
+def bound(of: Any) -> float:
+    """Return what chance reaches with p < 1e-4: four standard errors above the mean."""
+    return float(of.mean() + 4 * of.std(ddof=1) / np.sqrt(of.size))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "updates", "options"),
@@ -72,21 +100,53 @@ def test_half_the_gap_is_closed_on_all_seeds(monkeypatch: pytest.MonkeyPatch) ->
         ("bc", 2000, {}),
         ("iql", 2000, {"normalize_reward": False}),
         ("awac", 2000, {}),
+        ("td3_bc", 2000, {}),
         ("cql", 600, {"actor_lr": 3e-4, "cql_actions": 3}),
+        ("cal_ql", 600, {"actor_lr": 3e-4, "cql_actions": 3}),
     ],
 )
 def test_a_model_free_method_beats_chance(name: str, updates: int, options: dict[str, Any]) -> None:
-    """Random actions reach the bound with p < 1e-4: four standard errors above their mean."""
+    """Each seed's mean is above what random actions reach with p < 1e-4."""
+    agent = trained(name, updates, **options)
+    learnt = returns(lambda obs: agent.act(obs, explore=False)).mean(axis=1)
+    assert (learnt > bound(chance())).all(), (learnt, bound(chance()))
+
+
+ONLINE: dict[str, Any] = {"hidden_dims": (64, 64), "learning_starts": 250}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "parent", "steps", "options"),
+    [
+        ("iql_finetune", ("iql", 300, {"normalize_reward": False}), 1000, {"utd_ratio": 2}),
+        ("awac_finetune", ("awac", 100, {}), 800, {"utd_ratio": 2}),
+        ("td3_bc_finetune", ("td3_bc", 100, {}), 800, {"utd_ratio": 2}),
+        ("cql_finetune", ("cql", 100, {"cql_actions": 3}), 800, {"cql_actions": 3, "actor_lr": 1e-3}),
+        ("cal_ql_finetune", ("cal_ql", 100, {"cql_actions": 3}), 800, {"cql_actions": 3, "actor_lr": 1e-3}),
+        ("sac_from", ("cql", 100, {"cql_actions": 3}), 1000, {"replay_data": 0.5, "actor_lr": 1e-3}),
+        ("wsrl", ("cql", 100, {"cql_actions": 3}), 600, {"actor_lr": 1e-3}),
+        ("rlpd", None, 600, {"utd_ratio": 4, "num_critics": 4}),
+    ],
+)
+def test_fine_tuning_beats_its_pretraining(
+    name: str, parent: tuple[str, int, dict[str, Any]] | None, steps: int, options: dict[str, Any]
+) -> None:
+    """Means over seeds: what a short pretraining reaches, or chance, is passed by four standard errors."""
     cls = registry.algorithm(name)
-    task = Task(4, 2, 50, SEEDS, left_the_field, Budget(updates, 0))
-    agent = cls(task, cls.Config.model_validate({"hidden_dims": (64, 64), **options}), mixed_data())
-    agent.begin("offline")
-    for _ in agent.work("offline"):
-        pass
-    arena, random = Arena(find_env("PointMass-v0"), SEEDS), np.random.default_rng(0)
-    chance = arena.returns(
-        lambda obs: random.uniform(-1, 1, (*obs.shape[:-1], 2)).astype(np.float32), ("learning",), 20
-    )
-    bound = chance.mean() + 4 * chance.std(ddof=1) / np.sqrt(chance.size)
-    learnt = arena.returns(lambda obs: agent.act(obs, explore=False), ("learning",), 20)
-    assert (learnt.mean(axis=1) > bound).all(), (learnt.mean(axis=1), bound)
+    task = Task(4, 2, 50, SEEDS, left_the_field, Budget(0, steps))
+    agent = cls(task, cls.Config.model_validate({**ONLINE, **options}), mixed_data())
+    before = chance()
+    if parent:
+        pretrained = trained(parent[0], parent[1], **parent[2])
+        agent.warm_start([take_seed(pretrained.pretrained_state(), i) for i in range(len(SEEDS))])
+        before = returns(lambda obs: pretrained.act(obs, explore=False))
+    lives = [Interaction(find_env("PointMass-v0"), seed) for seed in SEEDS]
+    agent.begin("fine-tune")
+    for _ in range(steps):
+        actions = agent.act(np.stack([life.obs for life in lives])[:, None], explore=True)[:, 0]
+        agent.observe(stack_steps([life.step(a)[0] for life, a in zip(lives, actions, strict=True)]))
+        for _ in agent.work("fine-tune"):
+            pass
+    learnt = returns(lambda obs: agent.act(obs, explore=False))
+    assert learnt.mean() > bound(before), (learnt.mean(axis=1), bound(before))

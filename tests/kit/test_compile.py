@@ -24,6 +24,7 @@ from o2obench.training import provenance
 from o2obench.training.options import Options
 from o2obench.training.runner import execute
 from o2obench.util.files import read_json
+from tests.helpers.model_free import trained
 from tests.helpers.suites import toy_plan
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
@@ -77,6 +78,22 @@ def test_compiled_steps_compute_what_eager_ones_do() -> None:
     compiled = learn()
     compile.use_compiler(False)
     assert_equal_up_to_rounding(compiled, learn(), 1e-5)
+
+
+@pytest.mark.usefixtures("compiler")
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("iql", {"actor_dropout": 0.1}), ("td3_bc", {}), ("cal_ql", {"cql_actions": 2, "target_gap": 1.0})],
+)
+def test_compiled_updates_of_model_free_methods_compute_what_eager_ones_do(
+    name: str, options: dict[str, Any]
+) -> None:
+    states = []
+    for on in (True, False):
+        compile.use_compiler(on)
+        states.append(trained(name, updates=6, seeds=(0, 1), **options).state_dict())
+    assert_equal_up_to_rounding(states[0], states[1], 1e-4)
 
 
 @pytest.mark.usefixtures("compiler")
