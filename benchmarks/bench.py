@@ -28,7 +28,16 @@ HERE = Path(__file__).parent
 SB3, SB3_PACKAGES = HERE / ".sb3", ("stable-baselines3==2.9.2", "torch==2.13.0")
 SYSTEMS = ("baseline", "sb3", "engine", "eager", "baseline-onednn")
 ROUNDS = 3
-PARTS = ("sac update", "ensemble step", "rollout", "evaluation", "epoch")
+PARTS = (
+    "sac update",
+    "ensemble step",
+    "rollout",
+    "evaluation",
+    "epoch",
+    "iql update",
+    "cql update",
+    "rlpd step",
+)
 UNITS = {
     "sac update": "/s",
     "ensemble step": "/s",
@@ -36,9 +45,24 @@ UNITS = {
     "evaluation": "/s",
     "epoch": "/s",
 }
-GOALS = {"sac update": 2.8, "ensemble step": 1.9, "rollout": 6.0, "evaluation": 2.2, "epoch": 4.0}
-GFLOP = {"sac update": 0.561, "ensemble step": 1.36, "rollout": 0.00193}
-"""Arithmetic of one update, one step of seven members, one model transition."""
+GOALS = {
+    "sac update": 2.8,
+    "ensemble step": 1.9,
+    "rollout": 6.0,
+    "evaluation": 2.2,
+    "epoch": 4.0,
+    "iql update": 2.0,
+}
+GFLOP = {
+    "sac update": 0.561,
+    "ensemble step": 1.36,
+    "rollout": 0.00193,
+    "iql update": 0.52,
+    "cql update": 6.9,
+    "rlpd step": 23.7,
+}
+"""Arithmetic of one update, one step of seven members, one model transition; of CQL with ten sampled actions
+of each kind, of RLPD's 20 updates of ten critics and one of the policy."""
 KIT_ROLLOUT, KIT_GEMM = 23_000, 460
 
 
@@ -126,7 +150,8 @@ def table(found: dict[str, dict[str, float]], memory: dict[str, float], cold: fl
         lines.append(
             f"| {part} | {show(engine[part])}{unit} | {show(eager[part])} | {show(baseline[part])} "
             f"| {show(found['baseline-onednn'][part])} | {sb3} | {engine[part] / baseline[part]:.2f} "
-            f"| {GOALS[part]} | {eager[part] / baseline[part]:.2f} | {show(limit) if limit else '-'} "
+            f"| {GOALS.get(part, '-')} | {eager[part] / baseline[part]:.2f} "
+            f"| {show(limit) if limit else '-'} "
             f"| {f'{engine[part] / limit:.0%}' if limit else '-'} |"
         )
     ratio = engine["sac update"] / found["sb3"]["sac update"]

@@ -25,7 +25,7 @@ from o2obench.agent import Budget, Task
 from o2obench.envs.spec import find_env
 from o2obench.training import provenance
 from o2obench.training.evaluation import Arena
-from o2obench.transitions import Transitions
+from o2obench.transitions import Transitions, stack_steps
 
 ROLLOUT, HORIZON, UPDATES, FITS = 50_000, 5, 1000, 20
 
@@ -34,6 +34,7 @@ def main() -> None:
     """Measure what the command line names."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("system", choices=("engine", "eager", "baseline", "baseline-onednn", "memory"))
+    parser.add_argument("--model-free", action="store_true", help="Measure that family only.")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rows", type=int, default=200_000)
     given = parser.parse_args()
@@ -45,11 +46,15 @@ def main() -> None:
     if given.system in ("engine", "eager"):
         provenance.prepare(given.threads)
         provenance.apply(provenance.compute("cpu", given.threads, compiled=given.system == "engine"))
-        parts = engine(given.rows)
+        parts = {} if given.model_free else engine(given.rows)
     else:
         if given.system == "baseline-onednn":
             torch.set_float32_matmul_precision("medium")
-        parts = baseline(given.rows)
+        parts = {} if given.model_free else baseline(given.rows)
+    if given.model_free:
+        found |= rates_of_model_free(given.system in ("engine", "eager"), given.rows)
+        print(json.dumps(found))
+        return
     began = time.perf_counter()
     parts["fit"]()
     parts["roll out"]()
@@ -60,7 +65,71 @@ def main() -> None:
     found["sac update"] = rate(parts["update"]) * 100
     found["evaluation"] = rate(parts["evaluate"], rounds=3)
     found["epoch"] = rate(lambda: epoch(parts), rounds=1, warm_up=False)
+    found |= rates_of_model_free(given.system in ("engine", "eager"), given.rows)
     print(json.dumps(found))
+
+
+def rates_of_model_free(engine: bool, rows: int) -> dict[str, float]:
+    """Return updates a second of IQL and CQL, and environment steps a second of RLPD."""
+    found = {}
+    for part, (work, count) in model_free(engine, rows).items():
+        many = 100 // (20 * count) if part == "rlpd step" else 100 // count
+        found[part] = rate(lambda work=work, many=many: [work() for _ in range(many)]) * many * count
+    return found
+
+
+def model_free(engine: bool, rows: int) -> dict[str, tuple[Callable[[], None], int]]:
+    """Return a call of each model-free method's updates, and how many it does (RLPD: environment steps)."""
+    if engine:
+        return {f"{name} update": (updates_of(name, rows), 100) for name in ("iql", "cql")} | {
+            "rlpd step": (updates_of("rlpd", rows), 5)
+        }
+    import model_free_baseline as plain
+
+    iql, cql, rlpd = plain.Iql(11, 3), plain.Cql(11, 3), plain.Rlpd(11, 3)
+    data = random_data(rows)
+    columns = [data.obs, data.action, data.reward, data.next_obs, data.terminated.astype(np.float32)]
+
+    random = np.random.default_rng(0)
+
+    def batch() -> plain.Batch:
+        index = random.integers(0, rows, 256)
+        obs, action, reward, next_obs, terminated = (torch.from_numpy(column[index]) for column in columns)
+        return obs, action, reward, next_obs, terminated
+
+    def noise() -> dict[str, Any]:
+        return {
+            "next": torch.randn(256, 3),
+            "now": torch.randn(256, 3),
+            "policy": torch.randn(2, 10, 256, 3),
+            "uniform": 2 * torch.rand(10, 256, 3) - 1,
+        }
+
+    def one_step() -> None:
+        each = [(batch(), torch.randn(256, 3), torch.randperm(10)[:2]) for _ in range(20)]
+        rlpd.update(each, torch.randn(256, 3))
+
+    return {
+        "iql update": (lambda: iql.update(batch()) and None, 1),
+        "cql update": (lambda: cql.update(batch(), noise()) and None, 1),
+        "rlpd step": (one_step, 1),
+    }
+
+
+def updates_of(name: str, rows: int) -> Callable[[], None]:
+    """Return what does 100 updates of an agent on random data of Hopper's shape, RLPD those of five steps."""
+    algorithm, data = registry.algorithm(name), random_data(rows)
+    task = Task(11, 3, 1000, (0,), None, Budget(10**6, 100))
+    agent: Any = algorithm(task, algorithm.Config(), data)
+    for i in range(32 if name == "rlpd" else 0):
+        agent.replay.append(stack_steps([data[i]]))
+
+    def update() -> None:
+        agent.due = 100
+        for _ in agent.work("bench"):
+            pass
+
+    return update
 
 
 def epoch(parts: dict[str, Callable[[], None]]) -> None:
@@ -115,16 +184,21 @@ def baseline(rows: int) -> dict[str, Callable[[], None]]:
 
 def mopo(rows: int, seeds: int = 1, device: str = "cpu") -> Any:
     """Build MOPO on random data of Hopper's shape, with rollouts that never end early."""
-    spec, random = find_env("Hopper-v4"), np.random.default_rng(0)
-    obs, next_obs = (random.standard_normal((rows, spec.obs_dim), np.float32) for _ in range(2))
-    action = np.tanh(random.standard_normal((rows, spec.act_dim), np.float32))
-    flags = np.zeros(rows, bool)
-    data = Transitions(obs, action, obs[:, 0], next_obs, flags, flags, flags)
+    spec, data = find_env("Hopper-v4"), random_data(rows)
     task = Task(spec.obs_dim, spec.act_dim, 1000, tuple(range(seeds)), never, Budget(10**6, 0), device)
     algorithm = registry.algorithm("mopo")
     return algorithm(
         task, algorithm.Config.model_validate({"rollout_length": (0, 1, HORIZON, HORIZON)}), data
     )
+
+
+def random_data(rows: int) -> Transitions:
+    """Return random transitions of Hopper's shape: one long episode without an end."""
+    spec, random = find_env("Hopper-v4"), np.random.default_rng(0)
+    obs, next_obs = (random.standard_normal((rows, spec.obs_dim), np.float32) for _ in range(2))
+    action = np.tanh(random.standard_normal((rows, spec.act_dim), np.float32))
+    flags = np.zeros(rows, bool)
+    return Transitions(obs, action, obs[:, 0], next_obs, flags, flags, np.arange(rows) == 0)
 
 
 def never(obs: Any, action: Any, next_obs: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -69,7 +69,9 @@ def module(net: Mlp, member: int | None = None) -> nn.Sequential:
     return nn.Sequential(*parts)
 
 
-def updated(made: Any, number: int = 1, **draws: Tensor) -> tuple[tuple[Tensor, ...], Callable[[], None]]:
+def updated(
+    made: Any, draws: Mapping[str, Tensor] = {}, number: int = 1
+) -> tuple[tuple[Tensor, ...], Callable[[], None]]:
     """Return the batch of the first 64 transitions, unpacked, and what does an update on it."""
     rows = made.replay.take(torch.arange(64)[None])
     moving = [made._moving("any", number)]

@@ -80,14 +80,15 @@ def test_two_updates_of_td3_bc_are_the_textbook_ones() -> None:
         return q
 
     for number in (1, 2):
-        (obs, action, reward, next_obs, terminated), update = updated(made, number, **{"next actions": noise})
+        (obs, action, reward, next_obs, terminated), update = updated(made, {"next actions": noise}, number)
         with torch.no_grad():
             smooth = (torch.tanh(behind(next_obs)) + (0.2 * noise[0]).clamp(-0.5, 0.5)).clamp(-1, 1)
             y = reward + 0.99 * (1 - terminated) * torch.minimum(
                 *(value(t, next_obs, smooth) for t in targets)
             )
         of_critics.zero_grad()
-        sum((value(net, obs, action) - y).square().mean() for net in critics).backward()
+        error = torch.stack([value(net, obs, action) - y for net in critics])
+        error.square().mean(-1).sum().backward()
         of_critics.step()
         if number == 2:
             pi = torch.tanh(actor(obs))
@@ -208,7 +209,7 @@ def test_an_update_of_rlpd_is_the_textbook_one() -> None:
     """Ten critics with normalised layers, the least of two of their targets, their mean for the policy."""
     made = agent(registry.algorithm("rlpd"), mixed_data(500), utd_ratio=1)
     noise = {name: torch.randn(1, *shape) for name, (_, shape) in made.draws().items()}
-    (obs, action, reward, next_obs, terminated), update = updated(made, **noise)
+    (obs, action, reward, next_obs, terminated), update = updated(made, noise)
     actor = module(made.nets["actor"])
     critics, targets = ([module(made.nets[name], k) for k in range(10)] for name in ("critics", "targets"))
     chosen = noise["critics of the target"][0].argsort()[:2].tolist()

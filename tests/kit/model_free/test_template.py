@@ -135,7 +135,7 @@ def test_an_update_of_awac_is_the_textbook_one() -> None:
     """Algorithm 1 in plain modules and torch.optim, with the same weights, batch and noise."""
     awac = agent(registry.algorithm("awac"), mixed_data(500))
     noise = {name: torch.randn(1, 64, ACT) for name in awac.draws()}
-    (obs, action, reward, next_obs, terminated), update = updated(awac, **noise)
+    (obs, action, reward, next_obs, terminated), update = updated(awac, noise)
     actor, log_std = module(awac.nets["actor"]), nn.Parameter(torch.zeros(ACT))
     critics, targets = ([module(awac.nets[name], k) for k in (0, 1)] for name in ("critics", "targets"))
 
@@ -165,7 +165,7 @@ def test_an_update_of_cql_is_the_textbook_one() -> None:
     cql = agent(registry.algorithm("cql"), mixed_data(500), cql_actions=n)
     noise = {name: torch.randn(1, *shape) for name, (_, shape) in cql.draws().items()}
     noise["uniform actions"] = 2 * torch.rand(1, n * 64, ACT) - 1
-    (obs, action, reward, next_obs, terminated), update = updated(cql, **noise)
+    (obs, action, reward, next_obs, terminated), update = updated(cql, noise)
     actor = module(cql.nets["actor"])
     critics, targets = ([module(cql.nets[name], k) for k in (0, 1)] for name in ("critics", "targets"))
 
