@@ -128,7 +128,7 @@ def _offline(axis: Any, rows: pd.DataFrame, sure: bool) -> None:
         once = own.drop_duplicates(["seed", "stage", "updates", "mean_return"])
         _band(axis, once, "updates", (OFFLINE, DASHES[place % len(DASHES)]), str(name), unit, sure)
     if rows.name.nunique() > 1:
-        axis.legend(frameon=False, fontsize=7, loc="lower right")
+        axis.legend(frameon=False, fontsize=7, loc="upper left")
     axis.set_xlabel(f"offline updates{words}")
     axis.set_title("offline", loc="left", fontsize=9, color="#555555")
     axis.margins(x=0.02)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,12 @@ from o2obench.datasets.toy import mixed_data
 from o2obench.envs.spec import find_env
 from o2obench.kit.model_free.cal_ql import RETURN
 from o2obench.kit.networks import Adam
+from o2obench.report import warnings
+from o2obench.runs.folder import ResultsFolder
 from o2obench.testing import check_agent
 from o2obench.training.evaluation import Arena
 from o2obench.transitions import Transitions
+from o2obench.util.files import read_json
 from tests.helpers.model_free import (
     ACT,
     OBS,
@@ -34,6 +38,7 @@ from tests.helpers.model_free import (
     updated,
     work,
 )
+from tests.helpers.suites import compute, toy_plan
 
 NARROW: dict[str, Any] = {"cql_actions": 3}
 PLAIN: dict[str, Any] = {
@@ -444,3 +449,33 @@ def test_before_an_episode_ends_finished_ones_are_offline() -> None:
     assert int(child.batches(20).max()) < child.replay.offline
     assert SMALL["batch_size"] == child.batches(1).shape[-1]
     work(child)
+
+
+def test_runs_that_do_not_learn_are_evaluated_as_frozen_ones_are(tmp_path: Path) -> None:
+    """Identity 9 through the runner: the same returns at the same steps, byte for byte."""
+    small = {"hidden_dims": [32, 32], "batch_size": 32}
+    plan = toy_plan(
+        "cql",
+        {"frozen": {"from": "cql"}},
+        {"sac_from": {"learning_starts": 1000}},
+        {"sac_from": {"from": "iql", "learning_starts": 1000, "distil_updates": 200, "label": "from iql"}},
+        seeds=1,
+        offline={"updates": 60, "evaluate_every": 30},
+        overrides={
+            "cql": {**small, **NARROW},
+            "sac_from": small,
+            "iql": {**small, "normalize_reward": False},
+        },
+    )
+    compute(plan, tmp_path)
+    folders = {
+        experiment.method: ResultsFolder(tmp_path).run(experiment.run) for experiment in plan.experiments
+    }
+    kept, frozen = (folders[name].evaluations.read_bytes() for name in ("sac_from", "frozen"))
+    assert kept == frozen
+    assert len(kept.splitlines()) == 4
+    assert read_json(folders["sac_from"].record)["taken_over"] == {"actor": "kept", "critics": "kept"}
+    told = read_json(folders["from iql"].record)["taken_over"]
+    assert told["actor"].startswith("distilled in 200 updates")
+    [note] = warnings.taken_over(plan, warnings.records(plan, ResultsFolder(tmp_path)))
+    assert note.startswith("from iql: of its pretraining (iql): actor distilled in 200 updates")
