@@ -14,14 +14,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from torch import Tensor
-
 from o2obench.agent import Task, count
 from o2obench.kit.model_free.config import MapOptions
 from o2obench.kit.model_free.sac import OnlineSac, OnlineSacOptions
 from o2obench.kit.options import Share, Size
 from o2obench.transitions import Transitions
-from o2obench.util.rng import Stream
 
 
 class RlpdConfig(OnlineSacOptions, MapOptions):
@@ -43,6 +40,7 @@ class Rlpd(OnlineSac[RlpdConfig]):
     """SAC with an ensemble, on offline and online data alike."""
 
     Config = RlpdConfig
+    random_start = True
 
     def __init__(self, task: Task, config: RlpdConfig, data: Transitions) -> None:
         super().__init__(task, config, data)
@@ -52,9 +50,3 @@ class Rlpd(OnlineSac[RlpdConfig]):
     def target_entropy(self) -> float:
         """Return half of SAC's."""
         return super().target_entropy() * (0.5 if self.config.target_entropy is None else 1.0)
-
-    def explore(self, obs: Tensor) -> Tensor:
-        """Act uniformly at random before learning starts, then by a sample of the policy."""
-        if self.replay.online < self.config.learning_starts:
-            return self.streams.actions(Stream.EXPLORATION, *obs.shape[1:-1], self.task.act_dim)
-        return super().explore(obs)

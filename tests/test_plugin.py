@@ -139,12 +139,14 @@ def test_an_algorithm_called_as_a_part_of_the_kit_has_a_version_of_its_own(
 ) -> None:
     sac, before = registry.algorithm("sac"), hashes()
     planned = expand(Located({"algorithms": ["sac"], "datasets": ["pointmass-mixed-v0"]}), "sac").runs[0].spec
-    part = sac.kit_versions["sac"]
-    assert planned.versions == registry.versions("sac") == {"sac": sac.version, "kit/sac": part}
+    part = sac.kit_versions["model_free"]
+    assert planned.versions == registry.versions("sac") == {"sac": sac.version, "kit/model_free": part}
+    assert "sac" not in registry.versions("mopo")
+    assert "kit/sac" in registry.versions("mopo")
     assert agent_class(planned) is sac
-    monkeypatch.setattr(sac, "version", part + 1)
+    monkeypatch.setattr(sac, "version", sac.version + 1)
     assert changed(before) == {"sac"}
-    with pytest.raises(UserError, match=rf"sac {part + 1}, kit/sac {part}; start the suite again"):
+    with pytest.raises(UserError, match=rf"sac {sac.version}, kit/model_free {part}; start the suite again"):
         agent_class(planned)
 
 

@@ -202,7 +202,7 @@ def rollouts(training: Training, step: int, rows: int, kind: str) -> dict[str, A
     interaction, columns = Interaction(spec, seed), new_rows()
     for _ in range(rows):
         record(columns, interaction)
-        append(columns, spec, interaction.step(agent.sample(interaction.obs[None, None])[0, 0])[0])
+        append(columns, spec, interaction.step(agent.sampled(interaction.obs[None, None])[0, 0])[0])
     return to_arrays(columns)
 
 

@@ -7,13 +7,14 @@ critics' or for each environment step.
 
 from __future__ import annotations
 
-from typing import Generic, Literal, TypeVar
+from typing import ClassVar, Generic, Literal, TypeVar
 
 import torch
 from torch import Tensor
 
 from ...agent import Task
 from ...transitions import Transitions
+from ...util.rng import Stream
 from .config import OffPolicyConfig, OnlineConfig
 from .template import ACTIONS, Draw, OffPolicy, Online
 
@@ -60,6 +61,15 @@ D = TypeVar("D", bound=OnlineSacOptions)
 
 class OnlineSac(Online[D], SoftActorCritic[D], Generic[D]):
     """SAC with the environment."""
+
+    random_start: ClassVar[bool] = False
+    """Whether actions are uniformly random before learning starts."""
+
+    def explore(self, obs: Tensor) -> Tensor:
+        """Act by a sample of the policy, in the beginning at random if the algorithm says so."""
+        if self.random_start and self.replay.online < self.config.learning_starts:
+            return self.streams.actions(Stream.EXPLORATION, *obs.shape[1:-1], self.task.act_dim)
+        return super().explore(obs)
 
     def every(self) -> dict[str, int]:
         """Let policy and temperature wait for the last update of a step, if the option says so."""

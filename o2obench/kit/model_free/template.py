@@ -185,6 +185,10 @@ class OffPolicy(Agent[C], Generic[C]):
 
     def explore(self, obs: Tensor) -> Tensor:
         """Return the actions with which data are collected: a sample of the policy."""
+        return self.policy_action(obs)
+
+    def policy_action(self, obs: Tensor) -> Tensor:
+        """Return a sample of the policy at observations as the networks know them."""
         noise = self.streams.normal(Stream.EXPLORATION, *obs.shape[1:-1], self.task.act_dim)
         return self.sample(obs, noise)[0]
 
@@ -328,7 +332,7 @@ class OffPolicy(Agent[C], Generic[C]):
             clock = range(self.updates - self.first + 1, self.updates - self.first + turn + 1)
             moving = [self._moving(stage, number) for number in clock]
             with timed("update"):
-                drawn = [self._draw(purpose, turn, *draw) for purpose, draw in self.draws().items()]
+                drawn = [self.draw(purpose, turn, *draw) for purpose, draw in self.draws().items()]
                 index = self.row_numbers(turn).movedim(1, 0)
                 self._repeat(self.replay, index, self._scales(moving), *drawn, kinds=moving)
             before, self.updates, self.due = self.updates, self.updates + turn, self.due - turn
@@ -358,7 +362,8 @@ class OffPolicy(Agent[C], Generic[C]):
                 scales[when, i] = self.adams[name].schedule([rates[k][name] for k in when])
         return scales
 
-    def _draw(self, purpose: str, updates: int, kind: str, shape: tuple[int, ...]) -> Tensor:
+    def draw(self, purpose: str, updates: int, kind: str, shape: tuple[int, ...]) -> Tensor:
+        """Draw the random numbers of a purpose, (updates, seeds, *shape)."""
         if kind == "normal":
             return self.streams.normal(purpose, updates, *shape).movedim(1, 0)
         return self.streams.actions(purpose, updates, *shape).movedim(1, 0)

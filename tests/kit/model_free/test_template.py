@@ -12,13 +12,18 @@ from torch import Tensor, nn
 
 from o2obench import registry
 from o2obench.datasets.toy import mixed_data
-from o2obench.kit.model_free.config import OfflineConfig, OnlineConfig
-from o2obench.kit.model_free.template import Offline, Online
+from o2obench.kit.model_free.config import OfflineConfig
+from o2obench.kit.model_free.template import Offline
 from o2obench.kit.policies import Gaussian, TanhGaussian
+from o2obench.kit.replay import Replay
+from o2obench.kit.rng import Streams
+from o2obench.kit.sac import Sac, SacOptions
+from o2obench.transitions import stack_steps
 from o2obench.util.rng import Stream
 from tests.helpers.model_free import (
     ACT,
     OBS,
+    SMALL,
     agent,
     assert_equal,
     feed,
@@ -31,36 +36,23 @@ from tests.helpers.model_free import (
 )
 
 
-class TemplateSac(Online[OnlineConfig]):
-    """The template's defaults, with the model-based family's SAC's bounds and its stream of noise."""
-
-    Config = OnlineConfig
-    uses_data = False
-
-    def policy_of(self, act_dim: int) -> TanhGaussian:
-        return TanhGaussian(act_dim, -5.0, 2.0)
-
-    def alpha(self) -> Tensor:
-        return super().alpha().clamp(max=1.0)
-
-    def _draw(self, purpose: str, updates: int, kind: str, shape: tuple[int, ...]) -> Tensor:
-        if purpose == "next actions":
-            self.both = super()._draw(Stream.SAC_NOISE, updates, kind, (2, *shape))
-        return self.both[:, :, 1 if purpose == "next actions" else 0]
-
-
-def test_the_defaults_are_sac_bit_for_bit() -> None:
+def test_sac_is_the_learner_of_the_model_based_family_bit_for_bit() -> None:
     """Identity 1: the same networks, moments and temperature after 80 updates."""
     data = mixed_data(100)
     sac = agent(registry.algorithm("sac"), data[:0], learning_starts=20)
-    template = agent(TemplateSac, data[:0], learning_starts=20)
-    for made in (sac, template):
-        feed(made, data)
-    assert sac.updates == template.updates == 80
-    for theirs, ours in (("actor", "actor"), ("critics", "critics"), ("targets", "targets")):
-        assert torch.equal(getattr(sac.sac, theirs).flat, template.nets[ours].flat), theirs
-    assert torch.equal(sac.sac.log_alpha, template.parameters["alpha"])
-    assert torch.equal(sac.sac.actor_adam.square[0], template.adams["actor"].square[0])
+    feed(sac, data)
+    streams, replay = Streams((0,), "cpu"), Replay(data[:0], 1, (OBS, ACT), 100, 0, "cpu")
+    learner = Sac((0,), OBS, ACT, SacOptions.model_validate(SMALL), "cpu")
+    for i in range(len(data)):
+        replay.append(stack_steps([data[i]]))
+        if replay.online > 20:
+            index = replay.online_index(streams.uniform(Stream.REAL_BATCH, SMALL["batch_size"]))
+            learner.learn(replay, index[None], learner.noise(streams, 1), [(3e-4,) * 3])
+    assert sac.updates == 80
+    for name in ("actor", "critics", "targets"):
+        assert torch.equal(getattr(learner, name).flat, sac.nets[name].flat), name
+    assert torch.equal(learner.log_alpha, sac.parameters["alpha"])
+    assert torch.equal(learner.actor_adam.square[0], sac.adams["actor"].square[0])
 
 
 def test_iql_without_temperature_is_behaviour_cloning() -> None:
