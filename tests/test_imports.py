@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FORBIDDEN = re.compile(r"^ *(?:from|import) (o2obench\.(?!agent|transitions|util|kit)\S*)", re.M)
 COMMANDS = ["report {} --suite quick --format csv --out out", "status {}", "suite --help"]
-COMMANDS += ["compare {} --suite quick --of mbpo --against naive", "plan"]
+COMMANDS += ["compare {} --suite quick --of naive --against frozen", "plan"]
 
 
 def test_an_algorithm_imports_the_interface_and_the_kit_only() -> None:

@@ -392,6 +392,7 @@ def test_a_critic_warm_up_moves_the_critics_alone() -> None:
     assert not torch.equal(child.nets["targets"].flat, before["targets"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parent", ["bc", "iql", "awac", "td3_bc", "cql", "cal_ql", "mopo"])
 def test_sac_starts_from_every_pretraining(parent: str) -> None:
     """Its first policy returns what the pretraining's does, within the noise of 40 episodes."""
