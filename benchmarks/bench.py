@@ -28,16 +28,8 @@ HERE = Path(__file__).parent
 SB3, SB3_PACKAGES = HERE / ".sb3", ("stable-baselines3==2.9.2", "torch==2.13.0")
 SYSTEMS = ("baseline", "sb3", "engine", "eager", "baseline-onednn")
 ROUNDS = 3
-PARTS = (
-    "sac update",
-    "ensemble step",
-    "rollout",
-    "evaluation",
-    "epoch",
-    "iql update",
-    "cql update",
-    "rlpd step",
-)
+MODEL_FREE = ("iql update", "cql update", "rlpd step")
+PARTS = ("sac update", "ensemble step", "rollout", "evaluation", "epoch", *MODEL_FREE)
 UNITS = {
     "sac update": "/s",
     "ensemble step": "/s",
@@ -71,7 +63,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
     parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--model-free", action="store_true", help="Measure that family only.")
     given = parser.parse_args()
+    if given.model_free:
+        return model_free(given.threads, given.rounds)
     install_sb3()
     rounds: dict[str, list[dict[str, float]]] = {system: [] for system in SYSTEMS}
     for k in range(given.rounds):
@@ -90,24 +85,56 @@ def main() -> int:
         "memory": memory,
         "cold start": cold,
     }
-    name = re.sub(r"[^a-z0-9]+", "-", f"{processor()} {os.cpu_count()} cores".lower()).strip("-")
-    if given.threads != 2:
-        name += f"-{given.threads}-threads"
-    file = HERE / "results" / f"{name}.json"
-    file.write_text(json.dumps(report, indent=1) + "\n")
     print(table(found, memory, cold))
-    print(f"\nwritten to {file.relative_to(HERE.parent)}")
+    write(report, given.threads)
     wrong = straw_man(found)
     for line in wrong:
         print(f"THE COMPARISON IS VOID: {line}")
     return 1 if wrong else 0
 
 
-def measure(system: str, threads: int) -> dict[str, float]:
+def model_free(threads: int, rounds: int) -> int:
+    """Measure IQL, CQL and RLPD beside their baseline; print, and write results/<machine>-model-free.json."""
+    systems = ("baseline", "engine")
+    rows: dict[str, list[dict[str, float]]] = {system: [] for system in systems}
+    for _ in range(rounds):
+        for system in systems:
+            rows[system].append(measure(system, threads, "--model-free"))
+    found = {system: medians(of) for system, of in rows.items()}
+    gemm = statistics.median(of["gemm"] for of in found.values())
+    print(f"float32 product: {gemm:.0f} GFLOP/s\n")
+    print("| part | engine | baseline | engine : baseline | limit | share |\n|---|---|---|---|---|---|")
+    for part in MODEL_FREE:
+        ours, theirs, limit = found["engine"][part], found["baseline"][part], gemm / GFLOP[part]
+        print(
+            f"| {part} | {show(ours)}/s | {show(theirs)} | {ours / theirs:.2f} | {show(limit)} "
+            f"| {ours / limit:.0%} |"
+        )
+    report = {
+        "machine": {"processor": processor(), "cores": os.cpu_count(), "threads": threads},
+        "rounds": rounds,
+        "median": found,
+        "lowest": {system: medians(of, min) for system, of in rows.items()},
+        "highest": {system: medians(of, max) for system, of in rows.items()},
+    }
+    write(report, threads, "-model-free")
+    return 0
+
+
+def write(report: dict[str, object], threads: int, suffix: str = "") -> None:
+    """Write the figures of this machine."""
+    name = re.sub(r"[^a-z0-9]+", "-", f"{processor()} {os.cpu_count()} cores".lower()).strip("-")
+    name += suffix if threads == 2 else f"{suffix}-{threads}-threads"
+    file = HERE / "results" / f"{name}.json"
+    file.write_text(json.dumps(report, indent=1) + "\n")
+    print(f"\nwritten to {file.relative_to(HERE.parent)}")
+
+
+def measure(system: str, threads: int, *flags: str) -> dict[str, float]:
     """Measure a system in a fresh process."""
     python = SB3 / "bin" / "python" if system == "sb3" else Path(sys.executable)
     script = [str(HERE / "sb3.py")] if system == "sb3" else [str(HERE / "measure.py"), system]
-    command = [str(python), *script, "--threads", str(threads)]
+    command = [str(python), *script, "--threads", str(threads), *flags]
     environment = {**os.environ, "PYTHONPATH": str(HERE)}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
