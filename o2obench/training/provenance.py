@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import os
 import platform
 import subprocess
@@ -100,13 +101,18 @@ def _compiler_works(device: str) -> bool:
 
 
 def _fastest_precision(device: str) -> str:
+    return _measured_precision() if "torch" in sys.modules and device == "cpu" else "highest"
+
+
+@functools.cache
+def _measured_precision() -> str:
     """Return ``medium`` where that is exact in float32 and clearly faster, else ``highest``.
 
     On AMD CPUs torch's default library (MKL) multiplies at half speed; ``medium`` selects oneDNN, which
-    there keeps full float32 accuracy, but rounds to bfloat16 on Intel CPUs with AMX: hence the check.
+    there keeps full float32 accuracy, but rounds to bfloat16 on Intel CPUs with AMX: hence the check. It is
+    measured once in a process: beside other work two measurements may differ, and with them the last bits of
+    two runs that should be equal.
     """
-    if "torch" not in sys.modules or device != "cpu":
-        return "highest"
     import torch
 
     former = torch.get_float32_matmul_precision()

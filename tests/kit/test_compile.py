@@ -162,7 +162,7 @@ def test_the_route_of_products_is_exact_however_fast_it_claims_to_be(monkeypatch
     seconds = iter([1.0] * 20 + [0.1] * 20)
     monkeypatch.setattr(provenance, "_seconds_of", lambda work: next(seconds))
     former = torch.get_float32_matmul_precision()
-    route = provenance._fastest_precision("cpu")
+    route = provenance._measured_precision.__wrapped__()
     assert torch.get_float32_matmul_precision() == former
     torch.set_float32_matmul_precision(route)
     try:
@@ -174,6 +174,13 @@ def test_the_route_of_products_is_exact_however_fast_it_claims_to_be(monkeypatch
         assert route == ("highest" if rounds else "medium")
     finally:
         torch.set_float32_matmul_precision(former)
+
+
+def test_the_route_of_products_is_settled_once_in_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs that should be equal are: a second measurement, beside other work, could choose otherwise."""
+    first = provenance.compute("cpu", 1)["matmul_precision"]
+    monkeypatch.setattr(provenance, "_seconds_of", lambda work: pytest.fail("measured again"))
+    assert provenance.compute("cpu", 1)["matmul_precision"] == first
 
 
 def test_a_missing_compiler_is_said_in_one_line(
