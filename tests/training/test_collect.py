@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,15 +16,18 @@ import pytest
 from o2obench.datasets import registry as datasets
 from o2obench.datasets import validation
 from o2obench.datasets.isolated_validation import examine, read_columns
+from o2obench.datasets.reference_scores import Reference, task_and_kind, twin
+from o2obench.datasets.registry import find_dataset
 from o2obench.envs.spec import find_env
 from o2obench.errors import Interrupted, UserError
 from o2obench.planning.expand import expand
 from o2obench.runs import checkpoint
 from o2obench.training import collect as collecting
 from o2obench.training import collector as trainings
-from o2obench.training.collect import Recipe, collect, thin
+from o2obench.training.collect import Levels, Recipe, collect, thin
 from o2obench.training.collector import Training
 from o2obench.util.config import Located
+from tests.conftest import Command
 from tests.helpers.datasets import hopper_file
 
 STEPS = 120
@@ -205,3 +209,24 @@ def test_a_suite_runs_on_collected_data_with_the_rows_of_their_twin(
     assert [run.id for run in theirs.runs] == [run.id for run in prefixed.runs]
     assert all(":" not in run.id for run in ours.runs)
     assert all(experiment.dataset == "o2o:hopper-medium-v0" for experiment in ours.experiments)
+
+
+def test_a_replay_goes_up_to_the_level_that_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, o2obench: Command
+) -> None:
+    """It ends at the first evaluation that reaches it, is named by it, and has medium-replay's options."""
+    name = "o2o:hopper-replay60-v0"
+    assert find_dataset(name).embedded
+    assert twin(name) == "hopper-medium-replay-v2"
+    assert task_and_kind(name) == ("hopper", "replay60")
+    assert "data collect hopper --level 61`" in find_dataset("o2o:hopper-replay61-v0").remedy()
+    monkeypatch.setattr(Levels, "means", lambda self: {0: 0.0, 40: 50.0, 80: 9.0, 120: 90.0})
+    known = Reference("", "", 0.0, 100.0, "", "", "")
+    training: Any = SimpleNamespace(steps=STEPS)
+    steps = {level: Levels(training, known, level).step("medium") for level in (33.3, 60.0)}
+    assert steps == {33.3: 40, 60.0: 120}
+    with pytest.raises(UserError, match="reach a score of 90; --level is 95; train longer with --steps"):
+        Levels(training, known, 95.0).step("medium")
+    refused = o2obench("data", "collect", "hopper", "--kind", "expert", "--level", "60")
+    assert refused.returncode == 2
+    assert "--level 60: only a medium-replay set goes up to a level" in refused.stderr
