@@ -7,8 +7,6 @@ deviations lie in [-5, 2], the temperature is at most 1, and an update's noise c
 
 from __future__ import annotations
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from o2obench.kit.model_free.sac import OnlineSac, OnlineSacOptions
@@ -43,4 +41,4 @@ class Sac(OnlineSac[OnlineSacOptions]):
 
     def sampled(self, obs: Array) -> Array:
         """Return a sample of the policy, however long it has been trained."""
-        return to_array(self.policy_action(torch.from_numpy(np.array(obs, np.float32)).to(self.task.device)))
+        return to_array(self.policy_action(self.observed(obs)))

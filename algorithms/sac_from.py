@@ -69,9 +69,9 @@ class SacFrom(OnlineSac[SacFromConfig], Conservative[SacFromConfig]):
 
     def parts_of(self, stage: str) -> Sequence[str]:
         """Let only the critics learn in their warm-up."""
-        return (
-            [name for name in self.order if name not in ("actor", "alpha")] if stage == WARMUP else self.order
-        )
+        if stage != WARMUP:
+            return self.order
+        return [name for name in self.order if name not in ("actor", "alpha")]
 
     def warm_start(self, states: Sequence[State]) -> None:
         """Take over what fits, part by part."""
@@ -118,11 +118,9 @@ class SacFrom(OnlineSac[SacFromConfig], Conservative[SacFromConfig]):
         given = _networks(state)
         if "critics" not in given:
             return "fresh: the pretraining has none"
-        if given["critics"]["flat"].shape != self.nets["critics"].flat.shape:
-            theirs, ours = (
-                shape[1] for shape in (given["critics"]["flat"].shape, self.nets["critics"].flat.shape)
-            )
-            return f"fresh: of another shape, the pretraining has {theirs}, this has {ours}"
+        (_, theirs, sizes), (_, ours, own) = given["critics"]["flat"].shape, self.nets["critics"].flat.shape
+        if (theirs, sizes) != (ours, own):
+            return f"fresh: the pretraining has {theirs} of {sizes:,} parameters, this has {ours} of {own:,}"
         for name in ("critics", "targets"):
             self.nets[name].load_state_dict(given[name])
         return self._take_moments(state, ("critics",))

@@ -77,11 +77,7 @@ def main() -> int:
     memory = measure("memory", 1)
     cold = cold_start(given.threads)
     report = {
-        "machine": {"processor": processor(), "cores": os.cpu_count(), "threads": given.threads},
-        "rounds": given.rounds,
-        "median": found,
-        "lowest": {system: medians(rows, min) for system, rows in rounds.items()},
-        "highest": {system: medians(rows, max) for system, rows in rounds.items()},
+        **figures(rounds, given.threads),
         "memory": memory,
         "cold start": cold,
     }
@@ -110,15 +106,19 @@ def model_free(threads: int, rounds: int) -> int:
             f"| {part} | {show(ours)}/s | {show(theirs)} | {ours / theirs:.2f} | {show(limit)} "
             f"| {ours / limit:.0%} |"
         )
-    report = {
-        "machine": {"processor": processor(), "cores": os.cpu_count(), "threads": threads},
-        "rounds": rounds,
-        "median": found,
-        "lowest": {system: medians(of, min) for system, of in rows.items()},
-        "highest": {system: medians(of, max) for system, of in rows.items()},
-    }
-    write(report, threads, "-model-free")
+    write(figures(rows, threads), threads, "-model-free")
     return 0
+
+
+def figures(rounds: dict[str, list[dict[str, float]]], threads: int) -> dict[str, object]:
+    """Return the machine, and median, lowest and highest figure of each system's parts."""
+    return {
+        "machine": {"processor": processor(), "cores": os.cpu_count(), "threads": threads},
+        "rounds": min(len(rows) for rows in rounds.values()),
+        "median": {system: medians(rows) for system, rows in rounds.items()},
+        "lowest": {system: medians(rows, min) for system, rows in rounds.items()},
+        "highest": {system: medians(rows, max) for system, rows in rounds.items()},
+    }
 
 
 def write(report: dict[str, object], threads: int, suffix: str = "") -> None:

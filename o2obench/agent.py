@@ -147,12 +147,12 @@ class Agent(ABC, Generic[C]):
 
     @classmethod
     def schedule(cls, config: C) -> Mapping[str, int]:
-        """Return what a reader has to know of how it learns online, where it does.
+        """Return the options, where it has them, that a reader has to know of how it learns online.
 
         ``learning_starts``: environment steps before anything is learnt; ``utd_ratio``: policy updates per
         environment step.
         """
-        return {}
+        return config.model_dump(include={"learning_starts", "utd_ratio"})
 
     def warm_start(self, states: Sequence[State]) -> None:
         """Take over the pretrained states, one per seed."""

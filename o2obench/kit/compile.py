@@ -85,7 +85,7 @@ class Repeat:
         """Do as many steps as the inputs' first axis is long."""
         whole = [x.contiguous() for x in inputs]  # a step sees the same strides however it runs
         count, done = len(whole[0]), 0
-        of_step = [() if kinds is None else (kind,) for kind in kinds or range(count)]
+        of_step = [()] * count if kinds is None else [(kind,) for kind in kinds]
         if not whole[0].is_cuda:
             self._run(of_step, source, whole)
             return

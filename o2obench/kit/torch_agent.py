@@ -8,6 +8,7 @@ agent's own generator, so a run resumes exactly and touches no global state. See
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any, ClassVar, Generic, TypeVar
@@ -53,17 +54,17 @@ class TorchAgent(Agent[C], Generic[C]):
     seed_batches = False
     provides: ClassVar[tuple[str, ...]] = ("actor",)
 
+    @abstractmethod
     def build(self) -> None:
         """Put modules, optimisers and tensors on ``self``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def update(self, batch: Batch) -> Mapping[str, Tensor]:
         """Learn from obs, action, next_obs (batch, dim), reward, terminated (batch,); return what to log."""
-        raise NotImplementedError
 
+    @abstractmethod
     def action(self, obs: Tensor, explore: bool) -> Tensor:
         """Return actions (n, act_dim) in [-1, 1] for obs (n, obs_dim), to explore with or to be evaluated."""
-        raise NotImplementedError
 
     # ---- the agent interface ------------------------------------------------------------------------
 
@@ -86,11 +87,6 @@ class TorchAgent(Agent[C], Generic[C]):
         updates = config.utd_ratio * max(0, steps - config.learning_starts)
         online = (Stage("fine-tune", steps, updates),) if steps else ()
         return online if cls.pretrain else (Stage("offline", updates=budget.offline_updates), *online)
-
-    @classmethod
-    def schedule(cls, config: C) -> Mapping[str, int]:
-        """Return when learning starts, and the updates per environment step."""
-        return {"learning_starts": config.learning_starts, "utd_ratio": config.utd_ratio}
 
     def begin(self, stage: str) -> None:
         """Order the updates of the offline stage."""
@@ -156,10 +152,6 @@ class TorchAgent(Agent[C], Generic[C]):
             "tensors": _arrays(self._all(Tensor)),
             "updates": self.updates,
         }
-
-    def restore(self, states: Sequence[State]) -> None:
-        """Take all of a finished run over."""
-        self._load(stack_seeds(states))
 
     def warm_start(self, states: Sequence[State]) -> None:
         """Take modules, optimisers and tensors over."""

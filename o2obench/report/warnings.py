@@ -94,11 +94,9 @@ def taken_over(plan: Plan, records: Mapping[str, dict[str, Any]]) -> list[str]:
     found: dict[str, None] = {}
     for experiment in plan.experiments:
         parts = records.get(experiment.run, {}).get("taken_over")
-        changed = (
-            {part: text for part, text in parts.items() if text != KEPT} if isinstance(parts, dict) else {}
-        )
-        if changed:
-            told = "; ".join(f"{part} {text}" for part, text in changed.items())
+        changed = parts.items() if isinstance(parts, dict) else ()
+        told = "; ".join(f"{part} {text}" for part, text in changed if text != KEPT)
+        if told:
             found[f"{experiment.method}: of its pretraining ({experiment.pretraining}): {told}"] = None
     return list(found)
 

@@ -104,13 +104,6 @@ class ModelBased(SacPolicy, Agent[C], Generic[C]):
             updates = config.utd_ratio * max(0, steps - max(config.learning_starts, 1) + 1)
         return (Stage("fine-tune", steps, updates),)
 
-    @classmethod
-    def schedule(cls, config: C) -> Mapping[str, int]:
-        """Return when learning starts, and the updates per environment step."""
-        if not isinstance(config, OnlineConfig):
-            return {}
-        return {"learning_starts": config.learning_starts, "utd_ratio": config.utd_ratio}
-
     @property
     def learner(self) -> Sac:
         """The learner that learns and collects."""

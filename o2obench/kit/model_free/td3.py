@@ -21,7 +21,7 @@ from ..options import Size, Weight
 from ..policies import Gaussian
 from ..replay import Batch
 from .config import OffPolicyConfig
-from .template import NEXT_ACTIONS, Draw, OffPolicy, Values
+from .template import ACTIONS, NEXT_ACTIONS, Draw, OffPolicy, Values
 
 
 class Td3Options(OffPolicyConfig):
@@ -43,7 +43,6 @@ C = TypeVar("C", bound=Td3Options)
 class Td3(OffPolicy[C], Generic[C]):
     """Critics, and a deterministic actor with a target of its own."""
 
-    provides = ("actor", "critics")
     order = ("critics", "actor")
     followers: ClassVar[Mapping[str, str]] = {"targets": "critics", "target actor": "actor"}
     entropy_in_target = False
@@ -67,7 +66,7 @@ class Td3(OffPolicy[C], Generic[C]):
     def draws(self) -> dict[str, Draw]:
         """Draw the noise of the target policy."""
         draws = super().draws()
-        return {name: draws[name] for name in draws if name != "policy actions"}
+        return {name: draws[name] for name in draws if name != ACTIONS}
 
     def next_value(self, batch: Batch, draws: Values) -> Tensor:
         """Return the least target value at the target policy's action with clipped noise, (seeds, batch)."""

@@ -135,10 +135,9 @@ class OffPolicy(Agent[C], Generic[C]):
         """Return the random numbers of an update, purpose -> kind and shape: for actions next and now."""
         shape = (self.config.batch_size, self.task.act_dim)
         draws: dict[str, Draw] = {NEXT_ACTIONS: ("normal", shape), ACTIONS: ("normal", shape)}
-        if self.config.target_critics:
-            numbers = (
-                self.config.target_critics if self.config.target_replacement else self.config.num_critics
-            )
+        config = self.config
+        if config.target_critics:
+            numbers = config.target_critics if config.target_replacement else config.num_critics
             draws[SUBSET] = ("uniform", (numbers,))
         return draws
 
@@ -270,6 +269,11 @@ class OffPolicy(Agent[C], Generic[C]):
         reward = batch.reward * self.maps["reward_scale"] + self.maps["reward_shift"]
         return batch._replace(obs=obs, next_obs=next_obs, reward=reward)
 
+    def observed(self, obs: Array) -> Tensor:
+        """Return raw observations (seeds, n, obs_dim) as the networks know them."""
+        tensor = torch.from_numpy(np.ascontiguousarray(obs, np.float32)).to(self.task.device)
+        return self._standard(tensor)
+
     def _standard(self, obs: Tensor) -> Tensor:
         return (obs - self.maps["obs_mean"]) / self.maps["obs_std"]
 
@@ -284,11 +288,8 @@ class OffPolicy(Agent[C], Generic[C]):
         Adam's schedules say; the actor and alpha learn from ``wide`` where it is given. Returns all metrics
         (n, seeds), zeros for parts that rest.
         """
-        batch, draws, reports = (
-            self.mapped(batch),
-            dict(zip(self.draws(), drawn, strict=True)),
-            list[Tensor](),
-        )
+        batch, reports = self.mapped(batch), list[Tensor]()
+        draws = dict(zip(self.draws(), drawn, strict=True))
         wide = batch if wide is None else self.mapped(wide)
         constants = self.constants(batch, draws)
         for i, name in enumerate(self.order):
@@ -393,8 +394,7 @@ class OffPolicy(Agent[C], Generic[C]):
     @torch.no_grad()
     def act(self, obs: Array, explore: bool) -> Array:
         """Return the mode of the policy, or an action to explore with."""
-        tensor = torch.from_numpy(np.ascontiguousarray(obs, np.float32)).to(self.task.device)
-        standard = self._standard(tensor)
+        standard = self.observed(obs)
         if explore:
             return to_array(self.explore(standard))
         return to_array(self.policy_kind.mode(self.policy_kind.distribution(self.nets["actor"], standard)))
@@ -500,11 +500,8 @@ class Offline(OffPolicy[F], Generic[F]):
     @classmethod
     def stages(cls, config: F, budget: Budget) -> tuple[Stage, ...]:
         """Train for the offline budget, or a part of it."""
-        return (
-            Stage(
-                "offline", updates=min(config.max_updates or budget.offline_updates, budget.offline_updates)
-            ),
-        )
+        updates = budget.offline_updates
+        return (Stage("offline", updates=min(updates, config.max_updates or updates)),)
 
     def begin(self, stage: str) -> None:
         """Order all updates."""
@@ -539,11 +536,6 @@ class Online(OffPolicy[D], Generic[D]):
         steps = budget.online_steps
         return (Stage("fine-tune", steps, config.utd_ratio * max(0, steps - config.learning_starts)),)
 
-    @classmethod
-    def schedule(cls, config: D) -> Mapping[str, int]:
-        """Return when learning starts, and the updates per environment step."""
-        return {"learning_starts": config.learning_starts, "utd_ratio": config.utd_ratio}
-
     def observe(self, step: Transitions) -> None:
         """Store the step."""
         self.replay.append(step)
@@ -558,43 +550,33 @@ class Online(OffPolicy[D], Generic[D]):
             return super().batches(updates)
         uniform = self.streams.uniform(Stream.REAL_BATCH, updates, self.config.batch_size)
         mix, offline = self.config.replay_data, self.replay.offline
+        first, count = self._drawn_from()
+        pool = (self.seeded.shape[1] + count)[:, None, None]
         if mix == "union":
-            row = (uniform * (offline + self._online_pool()[:, None, None])).long()
-            return torch.where(row < offline, row, self._online_rows(row - offline))
-        count = 0 if mix == "online" else int(float(mix) * self.config.batch_size)
-        of_offline, of_online = uniform.split([count, self.config.batch_size - count], -1)
-        pool = self._online_pool()[:, None, None]
-        online = self._online_rows((of_online * pool).long())
+            row = (uniform * (offline + pool)).long()
+            return torch.where(row < offline, row, self._online_rows(row - offline, first))
+        share = 0 if mix == "online" else int(float(mix) * self.config.batch_size)
+        of_offline, of_online = uniform.split([share, self.config.batch_size - share], -1)
+        online = self._online_rows((of_online * pool).long(), first)
         if self.config.replay_finished and offline:  # no episode may have ended yet
             online = torch.where(pool > 0, online, self.replay.offline_index(of_online))
         return torch.cat([self.replay.offline_index(of_offline), online], -1)
 
-    def _online_pool(self) -> Tensor:
-        """Return how many transitions count as online ones, of each seed."""
-        count = (
-            self.finished
-            if self.config.replay_finished
-            else torch.full_like(self.finished, self.replay.online)
-        )
-        return self.seeded.shape[1] + count - self._window_start(count)
+    def _drawn_from(self) -> tuple[Tensor, Tensor]:
+        """Return the first online transition that batches draw from, and how many they do, of each seed."""
+        online = torch.full_like(self.finished, self.replay.online)
+        count = self.finished if self.config.replay_finished else online
+        first = (count - (self.config.replay_window or self.replay.online)).clamp(min=0)
+        return first, count - first
 
-    def _online_rows(self, place: Tensor) -> Tensor:
-        """Turn places among those transitions to row numbers, (seeds, updates, n): the seeded come first."""
+    def _online_rows(self, place: Tensor, first: Tensor) -> Tensor:
+        """Turn places, (seeds, updates, n), to row numbers: the seeded come first, then online ones."""
         seeded = self.seeded.shape[1]
-        count = (
-            self.finished
-            if self.config.replay_finished
-            else torch.full_like(self.finished, self.replay.online)
-        )
-        rows = place - seeded + (self._window_start(count) + self.replay.online_base)[:, None, None]
+        rows = place - seeded + (first + self.replay.online_base)[:, None, None]
         if not seeded:
             return rows
-        first = self.seeded.gather(1, place.clamp(0, seeded - 1).flatten(1)).view_as(place)
-        return torch.where(place < seeded, first, rows)
-
-    def _window_start(self, count: Tensor) -> Tensor:
-        window = self.config.replay_window
-        return (count - window).clamp(min=0) if window else torch.zeros_like(count)
+        of_seeded = self.seeded.gather(1, place.clamp(0, seeded - 1).flatten(1)).view_as(place)
+        return torch.where(place < seeded, of_seeded, rows)
 
     def state_dict(self) -> State:
         """Return everything a resume needs."""
