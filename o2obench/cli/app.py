@@ -7,20 +7,32 @@ from typing import Annotated
 
 import typer
 
+NAME, DEBUG = "o2obench", "--debug"
+
 app = typer.Typer(
-    name="o2obench",
+    name=NAME,
     help="Which method fine-tunes an offline-trained agent fastest without a collapse?",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,
+    rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
+def _show_version(asked: bool) -> None:
+    if asked:
+        from .. import __version__
+
+        print(f"{NAME} {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def _common(
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", is_eager=True, callback=_show_version)
+    ] = False,
+    debug: Annotated[bool, typer.Option(DEBUG, help="Show tracebacks; may stand anywhere.")] = False,
     data_folder: Annotated[str, typer.Option(help="Where data sets lie; like $O2OBENCH_DATA.")] = "",
 ) -> None:
     """Which method fine-tunes an offline-trained agent fastest without a collapse?"""
