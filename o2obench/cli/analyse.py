@@ -12,7 +12,7 @@ import typer
 from ..runs.folder import ResultsFolder
 from ..util.files import usable
 from .app import app
-from .options import AsJson, Folder, Suite, names_of
+from .options import AsJson, Folder, Results, RunName, RunNames, Suite, names_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -50,7 +50,8 @@ def report(
 
 @app.command()
 def diagnose(
-    runs: Annotated[list[Path], typer.Argument(help="Folders of finished runs.")],
+    runs: RunNames,
+    results: Results = Path("results"),
     transitions: Annotated[int, typer.Option(min=2, help="States and actions of each source.")] = 2000,
     on: Annotated[
         str, typer.Option(help="Evaluate on transitions of these data sets of the task too, with commas.")
@@ -59,6 +60,7 @@ def diagnose(
 ) -> None:
     """Compare the models of finished runs with the simulator, and keep the numbers in their folders."""
     from ..analysis.model_error import diagnose, keep
+    from ..planning.find_run import find_run
     from ..registry import algorithm
     from ..util.files import write_atomically
     from .progress import console
@@ -66,7 +68,8 @@ def diagnose(
 
     algorithm("sac")  # imports torch, which the machine's settings wait for
     errors = []
-    for run in runs:
+    folder = ResultsFolder(results)
+    for run in [find_run(name, folder) for name in runs]:
         evaluated = diagnose(run, transitions, names_of(on) or ())
         keep(run, transitions, evaluated)
         errors += evaluated
@@ -109,16 +112,19 @@ def compare(
 
 @app.command()
 def diff(
-    a: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")],
-    b: Annotated[Path, typer.Argument(metavar="RUN", help="Another.")],
+    a: RunName,
+    b: RunName,
+    results: Results = Path("results"),
     as_json: AsJson = False,
 ) -> None:
     """Show what differs between two runs: options, budget, data, versions, and where their scores part."""
     from ..analysis.diff import difference
+    from ..planning.find_run import find_run
     from .progress import console
     from .tables import difference_table
 
-    differences = difference(a, b)
+    folder = ResultsFolder(results)
+    differences = difference(find_run(a, folder), find_run(b, folder))
     if as_json:
         print(json.dumps(asdict(differences), indent=1))
     else:
@@ -141,27 +147,31 @@ def export(
 
 @app.command()
 def render(
-    run: Annotated[Path, typer.Argument(help="A finished run's folder.")],
+    run: RunName,
+    results: Results = Path("results"),
     episodes: Annotated[int, typer.Option(min=1, help="How many are shown.")] = 1,
     out: Annotated[Path | None, typer.Option(help="The GIF; default: named after the run.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Start states; default: the run's own.")] = None,
 ) -> None:
     """Draw a finished run's policy in its environment, from the start states of its evaluation, as a GIF."""
     from ..analysis.video import render as draw
+    from ..planning.find_run import find_run
 
-    for line in draw(run, episodes, out, seed):
+    for line in draw(find_run(run, ResultsFolder(results)), episodes, out, seed):
         print(line)
 
 
 @app.command()
 def policy(
-    run: Annotated[Path, typer.Argument(help="A finished run's folder.")],
+    run: RunName,
     out: Annotated[Path, typer.Option(help="FILE.npz, or a folder.")],
+    results: Results = Path("results"),
 ) -> None:
     """Write a finished run's policy as plain arrays and a JSON file that says how to use them."""
     from ..analysis.policy import write_policy
+    from ..planning.find_run import find_run
 
-    for line in write_policy(run, out):
+    for line in write_policy(find_run(run, ResultsFolder(results)), out):
         print(line)
 
 

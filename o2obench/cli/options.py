@@ -20,6 +20,19 @@ from ..errors import UserError
 ORPHAN_SECONDS = 8.0
 """So long a worker may take to save and end after its launcher is gone."""
 
+
+def run_names() -> list[str]:
+    """Return what completion offers for RUN: the short names of the runs below results/."""
+    from ..planning.find_run import names_of_runs
+    from ..runs.folder import ResultsFolder
+
+    called = names_of_runs(ResultsFolder("results")).values()
+    return sorted({name.rpartition("/")[2] for names in called for name in names if ":" in name})
+
+
+RUN_HELP = "A run: its folder, METHOD:SEED, or as much of its id as no other run shares."
+RunName = Annotated[str, typer.Argument(metavar="RUN", help=RUN_HELP, autocompletion=run_names)]
+RunNames = Annotated[list[str], typer.Argument(metavar="RUN...", help=RUN_HELP, autocompletion=run_names)]
 Results = Annotated[Path, typer.Option(help="The results folder.")]
 Folder = Annotated[Path, typer.Argument(help="The results folder.")]
 Suite = Annotated[str, typer.Option(help="Only this suite.")]
