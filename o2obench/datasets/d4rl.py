@@ -32,6 +32,8 @@ KEYS = (
     "final_observations",
 )
 NEEDED = KEYS[:5]
+RENAMED = {"terminations": "terminals", "truncations": "timeouts"}
+"""What Gymnasium and Minari call D4RL's flags."""
 
 
 def read_columns(file: Path, env: EnvSpec, findings: Summary) -> Columns:
@@ -62,10 +64,18 @@ def _headers(root: Any, env: EnvSpec, findings: Summary) -> dict[str, Any]:
             findings.add(key, _missing(key, list(root)[:20]))
             if "episode_0" in root or not set(root) & set(KEYS):
                 findings.settle()
+            if set(RENAMED) & set(root):
+                findings.settle()
     findings.settle()
+    if all(node.ndim > 1 and node.shape[0] == 1 for node in nodes.values()):
+        shape = nodes["observations"].shape
+        findings.add("", f"every array has one more axis in front (observations: {shape}); write array[0]")
+        findings.settle()
     rows = nodes["observations"].shape[0] if nodes["observations"].ndim else 0
     for key, node in nodes.items():
         _shape(key, node, rows, env, findings)
+        if key == "observations":
+            findings.settle()  # of another task: what other keys lack says no more
     total = sum(node.nbytes for node in nodes.values())
     if total > RATIO * root.id.get_filesize():
         findings.add("", f"declares {total:,} bytes in a file of {root.id.get_filesize():,}")
@@ -81,7 +91,13 @@ def _missing(key: str, present: list[str]) -> str:
         return "missing: this is Minari's layout; name the data set minari:ID"
     if not set(present) & set(KEYS):
         return f"missing, as is every key of D4RL's layout; found {', '.join(present) or 'nothing'}"
-    return f"missing; D4RL's layout needs {', '.join(NEEDED)}"
+    named = [f"{other} to {own}" for other, own in RENAMED.items() if other in present]
+    if named:
+        return f"missing; rename {' and '.join(named)}"
+    add = (
+        "true in the last row of each episode that the clock ended" if key == "timeouts" else "one row a step"
+    )
+    return f"missing; D4RL's layout needs {', '.join(NEEDED)}; add {key}: {add}"
 
 
 def _shape(key: str, node: Any, rows: int, env: EnvSpec, findings: Summary) -> None:
@@ -92,7 +108,7 @@ def _shape(key: str, node: Any, rows: int, env: EnvSpec, findings: Summary) -> N
     elif not width and node.ndim == 2 and shape[1] != 1:
         findings.add(key, f"shape {shape}: expected one number per row")
     elif width and (node.ndim != 2 or shape[1] != width):
-        findings.add(key, f"shape {shape}: expected rows of {width} for {env.id}")
+        findings.add(key, f"shape {shape}: expected rows of {width} for {env.id}; name their own task")
     elif key != "final_observations" and node.shape[:1] != (rows,):
         findings.add(key, f"{shape[0] if shape else 0:,} rows, observations has {rows:,}")
 

@@ -164,6 +164,7 @@ def reference(name: str) -> Reference:
     if entry is None:
         close = difflib.get_close_matches(name, references(), n=1, cutoff=0.6)
         hint = f"did you mean {close[0]}?" if close else "`o2obench data list` shows the known ones"
+        hint = f"write file:{name}" if name.lower().endswith((".hdf5", ".h5")) else hint
         raise UserError(f"dataset {name[:80]}: not known, no reference scores; {hint}")
     return entry
 
@@ -206,12 +207,17 @@ def _of_card(name: str, file: Path) -> Dataset:
         )
         raise UserError(f"dataset {name}: {file} is missing; {remedy}")
     card = read_json(card_file)
+    if card is None and card_file.is_file():
+        raise UserError(f'dataset {name}: {card_file} is not JSON; mend it: {{"environment": "Hopper-v4"}}')
     if not isinstance(card, dict) or not isinstance(card.get("environment"), str):
         raise UserError(
             f'dataset {name}: its environment is not known; write {{"environment": "Hopper-v4"}} (and '
             f"ref_min, ref_max, the returns of score 0 and 100, where we have none) to {card_file}"
         )
-    env = find_env(card["environment"])
+    try:
+        env = find_env(card["environment"])
+    except UserError as error:
+        raise UserError(f"{card_file}: {error}") from None
     return Dataset(name, env, _scores(name, env, card, card_file), file)
 
 

@@ -313,7 +313,8 @@ def _actions(columns: Columns, env: EnvSpec, findings: Summary) -> None:
         worst = np.abs(columns.action[row]).max()
         findings.add(
             columns.place("actions", row),
-            f"{worst:g} is outside [{np.min(env.low):g}, {np.max(env.high):g}] of {env.id} ({count:,} rows)",
+            f"{worst:g} is outside [{np.min(env.low):g}, {np.max(env.high):g}] of {env.id} ({count:,} rows); "
+            "scale them to it, or clip what overshoots",
         )
     elif (columns.action == columns.action[0]).all():
         findings.add("actions", f"is the same in all {len(columns.action):,} rows")
@@ -370,11 +371,18 @@ def _successors(columns: Columns, findings: Summary) -> None:
         findings.add(
             columns.place("next_observations", gaps[0]),
             f"differs from {columns.place('observations', gaps[0] + 1)} although no episode ends there "
-            f"({len(gaps):,} such rows); an episode's end is not marked",
+            f"({len(gaps):,} such rows); mark an episode's end there, by the task in terminals, by the clock "
+            "in timeouts",
         )
     ends = np.flatnonzero(columns.ends[:-1] & (columns.known[:-1] if columns.known is not None else True))
     over = (columns.next_obs[ends] == columns.obs[ends + 1]).all(axis=1)
-    if len(ends) and over.mean() > 0.5:
+    if len(ends) and over.mean() > 0.5 and columns.ends[ends[over] + 1].mean() > 0.5:
+        findings.add(
+            columns.place("terminals", int(ends[over][0])),
+            f"ends an episode, and so does the next row ({int(over.sum()):,} such rows); set the flag in the "
+            "last row of an episode only",
+        )
+    elif len(ends) and over.mean() > 0.5:
         findings.add(
             columns.place("next_observations", int(ends[over][0])),
             f"is the first observation of the next episode ({int(over.sum()):,} such ends); "

@@ -163,7 +163,10 @@ def _registered(env_id: str) -> EnvSpec:
     try:
         env = make()
     except Exception as error:  # noqa: BLE001  (whatever keeps an environment from being made)
-        raise UserError(f"environment {env_id}: cannot be made here: {str(error).splitlines()[0]}") from None
+        why, task = str(error).splitlines()[0].rstrip("."), env_id.rpartition("-v")[0]
+        known = [name for name in environments() if task and name.rpartition("-v")[0] == task]
+        remedy = f"; write {' or '.join(known)}" if known else ""
+        raise UserError(f"environment {env_id}: cannot be made here: {why}{remedy}") from None
     obs, action = env.observation_space, env.action_space
     if not (isinstance(obs, Box) and len(obs.shape) == 1 and obs.dtype.kind == "f"):
         raise UserError(f"environment {env_id}: observations are {obs}; only vectors of numbers work here")

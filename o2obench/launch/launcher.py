@@ -91,7 +91,9 @@ class Launch:
             gpus = visible_gpus() if profile.gpus == "all" else tuple(profile.gpus)
             gpus = (named,) if named else gpus
             if not gpus:
-                raise UserError("--device cuda: no GPU was found here; name them with --gpus 0,1")
+                raise UserError(
+                    "--device cuda: no GPU was found here; name them with --gpus 0,1, or leave it out"
+                )
         most = len(gpus) * profile.per_gpu if gpus else os.cpu_count() or 1
         jobs = profile.jobs or (most if gpus else max(1, most // self.options.threads))
         seeds = 0 if profile.seed_batch == "auto" else profile.seed_batch

@@ -73,7 +73,7 @@ def expand(
     suite = validate(SuiteFile, cut)
     seeds = selection.seeds or tuple(suite.seeds if isinstance(suite.seeds, list) else range(suite.seeds))
     if len(set(seeds)) < len(seeds):
-        raise UserError(f"{source.at(('seeds',))}: seeds: {list(seeds)} holds one seed twice")
+        raise UserError(f"{source.at(('seeds',))}: seeds: {list(seeds)} holds one seed twice; name each once")
     places = dict(itertools.islice(_named_sets(suite, source, selection.data), MOST_EXPERIMENTS))
     _require_one_origin(list(places), source.at(("datasets",)))
     copies = results.policies if results else None

@@ -21,6 +21,8 @@ def find_suite(name: str) -> Path:
         if not Path(name).is_file():
             raise UserError(f"{name}: no such suite file; give a path or a name from `o2obench list`")
         return Path(name)
+    if name not in suite_names() and ("/" in name or "." in name):
+        raise UserError(f"{name}: no suite file: its name ends in .yaml")
     if name not in suite_names():
         raise UserError(f"suite {name}: not known; {nearest(name, suite_names())}")
     return Path(str(resources.files("o2obench.suites").joinpath(f"{name}.yaml")))

@@ -103,7 +103,9 @@ def read_yaml(path: Path) -> Located:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         position = _position(path, mark) if mark else str(path)
-        raise UserError(f"{position}: not valid YAML: {error.problem or error.context}") from None
+        problem = str(error.problem or error.context)
+        remedy = "; indent with spaces" if r"'\t'" in problem else ""
+        raise UserError(f"{position}: not valid YAML: {problem}{remedy}") from None
     except RecursionError:
         raise UserError(f"{path}: cannot be read as YAML: nested too deeply") from None
     except (yaml.YAMLError, ValueError, OSError) as error:
@@ -150,37 +152,72 @@ def validate(model: type[M], source: Located, prefix: Place = ()) -> M:
     try:
         return model.model_validate_json(json.dumps(source.value), strict=True)
     except ValidationError as error:
-        raise UserError(*(_problem(model, source, prefix, dict(e)) for e in error.errors())) from None
+        raise UserError(*_problems(model, source, prefix, [dict(e) for e in error.errors()])) from None
+
+
+def _close(word: str, names: Iterable[str]) -> list[str]:
+    return difflib.get_close_matches(word, sorted(names), n=1, cutoff=0.6)
 
 
 def nearest(word: str, names: Iterable[str]) -> str:
     """Return ``did you mean ...?`` when one of ``names`` is close to ``word``, else all of them."""
     names = sorted(names)
-    close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    close = _close(word, names)
     if close:
         return f"did you mean {close[0]}?"
     return "known: " + ", ".join(names) if names else "none is known"
 
 
-def _problem(model: type[BaseModel], source: Located, prefix: Place, error: dict[str, Any]) -> str:
-    place: Place = ()
-    for part in error["loc"]:
-        if _exists(source.value, (*place, part)):  # pydantic adds the names of union members
-            place = (*place, part)
-    if error["type"] == "missing":
-        place = (*place, error["loc"][-1])
-    key = ".".join(str(part) for part in (*prefix, *place)) or "(file)"
-    if error["type"] == "extra_forbidden":
-        problem = f"unknown key; {nearest(str(place[-1]), _fields(model, place[:-1]))}"
-    elif error["type"] == "missing":
-        problem = "missing; add it"
-    else:
-        message = error["msg"].removeprefix("Value error, ")
-        problem = f"{message[0].lower()}{message[1:]}"
-        if error["type"] != "value_error" and not isinstance(error["input"], (dict, list)):
-            problem += f", got {error['input']!r}"
-    position = source.at(place)
+def _problems(
+    model: type[BaseModel], source: Located, prefix: Place, errors: Sequence[dict[str, Any]]
+) -> list[str]:
+    """Return a line for each wrong key; keys that are missing together share one."""
+    by_place, missing = dict[Place, list[dict[str, Any]]](), dict[Place, list[str]]()
+    for error in errors:
+        place: Place = ()
+        for part in error["loc"]:
+            if _exists(source.value, (*place, part)):  # pydantic adds the names of union members
+                place = (*place, part)
+        if error["type"] == "missing":
+            missing.setdefault(place, []).append(str(error["loc"][-1]))
+        else:
+            by_place.setdefault(place, []).append(error)
+    lines, misspelt = list[str](), set[Place]()
+    for place, wrong in by_place.items():
+        if wrong[0]["type"] == "extra_forbidden":
+            names = set(_fields(model, place[:-1]))
+            misspelt |= {(*place[:-1], name) for name in _close(str(place[-1]), names)}
+            problem = f"unknown key; {nearest(str(place[-1]), names)}"
+        else:
+            problem = _problem(wrong)
+        lines.append(_line(source.at(place), (*prefix, *place), problem))
+    for place, keys in missing.items():
+        lost = [key for key in keys if (*place, key) not in misspelt]
+        if lost:
+            remedy = "missing; add it" if len(lost) == 1 else "missing; add them"
+            lines.append(_line(source.at(place), (*prefix, *place, ", ".join(lost)), remedy))
+    return lines
+
+
+def _line(position: str, place: Place, problem: str) -> str:
+    """Return ``file:line:col: key: problem``."""
+    key = ".".join(map(str, place)) or "(file)"
     return f"{position}: {key}: {problem}" if position else f"{key}: {problem}"
+
+
+def _problem(errors: Sequence[dict[str, Any]]) -> str:
+    """Return what is wrong with a value; each member of a union has an error of its own."""
+    messages = [error["msg"].removeprefix("Value error, ") for error in errors]
+    for written, plain in (("valid array", "valid list"), ("an object", "a mapping (key: value)")):
+        messages = [message.replace(written, plain) for message in messages]
+    first, *others = dict.fromkeys(message[0].lower() + message[1:] for message in messages)
+    problem = " or ".join([first, *(message.removeprefix("input should be ") for message in others)])
+    kind, value = errors[0]["type"], errors[0]["input"]
+    if kind != "value_error" and not isinstance(value, (dict, list)):
+        problem += f", got {value!r}"
+    if kind in ("list_type", "tuple_type") and isinstance(value, str):
+        problem += f"; write [{value}]"
+    return problem
 
 
 def _fields(model: type[BaseModel], place: Place) -> Iterable[str]:
