@@ -35,13 +35,20 @@ from o2obench.util.rng import Stream
 class DoofConfig(ModelBasedConfig):
     """Options; ``penalty_coef`` (lambda_off) and ``rollout_length`` are MOPO's for the data set."""
 
-    ratio: Weight = 1.0  # lambda_on / lambda_off; 0 collects with MOPO's policy (Fig. 6)
+    ratio: Weight = 1.0
+    """lambda_on / lambda_off; 0 collects with MOPO's policy (Fig. 6)."""
     explorer_reward: Literal["bonus", "penalty", "raw"] = "bonus"
+    """What the explorer gets for uncertainty: a bonus, MOPO's penalty, or the model's reward alone."""
     explorer_updates: Size = count(50_000)
-    collect: Size = count(10_000)  # environment steps
+    """Updates of the explorer in the offline model."""
+    collect: Size = count(10_000)
+    """Environment steps that the explorer takes."""
     uncertain_transitions: Size = count(10_000)
+    """Size of the uncertain set: offline transitions drawn at random, whose reward holds the bonus."""
     policy_updates: Size = count(300_000)
-    rounds: Size = 1  # 2 repeats steps 2 to 5 from the fine-tuned model and policy (Fig. 6c)
+    """Updates of the policy in the fine-tuned model."""
+    rounds: Size = 1
+    """2 repeats steps 2 to 5 from the fine-tuned model and policy (Fig. 6c)."""
     actor_lr: Rate = 1e-4  # constant; MOPO anneals its own
     real_ratio: Share = 0.025  # of each kind of real transitions: int(0.025 * 256) = 6
 

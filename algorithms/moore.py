@@ -42,6 +42,7 @@ class MooreConfig(OnlineConfig):
     where the paper halves each batch), online transitions only."""
     replay_data: Literal["union"] = "union"
     alpha: Annotated[float, Field(gt=0)] = 1.0
+    """An offline transition's priority is 1 / (alpha x epoch), an online one's 1."""
     learning_starts: Annotated[int, Field(ge=0, multiple_of=5)] = count(0)
     steps_per_model_epoch: Size | None = count(100)
 

@@ -21,7 +21,9 @@ class PolicyFileConfig(Config):
     sha256: str = ""
     """Of the file; where it lies does not matter."""
     activation: str = "relu"
+    """Between layers: relu."""
     squash: str = "tanh"
+    """After the last layer: tanh or none."""
 
 
 class PolicyFile(Agent[PolicyFileConfig]):

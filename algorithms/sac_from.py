@@ -39,7 +39,9 @@ class SacFromConfig(CqlOptions, OnlineSacOptions):
     cql_alpha: Weight = 0.0
     """Weight of CQL's penalty; at 0 it is not computed."""
     reset_actor: bool = False
+    """Whether the actor begins with fresh weights."""
     reset_critics: bool = False
+    """Whether the critics do."""
     keep_moments: bool = True
     """Whether the optimisers of what is kept go on with their moments and step counts."""
     critic_warmup: Count = count(0)

@@ -35,9 +35,14 @@ Terminal = Callable[[Any, Any, Any], Any]
 
 
 class Config(BaseModel):
-    """Base of every algorithm's typed options: frozen, strict, and unknown keys are refused."""
+    """Base of every algorithm's typed options: frozen, strict, and unknown keys are refused.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    What stands below an option as its docstring is its meaning; ``o2obench info`` shows it.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 def count(default: Any, **constraints: Any) -> Any:

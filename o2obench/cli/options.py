@@ -21,7 +21,7 @@ ORPHAN_SECONDS = 8.0
 """So long a worker may take to save and end after its launcher is gone."""
 
 
-def run_names() -> list[str]:
+def runs_to_complete() -> list[str]:
     """Return what completion offers for RUN: the short names of the runs below results/."""
     from ..planning.find_run import names_of_runs
     from ..runs.folder import ResultsFolder
@@ -30,9 +30,35 @@ def run_names() -> list[str]:
     return sorted({name.rpartition("/")[2] for names in called for name in names if ":" in name})
 
 
+def algorithms_to_complete() -> list[str]:
+    """Return what completion offers for an algorithm."""
+    from ..registry import names
+
+    return names()
+
+
+def suites_to_complete() -> list[str]:
+    """Return what completion offers for a suite."""
+    from ..planning.load import suite_names
+
+    return suite_names()
+
+
+def datasets_to_complete() -> list[str]:
+    """Return what completion offers for a data set."""
+    from ..datasets.registry import dataset_names
+
+    return dataset_names()
+
+
+AlgorithmName = Annotated[
+    str, typer.Argument(help="An algorithm's name, ours or yours.", autocompletion=algorithms_to_complete)
+]
 RUN_HELP = "A run: its folder, METHOD:SEED, or as much of its id as no other run shares."
-RunName = Annotated[str, typer.Argument(metavar="RUN", help=RUN_HELP, autocompletion=run_names)]
-RunNames = Annotated[list[str], typer.Argument(metavar="RUN...", help=RUN_HELP, autocompletion=run_names)]
+RunName = Annotated[str, typer.Argument(metavar="RUN", help=RUN_HELP, autocompletion=runs_to_complete)]
+RunNames = Annotated[
+    list[str], typer.Argument(metavar="RUN...", help=RUN_HELP, autocompletion=runs_to_complete)
+]
 Results = Annotated[Path, typer.Option(help="The results folder.")]
 Folder = Annotated[Path, typer.Argument(help="The results folder.")]
 Suite = Annotated[str, typer.Option(help="Only this suite.")]

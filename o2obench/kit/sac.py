@@ -33,11 +33,15 @@ class SacOptions(Config):
     """Options of the learner; learning rates are given at each update."""
 
     hidden_dims: Widths = (256, 256)
+    """Widths of the hidden layers of actor and critics."""
     batch_size: Size = 256
+    """Transitions of a batch."""
     gamma: Share = 0.99
+    """Discount."""
     tau: Share = 0.005
+    """Share of the critics that the targets take over in each update."""
     target_entropy: float | None = None
-    """None: minus the number of action components."""
+    """null: minus the number of action components."""
 
 
 class Sac:

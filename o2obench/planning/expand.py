@@ -55,6 +55,12 @@ def read_suite(file: Path, selection: Selection = EVERYTHING, results: ResultsFo
     return expand(source, file.stem, selection, argument, file.parent, results)
 
 
+def suite_datasets(file: Path) -> list[str]:
+    """Return the names of the data sets of a suite file, whether or not they are on this machine."""
+    source = read_layers(file)
+    return list(dict(_named_sets(validate(SuiteFile, source), source, "")))
+
+
 def expand(
     source: Located,
     name: str,

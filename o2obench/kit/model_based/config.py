@@ -19,6 +19,7 @@ class ModelBasedConfig(EnsembleOptions, SacOptions):
     rollout_length: tuple[int, int, Size, Size] = (0, 1, 1, 1)
     """(first epoch, last epoch, from, to): steps of a rollout, linear in epochs of 1,000 env steps."""
     rollout_batch_size: Size = count(50_000)
+    """Start states of a rollout."""
     model_retain_epochs: Size = 5
     """How many epochs of rollouts the model buffer holds."""
     penalty_coef: Weight = 0.0
@@ -26,8 +27,11 @@ class ModelBasedConfig(EnsembleOptions, SacOptions):
 
     # policy updates
     actor_lr: Rate = 3e-4
+    """Learning rate of the actor."""
     critic_lr: Rate = 3e-4
+    """Learning rate of the critics."""
     alpha_lr: Rate = 1e-4
+    """Learning rate of the temperature."""
     real_ratio: Share = 0.05
     """Share of real transitions in a SAC batch: int(0.05 * 256) = 12 of 256."""
 
@@ -46,4 +50,4 @@ class OnlineConfig(ModelBasedConfig):
     rollout_batch_size: Size = count(100_000)
     model_retain_epochs: Size = 1
     max_model_epochs: Size | None = count(20)
-    """The papers train until convergence at each of 400 trainings; 20 epochs bound what that costs."""
+    """Passes of a model's training at most; null: until nothing improves, as the papers do 400 times."""

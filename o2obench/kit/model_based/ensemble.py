@@ -32,15 +32,25 @@ class EnsembleOptions(Config):
     """Sizes and training of the ensemble; defaults are OfflineRL-Kit's. ``None`` for a count: no limit."""
 
     model_hidden_dims: Widths = (200, 200, 200, 200)
+    """Widths of the model's hidden layers."""
     model_weight_decay: tuple[float, ...] = (2.5e-5, 5e-5, 7.5e-5, 7.5e-5, 1e-4)
+    """Weight decay of each layer of the model, the last included."""
     num_ensemble: Size = 7
+    """Networks of the ensemble."""
     num_elites: Size = 5
+    """Networks with the least held-out error, from which rollouts are sampled."""
     model_lr: Rate = 1e-3
+    """Learning rate of the model."""
     batch_size: Size = 256
+    """Transitions of a batch."""
     patience: Size = 5
+    """Passes without improvement after which the training of a model ends."""
     holdout: Size = 1000
+    """Held-out transitions that judge a pass: at most a fifth of the offline ones, the newest online ones."""
     max_model_epochs: Size | None = count(None)
+    """Passes of a model's training at most; null: until nothing improves."""
     steps_per_model_epoch: Size | None = count(None)
+    """Batches of a pass at most; null: all transitions."""
     refit_scaler: bool = False
     """Refit the input scaler at each model training. With fixed weights this changes the function before
     any gradient step, violently so on a few hundred online transitions; MBPO from scratch needs it."""

@@ -14,14 +14,21 @@ class OffPolicyConfig(Config):
     """Options that all of the family have."""
 
     hidden_dims: Widths = (256, 256)
+    """Widths of the networks' hidden layers."""
     critic_hidden_dims: Widths | None = None
     """Those of the critics; null: ``hidden_dims``."""
     batch_size: Size = 256
+    """Transitions of a batch."""
     gamma: Share = 0.99
+    """Discount."""
     tau: Share = 0.005
+    """Share of the critics that the targets take over in each update."""
     actor_lr: Rate = 3e-4
+    """Learning rate of the actor, and of the temperature where there is one."""
     critic_lr: Rate = 3e-4
+    """Learning rate of the critics, and of the value where there is one."""
     num_critics: Size = 2
+    """How many critics learn."""
     target_critics: Size | None = None
     """Targets are the least of so many critics, drawn anew in each update; null: of all."""
     target_replacement: bool = False
@@ -65,4 +72,6 @@ class OnlineConfig(OffPolicyConfig):
     replay_seeded: Count = count(0)
     """Offline transitions that count as online ones from the beginning, drawn with replacement."""
     learning_starts: Annotated[int, Field(ge=1)] = count(1000)
+    """Environment steps before anything is learnt."""
     utd_ratio: Size = count(1)
+    """Updates per environment step."""

@@ -32,9 +32,11 @@ class IqlOptions(OffPolicyConfig):
     """Options of the losses; the defaults are those of locomotion."""
 
     expectile: Share = 0.7
+    """Expectile of the critics that the value learns; 0.5 is the mean."""
     beta: Weight = 3.0
     """Inverse temperature of the policy's weights."""
     actor_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the actor's hidden units left out in training."""
 
 
 C = TypeVar("C", bound=IqlOptions)

@@ -23,6 +23,7 @@ class SacOptions(OffPolicyConfig):
     """Options of the losses."""
 
     entropy_in_target: bool = True
+    """Whether the target counts the entropy of the next action."""
     target_entropy: float | None = None
     """null: minus the number of action components."""
     actor_value: Literal["min", "mean"] = "min"

@@ -32,7 +32,9 @@ class Td3Options(OffPolicyConfig):
     bc_weight: Weight = 1.0
     """Weight of the squared error to the batch's actions; 0 is TD3."""
     policy_noise: Weight = 0.2
+    """Deviation of the noise on the target's action."""
     noise_clip: Weight = 0.5
+    """The most of that noise, either way."""
     policy_every: Size = 2
     """Updates of the critics for one of the policy and all targets."""
 
