@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 from rich.markup import escape
@@ -145,6 +146,15 @@ def model_error_table(errors: Sequence[ModelError]) -> Table:
     return shown
 
 
+def at_about(seconds: float, now: datetime | None = None) -> str:
+    """Return the time of day in so many seconds, with the day where it is another one."""
+    now = now or datetime.now()
+    then = now + timedelta(seconds=seconds)
+    if then.date() == now.date():
+        return f"{then:%H:%M}"
+    return f"{then:%a %H:%M}" if then - now < timedelta(days=6) else f"{then:%d %b}"
+
+
 def suites_table(suites: Sequence[SuiteStatus]) -> Table:
     """Return one line per suite, and below it each suite's last error."""
     states = [state for state in STATES if any(suite.counts[state] for suite in suites)]
@@ -154,7 +164,8 @@ def suites_table(suites: Sequence[SuiteStatus]) -> Table:
     for suite in suites:
         counts = [f"[{COLOURS.get(s, 'dim')}]{suite.counts[s]}[/]" if suite.counts[s] else "" for s in states]
         nothing = "no speed yet" if suite.counts["running"] else "nothing runs"
-        remaining = nothing if suite.seconds_left is None else clock(suite.seconds_left)
+        left = suite.seconds_left
+        remaining = nothing if left is None else f"{clock(left)}, {at_about(left)}"
         done = suite.seconds_left == 0.0
         table.add_row(
             *(escape(suite.suite), *counts, f"{suite.share:.0%}"),
@@ -168,8 +179,8 @@ def suites_table(suites: Sequence[SuiteStatus]) -> Table:
 def runs_table(plan: Plan, runs: Sequence[RunStatus], footer: str = "", limit: int | None = None) -> Table:
     """Return the runs of a suite, one line each; beyond ``limit`` rows, the most telling ones."""
     table = Table(title=escape(headline(plan, runs)), caption=footer or None, title_justify="left")
-    for column in ("algorithm", "dataset", "seed", "state", "doing", "score"):
-        table.add_column(column, justify="right" if column in ("seed", "score") else "left")
+    for column in ("algorithm", "dataset", "seed", "state", "doing", "left", "score"):
+        table.add_column(column, justify="right" if column in ("seed", "left", "score") else "left")
     shown = list(runs)
     if limit is not None and len(runs) > limit:
         telling = ("failed", "diverged", "stale", "running", "interrupted", "waiting", "done")
@@ -180,6 +191,7 @@ def runs_table(plan: Plan, runs: Sequence[RunStatus], footer: str = "", limit: i
         table.add_row(
             *(escape(run.method), run.dataset, str(run.seed), f"[{colour}]{run.state}[/]"),
             escape(run.error[:60] if run.error else run.doing),
+            "" if run.seconds_left is None else clock(run.seconds_left),
             "" if run.score is None else f"{run.score:.1f}",
         )
     return table

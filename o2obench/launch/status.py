@@ -10,6 +10,7 @@ from typing import Any
 
 from ..datasets.reference_scores import Reference
 from ..planning.plan import Experiment, Plan
+from ..runs import checkpoint
 from ..runs.folder import ResultsFolder, RunFolder
 from ..runs.jsonl import last_record, read_jsonl
 from ..runs.spec import Run
@@ -40,6 +41,11 @@ class RunStatus:
     error: str
     log: str
 
+    @property
+    def seconds_left(self) -> float | None:
+        """The seconds until it is done, at its speed; None where it does not run or has no speed yet."""
+        return (self.planned - self.done) / self.rate if self.state == "running" and self.rate else None
+
 
 def status(plan: Plan, results: ResultsFolder) -> list[RunStatus]:
     """Return the state of every run of the plan, in its order."""
@@ -62,10 +68,10 @@ def _status(
     updates, steps = plan.work(run)
     planned = float(updates + steps)
     doing, done, rate = "", planned if state == "done" else 0.0, 0.0
-    progress = read_json(folder.progress) if state in ("running", "interrupted", "stale") else None
-    if isinstance(progress, dict):
+    progress = _progress(folder, state)
+    if progress:
         doing, done = _doing(progress), _amount(progress, "env_steps") + _amount(progress, "updates")
-        rate = _amount(progress, "rate") if state == "running" else 0.0
+        rate = _amount(progress, "rate")
     experiment = experiments.get(run.id)
     dataset = experiment.dataset if experiment else parents[run.id].dataset
     failed = state in ("failed", "diverged")
@@ -83,6 +89,14 @@ def _status(
         error=folder.failure() if failed else "",
         log=str(folder.log) if failed else "",
     )
+
+
+def _progress(folder: RunFolder, state: str) -> Mapping[str, Any]:
+    """Return where a run at work stands, of one that stopped where it will go on: at its last checkpoint."""
+    shown = read_json(folder.progress) if state == "running" else None
+    if isinstance(shown, dict):
+        return shown
+    return checkpoint.progress(folder.checkpoint) if state in ("running", "interrupted", "stale") else {}
 
 
 def _doing(progress: Mapping[str, Any]) -> str:

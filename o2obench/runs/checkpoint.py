@@ -158,6 +158,14 @@ def manifest(target: Path | None) -> dict[str, Any]:
     return record if isinstance(record, dict) else {}
 
 
+def progress(folder: Path) -> dict[str, Any]:
+    """Return how far a run was at its newest checkpoint that says so, unchecked; {} where there is none."""
+    values = (manifest(target).get("values") for target in reversed(numbered(folder)))
+    known = (value["progress"] for value in values if isinstance(value, dict) and "progress" in value)
+    found = next(known, None)
+    return found if isinstance(found, dict) else {}
+
+
 def drop_after(folder: Path, number: int) -> None:
     """Remove checkpoints beyond ``number``: unfinished ones, and those that a resume could not use."""
     for target in numbered(folder):

@@ -193,11 +193,10 @@ class Training:
         if not any(writer.alive for writer in self.writers):
             raise Diverged("; ".join(writer.reason for writer in self.writers))
 
-    def heartbeat(self, stage: Stage) -> None:
-        """Between two pieces of work: show progress, save when it is time, stop when asked to."""
-        self.collect(wait=False)
+    def progress(self, stage: Stage) -> dict[str, Any]:
+        """Return where the run stands, for those who watch it and in its checkpoints."""
         done, total = self.position(stage)
-        progress = {
+        return {
             "stage": stage.name,
             "stages": [self.clock.stage, len(self.stages)],
             "done": done,
@@ -206,18 +205,23 @@ class Training:
             "env_steps": self.clock.env_steps,
             "updates": self.agent.updates,
         }
+
+    def heartbeat(self, stage: Stage) -> None:
+        """Between two pieces of work: show progress, save when it is time, stop when asked to."""
+        self.collect(wait=False)
+        progress = self.progress(stage)
         for writer in self.writers:
             writer.heartbeat(progress)
         stopping = self.stop()
         pause = max(self.options.checkpoint_seconds, 50 * self.save_cost)
         if stopping or time.monotonic() - self.saved_at >= pause:
             with timed("durability"):
-                self.save()
+                self.save(progress)
         if stopping:
             raise Interrupted
 
-    def save(self) -> None:
-        """Write a checkpoint for every seed that is alive."""
+    def save(self, progress: dict[str, Any]) -> None:
+        """Write a checkpoint for every seed that is alive; it says how far the run is."""
         began = time.monotonic()
         agent = self.agent.state_dict()
         pending = self.evaluator.state_dict() if self.evaluator else {}
@@ -226,7 +230,7 @@ class Training:
             if writer.alive:
                 interaction = self.interactions[i].state_dict() if self.interactions else {}
                 of_seed = {"agent": take_seed(agent, i), "pending": take_seed(pending, i)}
-                of_seed |= {"interaction": interaction, "clock": asdict(self.clock)}
+                of_seed |= {"interaction": interaction, "clock": asdict(self.clock), "progress": progress}
                 writer.save(self.number, of_seed)
         self.saved_at = time.monotonic()
         self.save_cost = self.saved_at - began

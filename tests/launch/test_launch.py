@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
+import itertools
 import json
 import os
 import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -16,22 +20,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from o2obench.cli.tables import suites_table
-from o2obench.errors import UserError
+from o2obench.cli.tables import at_about, runs_table, suites_table
+from o2obench.errors import Interrupted, UserError
 from o2obench.launch import jobs as job_registry
 from o2obench.launch import local
 from o2obench.launch.flags import LaunchFlags
 from o2obench.launch.local import Pool, WorkerSettings
 from o2obench.launch.profile import Slurm, minutes, names, read_profile
 from o2obench.launch.slurm import Cluster, arrays
-from o2obench.launch.status import status, summarise
+from o2obench.launch.status import RunStatus, status, summarise
 from o2obench.planning.plan import Plan
 from o2obench.runs.folder import ResultsFolder
 from o2obench.training.options import Options
 from o2obench.training.runner import execute
 from tests.conftest import Command, environment
 from tests.helpers import fake_slurm
-from tests.helpers.suites import toy_plan
+from tests.helpers.suites import compute, toy_plan
 
 # ---- profiles ---------------------------------------------------------------------------------------------
 
@@ -369,6 +373,52 @@ def test_status_knows_a_run_without_a_speed_from_none(
     told = {line.split()[1]: line for line in capsys.readouterr().out.splitlines() if "%" in line}
     assert "no speed yet" in told["begun"]
     assert "nothing runs" in told["idle"]
+
+
+def stop_after(beats: int) -> Callable[[], bool]:
+    """Return what asks a run to stop at its so-many-eth heartbeat."""
+    counted = itertools.count(1)
+    return lambda: next(counted) >= beats
+
+
+def test_an_interrupted_run_stands_where_it_will_go_on(tmp_path: Path) -> None:
+    plan, results = toy_plan("toy_offline", seeds=1), ResultsFolder(tmp_path)
+    with pytest.raises(Interrupted):
+        execute(plan.runs, results, Options(), stop_after(91))
+    [stands] = status(plan, results)
+    assert (stands.state, stands.doing, stands.done) == ("interrupted", "imitate 910/1,000 updates", 910.0)
+    whole = summarise(plan, [stands], results)
+    assert whole.share == 0.91
+    assert whole.seconds_left is None, "nothing runs"
+
+
+def test_a_killed_run_stands_at_its_checkpoint_not_where_it_died(tmp_path: Path) -> None:
+    plan, results = toy_plan("toy_tune", seeds=1), ResultsFolder(tmp_path)
+    compute(replace(plan, runs=plan.runs[:1]), tmp_path)
+    with pytest.raises(Interrupted):
+        execute(plan.runs[1:], results, Options(), stop_after(50))
+    folder = results.run(plan.runs[1].id)
+    saved = status(plan, results)[1].done
+    assert 0 < saved < status(plan, results)[1].planned
+    folder.progress.write_text(json.dumps({"stage": "fine-tune", "env_steps": 119, "updates": 140}))
+    assert status(plan, results)[1].done == saved
+    newest = max((folder.checkpoint).iterdir())
+    (newest.with_name("00009999-killed")).mkdir()  # before its manifest was written
+    assert status(plan, results)[1].done == saved
+
+
+def test_status_says_when_a_suite_and_its_runs_will_be_done() -> None:
+    plan, now = toy_plan(seeds=1), datetime(2026, 3, 2, 23, 0)
+    assert at_about(1800, now) == "23:30"
+    assert at_about(7200, now) == "Tue 01:00"
+    assert at_about(40 * 86400, now) == "11 Apr"
+    run = RunStatus("r", "toy", "d", 0, "running", "look 1/9 updates", 100.0, 400.0, 2.0, None, "", "")
+    assert run.seconds_left == 150.0
+    assert replace(run, rate=0.0).seconds_left is None
+    assert replace(run, state="interrupted").seconds_left is None
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(runs_table(plan, [run]))
+    assert "2 min" in console.export_text()
 
 
 def test_retry_forgets_failures_only(tmp_path: Path, o2obench: Command) -> None:
