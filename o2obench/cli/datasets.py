@@ -9,7 +9,7 @@ import typer
 
 from ..errors import UserError
 from .app import app
-from .options import stop_on_signal
+from .options import DatasetName, stop_on_signal
 
 data_app = typer.Typer(help="Look at data sets, fetch them, check them, collect one.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
@@ -27,7 +27,7 @@ def data_list(
 
 
 @data_app.command("info")
-def data_info(name: Annotated[str, typer.Argument(help="A data set's name.")]) -> None:
+def data_info(name: DatasetName) -> None:
     """Show what a data set holds: episodes, returns, ends, hash."""
     from ..datasets import describe
 
@@ -47,7 +47,7 @@ def data_check(
 
 @data_app.command("plot")
 def data_plot(
-    name: Annotated[str, typer.Argument(help="A data set's name.")],
+    name: DatasetName,
     file: Annotated[Path | None, typer.Argument(help="The picture: .png, .pdf or .svg.")] = None,
 ) -> None:
     """Draw a data set: returns, how episodes end, where its states lie."""
@@ -67,7 +67,7 @@ def data_plot(
 
 @data_app.command("export")
 def data_export(
-    name: Annotated[str, typer.Argument(help="A data set's name.")],
+    name: DatasetName,
     folder: Annotated[
         Path | None, typer.Argument(help="Where Minari keeps its data sets; default: its own.")
     ] = None,

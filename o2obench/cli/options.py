@@ -54,6 +54,7 @@ def datasets_to_complete() -> list[str]:
 AlgorithmName = Annotated[
     str, typer.Argument(help="An algorithm's name, ours or yours.", autocompletion=algorithms_to_complete)
 ]
+DatasetName = Annotated[str, typer.Argument(help="A data set's name.", autocompletion=datasets_to_complete)]
 RUN_HELP = "A run: its folder, METHOD:SEED, or as much of its id as no other run shares."
 RunName = Annotated[str, typer.Argument(metavar="RUN", help=RUN_HELP, autocompletion=runs_to_complete)]
 RunNames = Annotated[
@@ -63,14 +64,19 @@ Results = Annotated[Path, typer.Option(help="The results folder.")]
 Folder = Annotated[Path, typer.Argument(help="The results folder.")]
 Suite = Annotated[str, typer.Option(help="Only this suite.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print everything as JSON.")]
-Defaults = Annotated[bool, typer.Option("--defaults", help="Accept data sets without a row of options.")]
+COMPUTED = "What is computed"
+"""The group of options that decide it, in the help."""
+Defaults = Annotated[
+    bool,
+    typer.Option("--defaults", help="Accept data sets without a row of options.", rich_help_panel=COMPUTED),
+]
 
 
 def takes(name: str, model: type[Any], leave_out: tuple[str, ...] = ()) -> Callable[[Any], Any]:
     """Give a command every field of a dataclass as an option, and what they say as the argument ``name``.
 
-    A field's metadata hold its help and, where there is one, its least value; a field that begins as None was
-    not given.
+    A field's metadata hold its help, its group there and, where there is one, its least value; a field that
+    begins as None was not given.
     """
     hints = get_type_hints(model)
     added = []
@@ -80,7 +86,8 @@ def takes(name: str, model: type[Any], leave_out: tuple[str, ...] = ()) -> Calla
         flag = "--" + field.name.replace("_", "-")
         least = field.metadata.get("min")
         only_yes = [flag] if hints[field.name] is bool else []
-        about = typer.Option(field.default, *only_yes, help=field.metadata["help"], min=least)
+        text, group = field.metadata["help"], field.metadata["group"]
+        about = typer.Option(field.default, *only_yes, help=text, min=least, rich_help_panel=group)
         added.append(
             inspect.Parameter(
                 field.name, inspect.Parameter.KEYWORD_ONLY, default=about, annotation=hints[field.name]

@@ -9,13 +9,26 @@ from typing import Annotated
 import typer
 
 from ..errors import Interrupted, LostLock, RunFailed, UserError
-from ..launch.flags import LaunchFlags
+from ..launch.flags import LAUNCH, SLURM, LaunchFlags
 from ..runs.folder import ResultsFolder
 from ..training.options import Options
 from ..util.files import usable
 from .analyse import write_reports
 from .app import app
-from .options import Defaults, Folder, Results, Suite, names_of, seeds_of, stop_on_signal, takes
+from .options import (
+    COMPUTED,
+    AlgorithmName,
+    DatasetName,
+    Defaults,
+    Folder,
+    Results,
+    Suite,
+    names_of,
+    seeds_of,
+    stop_on_signal,
+    suites_to_complete,
+    takes,
+)
 
 
 @app.command()
@@ -23,22 +36,40 @@ from .options import Defaults, Folder, Results, Suite, names_of, seeds_of, stop_
 @takes("options", Options, leave_out=("profile",))
 def suite(
     *,
-    name: Annotated[str, typer.Argument(help="A suite's name (see `o2obench list`) or a YAML file.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="A suite's name (see `o2obench list`) or a YAML file.", autocompletion=suites_to_complete
+        ),
+    ],
     results: Results = Path("results"),
     out: Annotated[Path, typer.Option(help="Where the report goes.")] = Path("reports"),
+    seeds: Annotated[
+        str, typer.Option(help="Seeds instead of the suite's: 5, 0,3,4 or 5-9.", rich_help_panel=COMPUTED)
+    ] = "",
+    datasets: Annotated[
+        str, typer.Option(help="Only these data sets, separated by commas.", rich_help_panel=COMPUTED)
+    ] = "",
+    algorithms: Annotated[
+        str, typer.Option(help="Only these algorithms, separated by commas.", rich_help_panel=COMPUTED)
+    ] = "",
+    data: Annotated[
+        str, typer.Option(help="o2o: the collected sets in place of D4RL's.", rich_help_panel=COMPUTED)
+    ] = "",
+    defaults: Defaults = False,
     launcher: Annotated[
-        str, typer.Option(help="local, slurm, slurm_gpu, or a YAML file: how runs are launched.")
+        str,
+        typer.Option(
+            help="local, slurm, slurm_gpu, or a YAML file: how runs are launched.", rich_help_panel=LAUNCH
+        ),
     ] = "local",
-    seeds: Annotated[str, typer.Option(help="Seeds instead of the suite's: 5, 0,3,4 or 5-9.")] = "",
-    datasets: Annotated[str, typer.Option(help="Only these data sets, separated by commas.")] = "",
-    algorithms: Annotated[str, typer.Option(help="Only these algorithms, separated by commas.")] = "",
-    data: Annotated[str, typer.Option(help="o2o: the collected sets in place of D4RL's.")] = "",
-    no_wait: Annotated[bool, typer.Option("--no-wait", help="SLURM: submit, and do not wait.")] = False,
+    no_wait: Annotated[
+        bool, typer.Option("--no-wait", help="Submit, and do not wait.", rich_help_panel=SLURM)
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan, its cost and, for SLURM, the scripts only.")
     ] = False,
     no_report: Annotated[bool, typer.Option("--no-report", help="Do not write the report.")] = False,
-    defaults: Defaults = False,
     flags: LaunchFlags,
     options: Options,
 ) -> None:
@@ -82,18 +113,32 @@ def suite(
 @takes("options", Options)
 def run(
     *,
-    algorithm: Annotated[str, typer.Argument(help="An algorithm's name.")],
-    dataset: Annotated[str, typer.Argument(help="A data set's name.")],
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    algorithm: AlgorithmName,
+    dataset: DatasetName,
+    seed: Annotated[int, typer.Option(min=0, help="The seed.", rich_help_panel=COMPUTED)] = 0,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", help="key=value; of what it starts from: mopo.key=value.")
+        list[str] | None,
+        typer.Option(
+            "--set", help="key=value; of what it starts from: mopo.key=value.", rich_help_panel=COMPUTED
+        ),
     ] = None,
     from_: Annotated[
-        str, typer.Option("--from", help="The pretraining, if not the algorithm's own; or a policy.npz.")
+        str,
+        typer.Option(
+            "--from",
+            help="The pretraining, if not the algorithm's own; or a policy.npz.",
+            rich_help_panel=COMPUTED,
+        ),
     ] = "",
-    updates: Annotated[int, typer.Option(min=1, help="Offline gradient updates.")] = 3_000_000,
-    steps: Annotated[int, typer.Option(min=1, help="Online environment steps.")] = 100_000,
-    every: Annotated[int, typer.Option(min=1, help="Online steps between evaluations.")] = 1000,
+    updates: Annotated[
+        int, typer.Option(min=1, help="Offline gradient updates.", rich_help_panel=COMPUTED)
+    ] = 3_000_000,
+    steps: Annotated[
+        int, typer.Option(min=1, help="Online environment steps.", rich_help_panel=COMPUTED)
+    ] = 100_000,
+    every: Annotated[
+        int, typer.Option(min=1, help="Online steps between evaluations.", rich_help_panel=COMPUTED)
+    ] = 1000,
     results: Results = Path("results"),
     defaults: Defaults = False,
     options: Options,

@@ -7,26 +7,31 @@ from typing import Any
 
 from ..training.options import option
 
+LAUNCH, SLURM = "Launch", "SLURM"
+"""Groups of options in the help."""
+
 
 @dataclass(frozen=True)
 class LaunchFlags:
     """What the command line lays over a launch profile."""
 
-    jobs: int | None = option(None, "Runs at once on this machine; 0: one per CPU core.", min=0)
-    gpus: str | None = option(None, "GPUs to use with --device cuda: all, or 0,1,3.")
-    per_gpu: int | None = option(None, "Processes that share a GPU.", min=1)
-    seed_batch: str | None = option(None, "Seeds trained side by side in a process: auto, or a number.")
-    stall_minutes: float | None = option(
-        None, "Kill and resume a run that stands still so long; 0: never.", min=0
+    jobs: int | None = option(None, "Runs at once on this machine; 0: one per CPU core.", LAUNCH, min=0)
+    gpus: str | None = option(None, "GPUs to use with --device cuda: all, or 0,1,3.", LAUNCH)
+    per_gpu: int | None = option(None, "Processes that share a GPU.", LAUNCH, min=1)
+    seed_batch: str | None = option(
+        None, "Seeds trained side by side in a process: auto, or a number.", LAUNCH
     )
-    partition: str | None = option(None, "SLURM: the partition.")
-    account: str | None = option(None, "SLURM: the account.")
-    constraint: str | None = option(None, "SLURM: features of a node.")
-    gpus_per_task: int | None = option(None, "SLURM: GPUs of an array task.", min=0)
-    time: str | None = option(None, "SLURM: minutes, H:MM:SS or D-HH:MM:SS.")
-    memory_gb: float | None = option(None, "SLURM: memory of an array task.")
-    parallel: int | None = option(None, "SLURM: array tasks at work at once.", min=1)
-    sbatch: list[str] | None = option(None, "SLURM: one more sbatch option, key=value.")
+    stall_minutes: float | None = option(
+        None, "Kill and resume a run that stands still so long; 0: never.", LAUNCH, min=0
+    )
+    partition: str | None = option(None, "The partition.", SLURM)
+    account: str | None = option(None, "The account.", SLURM)
+    constraint: str | None = option(None, "Features of a node.", SLURM)
+    gpus_per_task: int | None = option(None, "GPUs of an array task.", SLURM, min=0)
+    time: str | None = option(None, "Minutes, H:MM:SS or D-HH:MM:SS.", SLURM)
+    memory_gb: float | None = option(None, "Memory of an array task.", SLURM)
+    parallel: int | None = option(None, "Array tasks at work at once.", SLURM, min=1)
+    sbatch: list[str] | None = option(None, "One more sbatch option, key=value.", SLURM)
 
     def values(self) -> dict[str, Any]:
         """Return what was given, as a profile would hold it."""

@@ -10,9 +10,9 @@ from typing import Any
 from ..errors import UserError
 
 
-def option(default: Any, text: str, **more: Any) -> Any:
-    """Declare an option of the command line: its default, its help, its least value."""
-    return field(default=default, metadata={"help": text, **more})
+def option(default: Any, text: str, group: str = "How it is computed", **more: Any) -> Any:
+    """Declare an option of the command line: its default, its help, its group there, its least value."""
+    return field(default=default, metadata={"help": text, "group": group, **more})
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,14 @@ from pathlib import Path
 
 import pytest
 
+from o2obench import __version__
 from o2obench.cli.progress import dry_run_table
 from o2obench.cli.tables import runs_table
 from o2obench.planning.expand import read_suite
 from o2obench.planning.plan import read_plans
 from o2obench.runs.folder import ResultsFolder
 from tests.conftest import Command, environment
+from tests.helpers.suites import toy_plan
 
 SUITE = """\
 title: Toys
@@ -188,8 +190,58 @@ def test_a_single_run_says_its_scores_and_what_it_cannot_learn(tmp_path: Path, o
     assert "mopo (pretraining)" in shown
 
 
-def test_debug_shows_the_traceback(o2obench_process: Command) -> None:
-    assert "Traceback" in o2obench_process("--debug", "suite", "quik").stderr
+@pytest.mark.parametrize(
+    "arguments", [("--debug", "suite", "quik"), ("suite", "quik", "--debug"), ("suite", "--debug", "--jbos")]
+)
+def test_debug_shows_the_traceback_wherever_it_stands(
+    o2obench_process: Command, arguments: tuple[str, ...]
+) -> None:
+    done = o2obench_process(*arguments)
+    assert "Traceback" in done.stderr
+    assert done.returncode == 1
+    without = o2obench_process(*(argument for argument in arguments if argument != "--debug"))
+    assert "Traceback" not in without.stderr
+    assert without.returncode == 2
+
+
+def test_nobody_reads_on(o2obench_process: Command) -> None:
+    command = f"{sys.executable} -m o2obench list | head -1; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=environment())
+    assert done.stdout.startswith("Algorithms")
+    assert not done.stderr
+
+
+def test_the_version(o2obench: Command) -> None:
+    assert o2obench("--version").stdout == f"o2obench {__version__}\n"
+
+
+def test_the_help_of_a_suite_has_groups(o2obench: Command) -> None:
+    shown = o2obench("suite", "--help").stdout
+    groups = [line.split()[1:-1] for line in shown.splitlines() if line.startswith("╭─")]
+    assert [" ".join(words).rstrip("─ ") for words in groups] == [
+        *("Arguments", "Options", "What is computed", "Launch", "SLURM", "How it is computed")
+    ]
+    slurm = shown[shown.index("─ SLURM ─") :]
+    assert "--partition" in slurm
+    assert "--jobs" not in slurm
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("o2obench info na", ["naive"]),
+        ("o2obench suite mujoco_all-", ["mujoco_all-small"]),
+        ("o2obench data info point", ["pointmass-mixed-v0"]),
+        ("o2obench render toy_o", ["toy_offline:0"]),
+    ],
+)
+def test_completion_offers_names(
+    tmp_path: Path, o2obench_process: Command, words: str, offered: list[str]
+) -> None:
+    toy_plan("toy_offline", seeds=1).write(ResultsFolder(tmp_path / "results"))
+    asked = {"COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    done = o2obench_process(_O2OBENCH_COMPLETE="complete_bash", **asked)
+    assert done.stdout.split() == offered
 
 
 def test_list_names_algorithms_suites_and_data(o2obench: Command) -> None:
@@ -271,7 +323,6 @@ def test_a_board_of_many_runs_shows_the_telling_ones() -> None:
     from rich.console import Console
 
     from o2obench.launch.status import RunStatus
-    from tests.helpers.suites import toy_plan
 
     one = RunStatus("r", "a", "pointmass-mixed-v0", 0, "done", "", 1.0, 1.0, 0.0, 50.0, "", "")
     runs = [one] * 50 + [replace(one, state="failed", error="out of luck"), replace(one, state="running")]
