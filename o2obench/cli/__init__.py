@@ -9,12 +9,10 @@ from __future__ import annotations
 import errno
 import sys
 
-import typer
-
 from ..errors import Interrupted, RunFailed, UserError
 from ..util.files import FULL
 from . import algorithms, analyse, datasets, maintain, run
-from .app import DEBUG, NAME, app
+from .app import DEBUG, NAME, UsageError, app
 
 PARTS = [part.__name__ for part in (run, analyse, maintain, algorithms, datasets)]
 """Where commands are written, in the order in which the help lists them."""
@@ -34,7 +32,7 @@ def main() -> None:
     arguments = [argument for argument in sys.argv[1:] if argument != DEBUG]
     try:
         code = app(arguments, prog_name=NAME, standalone_mode=False)
-    except typer.TyperException as error:
+    except UsageError as error:
         _fail(_usage(error), 2)
     except UserError as error:
         _fail(error, 2)
@@ -49,7 +47,7 @@ def main() -> None:
     raise SystemExit(code)
 
 
-def _usage(error: typer.TyperException) -> str:
+def _usage(error: UsageError) -> str:
     """Return in one line what was wrong with the words of a command; of a command alone, its help."""
     context, problem = getattr(error, "ctx", None), error.format_message()
     if context is None or "\n" in problem or not problem:

@@ -23,12 +23,15 @@ def list_(
     from ..datasets.registry import dataset_names, find_dataset
     from ..planning.expand import suite_datasets
     from ..planning.load import find_suite, read_layers, suite_names
+    from .progress import busy
 
+    with busy("importing every algorithm"):
+        algorithms = {name: registry.summary(name) for name in registry.names()}
     datasets = {name: find_dataset(name) for name in dataset_names()}
     here = {name for name, dataset in datasets.items() if dataset.present}
     print("Algorithms")
-    for name in registry.names():
-        print(f"  {name:<28} {registry.summary(name)}")
+    for name, summary in algorithms.items():
+        print(f"  {name:<28} {summary}")
     print("\nSuites")
     for name in suite_names():
         if not available or here.issuperset(suite_datasets(find_suite(name))):

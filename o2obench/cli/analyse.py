@@ -63,14 +63,15 @@ def diagnose(
     from ..planning.find_run import find_run
     from ..registry import algorithm
     from ..util.files import write_atomically
-    from .progress import console
+    from .progress import busy, console
     from .tables import model_error_table
 
+    folders = [find_run(name, ResultsFolder(results)) for name in runs]
     algorithm("sac")  # imports torch, which the machine's settings wait for
     errors = []
-    folder = ResultsFolder(results)
-    for run in [find_run(name, folder) for name in runs]:
-        evaluated = diagnose(run, transitions, names_of(on) or ())
+    for i, run in enumerate(folders, start=1):
+        with busy(f"run {i} of {len(folders)}: the model against the simulator"):
+            evaluated = diagnose(run, transitions, names_of(on) or ())
         keep(run, transitions, evaluated)
         errors += evaluated
     console().print(model_error_table(errors))
@@ -140,9 +141,11 @@ def export(
 ) -> None:
     """Write runs, evaluations, episodes and metrics as tidy tables, and what could not be used."""
     from ..analysis.export import export as export_tables
+    from .progress import busy
 
-    for line in export_tables(ResultsFolder(results), out, suite, names_of(format) or ()):
-        print(line)
+    with busy(f"writing the tables of {results}"):
+        lines = list(export_tables(ResultsFolder(results), out, suite, names_of(format) or ()))
+    print("\n".join(lines))
 
 
 @app.command()
@@ -156,9 +159,12 @@ def render(
     """Draw a finished run's policy in its environment, from the start states of its evaluation, as a GIF."""
     from ..analysis.video import render as draw
     from ..planning.find_run import find_run
+    from .progress import busy
 
-    for line in draw(find_run(run, ResultsFolder(results)), episodes, out, seed):
-        print(line)
+    folder = find_run(run, ResultsFolder(results))
+    with busy(f"drawing {episodes} episode{'s' if episodes > 1 else ''}"):
+        lines = draw(folder, episodes, out, seed)
+    print("\n".join(lines))
 
 
 @app.command()
@@ -170,9 +176,12 @@ def policy(
     """Write a finished run's policy as plain arrays and a JSON file that says how to use them."""
     from ..analysis.policy import write_policy
     from ..planning.find_run import find_run
+    from .progress import busy
 
-    for line in write_policy(find_run(run, ResultsFolder(results)), out):
-        print(line)
+    folder = find_run(run, ResultsFolder(results))
+    with busy("writing the policy"):
+        lines = write_policy(folder, out)
+    print("\n".join(lines))
 
 
 def write_reports(results: ResultsFolder, out: Path, suite: str, formats: str = "", **fields: Any) -> None:

@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 NAME, DEBUG = "o2obench", "--debug"
+UsageError = typer.TyperException
+"""A word on the command line that it cannot take."""
 
 app = typer.Typer(
     name=NAME,

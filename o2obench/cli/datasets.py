@@ -30,8 +30,11 @@ def data_list(
 def data_info(name: DatasetName) -> None:
     """Show what a data set holds: episodes, returns, ends, hash."""
     from ..datasets import describe
+    from .progress import busy
 
-    print(describe.info_text(name))
+    with busy(f"reading {name}"):
+        text = describe.info_text(name)
+    print(text)
 
 
 @data_app.command("check")
@@ -41,8 +44,11 @@ def data_check(
 ) -> None:
     """Check keys, shapes, values and episode ends of a data set."""
     from ..datasets import describe
+    from .progress import busy
 
-    print(describe.check_text(name, env))
+    with busy(f"reading {name}"):
+        text = describe.check_text(name, env)
+    print(text)
 
 
 @data_app.command("plot")
@@ -53,6 +59,7 @@ def data_plot(
     """Draw a data set: returns, how episodes end, where its states lie."""
     from ..report.plots.dataset import plot
     from ..runs.spec import folder_name
+    from .progress import busy
 
     file = file or Path(f"{folder_name(name)}.png")
     if file.suffix not in (".png", ".pdf", ".svg"):
@@ -61,7 +68,8 @@ def data_plot(
         raise UserError(
             f"{file}: its folder is missing, or it is a folder; name a picture in a folder that is there"
         )
-    plot(name, file)
+    with busy(f"drawing {name}"):
+        plot(name, file)
     print(f"picture: {file}")
 
 
@@ -74,9 +82,11 @@ def data_export(
 ) -> None:
     """Write a data set in Minari's layout, for minari.load_dataset and what builds on it."""
     from ..datasets import describe, minari
+    from .progress import busy
 
     root = folder or minari.root_folder()
-    written = describe.export(name, root)
+    with busy(f"writing {name}"):
+        written = describe.export(name, root)
     print(f"{written}: minari.load_dataset('{written.relative_to(root)}') with {minari.FOLDER}={root}")
 
 

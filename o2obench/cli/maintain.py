@@ -20,8 +20,10 @@ def doctor(
 ) -> None:
     """Verify a results folder: runs, plans, locks, leftovers, and what its file system can do."""
     from ..maintenance.doctor import examine
+    from .progress import busy
 
-    diagnosis = examine(ResultsFolder(folder))
+    with busy(f"reading every file of {folder}"):
+        diagnosis = examine(ResultsFolder(folder))
     print(json.dumps(diagnosis.to_json(), indent=1) if as_json else "\n".join(diagnosis.lines()))
     if not diagnosis.whole:
         raise typer.Exit(1)
@@ -40,9 +42,12 @@ def clean(
 ) -> None:
     """Show where a results folder's space goes, and remove what killed processes left."""
     from ..maintenance import clean as maintenance
+    from .progress import busy
 
     choice = maintenance.Choice(dry_run, checkpoints, unplanned)
-    print("\n".join(maintenance.clean(ResultsFolder(folder), choice).lines(choice)))
+    with busy(f"looking through {folder}"):
+        cleaned = maintenance.clean(ResultsFolder(folder), choice)
+    print("\n".join(cleaned.lines(choice)))
 
 
 @app.command()
@@ -52,8 +57,10 @@ def merge(
 ) -> None:
     """Copy finished runs and plans that one results folder lacks from another."""
     from ..maintenance.merge import merge as merge_folders
+    from .progress import busy
 
-    merged = merge_folders(ResultsFolder(into), ResultsFolder(source))
+    with busy(f"copying runs from {source}"):
+        merged = merge_folders(ResultsFolder(into), ResultsFolder(source))
     print("\n".join(merged.lines()))
     if merged.problems:
         raise typer.Exit(1)

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.markup import escape
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from ..analysis.results import parts, rate, seconds
@@ -45,6 +46,26 @@ MOST_LINES = 200
 def console() -> Console:
     """Return the console that all output goes through."""
     return Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+
+
+@contextmanager
+def busy(doing: str) -> Iterator[None]:
+    """Show on a terminal what goes on and for how long, and take the line away at the end.
+
+    It stands on standard error and leaves the output alone.
+    """
+    shown = Console(stderr=True)
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(
+        *columns,
+        console=shown,
+        transient=True,
+        disable=not shown.is_terminal,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    ) as line:
+        line.add_task(escape(doing), total=None)
+        yield
 
 
 @contextmanager

@@ -79,12 +79,13 @@ def suite(
     from ..planning.expand import read_suite
     from ..planning.load import find_suite
     from ..planning.schema import Selection
-    from .progress import cautions, dry_run_table, launch_progress, launch_summary
+    from .progress import busy, cautions, dry_run_table, launch_progress, launch_summary
 
     profile = read_profile(launcher, flags.values())
     selection = Selection(seeds_of(seeds), names_of(datasets), names_of(algorithms), data, defaults)
     folder = ResultsFolder(results)
-    plan = read_suite(find_suite(name), selection, folder)
+    with busy(f"{name}: looking at its options and data"):
+        plan = read_suite(find_suite(name), selection, folder)
     launch = Launch(plan, folder, profile, options)
     if dry_run:
         dry_run_table(plan, folder, launch.at_once)
@@ -148,7 +149,7 @@ def run(
     from ..planning.expand import single
     from ..planning.schema import Selection
     from ..training.runner import execute
-    from .progress import console, run_progress, where_time_went
+    from .progress import busy, console, run_progress, where_time_went
 
     stop, folder = stop_on_signal(), ResultsFolder(results)
     if options.device != "cpu" and not visible_gpus():
@@ -156,7 +157,9 @@ def run(
             f"--device {options.device}: no GPU was found here; leave it out to compute on the CPU"
         )
     budget = (updates, steps, every)
-    plan = single(algorithm, dataset, seed, set_ or [], budget, Selection(defaults=defaults), from_, folder)
+    with busy(f"{algorithm} on {dataset}: looking at its options and data"):
+        chosen = Selection(defaults=defaults)
+        plan = single(algorithm, dataset, seed, set_ or [], budget, chosen, from_, folder)
     usable(results)
     plan.copy_policies(folder)
     for planned_run in plan.runs:

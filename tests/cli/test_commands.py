@@ -211,6 +211,15 @@ def test_nobody_reads_on(o2obench_process: Command) -> None:
     assert not done.stderr
 
 
+def test_a_terminal_shows_what_a_command_is_busy_with(o2obench: Command) -> None:
+    quiet = o2obench("data", "info", "pointmass-mixed-v0")
+    assert not quiet.stderr
+    watched = o2obench("data", "info", "pointmass-mixed-v0", TTY_COMPATIBLE="1")
+    assert "reading pointmass-mixed-v0" in watched.stderr
+    assert "0:00:0" in watched.stderr
+    assert watched.stdout == quiet.stdout, "the output is left alone"
+
+
 def test_the_version(o2obench: Command) -> None:
     assert o2obench("--version").stdout == f"o2obench {__version__}\n"
 
