@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib.metadata import version
 from typing import Annotated
 
 import typer
@@ -23,15 +24,13 @@ app = typer.Typer(
 
 def _show_version(asked: bool) -> None:
     if asked:
-        from .. import __version__
-
-        print(f"{NAME} {__version__}")
+        print(f"{NAME} {version(NAME)}")
         raise typer.Exit
 
 
 @app.callback()
 def _common(
-    version: Annotated[
+    show_version: Annotated[
         bool, typer.Option("--version", help="Show the version.", is_eager=True, callback=_show_version)
     ] = False,
     debug: Annotated[bool, typer.Option(DEBUG, help="Show tracebacks; may stand anywhere.")] = False,
