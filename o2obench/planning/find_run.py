@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..errors import UserError
@@ -46,7 +46,7 @@ def find_run(text: str, results: ResultsFolder) -> Path:
     return folder.path
 
 
-def names_of_runs(results: ResultsFolder) -> Mapping[str, Collection[str]]:
+def names_of_runs(results: ResultsFolder) -> Mapping[str, Sequence[str]]:
     """Return the names of every run of a results folder by its id, the id first.
 
     The others are ``DATA SET/METHOD:SEED`` for each method that shows the run in a suite, and
@@ -65,19 +65,19 @@ def names_of_runs(results: ResultsFolder) -> Mapping[str, Collection[str]]:
     return names
 
 
-def _meant(wanted: str, names: Mapping[str, Collection[str]]) -> list[str]:
+def _meant(wanted: str, names: Mapping[str, Sequence[str]]) -> list[str]:
     """Return the runs with a name that ends in ``wanted``, else those with a part that begins so."""
     ending = [run for run, called in names.items() if any(f"/{n}".endswith(f"/{wanted}") for n in called)]
     return ending or [run for run, called in names.items() if any(f"/{wanted}" in f"/{n}" for n in called)]
 
 
-def _short(run: str, names: Mapping[str, Collection[str]]) -> str:
+def _short(run: str, names: Mapping[str, Sequence[str]]) -> str:
     """Return the last of a run's names, or its id where another run has that name too."""
-    *_, last = names[run]
+    last = names[run][-1]
     return run if sum(last in called for called in names.values()) > 1 else last
 
 
-def _similar(wanted: str, names: Mapping[str, Collection[str]]) -> str:
+def _similar(wanted: str, names: Mapping[str, Sequence[str]]) -> str:
     """Return names that look like ``wanted``, or some that there are."""
     whole = [name for called in names.values() for name in called]
     short = list(dict.fromkeys(name.rpartition("/")[2] for name in whole if ":" in name))
@@ -85,6 +85,6 @@ def _similar(wanted: str, names: Mapping[str, Collection[str]]) -> str:
     return f"did you mean {' or '.join(close)}?" if close else f"there are {_listed(short)}"
 
 
-def _listed(names: Collection[str]) -> str:
-    first, more = list(names)[:MOST_CANDIDATES], len(names) - MOST_CANDIDATES
+def _listed(names: Sequence[str]) -> str:
+    first, more = names[:MOST_CANDIDATES], len(names) - MOST_CANDIDATES
     return ", ".join(first) + (f" and {more} more" if more > 0 else "")

@@ -93,18 +93,17 @@ def broken_plan(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file.write_text(file.read_text()[:1000])
 
 
-def full_disk(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    runs(folder, monkeypatch)
+def refused(number: int, prepare: Prepare) -> Prepare:
+    """Let the system refuse every write that is forced to the disk."""
 
     def refuse(_: int) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(os, "fsync", refuse)
+    def make(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        prepare(folder, monkeypatch)
+        monkeypatch.setattr(os, "fsync", refuse)
 
-
-def full_disk_and_suite(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    grid()(folder, monkeypatch)
-    full_disk(folder, monkeypatch)
+    return make
 
 
 def without(library: str) -> Prepare:
@@ -369,14 +368,21 @@ MACHINE = [
         "a full disk",
         "export results --out tables",
         "tables/runs.csv: No space left on device",
-        full_disk,
+        refused(errno.ENOSPC, runs),
         code=1,
     ),
     Mistake(
         "a full disk at the start",
         f"suite {MINE}",
         "free); make room there, and start the same command again",
-        full_disk_and_suite,
+        refused(errno.ENOSPC, grid()),
+        code=1,
+    ),
+    Mistake(
+        "no right to write",
+        "export results --out tables",
+        "tables/runs.csv: Permission denied; name a place that you may use, or get the right to",
+        refused(errno.EACCES, runs),
         code=1,
     ),
     Mistake(
