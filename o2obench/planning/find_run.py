@@ -32,7 +32,7 @@ def find_run(text: str, results: ResultsFolder) -> Path:
     names = names_of_runs(results)
     if not names:
         raise UserError(
-            f"{shown(text)}: no run's folder, and {results} holds no run; name one with --results"
+            f"{shown(text)}: is not a run's folder, and {results} holds no run; name one with --results"
         )
     meant = _meant(wanted, names)
     if not meant:

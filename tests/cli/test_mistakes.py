@@ -336,12 +336,12 @@ RUNS = [
     Mistake(
         "no results folder",
         "render toy_tune:0",
-        "toy_tune:0: no run's folder, and results holds no run; name one with --results",
+        "toy_tune:0: is not a run's folder, and results holds no run; name one with --results",
     ),
     Mistake(
         "another results folder",
         "render toy_tune:0 --results other",
-        "toy_tune:0: no run's folder, and other holds no run; name one with --results",
+        "toy_tune:0: is not a run's folder, and other holds no run; name one with --results",
         runs,
     ),
     Mistake(
