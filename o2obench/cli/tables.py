@@ -179,7 +179,8 @@ def suites_table(suites: Sequence[SuiteStatus]) -> Table:
 def runs_table(plan: Plan, runs: Sequence[RunStatus], footer: str = "", limit: int | None = None) -> Table:
     """Return the runs of a suite, one line each; beyond ``limit`` rows, the most telling ones."""
     table = Table(title=escape(headline(plan, runs)), caption=footer or None, title_justify="left")
-    for column in ("algorithm", "dataset", "seed", "state", "doing", "left", "score"):
+    timed = any(run.seconds_left is not None for run in runs)
+    for column in ("algorithm", "dataset", "seed", "state", "doing", *(["left"] if timed else []), "score"):
         table.add_column(column, justify="right" if column in ("seed", "left", "score") else "left")
     shown = list(runs)
     if limit is not None and len(runs) > limit:
@@ -191,7 +192,7 @@ def runs_table(plan: Plan, runs: Sequence[RunStatus], footer: str = "", limit: i
         table.add_row(
             *(escape(run.method), run.dataset, str(run.seed), f"[{colour}]{run.state}[/]"),
             escape(run.error[:60] if run.error else run.doing),
-            "" if run.seconds_left is None else clock(run.seconds_left),
+            *([clock(run.seconds_left) if run.seconds_left is not None else ""] if timed else []),
             "" if run.score is None else f"{run.score:.1f}",
         )
     return table
