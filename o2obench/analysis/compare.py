@@ -4,16 +4,18 @@ A is the *baseline*, B is what is evaluated; every difference is B minus A on th
 runs that are finished and whole on both sides are paired; the others are named. ``docs/compare.md`` says what
 is refused and what is only said.
 
-A measure is a *regression* when the interval of its mean paired difference lies entirely on the worse side.
-Below 5 seeds there is no interval, so there is no regression either (``statistics``).
+One measure decides, the area unless another is named: B is *worse* when the one-sided 95 % bound of its mean
+paired difference, adjusted by Holm's method for the number of methods looked at, lies on the worse side of
+the margin. All other measures are shown. Below 5 seeds there is no verdict.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import groupby
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -23,22 +25,22 @@ from ..runs.folder import ResultsFolder
 from ..runs.spec import EvaluationSchedule, Run, schedule_text
 from ..util.config import nearest
 from ..util.files import read_json
-from . import measures, statistics
+from . import measures
 from .diff import differing_values
+from .inference import FEW, Estimate, difference_of, holm, paired_difference
 from .measures import MEASURES, FineTuning
 from .results import read
-from .statistics import Estimate, rectangle
+from .scores import DatasetSeed, Scores, rectangle
 
-Key = tuple[str, int]
-"""A data set and a seed."""
 ALL = "all data sets"
-COLLAPSE, REGRET = "collapse", "regret"
-UNITS = {measure.name: measure.unit for measure in MEASURES} | {COLLAPSE: "share of runs", REGRET: "score"}
-BETTER_UP = {measure.name: measure.higher_is_better for measure in MEASURES} | {
-    COLLAPSE: False,
-    REGRET: False,
-}
+COLLAPSE, LOSS = "collapse", "loss on the way"
+UNITS = {measure.name: measure.unit for measure in MEASURES} | {COLLAPSE: "share of runs"}
+BETTER_UP = {measure.name: measure.higher_is_better for measure in MEASURES} | {COLLAPSE: False}
 """Every measure that is compared, by its name, and whether more of it is better."""
+DECIDES = "area"
+LEVEL = 0.05
+"""How often a whole comparison may say "worse" where there is no difference."""
+Verdict = Literal["worse", "not worse", "same", "no verdict"]
 SIDES = ("A", "B")
 SHARED_CUTS = ("offline", "online", "seeds", "datasets")
 """Where a reduced count of the whole suite stands; the others stand under their algorithm's name."""
@@ -48,8 +50,8 @@ SHARED_CUTS = ("offline", "online", "seeds", "datasets")
 class Row:
     """A measure of a pair on one data set, or on all of them over the seeds that they share.
 
-    ``a`` and ``b`` are means, ``difference`` is B minus A with its interval (None below 5 seeds);
-    ``by_run`` holds (data set, seed, value of A, value of B). ``verdict``: better, worse or nothing.
+    ``a`` and ``b`` are means, ``difference`` is B minus A with its 95 % interval (None below 3 seeds);
+    ``by_run`` holds (data set, seed, value of A, value of B).
     """
 
     measure: str
@@ -58,8 +60,22 @@ class Row:
     a: float
     b: float
     difference: Estimate
-    verdict: str
     by_run: tuple[tuple[str, int, float, float], ...]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether B is worse than A, by one measure on all data sets.
+
+    ``p`` is one-sided and adjusted for the number of methods; None where there is no verdict.
+    """
+
+    measure: str
+    verdict: Verdict
+    p: float | None
+    n: int
+    why: str = ""
+    """Why there is no verdict."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +101,7 @@ class Pair:
     """What may explain a difference."""
     unpaired: tuple[str, ...]
     rows: tuple[Row, ...]
+    decision: Decision
 
 
 @dataclass(frozen=True)
@@ -92,26 +109,42 @@ class Comparison:
     """All pairs that two results folders, or two labels, have."""
 
     pairs: tuple[Pair, ...]
+    margin: float
 
     @property
-    def regressions(self) -> list[tuple[Pair, Row]]:
-        """The rows whose interval lies entirely on the worse side."""
-        return [(pair, row) for pair in self.pairs for row in pair.rows if row.verdict == "worse"]
+    def worse(self) -> list[Pair]:
+        """The pairs whose B is worse."""
+        return [pair for pair in self.pairs if pair.decision.verdict == "worse"]
+
+    @property
+    def undecided(self) -> list[Pair]:
+        """The pairs of which nothing can be said."""
+        return [pair for pair in self.pairs if pair.decision.verdict == "no verdict"]
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as a JSON value."""
-        return {"regressions": len(self.regressions), "pairs": [asdict(pair) for pair in self.pairs]}
+        return {
+            "worse": len(self.worse),
+            "no_verdict": len(self.undecided),
+            "margin": self.margin,
+            "pairs": [asdict(pair) for pair in self.pairs],
+        }
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What is compared: a suite, algorithms or labels, measures; two labels where they are named."""
+    """What is compared: a suite, algorithms or labels, measures; two labels where they are named.
+
+    ``decide`` is the measure that decides, ``margin`` how much worse is not yet called worse, in its unit.
+    """
 
     suite: str = ""
     algorithms: Collection[str] = ()
     measures: Collection[str] = ()
     of: str = ""
     against: str = ""
+    decide: str = DECIDES
+    margin: float = 0.0
 
 
 def compare(a: ResultsFolder, b: ResultsFolder | None, choice: Choice) -> Comparison:
@@ -121,9 +154,12 @@ def compare(a: ResultsFolder, b: ResultsFolder | None, choice: Choice) -> Compar
         UserError: There is nothing to pair, a name is not known, or both sides differ in budget, evaluation
             protocol, data or reference scores (each is named).
     """
-    for name in choice.measures:
-        if name not in BETTER_UP:
-            raise UserError(f"--measures {name}: not known; {nearest(name, BETTER_UP)}")
+    for flag, names in (("--measures", choice.measures), ("--decide", [choice.decide])):
+        for name in names:
+            if name not in BETTER_UP:
+                raise UserError(f"{flag} {name}: not known; {nearest(name, BETTER_UP)}")
+    if not (math.isfinite(choice.margin) and choice.margin >= 0):
+        raise UserError(f"--margin {choice.margin:g}: a finite number of 0 or more")
     if b is None and not (choice.of and choice.against and choice.of != choice.against):
         raise UserError(f"{a}: one folder needs two labels; name them: --of LABEL --against LABEL")
     if bool(choice.of) != bool(choice.against):
@@ -137,7 +173,7 @@ def compare(a: ResultsFolder, b: ResultsFolder | None, choice: Choice) -> Compar
     if not any(pair.rows for pair in pairs):
         why = [line for pair in pairs for line in pair.unpaired] or ["the measures do not apply"]
         raise UserError(f"{b or a}: nothing can be paired with {a}: {why[0]}")
-    return Comparison(tuple(pairs))
+    return Comparison(tuple(_adjusted(pairs)), choice.margin)
 
 
 def _plans(a: ResultsFolder, b: ResultsFolder, suite: str) -> Iterator[tuple[Plan, ResultsFolder]]:
@@ -173,7 +209,7 @@ class _Source:
         """Return the labels in the plan's order."""
         return list(dict.fromkeys(experiment.method for experiment in self.plan.experiments))
 
-    def runs(self, label: str) -> dict[Key, Run]:
+    def runs(self, label: str) -> dict[DatasetSeed, Run]:
         """Return the runs of a label that the plan names, by data set and seed."""
         return {
             (experiment.dataset, experiment.seed): self.plan.run(experiment.run)
@@ -185,7 +221,7 @@ class _Source:
         """Return the pretraining run that a run starts from."""
         return self.plan.run(run.parent) if run.parent else None
 
-    def tuning(self, label: str, key: Key) -> FineTuning:
+    def tuning(self, label: str, key: DatasetSeed) -> FineTuning:
         """Return a usable run from the online start on; of a run that never interacts its last evaluation."""
         budget = int(self.runs(label)[key].spec.budget.online_steps)
         return measures.fine_tuning_of(self.usable[label, *key], self.plan.scores[key[0]], budget)
@@ -236,8 +272,9 @@ def _pair(x: _Source, y: _Source, of_x: str, of_y: str, choice: Choice) -> Pair:
         raise UserError(f"{of_x} and {of_y}: no data set and seed is on both sides; nothing can be paired")
     _require_comparable(x, y, shared, planned)
     values, lost = _values(x, y, of_x, of_y, shared)
+    runs = [{key: run.id for key, run in side.items()} for side in planned]
     names = [name for name in BETTER_UP if not choice.measures or name in choice.measures]
-    rows = [row for name in names for row in _rows(name, values.get(name, {}))]
+    rows = [row for name in names for row in _rows(name, values.get(name, {}), runs)]
     return Pair(
         _side(x, of_x, [planned[0][key] for key in shared]),
         _side(y, of_y, [planned[1][key] for key in shared]),
@@ -245,6 +282,7 @@ def _pair(x: _Source, y: _Source, of_x: str, of_y: str, choice: Choice) -> Pair:
         _notes(planned, shared),
         (*_only_one_side(*planned), *lost),
         tuple(rows),
+        _decision(choice, values.get(choice.decide, {}), runs),
     )
 
 
@@ -252,7 +290,7 @@ def _pair(x: _Source, y: _Source, of_x: str, of_y: str, choice: Choice) -> Pair:
 
 
 def _require_comparable(
-    x: _Source, y: _Source, shared: Sequence[Key], planned: Sequence[Mapping[Key, Run]]
+    x: _Source, y: _Source, shared: Sequence[DatasetSeed], planned: Sequence[Mapping[DatasetSeed, Run]]
 ) -> None:
     """Refuse pairs whose difference would mean nothing; every difference is named once."""
     faults = dict[str, None]()
@@ -290,7 +328,7 @@ def _number(value: EvaluationSchedule, unit: str) -> int | str:
     return value if isinstance(value, int) else schedule_text(value, unit)
 
 
-def _notes(planned: Sequence[Mapping[Key, Run]], shared: Sequence[Key]) -> tuple[str, ...]:
+def _notes(planned: Sequence[Mapping[DatasetSeed, Run]], shared: Sequence[DatasetSeed]) -> tuple[str, ...]:
     """Return what may explain a difference, or why there is none."""
     notes = dict[str, None]()
     for key in shared:
@@ -328,7 +366,7 @@ def _version(results: ResultsFolder, run: Run) -> str:
     return f"{versions}, o2obench {code['version']}{commit}"
 
 
-def _protocol(planned: Sequence[Mapping[Key, Run]], shared: Sequence[Key]) -> tuple[str, ...]:
+def _protocol(planned: Sequence[Mapping[DatasetSeed, Run]], shared: Sequence[DatasetSeed]) -> tuple[str, ...]:
     """Return budget and evaluation in a line for each that there is."""
     lines = dict[str, None]()
     for key in shared:
@@ -350,7 +388,7 @@ def _protocol(planned: Sequence[Mapping[Key, Run]], shared: Sequence[Key]) -> tu
 # Pairs of numbers
 
 
-def _only_one_side(a: Mapping[Key, Run], b: Mapping[Key, Run]) -> list[str]:
+def _only_one_side(a: Mapping[DatasetSeed, Run], b: Mapping[DatasetSeed, Run]) -> list[str]:
     lost = []
     for name, mine, theirs in (("A", a, b), ("B", b, a)):
         for dataset, keys in groupby([key for key in mine if key not in theirs], key=lambda key: key[0]):
@@ -358,11 +396,13 @@ def _only_one_side(a: Mapping[Key, Run], b: Mapping[Key, Run]) -> list[str]:
     return lost
 
 
-Values = dict[str, dict[Key, tuple[float, float]]]
+Values = dict[str, dict[DatasetSeed, tuple[float, float]]]
 """Measure -> (data set, seed) -> its value in A and in B."""
 
 
-def _values(x: _Source, y: _Source, of_x: str, of_y: str, shared: Sequence[Key]) -> tuple[Values, list[str]]:
+def _values(
+    x: _Source, y: _Source, of_x: str, of_y: str, shared: Sequence[DatasetSeed]
+) -> tuple[Values, list[str]]:
     """Return the measures of every pair that both sides can show, and why the others cannot be paired."""
     values: Values = {}
     lost = []
@@ -389,66 +429,96 @@ def _values(x: _Source, y: _Source, of_x: str, of_y: str, shared: Sequence[Key])
     return values, lost
 
 
-def _all(run: FineTuning, reference: float) -> list[float | None]:
-    """Return every measure of a run; regret is measured from ``reference``, the same for A and B."""
+def _all(run: FineTuning, start: float) -> list[float | None]:
+    """Return every measure of a run; what is lost on the way is counted from ``start``, A's for both."""
+    each = {measure.name: measure.of(run) for measure in MEASURES}
+    each[LOSS] = measures.loss_on_the_way(run, start)
     fell = measures.collapse(run)
-    rest = [None if fell is None else float(fell), measures.regret(run, reference)]
-    return [*(measure.of(run) for measure in MEASURES), *rest]
+    return [*each.values(), None if fell is None else float(fell)]
 
 
-def _rows(name: str, values: Mapping[Key, tuple[float, float]]) -> Iterator[Row]:
+RunIds = Sequence[Mapping[DatasetSeed, str]]
+"""The ids of A's runs and of B's: several data sets may show one run."""
+Pairs = Mapping[DatasetSeed, tuple[float, float]]
+
+
+def _rows(name: str, values: Pairs, runs: RunIds) -> Iterator[Row]:
     """Yield a row for each data set, and one for all of them over the seeds that all have."""
     datasets = list(dict.fromkeys(dataset for dataset, _ in values))
     for dataset in datasets:
-        yield _row(name, dataset, {key: pair for key, pair in values.items() if key[0] == dataset})
-    seeds = {seed for _, seed in values}
-    common = {seed for seed in seeds if all((dataset, seed) in values for dataset in datasets)}
+        yield _row(name, dataset, {key: pair for key, pair in values.items() if key[0] == dataset}, runs)
+    common = _on_common_seeds(values)
     if len(datasets) > 1 and common:
-        yield _row(name, ALL, {key: pair for key, pair in values.items() if key[1] in common})
+        yield _row(name, ALL, common, runs)
 
 
-def _row(name: str, dataset: str, values: Mapping[Key, tuple[float, float]]) -> Row:
-    a, b = (rectangle((*key, pair[side]) for key, pair in values.items()) for side in (0, 1))
-    difference = statistics.paired_difference(b, a)
-    return Row(
-        name,
-        UNITS[name],
-        dataset,
-        float(np.mean(a.values)),
-        float(np.mean(b.values)),
-        difference,
-        _verdict(difference, BETTER_UP[name]),
-        tuple((*key, *values[key]) for key in sorted(values)),
-    )
+def _on_common_seeds(values: Pairs) -> Pairs:
+    """Return the pairs of the seeds that are there on all data sets."""
+    datasets, seeds = {dataset for dataset, _ in values}, {seed for _, seed in values}
+    common = {seed for seed in seeds if all((dataset, seed) in values for dataset in datasets)}
+    return {key: pair for key, pair in values.items() if key[1] in common}
 
 
-def _verdict(difference: Estimate, higher_is_better: bool) -> str:
-    """Return better or worse where the whole interval lies on that side of 0, else nothing."""
-    if difference.low is None or difference.high is None:
-        return ""
-    if difference.low > 0:
-        return "better" if higher_is_better else "worse"
-    if difference.high < 0:
-        return "worse" if higher_is_better else "better"
-    return ""
+def _sides(values: Pairs, runs: RunIds) -> tuple[Scores, Scores]:
+    a, b = (rectangle(((*key, pair[i]) for key, pair in values.items()), runs[i]) for i in (0, 1))
+    return a, b
+
+
+def _row(name: str, dataset: str, values: Pairs, runs: RunIds) -> Row:
+    a, b = _sides(values, runs)
+    means = (float(np.mean(a.values)), float(np.mean(b.values)))
+    by_run = tuple((*key, *values[key]) for key in sorted(values))
+    return Row(name, UNITS[name], dataset, *means, paired_difference(b, a), by_run)
+
+
+def _decision(choice: Choice, values: Pairs, runs: RunIds) -> Decision:
+    """Return what the deciding measure says of one pair; its p value is not adjusted yet."""
+    common, n = _on_common_seeds(values), len({seed for _, seed in _on_common_seeds(values)})
+    if not values:
+        return Decision(choice.decide, "no verdict", None, 0, f"there is no {choice.decide} on both sides")
+    if common and all(a == b for a, b in common.values()):
+        return Decision(choice.decide, "same", None, n)
+    if n < FEW:
+        return Decision(choice.decide, "no verdict", None, n, f"fewer than {FEW} common seeds")
+    a, b = _sides(common, runs)
+    gained = difference_of(b, a) if BETTER_UP[choice.decide] else difference_of(a, b)
+    return Decision(choice.decide, "not worse", gained.p_below(-choice.margin), n)
+
+
+def _adjusted(pairs: Sequence[Pair]) -> Iterator[Pair]:
+    """Yield the pairs with their verdicts: every method that is looked at makes each of them stricter."""
+    adjusted = holm({str(i): pair.decision.p for i, pair in enumerate(pairs) if pair.decision.p is not None})
+    for i, pair in enumerate(pairs):
+        if str(i) in adjusted:
+            p = adjusted[str(i)]
+            verdict: Verdict = "worse" if p < LEVEL else "not worse"
+            yield replace(pair, decision=replace(pair.decision, p=p, verdict=verdict))
+        else:
+            yield pair
 
 
 def interval_text(difference: Estimate) -> str:
     """Return the interval of a difference in words."""
     if difference.low is None or difference.high is None:
-        return f"none below {statistics.FEW} seeds"
+        return difference.interval
     return f"{difference.low:+.2f} to {difference.high:+.2f}"
 
 
 def verdict(comparison: Comparison) -> list[str]:
-    """Return the last lines: each regression, and of how many intervals they are."""
-    looked = sum(row.difference.low is not None for pair in comparison.pairs for row in pair.rows)
-    lines = [
-        f"worse: {pair.b.method}, {row.measure}, {row.dataset}: {row.difference.value:+.2f} "
-        f"({interval_text(row.difference)}, n {row.difference.n})"
-        for pair, row in comparison.regressions
-    ]
-    if not looked:
-        return [*lines, f"no interval below {statistics.FEW} seeds: no verdict"]
-    summary = f"{len(lines)} of {looked} intervals lie on the worse side"
-    return [*lines, f"{summary}; of many that are looked at, a few do by chance"]
+    """Return the last lines: what is decided of each method, and how many of them are worse."""
+    lines = []
+    for pair in comparison.pairs:
+        decision = pair.decision
+        p = "all values are equal" if decision.p is None else f"p = {decision.p:.3f}"
+        detail = decision.why or p
+        lines.append(
+            f"{pair.b.method}: {decision.verdict} by {decision.measure} ({detail}, {_seeds(decision.n)})"
+        )
+    margin = f" by more than {comparison.margin:g}" if comparison.margin else ""
+    looked = f"{len(comparison.worse)} of {len(comparison.pairs)} worse{margin}"
+    how = f"p: one-sided, adjusted for the number of methods (Holm), worse below {LEVEL:g}"
+    return [*lines, f"{looked}; {how}"]
+
+
+def _seeds(n: int) -> str:
+    return f"{n} seed" if n == 1 else f"{n} seeds"

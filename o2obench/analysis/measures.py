@@ -1,20 +1,20 @@
-"""What one run did from the online start on, each as one number: did it collapse, how fast did it improve?
+"""What one run did from the online start on, each as one number: what did it cost, how far did it come?
 
 Final scores say where a run ended, not how: a method that falls to zero and climbs back looks like one that
 never fell. Here every run is reduced to scalars, one function per question, all of the same ``FineTuning``.
-They are computed per run and only then averaged over seeds (``statistics``), because a band around a mean
+They are computed per run and only then averaged over seeds (``inference``), because a band around a mean
 curve hides what single runs did. Evaluations need not stand at even steps: between two of them a curve is the
 straight line, so how densely a straight piece was evaluated changes no measure.
 
-None means "not applicable". ``docs/measures.md`` lists all of them, when each does not apply, and why each is
-read beside ``frozen``.
+None means "not applicable". ``docs/measures.md`` lists all of them, and when each does not apply.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -23,18 +23,20 @@ from ..transitions import Array
 
 if TYPE_CHECKING:
     from ..datasets.reference_scores import Reference
+    from ..runs.read import Evaluations
     from .results import Shown
 
-WINDOW = 20_000
-"""Environment steps after the online start in which a fall counts as the online start's."""
-LEAST_COLLAPSE, COLLAPSED_SHARE = 15.0, 0.3
-"""A collapse loses more than this many points and more than this share of the score at the online start."""
-NEARLY = 0.9
-"""The share of the best final score whose reaching is timed."""
-LAST_SHARE = 0.1
-"""The end of the budget over which a run's level is averaged."""
+LAST_SHARE = 0.2
+"""The end of a run, a share of its steps, over which its level is averaged: the last window."""
 FEWEST = 3
-"""Evaluations below which there is no curve."""
+"""Evaluations below which there is no curve, and no window."""
+COLLAPSED_SHARE, LEAST_START = 0.5, 20.0
+"""Collapsed: the last window is below this share of the start. A start below 20 has little to lose."""
+TOLERANCE = 5.0
+"""Points below the start that are no loss yet."""
+LEVELS = (25.0, 50.0, 75.0, 100.0)
+"""Scores whose reaching is timed, the same for all methods, data sets and suites."""
+NOISE_CURVES = 1_000
 LEAD, LEAD_SHARE = 5.0, 0.1
 """How far policy and data must differ: points, or a share of the way from the data's mean to its best."""
 
@@ -52,6 +54,8 @@ class FineTuning:
         updates: Policy updates at each evaluation (rows,).
         scores: Normalised score of each evaluation (rows,), averaged over its episodes.
         budget: Environment steps the run may take.
+        evaluated_on: Episodes of each evaluation (rows,).
+        deviations: Standard deviation of their scores (rows,); 0 where there is one episode.
         episode_ends: Environment steps at which training episodes ended (episodes,).
         episode_scores: Normalised scores of those episodes (episodes,), exploration included.
 
@@ -64,14 +68,18 @@ class FineTuning:
     updates: Array
     scores: Array
     budget: int
+    evaluated_on: Array = field(default_factory=_none)
+    deviations: Array = field(default_factory=_none)
     episode_ends: Array = field(default_factory=_none)
     episode_scores: Array = field(default_factory=_none)
 
     def __post_init__(self) -> None:
         rows, episodes = len(self.scores), len(self.episode_scores)
+        columns = {len(self.env_steps), len(self.updates)}
+        spreads = {len(self.evaluated_on), len(self.deviations)}
         faults = {
             "no evaluation": not rows,
-            "columns differ in length": {len(self.env_steps), len(self.updates)} != {rows},
+            "columns differ in length": columns != {rows} or spreads not in ({rows}, {0}),
             "episode columns differ in length": len(self.episode_ends) != episodes,
             "the first evaluation is not the online start": rows and self.env_steps[0] != 0,
             "steps run backwards": (np.diff(self.env_steps) < 0).any(),
@@ -87,38 +95,60 @@ class FineTuning:
     @cached_property
     def curve(self) -> Curve | None:
         """The curve while interacting; None where it would not show any learning, or too little."""
-        if _learns_only_apart(self):
-            return None
         steps, first = np.unique(self.env_steps, return_index=True)
-        early = steps <= min(WINDOW, self.budget)
-        if len(steps) < FEWEST or early.sum() < 2:
+        if self.learns_apart or len(steps) < FEWEST:
             return None
-        scores = self.scores[first]
-        return Curve(steps, scores, _median_of_three(scores), min(WINDOW, int(steps[-1])))
+        return Curve(steps, self.scores[first])
+
+    @cached_property
+    def learns_apart(self) -> bool:
+        """Whether the policy changes, but only while the environment stands still.
+
+        ``frozen`` never changes, which is no reason to leave it out: it is what the others are held against.
+        """
+        interacting, learning = np.diff(self.env_steps) > 0, np.diff(self.updates) > 0
+        return bool(learning.any() and not (learning & interacting).any())
+
+    @cached_property
+    def last_stage(self) -> Curve | None:
+        """Where a method learns after its last step, the curve over the updates it makes there; else None."""
+        at_the_end = self.env_steps == self.env_steps[-1]
+        updates = self.updates[at_the_end]
+        if updates[-1] == updates[0]:
+            return None
+        made, last = np.unique(updates[::-1], return_index=True)
+        return Curve(made - made[0], self.scores[at_the_end][::-1][last])
 
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """A run's learning curve over environment steps, one evaluation for each clock."""
+    """A learning curve, one evaluation for each clock: environment steps, or updates in a stage without."""
 
     steps: Array
     scores: Array
-    smoothed: Array
-    window: int
-    """Steps after the online start in which a fall counts as the online start's."""
 
     @cached_property
+    def smoothed(self) -> Array:
+        """The scores as three-point medians."""
+        return median_of_three(self.scores)
+
+    @property
     def worst(self) -> tuple[float, float]:
-        """The step of the least smoothed score within the window, and that score."""
-        steps = np.append(self.steps[self.steps < self.window], self.window)
-        scores = np.interp(steps, self.steps, self.smoothed)
-        return float(steps[scores.argmin()]), float(scores.min())
+        """The step of the least smoothed score, and that score."""
+        i = int(self.smoothed.argmin())
+        return float(self.steps[i]), float(self.smoothed[i])
 
     def mean(self, begin: float, end: float) -> float:
         """Return the mean score over the steps from ``begin`` to ``end``, by trapezoids."""
         inner = self.steps[(self.steps > begin) & (self.steps < end)]
         steps = np.concatenate([[begin], inner, [end]])
         return float(np.trapezoid(np.interp(steps, self.steps, self.scores), steps) / (end - begin))
+
+    def last_window(self, end: float) -> float | None:
+        """Return the mean over the last 20 % of the way to ``end``; None with under 3 evaluations there."""
+        begin = (1 - LAST_SHARE) * end
+        enough = (self.steps >= begin).sum() >= FEWEST and self.steps[-1] >= end
+        return self.mean(begin, end) if enough else None
 
     def reached(self, level: float, after: float = 0.0) -> Reached:
         """Return the first step from ``after`` on at which the smoothed score is ``level`` or more."""
@@ -139,26 +169,40 @@ class Reached:
     censored: bool
 
 
-@dataclass(frozen=True)
-class Rate:
-    """In how many of ``n`` runs something happened."""
-
-    count: int
-    n: int
-
-
 def fine_tuning_of(result: Shown, scores: Reference, budget: int) -> FineTuning:
     """Return an experiment's run from the online start on; of a run that never interacts its last evaluation.
 
     Episodes are those of fine-tuning runs: one from scratch has no policy at the online start to hold them
     against.
     """
-    own, of = result.own, slice(None) if result.is_online else slice(-1, None)
-    whole = FineTuning(own.env_steps[of], own.updates[of], scores.score(own.mean_returns[of]), budget)
+    own = result.own
+    whole = rows_of(own, scores, budget, 0 if result.is_online else -1)
     if not result.experiment.parent:
         return whole
     played = own.played
     return replace(whole, episode_ends=played.env_steps, episode_scores=scores.score(played.returns))
+
+
+def rows_of(own: Evaluations, scores: Reference, budget: int, first: int = 0) -> FineTuning:
+    """Return a run's evaluations from the ``first`` on as normalised scores, without training episodes."""
+    normalised = scores.score(own.mean_returns)
+    deviations = scores.score(own.mean_returns + own.deviations) - normalised
+    columns = (own.env_steps, own.updates, normalised, own.episodes, deviations)
+    env_steps, updates, of_run, episodes, spread = (column[first:] for column in columns)
+    return FineTuning(env_steps, updates, of_run, budget, episodes, spread)
+
+
+def diverged(until: FineTuning) -> FineTuning:
+    """Return a run that diverged as if it had gone on with the random policy's score, 0, to its budget."""
+    begin, end = int(until.env_steps[-1]) + 1, until.budget
+    steps = np.unique(np.linspace(min(begin, end), end, 101).astype(np.int64))
+    zeros = np.zeros(len(steps))
+    return FineTuning(
+        np.append(until.env_steps, steps),
+        np.append(until.updates, np.full(len(steps), until.updates[-1])),
+        np.append(until.scores, zeros),
+        until.budget,
+    )
 
 
 # Where it ends, and where it stands on the way
@@ -181,85 +225,39 @@ def score_at(run: FineTuning, mark: int) -> float | None:
     learns without the environment is compared as it is after its last stage: it spent fewer steps, not more.
     Any other run that ends before the mark has no score there: None.
     """
-    if mark > run.env_steps[-1] and not _learned_after_its_last_step(run):
+    if mark > run.env_steps[-1] and run.last_stage is None:
         return None
     last = int((run.env_steps <= mark).nonzero()[0][-1])
     around = slice(last, last + 2)
     return float(np.interp(mark, run.env_steps[around], run.scores[around]))
 
 
-def late(run: FineTuning) -> float | None:
-    """Return the mean score over the last tenth of the budget; None also when evaluations end before it."""
-    curve = run.curve
-    if curve is None or curve.steps[-1] < run.budget:
-        return None
-    return curve.mean((1 - LAST_SHARE) * run.budget, run.budget)
-
-
-# What is lost after the online start
-
-
-def drop(run: FineTuning) -> float | None:
-    """Return the transfer drop, how far the score falls below the online start in the first 20,000 steps.
-
-    ``s(0) - min over t <= min(20,000, budget) of smoothed(t)``, the online start among them: never negative.
-    """
-    curve = run.curve
-    return None if curve is None else float(curve.smoothed[0] - curve.worst[1])
-
-
-def collapse(run: FineTuning) -> bool | None:
-    """Return whether the run collapsed: ``drop > max(15, 0.3 s(0))``."""
-    fell = drop(run)
-    return None if fell is None else fell > max(LEAST_COLLAPSE, COLLAPSED_SHARE * float(run.scores[0]))
-
-
-def collapse_rate(runs: Iterable[FineTuning]) -> Rate | None:
-    """Return in how many runs there was a collapse; runs without an answer are not counted."""
-    answers = [answer for answer in map(collapse, runs) if answer is not None]
-    return Rate(sum(answers), len(answers)) if answers else None
-
-
-def steps_to_recover(run: FineTuning) -> Reached | None:
-    """Return the first step after the worst point of ``drop`` at which smoothed(t) >= s(0) again.
-
-    0 when nothing was lost; censored at the last evaluation when the score never comes back.
-    """
-    curve = run.curve
-    if curve is None:
-        return None
-    return curve.reached(float(curve.smoothed[0]), after=curve.worst[0])
-
-
-# How fast it gains
-
-
-def steps_to_nearly(run: FineTuning, best_final: float) -> Reached | None:
-    """Return the first step at which smoothed(t) >= 0.9 of the best final score among the methods.
-
-    Args:
-        run: The run.
-        best_final: The greatest mean final score of a method on this data set, the same for all runs.
-
-    Returns:
-        The step, censored at the last evaluation; None also when ``best_final`` is not positive, since a
-        share of it means nothing then.
-    """
-    curve = run.curve
-    if curve is None or best_final <= 0:
-        return None
-    return curve.reached(NEARLY * best_final)
-
-
 def area(run: FineTuning) -> float | None:
     """Return the area under the curve over the budget: the mean score while fine-tuning.
 
-    ``1 / budget * integral of s(t) dt`` by trapezoids. None also when evaluations end before the budget.
+    ``1 / budget * integral of s(t) dt`` by trapezoids. None also when evaluations end before the budget, and
+    for a method that learns after its last step, whose curve does not show what it learns.
     """
     curve = run.curve
-    if curve is None or curve.steps[-1] < run.budget:
+    if curve is None or curve.steps[-1] < run.budget or run.last_stage is not None:
         return None
     return curve.mean(0, run.budget)
+
+
+def area_above_start(run: FineTuning) -> float | None:
+    """Return the area less the score at the online start: what fine-tuning gained on average on the way."""
+    mean = area(run)
+    return None if mean is None else mean - float(run.scores[0])
+
+
+def last_window(run: FineTuning) -> float | None:
+    """Return the mean score over the last 20 % of the steps, where at least 3 evaluations stand.
+
+    A method that learns after its last step is measured over the last 20 % of the updates it makes there.
+    """
+    if run.last_stage is not None:
+        return run.last_stage.last_window(float(run.last_stage.steps[-1]))
+    return run.curve.last_window(run.budget) if run.curve else None
 
 
 def improvement_per_1000_steps(run: FineTuning) -> float | None:
@@ -270,32 +268,72 @@ def improvement_per_1000_steps(run: FineTuning) -> float | None:
     return float((curve.scores[-1] - curve.scores[0]) / curve.steps[-1] * 1000)
 
 
-def regret(run: FineTuning, reference: float) -> float | None:
-    """Return what interacting cost: how far training episodes scored below a reference, on average.
+def steps_to(run: FineTuning, level: float) -> Reached | None:
+    """Return the first step at which smoothed(t) is a score of ``level`` or more, censored at the end."""
+    return run.curve.reached(level) if run.curve else None
 
-    ``1 / T * sum over episodes of length_e * (reference - score_e)``, T their total length: a cost per step.
-    Negative when training itself scored above the reference.
+
+# What is lost on the way
+
+
+def loss_on_the_way(run: FineTuning, start: float | None = None) -> float | None:
+    """Return what interacting cost: how far training episodes scored below the start, on average per step.
+
+    ``sum over episodes of length_e * (start - score_e) / sum of lengths``, signed: negative when training
+    itself scored above the start. None where there is no training episode.
 
     Args:
         run: The run.
-        reference: A score; that at the online start asks what not fine-tuning would have saved.
+        start: The score that not fine-tuning would have kept; None: the run's own at the online start.
     """
     if not len(run.episode_ends):
         return None
+    start = float(run.scores[0]) if start is None else start
     lengths = np.diff(run.episode_ends, prepend=0)
-    return float(np.average(reference - run.episode_scores, weights=lengths))
+    return float(np.average(start - run.episode_scores, weights=lengths))
 
 
-def roughness(run: FineTuning) -> float | None:
-    """Return how much the curve goes back and forth, in points per evaluation.
+def noise(run: FineTuning) -> float | None:
+    """Return the standard error of an evaluation of this run, from the spread of its own episodes.
 
-    ``(sum of |s_i - s_(i-1)| - |s_n - s_0|) / n``: the total variation less the net change.
+    The spread is pooled over evaluations; the error is that of an evaluation of the usual number of episodes.
+    """
+    spread = _spread(run)
+    return None if spread is None else spread / math.sqrt(float(np.median(run.evaluated_on)))
+
+
+def maximum_drawdown(run: FineTuning) -> float | None:
+    """Return the most that the score falls below its highest value so far, less what noise alone makes of it.
+
+    Scores are three-point medians. Noise: the mean over 1,000 curves of a constant score whose evaluations
+    vary as the run's own episodes do. More evaluations make both larger, and the difference does not grow.
     """
     curve = run.curve
     if curve is None:
         return None
-    moves = np.diff(curve.scores)
-    return float((np.abs(moves).sum() - abs(moves.sum())) / len(moves))
+    spread, (_, first) = _spread(run) or 0.0, np.unique(run.env_steps, return_index=True)
+    if not spread:
+        return float(_drawdown(curve.scores))
+    return float(_drawdown(curve.scores)) - spread * _noise_drawdown(tuple(run.evaluated_on[first].tolist()))
+
+
+def collapse(run: FineTuning) -> bool | None:
+    """Return whether the last window lies below half of the start; None below a start of 20."""
+    end = last_window(run)
+    if end is None or run.scores[0] < LEAST_START:
+        return None
+    return end < COLLAPSED_SHARE * float(run.scores[0])
+
+
+def recovery(run: FineTuning) -> Reached | None:
+    """Return the first step after its worst point at which smoothed(t) >= s(0) again, censored at the end.
+
+    None where the worst point lies no more than 5 points below the start: nothing was lost.
+    """
+    curve = run.curve
+    if curve is None or curve.worst[1] >= curve.scores[0] - TOLERANCE:
+        return None
+    return curve.reached(float(curve.scores[0]), after=curve.worst[0])
 
 
 # Over several runs
@@ -312,13 +350,14 @@ class Measure:
 
 
 MEASURES = (
+    Measure("area", "score", True, area),
+    Measure("area above the start", "score", True, area_above_start),
+    Measure("last window", "score", True, last_window),
     Measure("final score", "score", True, final),
     Measure("change", "score", True, change),
-    Measure("mean of the last tenth", "score", True, late),
-    Measure("transfer drop", "score", False, drop),
-    Measure("area under the curve", "score", True, area),
+    Measure("loss on the way", "score", False, loss_on_the_way),
+    Measure("maximum drawdown", "score", False, maximum_drawdown),
     Measure("improvement per 1,000 steps", "score / 1,000 steps", True, improvement_per_1000_steps),
-    Measure("roughness", "score / evaluation", False, roughness),
 )
 
 
@@ -355,25 +394,32 @@ def regime(pretrained_score: float, data_mean_score: float, data_best_score: flo
 # The curve
 
 
-def _median_of_three(scores: Array) -> Array:
-    """Replace each inner score by the median of it and its neighbours.
+def median_of_three(scores: Array) -> Array:
+    """Replace each inner score (..., points) by the median of it and its neighbours.
 
     The ends stay: the online start and the end of a stage are evaluated on more episodes than what lies
     between.
     """
-    inner = np.sort([scores[:-2], scores[1:-1], scores[2:]], axis=0)[1]
-    return np.concatenate([scores[:1], inner, scores[-1:]])
+    inner = np.sort([scores[..., :-2], scores[..., 1:-1], scores[..., 2:]], axis=0)[1]
+    return np.concatenate([scores[..., :1], inner, scores[..., -1:]], axis=-1)
 
 
-def _learns_only_apart(run: FineTuning) -> bool:
-    """Return whether the policy changes, but only while the environment stands still.
-
-    ``frozen`` never changes, which is no reason to leave it out: it is what the others are held against.
-    """
-    interacting, learning = np.diff(run.env_steps) > 0, np.diff(run.updates) > 0
-    return bool(learning.any() and not (learning & interacting).any())
+def _drawdown(scores: Array) -> Array:
+    """Return the most that smoothed scores (..., points) fall below their highest value so far (...,)."""
+    smoothed = median_of_three(scores)
+    return np.asarray((np.maximum.accumulate(smoothed, axis=-1) - smoothed).max(axis=-1))
 
 
-def _learned_after_its_last_step(run: FineTuning) -> bool:
-    at_the_end = run.updates[run.env_steps == run.env_steps[-1]]
-    return bool(at_the_end[-1] > at_the_end[0])
+@lru_cache(maxsize=1024)
+def _noise_drawdown(evaluated_on: tuple[int, ...]) -> float:
+    """Return the mean drawdown of noise of unit spread an episode, over evaluations of so many episodes."""
+    draws = np.random.default_rng(0).standard_normal((NOISE_CURVES, len(evaluated_on)))
+    return float(_drawdown(draws / np.sqrt(evaluated_on)).mean())
+
+
+def _spread(run: FineTuning) -> float | None:
+    """Return the standard deviation of episodes within an evaluation; None where no evaluation has two."""
+    weights = np.maximum(run.evaluated_on - 1, 0)
+    if not weights.sum():
+        return None
+    return float(np.sqrt(np.average(run.deviations**2, weights=weights)))

@@ -12,7 +12,14 @@ from ..planning.plan import Experiment, Plan, readable_plans
 from ..runs import checkpoint
 from ..runs.folder import ResultsFolder
 from ..runs.jsonl import read_jsonl, valid_lines
-from ..runs.read import Evaluations, Unusable, read_evaluations, require_intact, unreadable
+from ..runs.read import (
+    Evaluations,
+    Unusable,
+    read_evaluations,
+    read_until_divergence,
+    require_intact,
+    unreadable,
+)
 from ..runs.spec import Run
 from ..runs.spec import differing as spec_differences
 from ..util.files import is_number, read_json
@@ -67,6 +74,16 @@ def read(
         except Unusable as error:
             problems.append(Problem(experiment.method, experiment.dataset, experiment.seed, str(error)))
     return shown, problems
+
+
+def read_diverged(plan: Plan, results: ResultsFolder) -> Iterator[tuple[Experiment, Evaluations]]:
+    """Yield the experiments whose runs diverged, with what they evaluated before."""
+    for experiment in dict.fromkeys(plan.experiments):
+        folder = results.run(experiment.run)
+        if folder.state() == "diverged":
+            until = read_until_divergence(folder, plan.run(experiment.run))
+            if until is not None:
+                yield experiment, until
 
 
 def table_of(plan: Plan, results: ResultsFolder) -> tuple[pd.DataFrame, list[Problem]]:
@@ -153,9 +170,9 @@ class _Reader:
             return str(error)
         except Exception as error:  # noqa: BLE001  (one strange folder never ends the report of the others)
             return unreadable(error)
-        holder = self.holders.setdefault((run.group, evaluated.sha256), run_id)
-        if holder != run_id:
-            return f"{run.algorithm}: evaluations.jsonl is that of {holder}; one of both is a copy"
+        holder = self.holders.setdefault((run.group, evaluated.content), run_id)
+        if evaluated.content and holder != run_id:
+            return f"{run.algorithm}: all its values are those of {holder}; one of both is a copy"
         return replace(
             evaluated, compute=self.machines.setdefault(repr(evaluated.compute), evaluated.compute)
         )

@@ -87,7 +87,12 @@ def compare(
     ] = None,
     suite: Suite = "",
     algorithms: Annotated[str, typer.Option(help="Only these algorithms or methods, with commas.")] = "",
-    measures: Annotated[str, typer.Option(help="Only these measures, with commas.")] = "",
+    measures: Annotated[str, typer.Option(help="Show only these measures, with commas.")] = "",
+    decide: Annotated[str, typer.Option(help="The measure that decides.")] = "area",
+    margin: Annotated[float, typer.Option(help="How much worse is not yet called worse.")] = 0.0,
+    require_verdict: Annotated[
+        bool, typer.Option("--require-verdict", help="Exit code 3 where a method has no verdict.")
+    ] = False,
     of: Annotated[str, typer.Option(help="The method that is evaluated.")] = "",
     against: Annotated[str, typer.Option(help="The method that is the baseline.")] = "",
     as_json: AsJson = False,
@@ -99,7 +104,9 @@ def compare(
 
     names = (names_of(algorithms) or (), names_of(measures) or ())
     compared = comparison.compare(
-        ResultsFolder(a), ResultsFolder(b) if b else None, comparison.Choice(suite, *names, of, against)
+        ResultsFolder(a),
+        ResultsFolder(b) if b else None,
+        comparison.Choice(suite, *names, of, against, decide, margin),
     )
     if as_json:
         print(json.dumps(compared.to_json(), indent=1))
@@ -107,8 +114,10 @@ def compare(
         for pair in compared.pairs:
             console().print(comparison_table(pair))
         print("\n".join(comparison.verdict(compared)))
-    if compared.regressions:
+    if compared.worse:
         raise typer.Exit(1)
+    if compared.undecided and require_verdict:
+        raise typer.Exit(3)
 
 
 @app.command()

@@ -9,7 +9,6 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from ..analysis import statistics
 from ..analysis.compare import SIDES, Pair, Side, interval_text
 from ..analysis.diff import LOGS, Difference
 from ..analysis.model_error import ModelError
@@ -35,22 +34,14 @@ def comparison_table(pair: Pair) -> Table:
         title_justify="left",
         caption_justify="left",
     )
-    for name in ("measure", "data set", "A", "B", "B - A", "interval", "n", ""):
-        table.add_column(name, justify="left" if name in ("measure", "data set", "") else "right")
+    for name in ("measure", "data set", "A", "B", "B - A", "95 % interval", "n"):
+        table.add_column(name, justify="left" if name in ("measure", "data set") else "right")
     above = ""
     for row in pair.rows:
         name, above = "" if row.measure == above else f"{row.measure} ({row.unit})", row.measure
         numbers = (f"{row.a:.2f}", f"{row.b:.2f}", f"{row.difference.value:+.2f}")
-        small = " small n" if row.difference.low is not None and row.difference.n < statistics.MANY else ""
-        colour = {"worse": "red", "better": "green", "": "default"}[row.verdict]
-        verdict = f"[{colour}]{row.verdict}[/]" if row.verdict else ""
         table.add_row(
-            name,
-            escape(row.dataset),
-            *numbers,
-            interval_text(row.difference) + small,
-            f"{row.difference.n}",
-            verdict,
+            name, escape(row.dataset), *numbers, interval_text(row.difference), f"{row.difference.n}"
         )
     return table
 

@@ -64,9 +64,15 @@ def all_entries(suite: SuiteFile, source: Located, find: Find, each: int) -> lis
     place = source.at(("algorithms",))
     if len(entries) * each > MOST_EXPERIMENTS:
         raise UserError(f"{place}: the suite has over {MOST_EXPERIMENTS:,} experiments; cut a sweep")
-    twice = sorted(method for method, n in Counter(entry.method for entry in entries).items() if n > 1)
+    methods = Counter(entry.method for entry in entries)
+    twice = sorted(method for method, n in methods.items() if n > 1)
     if twice:
         raise UserError(f"{place}: algorithms: {twice[0]!r} stands twice; give labels")
+    spelled = dict[str, str]()
+    for method in methods:
+        if spelled.setdefault(method.casefold(), method) != method:
+            both = f"{spelled[method.casefold()]!r} and {method!r}"
+            raise UserError(f"{place}: algorithms: {both} are equal up to case; give other labels")
     keys, labels = dict[str, tuple[str, str]](), dict[tuple[str, str], str]()
     for pretraining in (entry.pretraining for entry in entries if entry.pretraining):
         if keys.setdefault(pretraining.label, pretraining.key) != pretraining.key:

@@ -18,7 +18,7 @@ USUAL_FIGURES = {
     "aggregates": "Aggregates",
     "efficiency": "Sample efficiency",
     "profiles": "Performance profiles",
-    "improvement": "Probability of improvement",
+    "improvement": "How likely a run is better than one of the reference",
     "grid": "Learning curves of all data sets",
     "ablation": "One option swept",
     "curves": "Learning curves",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 
-from ..analysis.statistics import Estimate
+from ..analysis.inference import Estimate
 
 DASH = "\N{EN DASH}"
 

@@ -115,7 +115,8 @@ def write_page(
 
 
 def _group(summary: Summary, dataset: str, pen: _Pen) -> Group:
-    every = [tables.EACH[name](summary, dataset) for name in summary.plan.tables if name in tables.EACH]
+    every = [tables.lead(summary, dataset)]
+    every += [tables.EACH[name](summary, dataset) for name in summary.plan.tables if name in tables.EACH]
     every.append(tables.beside(summary, dataset))
     figures = [
         pen.draw(name, plot, dataset)

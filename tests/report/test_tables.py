@@ -11,15 +11,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from o2obench.analysis import statistics
-from o2obench.analysis.statistics import rectangle
+from o2obench.analysis.inference import mean_over_seeds
+from o2obench.analysis.scores import rectangle
+from o2obench.analysis.statistics import aggregates, mean_curve
 from o2obench.datasets.registry import find_dataset as find_data
 from o2obench.datasets.statistics import mean_and_best
 from o2obench.planning.plan import Plan
 from o2obench.planning.report_items import USUAL_FIGURES
 from o2obench.report import ReportOptions, tables, write_report, writers
 from o2obench.report.format import interval, number
-from o2obench.report.summary import FINAL, MethodResult, Summary, at, metric_of, summarise
+from o2obench.report.summary import (
+    AREA,
+    FINAL,
+    Failures,
+    MethodResult,
+    Summary,
+    at,
+    headline,
+    metric_of,
+    summarise,
+)
 from o2obench.runs.folder import ResultsFolder
 from tests.helpers.folders import finish, paper_plan
 
@@ -64,21 +75,81 @@ def test_a_method_that_stops_interacting_is_compared_at_its_own_end(
     assert list(comou.of(mark).values()) != pytest.approx(list(comou.final))
 
 
-def test_bold_is_what_cannot_be_told_from_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_best_stands_first_and_the_others_are_marked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = made(tmp_path, monkeypatch, 5, "frozen", "comou", "moore")
+    levels = {"frozen": 40.0, "comou": 90.0, "moore": 88.0}
+    sway = (-1.0, 1.0, 0.0, -1.0, 1.0)
+
+    def shifted(result: MethodResult) -> MethodResult:
+        level, noise = levels.get(result.method, 0.0), 60.0 if result.method == "moore" else 1.0
+        runs = [
+            replace(run, values={**run.values, AREA: level + noise * sway[run.seed]}) for run in result.runs
+        ]
+        return replace(result, runs=tuple(runs))
+
+    shown = replace(found, method_results=tuple(map(shifted, found.method_results)))
+    table = tables.lead(shown, DATASETS[0])
+    assert [row.method for row in table.rows] == ["comou", "moore", "frozen"]
+    place = [column.name for column in table.columns].index(AREA)
+    assert [row.cells[place].mark for row in table.rows] == ["best", "undecided", "lower"]
+    assert [row.cells[place].sign for row in table.rows] == ["", "?", "\N{DOWNWARDS ARROW}"]
+    [row, other] = tables.final(shown).rows
+    assert {cell.mark for cell in row.cells[1:]} == {"best", "undecided", "lower"}
+    alone = replace(shown, method_results=tuple(r for r in shown.method_results if r.dataset == DATASETS[1]))
+    assert tables.final(alone).rows[0].cells == other.cells, "a data set changes no other row"
+
+
+def test_failures_have_exact_intervals_and_diverged_runs_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = {"algorithms": ("frozen", "comou"), "datasets": DATASETS[:1]}
+    plan = paper_plan("mujoco_all", monkeypatch, seeds=tuple(range(5)), **chosen)
+    finish(plan, tmp_path)
+    lost = next(one for one in plan.experiments if one.method == "comou" and one.seed == 3)
+    folder = ResultsFolder(tmp_path).run(lost.run)
+    rows = folder.evaluations.read_text().splitlines(keepends=True)
+    folder.evaluations.write_text("".join(rows[: len(rows) // 2]) + rows[-1][:20])  # cut in a line
+    folder.done.unlink()
+    folder.fail("Diverged: the loss is NaN", diverged=True)
+    found = summarise(plan, ResultsFolder(tmp_path))
+    comou = found.by_name["comou", DATASETS[0]]
+    assert (len(comou.runs), len(comou.diverged)) == (4, 1)
+    assert len(comou.of(AREA)) == 4, "never among the means"
+    collapsed = sum(comou.of("collapse").values())
+    assert comou.failures == Failures(int(collapsed) + 1, 5)
+    table = tables.lead(found, DATASETS[0])
+    names = [column.name for column in table.columns]
+    row = next(row for row in table.rows if row.method == "comou")
+    both = row.cells[names.index("area, diverged as 0")]
+    assert both.n == 5
+    assert (both.value or 0) < (row.cells[names.index(AREA)].value or 0)
+    assert row.cells[-1].text == f"{comou.failures.count} of 5"
+    assert Failures(0, 5).interval[1] == pytest.approx(0.522, abs=1e-3)
+    assert "comou on hopper-medium-v2, seed 3: comou: diverged: Diverged: the loss is NaN" in found.lacking
+
+
+def test_the_headline_names_the_best_and_what_it_loses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     found = made(tmp_path, monkeypatch, 5, "frozen", "comou")
-    frozen, comou = (found.by_name[name, DATASETS[0]] for name in ("frozen", "comou"))
+    best = max(found.comparison.scores, key=lambda name: found.comparison.scores[name].values.mean())
+    text = headline(found)
+    assert text.startswith(f"{best} ")
+    assert f"{found.comparison.scores[best].values.mean():.1f}" in text
+    assert "its training episodes scored" in text
+    assert "(5 seeds on 2 data sets)" in text
 
-    def shifted(by: float) -> list[MethodResult]:
-        runs = tuple(replace(run, values={**run.values, FINAL: 40.0 + by + run.seed}) for run in comou.runs)
-        low = tuple(replace(run, values={**run.values, FINAL: 40.0 + run.seed}) for run in frozen.runs)
-        return [replace(frozen, runs=low), replace(comou, runs=runs)]
 
-    assert tables.bold(shifted(50.0), FINAL) == {"comou"}
-    assert tables.bold(shifted(0.1), FINAL) == frozenset(), "all overlap"
-    one, other = shifted(50.0)
-    assert tables.bold([one, replace(other, runs=other.runs[1:])], FINAL) == frozenset(), "other seeds"
-    fewer = [replace(line, runs=line.runs[:4]) for line in (one, other)]
-    assert tables.bold(fewer, FINAL) == frozenset(), "below five seeds"
+def test_data_sets_that_show_one_run_are_one_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("hopper-medium-v2", "hopper-medium-replay-v2")
+    chosen = {"algorithms": ("frozen", "mbpo"), "datasets": names}
+    plan = paper_plan("mujoco_all", monkeypatch, seeds=tuple(range(5)), **chosen)
+    finish(plan, tmp_path)
+    found = summarise(plan, ResultsFolder(tmp_path)).comparison
+    assert found.scores["mbpo"].clusters in ((0, 0), (1, 1))
+    assert len(set(found.scores["frozen"].clusters)) == 2
 
 
 @pytest.mark.slow
@@ -155,23 +226,18 @@ def test_a_hostile_name_in_a_table(name: str) -> None:
 def test_what_rounds_to_zero_has_no_sign() -> None:
     assert number([-0.01], "{:+.1f}") == "0.0"
     assert number([-0.06], "{:+.1f}") == "-0.1"
-    assert interval(statistics.mean_over_seeds([-0.01] * 5), "{:.1f}") == "0.0 [0.0, 0.0]"
+    assert interval(mean_over_seeds([-0.01] * 5), "{:.1f}") == "0.0 [0.0, 0.0]"
 
 
 def test_the_mean_over_seeds_is_that_of_the_aggregates() -> None:
     values = np.random.default_rng(0).normal(60, 15, 8)
-    mine = statistics.mean_over_seeds(list(values))
-    theirs = statistics.aggregates(rectangle(("a", i, v) for i, v in enumerate(values)))["mean"]
-    assert mine.value == pytest.approx(theirs.value)
-    assert mine.low == pytest.approx(theirs.low, abs=1.0)
-    assert mine.high == pytest.approx(theirs.high, abs=1.0)
-    assert mine.interval == theirs.interval
-    band = statistics.mean_curve(np.stack([values, values + 1.0], axis=1))
+    mine = mean_over_seeds(list(values))
+    assert mine == aggregates(rectangle(("a", i, v) for i, v in enumerate(values)))["mean"]
+    band = mean_curve(np.stack([values, values + 1.0], axis=1))
     assert band.low is not None
     assert band.high is not None
-    assert band.low[0] == pytest.approx(mine.low, abs=1.0)
+    assert (band.low[0], band.high[0]) == pytest.approx((mine.low, mine.high))
     assert band.high[1] == pytest.approx(band.high[0] + 1.0)
-    assert statistics.mean_curve(values[:4, None]).low is None
 
 
 def test_plans_know_what_their_data_return(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 
 from ...analysis import statistics
-from ...analysis.statistics import FEW, Estimate, Scores, Statistic
+from ...analysis.inference import FEW, FEWEST, NEWCOMBE, Estimate, probability_of_improvement
+from ...analysis.scores import Scores
+from ...analysis.statistics import Statistic
 from ..format import count
-from ..summary import FINAL, Summary, on_common_steps
+from ..summary import Summary, on_common_steps
 from .curves import band_kind, draw_external
 from .style import (
     BAND,
@@ -88,48 +90,40 @@ def profiles(summary: Summary, _: str, target: Target) -> Drawing | str | None:
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(8.4, 3.6))
         for name, scores in compared.scores.items():
-            band = statistics.performance_profile(scores, at, replicates=500)
+            band = statistics.performance_profile(scores, at)
             _line(axis, summary, name, at, band.value, band.low, band.high)
-        lead = "change" if summary.starts_differ else "normalised score"
-        axis.set(xlabel=f"{lead} s", ylabel="share of runs above s", ylim=(0, 1.02))
+        axis.set(xlabel=f"{summary.lead} s", ylabel="share of runs above s", ylim=(0, 1.02))
         _finish(figure, axis, _said(summary, f"performance profiles of {summary.compared}"))
-        return Drawing(save(figure, target, summary.methods), _kind(summary, "pointwise; 500 draws"))
+        return Drawing(save(figure, target, summary.methods), _kind(summary, "pointwise"))
 
 
 def improvement(summary: Summary, _: str, target: Target) -> Drawing | str | None:
-    """Draw how likely a run of the row scores above one of the column, on the same data set."""
-    names = list(summary.comparison.scores)
-    if len(names) < 2:
+    """Draw how likely a run of each method scores above one of its reference, on the same data set."""
+    compared = summary.comparison.scores
+    against = {name: reference for name in compared if (reference := summary.reference_of(name)) in compared}
+    if not against:
         return None
     if too_few(summary):
         return too_few(summary)
-    pairs = summary.pairs
-    values = np.array([[pairs[a, b].value if a != b else np.nan for b in names] for a in names])
-    plt = prepared()
+    plt, names = prepared(), list(reversed(against))
     with plt.rc_context(STYLE):
-        side = 1.6 + 0.62 * len(names)
-        figure, axis = plt.subplots(figsize=(side + 2.2, side))
-        axis.imshow(values, vmin=0, vmax=1, cmap="PuOr_r")  # one image: the page's filter leaves it whole
-        for i, row in enumerate(values):
-            for j, value in enumerate(row):
-                if i != j:
-                    estimate = pairs[names[i], names[j]]
-                    sure = (
-                        estimate.low is not None
-                        and estimate.high is not None
-                        and not estimate.low <= 0.5 <= estimate.high
-                    )
-                    dark = "white" if abs(value - 0.5) > 0.3 else "#222222"
-                    weight = "bold" if sure else "normal"
-                    axis.text(
-                        j, i, f"{value:.2f}", ha="center", va="center", color=dark, weight=weight, fontsize=8
-                    )
-        axis.set_xticks(range(len(names)), names, rotation=35, ha="right")
-        axis.set_yticks(range(len(names)), names)
-        axis.set_title("P(row scores above column)", loc="left", fontsize=9, color="#555555")
+        figure, axis = plt.subplots(figsize=(8.4, 1.0 + 0.36 * len(names)))
+        for place, name in enumerate(names):
+            estimate = probability_of_improvement(compared[name], compared[against[name]])
+            for artist in _bar(axis, place, estimate, lines_of(summary.plan)[name][0]):
+                belongs(artist, summary.methods, name)
+        axis.axvline(0.5, color="#555555", lw=1, linestyle=":")
+        several = len(set(against.values())) > 1
+        labels = [f"{name} over {against[name]}" if several else name for name in names]
+        axis.set_yticks(range(len(names)), labels)
+        for tick, name in zip(axis.get_yticklabels(), names, strict=True):
+            belongs(tick, summary.methods, name)
+        whom = "the frozen control of each" if several else next(iter(against.values()))
+        axis.set(xlim=(0, 1), xlabel=f"P(a run scores above one of {whom})")
+        axis.grid(True, axis="x")
         finish(figure, _said(summary, summary.compared))
-        note = "Bold: the 95 % interval does not hold one half. Seeds of both are drawn independently. "
-        return Drawing(save(figure, target), note + _kind(summary))
+        note = f"Intervals: {NEWCOMBE}; seeds of both count as independent."
+        return Drawing(save(figure, target, summary.methods), note)
 
 
 def efficiency(summary: Summary, _: str, target: Target) -> Drawing | str | None:
@@ -143,11 +137,11 @@ def efficiency(summary: Summary, _: str, target: Target) -> Drawing | str | None
         for name, scores in compared.scores.items():
             at = _at_steps(summary, name, scores)
             if len(at) > 1:
-                band = statistics.sample_efficiency(at, "iqm", replicates=500)
+                band = statistics.sample_efficiency(at, "iqm")
                 _line(axis, summary, name, band.x, band.value, band.low, band.high)
         axis.set(xlabel="environment steps", ylabel="IQM of normalised scores")
         _finish(figure, axis, _said(summary, "while fine-tuning"))
-        return Drawing(save(figure, target, summary.methods), _kind(summary, "pointwise; 500 draws"))
+        return Drawing(save(figure, target, summary.methods), _kind(summary, "pointwise"))
 
 
 def curves(summary: Summary, _: str, target: Target) -> Drawing | str | None:
@@ -174,7 +168,7 @@ def curves(summary: Summary, _: str, target: Target) -> Drawing | str | None:
                 steps, scores = on_common_steps(runs)
                 if len(steps) > 1:
                     low, high = scores.min(axis=0), scores.max(axis=0)
-                    if fewest >= FEW:
+                    if fewest >= FEWEST:
                         band = statistics.mean_curve(scores)
                         low, high = band.low, band.high
                     _line(axis, summary, label, steps, scores.mean(axis=0), low, high)
@@ -193,7 +187,7 @@ def curves(summary: Summary, _: str, target: Target) -> Drawing | str | None:
 
 
 def ablation(summary: Summary, _: str, target: Target) -> Drawing | str | None:
-    """Draw final scores against the one option in which labels of an algorithm differ."""
+    """Draw the leading metric against the one option in which labels of an algorithm differ."""
     names = dict.fromkeys(experiment.algorithm for experiment in summary.plan.experiments)
     swept = {name: sweep for name in names if (sweep := _swept(summary, name))}
     if not swept or not any(line.runs for line in summary.method_results if line.algorithm in swept):
@@ -208,12 +202,12 @@ def ablation(summary: Summary, _: str, target: Target) -> Drawing | str | None:
                 means = []
                 for place, label in enumerate(labels.values()):
                     line = summary.by_name.get((label, dataset))
-                    values = list(line.of(FINAL).values()) if line else []
+                    values = list(line.of(summary.lead).values()) if line else []
                     axis.plot([place] * len(values), values, "o", color=colour, **small)
                     means.append(float(np.mean(values)) if values else np.nan)
                 axis.plot(range(len(labels)), means, "-o", color=colour, label=dataset, lw=1.6, markersize=6)
             axis.set_xticks(range(len(labels)), list(labels))
-            axis.set(xlabel=option, ylabel="final score")
+            axis.set(xlabel=option, ylabel=summary.lead)
             axis.set_title(algorithm, loc="left", fontsize=9, color="#555555")
             axis.grid(True, axis="y")
         axes[0][-1].legend(**beside())
@@ -287,5 +281,4 @@ def _kind(summary: Summary, more: str = "") -> str:
     left_out = f" {'; '.join(summary.comparison.left_out)}." if summary.comparison.left_out else ""
     if n < FEW:
         return f"Fewer than {FEW} common seeds: no interval.{left_out}"
-    small = ", small n: too narrow" if n < statistics.MANY else ""
-    return f"Intervals: 95 % bootstrap over seeds{', ' if more else ''}{more}{small}.{left_out}"
+    return f"Intervals: 95 % bootstrap over seeds{', ' if more else ''}{more}.{left_out}"

@@ -11,7 +11,8 @@ from typing import Any
 import pandas as pd
 
 from ...analysis.external import ExternalResult, shared_curve
-from ...analysis.statistics import FEW, MANY, mean_curve
+from ...analysis.inference import FEWEST
+from ...analysis.statistics import mean_curve
 from ...planning.plan import Plan
 from ..summary import Summary
 from .style import (
@@ -40,7 +41,7 @@ def curves(summary: Summary, dataset: str, target: Target) -> Drawing | None:
     plt = prepared()
     seeds = own.groupby("method").seed.nunique().tolist()
     fewest = min(seeds)
-    sure = fewest >= FEW
+    sure = fewest >= FEWEST
     offline, online = (own[own.phase == phase] for phase in ("offline", "online"))
     panels = ["offline"] if len(offline) else []
     panels += ["env_steps"] if len(online) else []
@@ -103,9 +104,7 @@ def learns_apart(plan: Plan, labels: set[str]) -> bool:
 
 def band_kind(n: int) -> str:
     """Return what the band around a mean over n seeds is."""
-    if n < FEW:
-        return "least to greatest seed"
-    return "95 % bootstrap interval, pointwise" + (", small n" if n < MANY else "")
+    return "least to greatest seed" if n < FEWEST else "95 % t interval, pointwise"
 
 
 def _offline_names(plan: Plan, rows: pd.DataFrame) -> pd.Series[str]:

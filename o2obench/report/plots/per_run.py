@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...transitions import Array
-from ..summary import FINAL, Summary
+from ..summary import FINAL, LOSS, WINDOW, Summary
 from .style import (
     BAND,
     STYLE,
@@ -25,30 +25,28 @@ MOST = 12
 """Algorithms in small multiples; more would be too small to read."""
 
 
-def drop(summary: Summary, dataset: str, target: Target) -> Drawing | str | None:
-    """Draw each run's drop after the online start against its final score; good is top left."""
-    lines = [line for line in summary.on(dataset) if line.of("transfer drop")]
+def lost(summary: Summary, dataset: str, target: Target) -> Drawing | str | None:
+    """Draw what each run lost on the way against where it ended; good is top left."""
+    lines = [line for line in summary.on(dataset) if line.of(LOSS) and line.of(FINAL)]
     if not lines:
         return None
+    ends = WINDOW if all(line.of(WINDOW) for line in lines) else FINAL
     plt = prepared()
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(8.4, 3.5))
         for line in lines:
             colour, _ = lines_of(summary.plan)[line.method]
-            fell, ended = line.of("transfer drop"), line.of(FINAL)
-            both = [(fell[seed], ended[seed]) for seed in fell]
-            x, y = zip(*both, strict=True)
+            fell, ended = line.of(LOSS), line.of(ends)
+            x, y = zip(*((fell[seed], ended[seed]) for seed in fell if seed in ended), strict=True)
             axis.scatter(x, y, s=16, color=colour, alpha=0.45, linewidths=0, label=BAND + line.method)
             middle = (sum(x) / len(x), sum(y) / len(y))
             axis.scatter(*middle, s=70, color=[colour], edgecolors="white", label=line.method)
-        axis.set(
-            xlabel="transfer drop: points lost within the first 20,000 steps at most", ylabel="final score"
-        )
+        axis.set(xlabel="loss on the way: points of score per step, below the start", ylabel=ends)
         axis.grid(True)
         axis.legend(**beside())
-        n = seeds_of(len(line.of("transfer drop")) for line in lines)
+        n = seeds_of(len(line.of(LOSS)) for line in lines)
         finish(figure, heading(summary.plan, dataset, f"{n}; large: mean, small: each seed"))
-        note = "Top left is best: nothing lost, a high end. frozen shows the noise."
+        note = "Top left is best: nothing lost while learning, a high end."
         return Drawing(save(figure, target, summary.methods), note)
 
 

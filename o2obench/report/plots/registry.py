@@ -17,7 +17,7 @@ Plot = Callable[[Summary, str, Target], Drawing | str | None]
 
 EACH: dict[str, Plot] = {
     "curves": curves.curves,
-    "drop": per_run.drop,
+    "drop": per_run.lost,
     "seeds": per_run.seeds,
     "diagnostics": training_logs.diagnostics,
     "uncertainty": training_logs.fading,
