@@ -16,7 +16,7 @@ from ..runs.read import (
     Evaluations,
     Unusable,
     read_evaluations,
-    read_until_divergence,
+    read_unfinished,
     require_intact,
     unreadable,
 )
@@ -76,14 +76,18 @@ def read(
     return shown, problems
 
 
-def read_diverged(plan: Plan, results: ResultsFolder) -> Iterator[tuple[Experiment, Evaluations]]:
-    """Yield the experiments whose runs diverged, with what they evaluated before."""
+UNFINISHED = ("running", "stale", "interrupted", "diverged")
+
+
+def read_parts(plan: Plan, results: ResultsFolder) -> Iterator[tuple[Experiment, str, Evaluations]]:
+    """Yield the experiments whose runs have begun and are not done, their state, and what they evaluated."""
     for experiment in dict.fromkeys(plan.experiments):
         folder = results.run(experiment.run)
-        if folder.state() == "diverged":
-            until = read_until_divergence(folder, plan.run(experiment.run))
-            if until is not None:
-                yield experiment, until
+        state = folder.state()
+        if state in UNFINISHED:
+            part = read_unfinished(folder, plan.run(experiment.run))
+            if part is not None:
+                yield experiment, state, part
 
 
 def table_of(plan: Plan, results: ResultsFolder) -> tuple[pd.DataFrame, list[Problem]]:
@@ -304,13 +308,25 @@ def seconds(run: Run, results: ResultsFolder) -> float:
     return float(sum(row["seconds"] for row in _timings(run, results)))
 
 
+def hours_by_progress(run: Run, results: ResultsFolder) -> list[tuple[int, float]]:
+    """Return (environment steps plus updates, hours so far, lost work included) at each note of the time."""
+    noted, hours, furthest = [(0, 0.0)], 0.0, 0
+    for row in _timings(run, results):
+        hours += row["seconds"] / 3600
+        furthest = max(furthest, row["progress"])
+        noted.append((furthest, hours))
+    return noted
+
+
 def _timings(run: Run, results: ResultsFolder) -> Iterator[dict[str, Any]]:
     """Yield what is noted of a run's time; a line that says nothing of it is passed over: it is only cost."""
     with contextlib.suppress(OSError, ValueError, RecursionError):
         for _, row in valid_lines(results.run(run.id).timings):
             if isinstance(row, dict) and is_number(row.get("seconds")) and isinstance(row.get("parts"), dict):
                 spent = {name: used for name, used in row["parts"].items() if is_number(used)}
-                yield {"seconds": row["seconds"], "parts": spent}
+                clocks = [row.get(name) for name in ("env_steps", "updates")]
+                progress = sum(clock for clock in clocks if is_number(clock))
+                yield {"seconds": row["seconds"], "parts": spent, "progress": progress}
 
 
 def parts(runs: Iterable[Run], results: ResultsFolder) -> dict[str, float]:

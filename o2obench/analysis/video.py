@@ -15,6 +15,7 @@ from ..datasets.reference_scores import known_reference, reference_of
 from ..envs.rendering import with_pictures
 from ..envs.spec import EnvSpec, find_env
 from ..errors import UserError
+from ..runs.spec import film_name
 from ..transitions import Array
 from ..util.files import write_atomically
 from ..util.rng import Stream, derive
@@ -55,7 +56,7 @@ def render(folder: Path, episodes: int = 1, out: Path | None = None, seed: int |
     if out is not None:
         _require_writable(out)
     run, agent, _ = load(folder)
-    file = out or Path(f"{run.id.replace('/', '-')}.gif")
+    file = out or Path(film_name(run.id))
     spec = find_env(run.spec.environment)
     env = with_pictures(spec)
     films = [_film(env, spec, agent, run.seed if seed is None else seed, i) for i in range(episodes)]

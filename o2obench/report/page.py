@@ -20,16 +20,22 @@ from ..analysis.external import ExternalResult
 from ..analysis.results import parts
 from ..planning.plan import Plan
 from ..runs.folder import ResultsFolder
-from ..runs.spec import folder_name, schedule_text
+from ..runs.spec import film_name, folder_name, schedule_text
 from ..util.files import write_atomically
 from . import paper_scores, tables, warnings, writers
+from .chart import charts
 from .options import ReportOptions
 from .plots import registry
 from .plots.paper_figures import PaperFigure, paper_figures
 from .plots.style import Drawing, Panel, Target
-from .summary import Summary, headline, summarise
+from .summary import Summary, headline, summarise, unfinished
+from .sweeps import tuning
 from .tables import Table
 from .warnings import Surroundings
+
+DIAGNOSTICS = ("seeds", "diagnostics", "uncertainty")
+"""The figures that stand last: they explain a result, and are none."""
+LARGEST_FILM = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -41,18 +47,24 @@ class Drawn:
     svg: str
     note: str = ""
     panels: list[Panel] = field(default_factory=list)
+    alt: str = ""
+    """What it shows, in words; empty: its title says it."""
     why: str = ""
     """Why it is not drawn; empty where it is."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """All that is shown of one data set."""
+    """All that is shown of one data set: its answer, its other tables and figures, films as base64 GIFs."""
 
     dataset: str
     anchor: str
+    lead: Table
+    curves: Drawn | None
     tables: list[Table]
     figures: list[Drawn]
+    diagnostics: list[Drawn]
+    videos: Mapping[str, str]
 
 
 def write_page(
@@ -68,6 +80,7 @@ def write_page(
     shown = paper_figures(summary)
     out.mkdir(parents=True, exist_ok=True)
     overall = tables.shown(summary, [*plan.tables, *(["pairs"] if options.pairs else [])])
+    overall += [table for table in [tuning(summary)] if table.rows]
     kinds = tuple(kind for kind in ("svg", "pdf", "png") if kind in formats)
     pen = _Pen(summary, out, (*kinds, "svg") if "html" in formats and "svg" not in kinds else kinds)
     overview = [pen.draw(name, registry.OVERALL[name]) for name in plan.figures if name in registry.OVERALL]
@@ -76,7 +89,9 @@ def write_page(
         for dataset in options.watch(summary.datasets, f"{plan.suite}: data sets")
     ]
     every = [*overall, *(paper_figure.table for paper_figure in shown.values() if paper_figure.table.rows)]
-    every += [table for group in groups for table in group.tables]
+    every += [table for group in groups for table in (group.lead, *group.tables) if table.rows]
+    answer = groups[0].lead if len(groups) == 1 else tables.lead_of_all(summary)
+    every += [answer] if len(groups) > 1 and answer.rows else []
     records = warnings.records(plan, results)
     files = ["report.md"] if "md" in formats else []
     if "csv" in formats:
@@ -88,10 +103,14 @@ def write_page(
     context = {
         "plan": plan,
         "headline": headline(summary),
+        "unfinished": unfinished(summary),
+        "answer": answer,
+        "charts": charts(summary) if "html" in formats else {},
         "methods": summary.methods,
         "overall": [table for table in overall if table.name != "final" or len(summary.datasets) > 1],
         "overview": [figure for figure in overview if figure],
         "groups": groups,
+        "diagnostics": [(group.dataset, figure) for group in groups for figure in group.diagnostics],
         "problems": summary.lacking,
         "account": summary.account,
         "notes": [
@@ -115,20 +134,37 @@ def write_page(
 
 
 def _group(summary: Summary, dataset: str, pen: _Pen) -> Group:
-    every = [tables.lead(summary, dataset)]
-    every += [tables.EACH[name](summary, dataset) for name in summary.plan.tables if name in tables.EACH]
+    every = [tables.EACH[name](summary, dataset) for name in summary.plan.tables if name in tables.EACH]
     every.append(tables.beside(summary, dataset))
-    figures = [
-        pen.draw(name, plot, dataset)
+    drawn = {
+        name: figure
         for name in summary.plan.figures
-        if (plot := registry.of_dataset(name)) is not None
-    ]
+        if (plot := registry.of_dataset(name)) and (figure := pen.draw(name, plot, dataset))
+    }
     return Group(
         dataset,
         folder_name(dataset),
+        tables.lead(summary, dataset),
+        drawn.get("curves"),
         [table for table in every if table.rows],
-        [figure for figure in figures if figure],
+        [figure for name, figure in drawn.items() if name not in (*DIAGNOSTICS, "curves")],
+        [figure for name, figure in drawn.items() if name in DIAGNOSTICS],
+        videos(summary, dataset, pen.out),
     )
+
+
+def videos(summary: Summary, dataset: str, out: Path) -> dict[str, str]:
+    """Return the films of `o2obench render` by method: the first seed's, in base64.
+
+    They are looked for by their usual names in the report's folder and in the working folder.
+    """
+    found = dict[str, str]()
+    for result in summary.on(dataset):
+        for run in result.runs:
+            for film in (out / film_name(run.id), Path(film_name(run.id))):
+                if result.method not in found and film.is_file() and film.stat().st_size <= LARGEST_FILM:
+                    found[result.method] = base64.b64encode(film.read_bytes()).decode()
+    return found
 
 
 @dataclass(frozen=True)
@@ -164,7 +200,7 @@ class _Pen:
             text = (self.out / f"{stem}.svg").read_text(encoding="utf-8")
             svg = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
             svg = re.sub(r'id="(series-\d+)"', r'class="\1"', svg)  # several elements, one name
-        return Drawn(title, stem, svg, drawing.note, drawing.panels)
+        return Drawn(title, stem, svg, drawing.note, drawing.panels, drawing.alt)
 
 
 def _environment() -> jinja2.Environment:
@@ -185,14 +221,20 @@ def _html(context: dict[str, Any]) -> str:
     script, style = (folder.joinpath(name).read_text(encoding="utf-8") for name in ("page.js", "page.css"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     figures = [figure for group in context["groups"] for figure in group.figures]
+    figures += [figure for _, figure in context["diagnostics"]]
     figures += [*context["overview"], *(figure for _, figure in context["paper_figures"] if figure)]
     panels = {figure.stem: figure.panels for figure in figures if figure.panels}
-    island = json.dumps(panels, separators=(",", ":"), allow_nan=False)
-    for character in "<>&":  # nothing in a name can end the element it stands in
-        island = island.replace(character, f"\\u{ord(character):04x}")
     inline = {"script": markupsafe.Markup(script), "style": markupsafe.Markup(style)}
-    template = _environment().get_template("index.html")
-    return template.render(context, digest=digest, island=markupsafe.Markup(island), **inline)
+    islands = {"island": _island(panels), "curves": _island(context["charts"])}
+    return _environment().get_template("index.html").render(context, digest=digest, **islands, **inline)
+
+
+def _island(data: Any) -> markupsafe.Markup:
+    """Return JSON for a script element: nothing in a name can end the element it stands in."""
+    text = json.dumps(data, separators=(",", ":"), allow_nan=False)
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return markupsafe.Markup(text)
 
 
 def _write_csv(summary: Summary, every: list[Table], shown: dict[str, PaperFigure], out: Path) -> list[str]:

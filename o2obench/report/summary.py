@@ -6,6 +6,7 @@ after that, and algorithms are compared only on the seeds that all of them have.
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,10 +34,10 @@ from ..analysis.results import (
     Shown,
     episodes,
     evaluations,
+    hours_by_progress,
     logged,
     read,
-    read_diverged,
-    seconds,
+    read_parts,
 )
 from ..analysis.scores import DatasetSeed, Scores, on_common_seeds
 from ..analysis.statistics import Statistic
@@ -109,7 +110,8 @@ def metric_of(name: str) -> Metric:
 class RunMetrics:
     """One run: its numbers by name (None: does not apply), and which of them are lower bounds.
 
-    ``id`` names its folder and ``parent`` that of its pretraining run, empty where it starts from nothing.
+    ``id`` names its folder and ``parent`` that of its pretraining run, empty where it starts from nothing;
+    ``clock`` holds the hours that had passed at each evaluation (rows,).
     """
 
     seed: int
@@ -120,6 +122,18 @@ class RunMetrics:
     fine_tuning: FineTuning | None = None
     id: str = ""
     parent: str = ""
+    clock: Array | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """A run that is not finished, as far as it has come; it is drawn, and never counted."""
+
+    method: str
+    dataset: str
+    seed: int
+    state: str
+    fine_tuning: FineTuning
 
 
 @dataclass(frozen=True)
@@ -247,6 +261,7 @@ class Summary:
         method_results: One for every method and data set, also where no seed is usable; data set by data set.
         external: Results of others, to stand beside ours.
         chosen: The method that a reader wants others compared with; empty: the plan's.
+        parts: The fine-tuning runs that have begun and are not finished.
     """
 
     plan: Plan
@@ -256,6 +271,7 @@ class Summary:
     method_results: tuple[MethodResult, ...]
     external: tuple[ExternalResult, ...] = ()
     chosen: str = ""
+    parts: tuple[Part, ...] = ()
 
     @cached_property
     def datasets(self) -> tuple[str, ...]:
@@ -369,7 +385,7 @@ class Summary:
     @cached_property
     def comparison(self) -> Comparison:
         """What is compared across data sets: the leading metric of the methods that have it."""
-        return self._compare(self.lead)
+        return self.compared_by(self.lead)
 
     @cached_property
     def comparisons(self) -> dict[str, Comparison]:
@@ -379,9 +395,9 @@ class Summary:
         area: each is compared by the first metric that it has.
         """
         others = [name for name in (AREA, WINDOW) if name != self.lead]
-        return {self.lead: self.comparison, **{name: self._compare(name) for name in others}}
+        return {self.lead: self.comparison, **{name: self.compared_by(name) for name in others}}
 
-    def _compare(self, name: str) -> Comparison:
+    def compared_by(self, name: str) -> Comparison:
         """Return a metric of the online methods on the seeds that all of them have."""
         datasets, notes = self.datasets, list[str]()
         lacks: dict[tuple[str, ...], list[str]] = {}
@@ -412,6 +428,23 @@ class Summary:
             if seeds
         ]
         return Comparison(scores, tuple(notes))
+
+    def at_steps(self, method: str, common: Scores) -> dict[int, Scores]:
+        """Return a method's scores at every environment step at which all these runs were evaluated."""
+        runs = {
+            (dataset, run.seed): run.fine_tuning
+            for dataset in common.datasets
+            for run in self.by_name[method, dataset].runs
+            if run.fine_tuning and run.seed in common.seeds
+        }
+        steps, scores = on_common_steps(
+            [runs[dataset, seed] for dataset in common.datasets for seed in common.seeds]
+        )
+        each = scores.T.reshape(len(steps), len(common.datasets), len(common.seeds))
+        return {
+            step: Scores(common.datasets, common.seeds, values.T, common.clusters)
+            for step, values in zip(steps.tolist(), each, strict=True)
+        }
 
     def runs_of(self, method: str) -> dict[DatasetSeed, str]:
         """Return the run behind each seed of a method: several data sets may show one."""
@@ -471,18 +504,26 @@ def summarise(
         else:
             used.append(candidate)
     lost: dict[tuple[str, str], list[RunMetrics]] = {key: [] for key in first}
-    for experiment, until in read_diverged(plan, results) if problems else ():
-        run, scores = plan.run(experiment.run), plan.scores[experiment.dataset]
-        if plan.is_online(run):
-            own = measures.diverged(measures.rows_of(until, scores, plan.work(run)[1]))
-            lost[experiment.method, experiment.dataset].append(
-                RunMetrics(run.seed, _of_fine_tuning(plan, own), int(own.updates[-1]), 0.0)
-            )
+    parts = tuple(_parts(plan, results)) if problems else ()
+    for part in (part for part in parts if part.state == "diverged"):
+        own = measures.diverged(part.fine_tuning)
+        lost[part.method, part.dataset].append(
+            RunMetrics(part.seed, _of_fine_tuning(plan, own), int(own.updates[-1]), 0.0)
+        )
     each = [_method_result(plan, planned, asked[key], runs[key], lost[key]) for key, planned in first.items()]
     order = list(dict.fromkeys(planned.dataset for planned in plan.experiments))
     ordered = sorted(each, key=lambda result: order.index(result.dataset))
     shown_problems = (tuple(used), tuple(problems))
-    return Summary(plan, results, *shown_problems, tuple(ordered), tuple(external), options.reference)
+    return Summary(plan, results, *shown_problems, tuple(ordered), tuple(external), options.reference, parts)
+
+
+def _parts(plan: Plan, results: ResultsFolder) -> Iterator[Part]:
+    for experiment, state, read_so_far in read_parts(plan, results):
+        run = plan.run(experiment.run)
+        if plan.is_online(run):
+            with contextlib.suppress(ValueError):  # not the rows of one run: the next start begins anew
+                so_far = measures.rows_of(read_so_far, plan.scores[experiment.dataset], plan.work(run)[1])
+                yield Part(experiment.method, experiment.dataset, experiment.seed, state, so_far)
 
 
 def _method_result(
@@ -507,7 +548,8 @@ def _method_result(
 def _run_metrics(plan: Plan, results: ResultsFolder, shown: Shown) -> RunMetrics:
     """Reduce one run to its numbers; raise ValueError where its rows are not those of one run."""
     run, scores = plan.run(shown.experiment.run), plan.scores[shown.experiment.dataset]
-    hours = seconds(run, results) / 3600
+    progress, hours_so_far = zip(*hours_by_progress(run, results), strict=True)
+    hours = hours_so_far[-1]
     run_id, parent = run.id, shown.experiment.parent or ""
     if not shown.is_online:
         first, last = scores.score(shown.own.mean_returns[[0, -1]]).tolist()
@@ -525,7 +567,17 @@ def _run_metrics(plan: Plan, results: ResultsFolder, shown: Shown) -> RunMetrics
     if shown.pretraining is None:
         values |= {CHANGE: None, GAINED: None, COLLAPSE: None}  # there is nothing that it changes
     censored = frozenset(name for name, reached in times.items() if reached and reached.censored)
-    return RunMetrics(run.seed, values, int(own.updates[-1]), hours, censored, own, run_id, parent)
+    return RunMetrics(
+        run.seed,
+        values,
+        int(own.updates[-1]),
+        hours,
+        censored,
+        own,
+        run_id,
+        parent,
+        np.interp(own.env_steps + own.updates, progress, hours_so_far),
+    )
 
 
 def _of_fine_tuning(plan: Plan, own: FineTuning) -> dict[str, float | None]:
@@ -536,6 +588,12 @@ def _of_fine_tuning(plan: Plan, own: FineTuning) -> dict[str, float | None]:
         **{measure.name: measure.of(own) for measure in measures.MEASURES},
         COLLAPSE: None if collapsed is None else float(collapsed),
     }
+
+
+def unfinished(summary: Summary) -> str:
+    """Say how many runs have begun and are not done; empty where there are none."""
+    running = [part for part in summary.parts if part.state != "diverged"]
+    return f"{count(len(running), 'run')} not finished: drawn dotted, never counted" if running else ""
 
 
 LEADS = {

@@ -11,11 +11,14 @@ from itertools import combinations
 from ..analysis import statistics
 from ..analysis.external import ends
 from ..analysis.inference import (
+    BY_T,
     FEW,
     FEWEST,
     MARGIN,
     Estimate,
     Mark,
+    estimated,
+    mean_of,
     mean_over_seeds,
     paired_difference,
     probability_of_improvement,
@@ -152,6 +155,50 @@ def lead(summary: Summary, dataset: str) -> Table:
             Column("collapsed", "runs"),
         ),
         tuple(rows) if names else (),
+    )
+
+
+def lead_of_all(summary: Summary) -> Table:
+    """The answer over all data sets, on the seeds that all methods have; shared runs count once."""
+    measured = {name: summary.compared_by(name) for name in (START, summary.lead, WINDOW, LOSS)}
+    names = [name for name in measured if measured[name].scores]
+    lead = measured[summary.lead].scores
+    methods = sorted(
+        (method for method in summary.online_methods if any(method in measured[n].scores for n in names)),
+        key=lambda method: -float(lead[method].values.mean()) if method in lead else math.inf,
+    )
+    rows = []
+    for method in methods:
+        cells = [Value(method)]
+        for name in names:
+            scores = measured[name].scores.get(method)
+            form = metric_of(name).form
+            cells.append(
+                _estimated(estimated(mean_of(scores), len(scores.seeds), BY_T), form)
+                if scores
+                else Value(DASH)
+            )
+        failures = [r.failures for r in summary.method_results if r.method == method and r.failures]
+        counts = (sum(f.count for f in failures), sum(f.n for f in failures))
+        text = f"{counts[0]} of {counts[1]}" if failures else "n/a"
+        rows.append(Row(method, "", (*cells, Value(text, counts[0] / counts[1] if failures else None))))
+    compared = measured[summary.lead]
+    short = {START: "start"}
+    return Table(
+        "lead_all",
+        "Which method fine-tunes best",
+        _starts(summary) + f"Normalised scores: mean of {count(len(compared.datasets), 'data set')} and "
+        f"{count(compared.n, 'seed')} "
+        "that all methods have, with the 95 % t interval over seeds, stratified over data sets. Start, "
+        "area, last window, loss on the way and collapses are those of the tables of single data sets, "
+        "where marks say who can be told apart.",
+        (
+            Column("method", text=True),
+            *(Column(short.get(name, name), "score", _better(name)) for name in names),
+            Column("collapsed", "runs"),
+        ),
+        tuple(rows) if lead else (),
+        compared.left_out,
     )
 
 

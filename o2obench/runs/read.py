@@ -85,8 +85,8 @@ def read_evaluations(folder: RunFolder, run: Run, env_steps: int) -> Evaluations
     return _evaluations(folder, run, rows, record.get("compute"), _content(folder))
 
 
-def read_until_divergence(folder: RunFolder, run: Run) -> Evaluations | None:
-    """Return what a diverged run evaluated before; None where nothing of it can be read."""
+def read_unfinished(folder: RunFolder, run: Run) -> Evaluations | None:
+    """Return what a run that is not finished has evaluated so far; None where nothing of it can be read."""
     content = folder.evaluations.read_bytes() if folder.evaluations.exists() else b""
     try:
         rows = _rows(content[: content.rfind(b"\n") + 1], run)

@@ -32,6 +32,11 @@ def folder_name(dataset: str) -> str:
     return re.sub(r"[^A-Za-z0-9._()=-]+", "-", name)
 
 
+def film_name(run_id: str) -> str:
+    """Return what the film of a run's policy is called where nobody names it."""
+    return f"{run_id.replace('/', '-')}.gif"
+
+
 @dataclass(frozen=True)
 class Interval:
     """A part of an evaluation schedule: each multiple of ``every``, up to ``until`` (None: to the end)."""

@@ -13,9 +13,10 @@ import pytest
 
 from o2obench.planning.plan import Plan, read_plan
 from o2obench.report import ReportOptions, tables, write_report, writers
+from o2obench.report.colours import lines_of
 from o2obench.report.format import DASH
 from o2obench.report.plots.curves import curves
-from o2obench.report.plots.style import Target, lines_of
+from o2obench.report.plots.style import Target
 from o2obench.report.summary import AREA, CHANGE, FINAL, GAINED, LOSS, START, Summary, summarise
 from o2obench.report.tables import Table
 from o2obench.runs.folder import ResultsFolder, RunFolder

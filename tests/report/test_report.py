@@ -66,7 +66,7 @@ def test_the_page_is_self_contained_and_shows_names_as_text(
 
     seen = Seen()
     seen.feed(page.read_text())
-    assert seen.tags.count("script") == 2, "the data island and the page's own"
+    assert seen.tags.count("script") == 3, "two data islands and the page's own"
     assert not seen.outside
     assert "&lt;script&gt;alert(0.1)&lt;/script&gt;" in page.read_text()
     assert "default-src 'none'" in page.read_text()

@@ -12,8 +12,8 @@ import numpy as np
 
 from ...analysis import statistics
 from ...analysis.inference import FEW, FEWEST, NEWCOMBE, Estimate, probability_of_improvement
-from ...analysis.scores import Scores
 from ...analysis.statistics import Statistic
+from ..colours import lines_of
 from ..format import count
 from ..summary import Summary, on_common_steps
 from .curves import band_kind, draw_external
@@ -26,7 +26,6 @@ from .style import (
     beside,
     finish,
     heading,
-    lines_of,
     prepared,
     save,
     share_legend,
@@ -135,7 +134,7 @@ def efficiency(summary: Summary, _: str, target: Target) -> Drawing | str | None
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(8.4, 3.6))
         for name, scores in compared.scores.items():
-            at = _at_steps(summary, name, scores)
+            at = summary.at_steps(name, scores)
             if len(at) > 1:
                 band = statistics.sample_efficiency(at, "iqm")
                 _line(axis, summary, name, band.x, band.value, band.low, band.high)
@@ -227,24 +226,6 @@ def _swept(summary: Summary, algorithm: str) -> tuple[str, dict[str, str]] | Non
     if len(configs) < 3 or len(differ) != 1:
         return None
     return differ[0], {str(config.get(differ[0])): label for label, config in configs.items()}
-
-
-def _at_steps(summary: Summary, label: str, common: Scores) -> dict[int, Scores]:
-    """Return a label's scores at every step at which all its compared runs were evaluated."""
-    runs = {
-        (dataset, run.seed): run.fine_tuning
-        for dataset in common.datasets
-        for run in summary.by_name[label, dataset].runs
-        if run.fine_tuning and run.seed in common.seeds
-    }
-    steps, scores = on_common_steps(
-        [runs[dataset, seed] for dataset in common.datasets for seed in common.seeds]
-    )
-    each = scores.T.reshape(len(steps), len(common.datasets), len(common.seeds))
-    return {
-        step: Scores(common.datasets, common.seeds, values.T)
-        for step, values in zip(steps.tolist(), each, strict=True)
-    }
 
 
 def _line(axis: Any, summary: Summary, name: str, x: Any, y: Any, low: Any, high: Any) -> None:

@@ -14,11 +14,10 @@ from ...analysis.external import ExternalResult, shared_curve
 from ...analysis.inference import FEWEST
 from ...analysis.statistics import mean_curve
 from ...planning.plan import Plan
+from ..colours import DASHES, GREY, Line, lines_of
 from ..summary import Summary
 from .style import (
     BAND,
-    DASHES,
-    OFFLINE,
     STYLE,
     Drawing,
     Target,
@@ -26,7 +25,6 @@ from .style import (
     finish,
     heading,
     legend_of,
-    lines_of,
     prepared,
     save,
     seeds_of,
@@ -125,7 +123,7 @@ def _offline(axis: Any, rows: pd.DataFrame, sure: bool) -> None:
     unit, words = _unit(rows.updates)
     for place, (name, own) in enumerate(rows.groupby("name", sort=False)):
         once = own.drop_duplicates(["seed", "stage", "updates", "mean_return"])
-        _band(axis, once, "updates", (OFFLINE, DASHES[place % len(DASHES)]), str(name), unit, sure)
+        _band(axis, once, "updates", (GREY, DASHES[place % len(DASHES)]), str(name), unit, sure)
     if rows.name.nunique() > 1:
         axis.legend(frameon=False, fontsize=7, loc="upper left")
     axis.set_xlabel(f"offline updates{words}")
@@ -140,7 +138,7 @@ ONLINE = {
 }
 
 
-def _online(axis: Any, rows: pd.DataFrame, lines: dict[str, tuple[Any, str]], x: str, sure: bool) -> None:
+def _online(axis: Any, rows: pd.DataFrame, lines: dict[str, Line], x: str, sure: bool) -> None:
     """Draw the methods that move along ``x``: one that takes no step has no curve over steps."""
     title, name = ONLINE[x]
     unit, words = _unit(rows[x])
@@ -153,9 +151,7 @@ def _online(axis: Any, rows: pd.DataFrame, lines: dict[str, tuple[Any, str]], x:
     axis.grid(True, axis="y")
 
 
-def _band(
-    axis: Any, rows: pd.DataFrame, x: str, line: tuple[Any, str], label: str, unit: int, sure: bool
-) -> None:
+def _band(axis: Any, rows: pd.DataFrame, x: str, line: Line, label: str, unit: int, sure: bool) -> None:
     """Draw the mean over the seeds at the clocks that all of them have reached, and a band around it.
 
     The band is the pointwise interval of the mean where all lines of the figure have one (``sure``), else it
@@ -174,7 +170,7 @@ def _band(
         assert band.high is not None
         low, high = band.low, band.high
     axis.fill_between(at, low, high, color=colour, alpha=0.15, lw=0, label=BAND + label)
-    above = 3 if colour == OFFLINE else 2  # the control is never hidden
+    above = 3 if colour == GREY else 2  # the control is never hidden
     axis.plot(at, values.mean(axis=1), color=colour, linestyle=dash, label=label, lw=1.8, zorder=above)
 
 

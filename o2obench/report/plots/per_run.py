@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...transitions import Array
+from ..colours import lines_of
 from ..summary import FINAL, LOSS, WINDOW, Summary
 from .style import (
     BAND,
@@ -15,7 +16,6 @@ from .style import (
     beside,
     finish,
     heading,
-    lines_of,
     prepared,
     save,
     seeds_of,

@@ -24,36 +24,6 @@ STYLE: dict[Any, Any] = {
     "ytick.color": "#555555",
     "grid.color": "#e6e6e6",
 }
-OFFLINE = "#777777"
-
-
-STILL = "frozen"
-"""The control, which never learns, is grey like the pretraining it repeats."""
-PLACES = (0, 1, 2, 3, 4, 5, 9, 6, 8)
-"""seaborn's colour-blind palette in the order of contrast, its grey left out."""
-DASHES = ("-", "--", ":", "-.")
-
-
-def lines_of(plan: Plan) -> dict[str, tuple[Any, str]]:
-    """Give every label its colour, the same in all figures, and dashes where labels outnumber colours."""
-    import seaborn
-
-    palette = seaborn.color_palette("colorblind")
-    lines, learning, still = dict[str, tuple[Any, str]](), 0, 0
-    for experiment in plan.experiments:
-        if experiment.method in lines:
-            continue
-        tunes = experiment.parent or any(
-            stage.env_steps for stage in plan.stages[plan.run(experiment.run).group]
-        )
-        if experiment.algorithm == STILL or not tunes:
-            lines[experiment.method] = (OFFLINE, DASHES[1 + still % 3] if tunes else "-")
-            still += bool(tunes)
-        else:
-            cycle, place = divmod(learning, len(PLACES))
-            lines[experiment.method] = (palette[PLACES[place]], DASHES[cycle % len(DASHES)])
-            learning += 1
-    return lines
 
 
 def prepared() -> Any:
@@ -90,6 +60,8 @@ class Drawing:
 
     panels: list[Panel]
     note: str = ""
+    alt: str = ""
+    """What it shows, in words, for those who do not see it."""
 
 
 def logarithmic(axis: Any, *marks: int) -> None:

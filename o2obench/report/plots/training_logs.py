@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from ..colours import lines_of
 from ..summary import Summary
 from .style import (
     BAND,
@@ -15,7 +16,6 @@ from .style import (
     belongs,
     finish,
     heading,
-    lines_of,
     logarithmic,
     prepared,
     save,
