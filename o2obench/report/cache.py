@@ -24,7 +24,7 @@ from ..runs.inventory import LOGS, RECORDS
 from ..util.files import read_json, sha256, write_atomically
 
 NAME = ".made.json"
-LIBRARIES = ("numpy", "pandas", "scipy", "matplotlib", "seaborn", "rliable", "arch", "jinja2")
+LIBRARIES = ("numpy", "pandas", "scipy", "matplotlib", "rliable", "arch", "jinja2")
 READ = frozenset((*RECORDS, *LOGS)) - {"progress.json"}
 """The files of a run that a report reads; of all others only the names count."""
 
