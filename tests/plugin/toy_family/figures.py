@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from o2obench.report.colours import lines_of
 from o2obench.report.plots.style import (
     STYLE,
     Drawing,
@@ -9,7 +10,6 @@ from o2obench.report.plots.style import (
     beside,
     finish,
     heading,
-    lines_of,
     prepared,
     save,
     seeds_of,
