@@ -1,26 +1,46 @@
-"""Analysing results: ``report | diagnose | compare | diff | export | render | policy``."""
+"""Analysing results: ``report | plot | diagnose | compare | diff | export | render | policy``."""
 
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..errors import UserError
 from ..runs.folder import ResultsFolder
 from ..util.files import usable
 from .app import app
-from .options import AsJson, Folder, Results, RunName, RunNames, Suite, names_of
+from .options import (
+    AsJson,
+    Folder,
+    Results,
+    RunName,
+    RunNames,
+    Suite,
+    names_of,
+    runs_to_complete,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+WATCH_EVERY = 20
+"""Seconds between two reports of a suite that goes on."""
+
 
 @app.command()
 def report(
-    results: Annotated[Path, typer.Argument(help="The results folder.")] = Path("results"),
+    what: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[FOLDER | RUN...]", help="A results folder, or runs.", autocompletion=runs_to_complete
+        ),
+    ] = None,
+    results: Annotated[Path, typer.Option(help="The results folder that runs are in.")] = Path("results"),
     out: Annotated[Path, typer.Option(help="Where the report goes.")] = Path("reports"),
     suite: Annotated[str, typer.Option(help="Only this suite.")] = "",
     formats: Annotated[
@@ -35,17 +55,71 @@ def report(
             "--with", help="Curves of others: name=file.csv with env_steps, score, seed (, dataset)."
         ),
     ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Make the page anew while a suite runs, until it is done.")
+    ] = False,
 ) -> None:
-    """Write tables, figures and one HTML page per suite from a results folder."""
-    write_reports(
-        ResultsFolder(results),
-        out,
-        suite,
-        formats,
-        reference=reference,
-        pairs=pairs,
-        external=tuple(with_ or ()),
-    )
+    """Write tables, figures and one HTML page per suite of a results folder, or of some runs."""
+    from ..launch.status import is_going_on
+
+    names = what or [str(results)]
+    if (
+        len(names) == 1
+        and not (Path(names[0]) / "run.json").is_file()
+        and (Path(names[0]).is_dir() or what is None)
+    ):
+        folder = ResultsFolder(Path(names[0]))
+        options = {"reference": reference, "pairs": pairs, "external": tuple(with_ or ())}
+        write_reports(folder, out, suite, formats, **options, refresh=WATCH_EVERY if watch else 0)
+        while watch and is_going_on(folder, suite):
+            time.sleep(WATCH_EVERY)
+            write_reports(folder, out, suite, formats, **options, refresh=WATCH_EVERY)
+        if watch:
+            write_reports(folder, out, suite, formats, **options)
+        return
+    for flag, given in (("--suite", suite), ("--with", with_), ("--watch", watch)):
+        if given:
+            raise UserError(f"{flag}: belongs to the report of a results folder, not of runs")
+    from ..analysis.from_runs import plan_of_runs
+    from ..report import FORMATS, ReportOptions, write_runs
+
+    folder, folders = _runs_of(names, results)
+    chosen = ReportOptions(names_of(formats) or FORMATS, reference, pairs)
+    print(f"report: {write_runs(plan_of_runs(folders, folder), folder, out, chosen)}")
+
+
+@app.command()
+def plot(
+    runs: RunNames,
+    results: Results = Path("results"),
+    out: Annotated[Path, typer.Option(help="The picture: .png, .pdf or .svg.")] = Path("curves.png"),
+) -> None:
+    """Draw the learning curves of some runs, those of one method as a mean with its band."""
+    from ..analysis.from_runs import plan_of_runs
+    from ..report.plots.curves import curves
+    from ..report.plots.style import Target
+    from ..report.summary import summarise
+
+    if out.suffix not in (".png", ".pdf", ".svg"):
+        raise UserError(f"--out {out}: a picture ends in .png, .pdf or .svg")
+    folder, folders = _runs_of(runs, results)
+    summary = summarise(plan_of_runs(folders, folder), folder)
+    if len(summary.datasets) > 1:
+        raise UserError(f"plot: one picture shows one data set; here are {', '.join(summary.datasets)}")
+    if not curves(summary, summary.datasets[0], Target(out.with_suffix(""), (out.suffix[1:],))):
+        raise UserError("plot: nothing to draw: " + "; ".join(summary.lacking or ["no run is finished"]))
+    print(f"picture: {out}")
+
+
+def _runs_of(names: Sequence[str], results: Path) -> tuple[ResultsFolder, list[Path]]:
+    """Return the folders of some runs, and the results folder that holds them."""
+    from ..planning.find_run import find_run
+
+    folders = [find_run(name, ResultsFolder(results)) for name in names]
+    roots = {folder.resolve().parents[3] for folder in folders}
+    if len(roots) > 1:
+        raise UserError(f"{', '.join(names)}: are in several results folders; `o2obench merge` joins them")
+    return ResultsFolder(roots.pop()), folders
 
 
 @app.command()

@@ -79,7 +79,8 @@ def suite(
     from ..planning.expand import read_suite
     from ..planning.load import find_suite
     from ..planning.schema import Selection
-    from .progress import busy, cautions, dry_run_table, launch_progress, launch_summary
+    from .progress import busy, cautions, console, dry_run_table, launch_progress, launch_summary
+    from .tables import answer
 
     profile = read_profile(launcher, flags.values())
     selection = Selection(seeds_of(seeds), names_of(datasets), names_of(algorithms), data, defaults)
@@ -106,6 +107,8 @@ def suite(
         raise typer.Exit(128 + outcome.interrupted)
     if not no_report:
         write_reports(folder, out, plan.suite)
+        for part in answer(out / plan.suite):
+            console().print(part)
     if outcome.failed or outcome.blocked or outcome.stopped:
         raise typer.Exit(1)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from rich.markup import escape
@@ -16,6 +17,7 @@ from ..datasets.describe import where
 from ..datasets.registry import data_folder, dataset_names, find_dataset
 from ..launch.status import STATES, RunStatus, SuiteStatus, clock, headline
 from ..planning.plan import Plan
+from ..report import cache
 
 COLOURS = {
     **{"done": "green", "running": "cyan", "failed": "red", "diverged": "red"},
@@ -169,24 +171,68 @@ def suites_table(suites: Sequence[SuiteStatus]) -> Table:
 
 def runs_table(plan: Plan, runs: Sequence[RunStatus], footer: str = "", limit: int | None = None) -> Table:
     """Return the runs of a suite, one line each; beyond ``limit`` rows, the most telling ones."""
-    table = Table(title=escape(headline(plan, runs)), caption=footer or None, title_justify="left")
-    timed = any(run.seconds_left is not None for run in runs)
-    for column in ("algorithm", "dataset", "seed", "state", "doing", *(["left"] if timed else []), "score"):
-        table.add_column(column, justify="right" if column in ("seed", "left", "score") else "left")
+    title = "\n".join(filter(None, (headline(plan, runs), footer)))
+    table = Table(title=escape(title), title_justify="left", caption_justify="left")
+    timed, several = any(run.seconds_left is not None for run in runs), len({run.dataset for run in runs}) > 1
+    at_work = any(run.state == "running" for run in runs)
+    table.add_column("method", no_wrap=True, overflow="ellipsis", ratio=3 if at_work else None)
+    if several:
+        table.add_column("data set", no_wrap=True, overflow="ellipsis", ratio=2 if at_work else None)
+    for column in ("seed", "state", "progress", *(["left"] if timed else []), "score"):
+        right = column in ("seed", "left", "score")
+        table.add_column(column, justify="right" if right else "left", no_wrap=True, overflow="ellipsis")
     shown = list(runs)
     if limit is not None and len(runs) > limit:
         telling = ("failed", "diverged", "stale", "running", "interrupted", "waiting", "done")
         shown = sorted(runs, key=lambda run: telling.index(run.state))[:limit]
-        table.caption = f"and {len(runs) - limit} more runs. {footer}"
+        table.caption = f"and {len(runs) - limit} more runs"
     for run in shown:
         colour = COLOURS.get(run.state, "dim")
+        score = "" if run.score is None else f"{run.score:.1f}"
         table.add_row(
-            *(escape(run.method), run.dataset, str(run.seed), f"[{colour}]{run.state}[/]"),
-            escape(run.error[:60] if run.error else run.doing),
+            *(escape(run.method), *([escape(run.dataset)] if several else []), str(run.seed)),
+            f"[{colour}]{run.state}[/]",
+            escape(run.error[:60]) if run.error else _bar(run),
             *([clock(run.seconds_left) if run.seconds_left is not None else ""] if timed else []),
-            "" if run.score is None else f"{run.score:.1f}",
+            f"{spark(run.scores)} {score}".strip(),
         )
     return table
+
+
+def answer(report: Path) -> Iterator[Table | str]:
+    """Yield the answer of a report that was just written: its table, and its headline in words."""
+    about = cache.about(report)
+    if about.get("rows"):
+        table = Table()
+        for i, name in enumerate(about["columns"]):
+            table.add_column(escape(name), justify="right" if i else "left")
+        for row in about["rows"]:
+            table.add_row(*map(escape, row))
+        yield table
+    yield escape(str(about.get("headline", "")))
+
+
+SPARKS = "\u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588"
+LINE, BAR, MOST_SPARKS = "\u2501", 12, 10
+
+
+def _bar(run: RunStatus) -> str:
+    """Return how much of a run is done, as a bar while it is neither done nor waiting."""
+    share = run.done / run.planned if run.planned else 0.0
+    if run.state in ("done", "waiting"):
+        return ""
+    full = round(BAR * share)
+    return f"[cyan]{LINE * full}[/][dim]{LINE * (BAR - full)}[/] {share:4.0%}"
+
+
+def spark(scores: Sequence[float]) -> str:
+    """Return the last evaluations as small columns, from the least to the greatest of them."""
+    shown = scores[-MOST_SPARKS:]
+    if len(shown) < 2:
+        return ""
+    low, high = min(shown), max(shown)
+    heights = [(score - low) / (high - low) if high > low else 0.0 for score in shown]
+    return "".join(SPARKS[round(height * (len(SPARKS) - 1))] for height in heights)
 
 
 def datasets_table(words: str = "") -> Table:

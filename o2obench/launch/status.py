@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..datasets.reference_scores import Reference
-from ..planning.plan import Experiment, Plan
+from ..planning.plan import Experiment, Plan, read_plans
 from ..runs import checkpoint
 from ..runs.folder import ResultsFolder, RunFolder
 from ..runs.jsonl import last_record, read_jsonl
@@ -40,11 +40,19 @@ class RunStatus:
     score: float | None
     error: str
     log: str
+    scores: tuple[float, ...] = ()
+    """The scores of all evaluations so far, while it runs."""
 
     @property
     def seconds_left(self) -> float | None:
         """The seconds until it is done, at its speed; None where it does not run or has no speed yet."""
         return (self.planned - self.done) / self.rate if self.state == "running" and self.rate else None
+
+
+def is_going_on(results: ResultsFolder, suite: str = "") -> bool:
+    """Tell whether a run of a folder's suites (or of one) is at work."""
+    plans = read_plans(results, suite)
+    return any(results.run(run.id).state() == "running" for plan in plans for run in plan.runs)
 
 
 def status(plan: Plan, results: ResultsFolder) -> list[RunStatus]:
@@ -88,7 +96,17 @@ def _status(
         score=_score(last_record(folder.evaluations), plan.scores[dataset]) if state != "waiting" else None,
         error=folder.failure() if failed else "",
         log=str(folder.log) if failed else "",
+        scores=_scores(folder, plan.scores[dataset]) if state == "running" else (),
     )
+
+
+def _scores(folder: RunFolder, reference: Reference) -> tuple[float, ...]:
+    """Return the scores of a run's evaluations; none where a line is not one: status never fails on a run."""
+    try:
+        scores = [_score(row, reference) for row in read_jsonl(folder.evaluations)]
+    except (OSError, ValueError):
+        return ()
+    return tuple(score for score in scores if score is not None)
 
 
 def _progress(folder: RunFolder, state: str) -> Mapping[str, Any]:

@@ -16,13 +16,15 @@ from .options import DEFAULT, FORMATS, ReportOptions
 if TYPE_CHECKING:
     from ..analysis.external import ExternalResult
 
-__all__ = ["FORMATS", "ReportOptions", "write_report"]
+__all__ = ["FORMATS", "ReportOptions", "write_report", "write_runs"]
 
 
 def write_report(
     results: ResultsFolder, out: Path, suite: str = "", options: ReportOptions = DEFAULT
 ) -> list[Path]:
     """Write ``out/<suite>/`` for every suite (or one) and return the pages, ``index.html`` each.
+
+    ``out/index.html`` lists all suites whose pages are there.
 
     What was made from the same before and is as it was written is not made again (``cache``).
 
@@ -48,9 +50,21 @@ def write_report(
 
         external = read_external(options.external, chosen)
     pages = [_page(plan, results, out / plan.suite, around, options, external) for plan in chosen]
+    if "html" in options.formats and pages:
+        from .page import write_list
+
+        write_list(out)
     if broken:
         raise UserError(*(f"{results}/{problem}" for problem in broken))
     return pages
+
+
+def write_runs(plan: Plan, results: ResultsFolder, out: Path, options: ReportOptions = DEFAULT) -> Path:
+    """Write ``out/runs/`` of a plan that no suite has (``analysis.from_runs``) and return its page."""
+    from .page import write_page
+
+    write_page(plan, results, out / plan.suite, warnings.NOTHING_AROUND, options)
+    return out / plan.suite / "index.html"
 
 
 def _page(
@@ -62,7 +76,7 @@ def _page(
     external: Sequence[ExternalResult],
 ) -> Path:
     request = [
-        options.formats,
+        [*options.formats, options.refresh],
         options.command(plan.suite),
         [(result.name, result.file, result.sha256) for result in external],
     ]
@@ -71,6 +85,5 @@ def _page(
     if not cache.holds(out, made_from):
         from .page import write_page
 
-        write_page(plan, results, out, around, options, external)
-        cache.write(out, made_from)
+        cache.write(out, made_from, write_page(plan, results, out, around, options, external))
     return out / "index.html" if "html" in options.formats else out

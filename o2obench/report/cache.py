@@ -12,7 +12,7 @@ import importlib.util
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
@@ -42,10 +42,18 @@ def key(plan: Plan, results: ResultsFolder, *others: Any) -> str:
     return of.hexdigest()
 
 
-def write(out: Path, made_from: str) -> None:
-    """Note what the files of a report rest on; all of them were just written."""
+def write(out: Path, made_from: str, about: Mapping[str, Any]) -> None:
+    """Note what the files of a report rest on, and what it says in short; all of them were just written."""
     written = {name: sha256(out / name) for name in _files(out)}
-    write_atomically(out / NAME, json.dumps({"key": made_from, "files": written}, indent=1) + "\n")
+    note = {"key": made_from, "files": written, "about": about}
+    write_atomically(out / NAME, json.dumps(note, indent=1) + "\n")
+
+
+def about(out: Path) -> dict[str, Any]:
+    """Return what a report says in short; empty where there is no note of it."""
+    note = read_json(out / NAME)
+    said = note.get("about") if isinstance(note, dict) else None
+    return said if isinstance(said, dict) else {}
 
 
 def holds(out: Path, made_from: str) -> bool:

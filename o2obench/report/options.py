@@ -29,6 +29,7 @@ class ReportOptions:
         pairs: Whether to compare all pairs in a table, too.
         external: Curves of others, ``name=file.csv`` each; see ``analysis.external``.
         watch: Shows the progress.
+        refresh: Seconds after which an open page loads itself again; 0: never.
     """
 
     formats: tuple[str, ...] = FORMATS
@@ -36,6 +37,7 @@ class ReportOptions:
     pairs: bool = False
     external: tuple[str, ...] = ()
     watch: Watch = unwatched
+    refresh: int = 0
 
     def command(self, suite: str) -> str:
         """Return the command that writes this report of a suite again."""

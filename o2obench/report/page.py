@@ -22,15 +22,15 @@ from ..planning.plan import Plan
 from ..runs.folder import ResultsFolder
 from ..runs.spec import film_name, folder_name, schedule_text
 from ..util.files import write_atomically
-from . import paper_scores, tables, warnings, writers
+from . import cache, paper_scores, tables, warnings, writers
 from .chart import charts
 from .options import ReportOptions
 from .plots import registry
 from .plots.paper_figures import PaperFigure, paper_figures
 from .plots.style import Drawing, Panel, Target
-from .summary import Summary, headline, summarise, unfinished
+from .summary import LOSS, Summary, headline, summarise, unfinished
 from .sweeps import tuning
-from .tables import Table
+from .tables import Table, Value
 from .warnings import Surroundings
 
 DIAGNOSTICS = ("seeds", "diagnostics", "uncertainty")
@@ -74,8 +74,8 @@ def write_page(
     around: Surroundings,
     options: ReportOptions,
     external: Sequence[ExternalResult] = (),
-) -> None:
-    """Write the report of a plan into ``out``."""
+) -> dict[str, Any]:
+    """Write the report of a plan into ``out``; return what a list of suites says of it, as JSON values."""
     summary, formats = summarise(plan, results, options, external), options.formats
     shown = paper_figures(summary)
     out.mkdir(parents=True, exist_ok=True)
@@ -103,6 +103,7 @@ def write_page(
     context = {
         "plan": plan,
         "headline": headline(summary),
+        "refresh": options.refresh,
         "unfinished": unfinished(summary),
         "answer": answer,
         "charts": charts(summary) if "html" in formats else {},
@@ -131,6 +132,46 @@ def write_page(
         write_atomically(out / "index.html", _html(context))
     if "md" in formats:
         write_atomically(out / "report.md", _environment().get_template("report.md").render(context))
+    return _in_short(summary, answer)
+
+
+def _in_short(summary: Summary, answer: Table) -> dict[str, Any]:
+    """Return what stands in the first row of the answer, by the names of ``suites.html``."""
+    cells = {}
+    if answer.rows:
+        texts = (cell.text for cell in answer.rows[0].cells)
+        cells = dict(zip((column.name for column in answer.columns), texts, strict=True))
+    return {
+        "title": summary.plan.title or summary.plan.suite,
+        "headline": headline(summary),
+        "datasets": list(summary.datasets),
+        "planned": summary.account["planned"],
+        "shown": summary.account["shown"],
+        "leader": cells.get("method", ""),
+        "lead": cells.get(summary.lead, ""),
+        "loss": cells.get(LOSS, ""),
+        "columns": [column.name for column in answer.columns],
+        "rows": [[_in_words(cell) for cell in row.cells] for row in answer.rows],
+    }
+
+
+def _in_words(cell: Value) -> str:
+    """Return a cell as a terminal shows it: a star at the best, a sign at the others."""
+    return f"{cell.text} {'*' if cell.mark == 'best' else cell.sign}".rstrip()
+
+
+def write_list(out: Path) -> Path:
+    """Write ``index.html`` over all suites' pages in a folder, from the notes beside them."""
+    suites = [
+        {"folder": folder.name, **about}
+        for folder in sorted(out.iterdir())
+        if (folder / "index.html").is_file() and (about := cache.about(folder))
+    ]
+    style = resources.files("o2obench.report").joinpath("page.css").read_text(encoding="utf-8")
+    template = _environment().get_template("suites.html")
+    text = template.render(suites=suites, style=markupsafe.Markup(style))
+    write_atomically(out / "index.html", text)
+    return out / "index.html"
 
 
 def _group(summary: Summary, dataset: str, pen: _Pen) -> Group:

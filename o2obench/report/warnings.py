@@ -35,6 +35,9 @@ class Surroundings:
     foreign: tuple[str, ...]
 
 
+NOTHING_AROUND = Surroundings((), (), (), ())
+
+
 def look(results: ResultsFolder) -> Surroundings:
     """Look at a results folder as a whole, by names alone."""
     plans, problems = readable_plans(results.plan_files())

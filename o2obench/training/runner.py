@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 
+from .. import registry
 from ..errors import Diverged, Interrupted, LostLock, UserError
 from ..runs.folder import ResultsFolder, RunFolder
 from ..runs.lock import Busy, RunLock
@@ -73,7 +74,10 @@ def _compute(
     """Compute the runs; return True where there was nothing left to compute."""
     parents = [results.run(writer.run.parent) for writer in writers if writer.run.parent]
     saved = saved_state(writers)
-    agent_class(writers[0].run.spec)
+    first = writers[0].run
+    agent_class(first.spec)
+    if first.parent:  # settings hold for what is imported: frozen needs torch only as its pretraining does
+        registry.algorithm(first.parent.split("/")[1])
     for i, writer in enumerate(writers):
         writer.record = fix_compute_settings(writer, parents[i] if parents else None, options, saved)
     for writer in writers:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,7 @@ from o2obench.training.options import Options
 from o2obench.training.restore import CheckpointMismatch
 from o2obench.training.runner import execute
 from o2obench.util.files import read_json
+from tests.conftest import environment
 from tests.helpers.suites import compute, toy_plan
 
 
@@ -231,3 +235,35 @@ def test_states_of_a_seed_batch_can_be_cut_and_joined() -> None:
     assert joined["b"]["d"] == 5
     with pytest.raises(ValueError, match="same clock"):
         stack_seeds([{"n": 1}, {"n": 2}])
+
+
+def test_what_needs_torch_only_as_its_pretraining_does_computes_with_the_parents_precision(
+    tmp_path: Path,
+) -> None:
+    """In a fresh process: `frozen` itself imports no torch; its settings must hold for its parent, too."""
+    results = tmp_path / "results"
+    work = ["pointmass-mixed-v0", "--updates", "200", "--steps", "60", "--results", str(results)]
+    code = (
+        "import sys; from o2obench.cli import main\n"
+        "try:\n    main()\n"
+        "finally:\n    import torch; print('precision', torch.get_float32_matmul_precision())"
+    )
+
+    def o2obench_run(*words: str) -> str:
+        command = [sys.executable, "-c", code, "run", *words, *work]
+        return subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=120).stdout
+
+    o2obench_run("iql", "--defaults")
+    [record] = results.glob("*/iql/*/seed-0/run.json")
+    folder = ResultsFolder(results).run(str(record.parent.relative_to(results)))
+    last = folder.final_checkpoint()
+    assert last is not None
+    told = json.loads(record.read_text())
+    told["compute"]["matmul_precision"] = "high"
+    record.write_text(json.dumps(told))
+    folder.done.unlink()
+    folder.finish(last.name)
+    told_by_frozen = o2obench_run(
+        "frozen", "--from", "iql", "--defaults"
+    )  # its numbers may not fit: no matter
+    assert "precision high\n" in told_by_frozen
