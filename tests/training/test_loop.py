@@ -14,7 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from o2obench.errors import Diverged, Interrupted, RunFailed, UserError
+from o2obench.planning.expand import single
 from o2obench.planning.plan import Plan
+from o2obench.planning.schema import Selection
 from o2obench.runs import checkpoint
 from o2obench.runs.folder import ResultsFolder
 from o2obench.runs.jsonl import read_jsonl
@@ -240,30 +242,32 @@ def test_states_of_a_seed_batch_can_be_cut_and_joined() -> None:
 def test_what_needs_torch_only_as_its_pretraining_does_computes_with_the_parents_precision(
     tmp_path: Path,
 ) -> None:
-    """In a fresh process: `frozen` itself imports no torch; its settings must hold for its parent, too."""
-    results = tmp_path / "results"
-    work = ["pointmass-mixed-v0", "--updates", "200", "--steps", "60", "--results", str(results)]
+    """In a worker, which reads the plan: `frozen` imports no torch, its settings must hold for its parent."""
+    results, chosen = ResultsFolder(tmp_path / "results"), Selection(defaults=True)
+    plan = single("frozen", "pointmass-mixed-v0", 0, [], (200, 60, 60), chosen, "iql")
+    file = plan.write(results)
     code = (
         "import sys; from o2obench.cli import main\n"
         "try:\n    main()\n"
         "finally:\n    import torch; print('precision', torch.get_float32_matmul_precision())"
     )
 
-    def o2obench_run(*words: str) -> str:
-        command = [sys.executable, "-c", code, "run", *words, *work]
-        return subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=120).stdout
+    def worked(run: Run) -> str:
+        command = [sys.executable, "-c", code, "work", str(file), run.id, "--results", str(results.path)]
+        with subprocess.Popen(
+            command, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as process:  # a worker lives as long as its input is open
+            assert process.stdout is not None
+            return process.stdout.read()
 
-    o2obench_run("iql", "--defaults")
-    [record] = results.glob("*/iql/*/seed-0/run.json")
-    folder = ResultsFolder(results).run(str(record.parent.relative_to(results)))
+    parent, child = plan.runs
+    assert "precision" in worked(parent)
+    folder = results.run(parent.id)
     last = folder.final_checkpoint()
     assert last is not None
-    told = json.loads(record.read_text())
-    told["compute"]["matmul_precision"] = "high"
-    record.write_text(json.dumps(told))
+    record = json.loads(folder.record.read_text())
+    record["compute"]["matmul_precision"] = "high"
+    folder.record.write_text(json.dumps(record))
     folder.done.unlink()
     folder.finish(last.name)
-    told_by_frozen = o2obench_run(
-        "frozen", "--from", "iql", "--defaults"
-    )  # its numbers may not fit: no matter
-    assert "precision high\n" in told_by_frozen
+    assert "precision high\n" in worked(child), "its numbers may not fit the parent's: no matter here"
