@@ -63,11 +63,7 @@ def report(
     from ..launch.status import is_going_on
 
     names = what or [str(results)]
-    if (
-        len(names) == 1
-        and not (Path(names[0]) / "run.json").is_file()
-        and (Path(names[0]).is_dir() or what is None)
-    ):
+    if len(names) == 1 and not _is_run(names[0], results):
         folder = ResultsFolder(Path(names[0]))
         options = {"reference": reference, "pairs": pairs, "external": tuple(with_ or ())}
         write_reports(folder, out, suite, formats, **options, refresh=WATCH_EVERY if watch else 0)
@@ -109,6 +105,15 @@ def plot(
     if not curves(summary, summary.datasets[0], Target(out.with_suffix(""), (out.suffix[1:],))):
         raise UserError("plot: nothing to draw: " + "; ".join(summary.lacking or ["no run is finished"]))
     print(f"picture: {out}")
+
+
+def _is_run(name: str, results: Path) -> bool:
+    """Tell whether a name means a run, and not a results folder."""
+    from ..planning.find_run import names_of_runs
+
+    if Path(name).is_dir():
+        return (Path(name) / "run.json").is_file()
+    return ":" in name or name in names_of_runs(ResultsFolder(results))
 
 
 def _runs_of(names: Sequence[str], results: Path) -> tuple[ResultsFolder, list[Path]]:

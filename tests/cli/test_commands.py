@@ -20,6 +20,7 @@ from o2obench.planning.expand import read_suite
 from o2obench.planning.plan import read_plans
 from o2obench.runs.folder import ResultsFolder
 from tests.conftest import Command, environment
+from tests.helpers.folders import finish
 from tests.helpers.suites import toy_plan
 
 SUITE = """\
@@ -341,3 +342,43 @@ def test_a_board_of_many_runs_shows_the_telling_ones() -> None:
     assert "out of luck" in text
     assert "running" in text
     assert "and 47 more runs. footer" in text
+
+
+def test_a_report_and_a_picture_of_single_runs(tmp_path: Path, o2obench: Command) -> None:
+    rates = {"toy_tune": {"rate": [0.1, 0.2], "label": "rate {rate}"}}
+    plan = toy_plan(rates, seeds=2, steps=1000)
+    finish(plan, tmp_path / "results")
+    (tmp_path / "results" / "plans" / "toy.json").unlink(missing_ok=True)  # as of `o2obench run`: no suite
+    runs = [str(ResultsFolder(tmp_path / "results").run(one.run).path) for one in plan.experiments]
+    done = o2obench("report", *runs, "--out", tmp_path / "out", "--format", "html,md")
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "out" / "runs" / "report.md").read_text().replace("\\", "")
+    groups = {plan.run(one.run).group[:8] for one in plan.experiments}
+    assert len(groups) == 2
+    assert all(f"toy_tune {group}" in text for group in groups), "other options, another method"
+    picture = o2obench("plot", runs[0], runs[1], "--out", tmp_path / "curves.png")
+    assert picture.returncode == 0, picture.stderr
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    for words, told in (
+        (("report", *runs, "--suite", "toy"), "--suite: belongs to the report of a results folder"),
+        (("plot", runs[0], "--out", tmp_path / "curves.gif"), "a picture ends in .png, .pdf or .svg"),
+        (("report", "toy_tune:9", "--results", tmp_path / "results"), "toy_tune:9: no run in"),
+    ):
+        wrong = o2obench(*words)
+        assert wrong.returncode == 2
+        assert told in wrong.stderr
+        assert len(wrong.stderr.strip().splitlines()) == 1
+
+
+def test_a_watched_report_is_made_until_nothing_runs(
+    tmp_path: Path, o2obench: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish(toy_plan("toy_tune", seeds=2, steps=1000), tmp_path / "results")
+    states = iter([True, True, False])
+    monkeypatch.setattr("o2obench.launch.status.is_going_on", lambda *_: next(states))
+    monkeypatch.setattr("o2obench.cli.analyse.WATCH_EVERY", 0.01)
+    done = o2obench("report", tmp_path / "results", "--out", tmp_path / "out", "--format", "html", "--watch")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("report: ") == 4
+    page = (tmp_path / "out" / "toy" / "index.html").read_text()
+    assert 'http-equiv="refresh"' not in page, "the last one stays as it is"
