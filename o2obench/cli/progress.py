@@ -84,7 +84,9 @@ def launch_progress(plan: Plan, results: ResultsFolder, jobs: int) -> Iterator[C
 
             def show() -> None:
                 runs = status(plan, results)
-                live.update(runs_table(plan, runs, footer(runs), limit=max(5, console().height - 8)))
+                live.update(
+                    runs_table(plan, runs, footer(runs), max(5, console().height - 8), console().width)
+                )
 
             yield _at_most_every(1.0, show)
         return
@@ -113,7 +115,7 @@ def show_status(results: ResultsFolder, suite: str, watch: bool, as_json: bool) 
         ]
         if suite or len(suites) == 1:
             limit = max(5, console().height - 14) if console().is_terminal else MOST_LINES
-            shown += [runs_table(plan, runs, limit=limit) for plan, runs in suites]
+            shown += [runs_table(plan, runs, limit=limit, width=console().width) for plan, runs in suites]
         return Group(*shown)
 
     if as_json:

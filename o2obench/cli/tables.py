@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from rich.cells import cell_len
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from ..analysis.compare import SIDES, Pair, Side, interval_text
 from ..analysis.diff import LOGS, Difference
@@ -169,34 +171,57 @@ def suites_table(suites: Sequence[SuiteStatus]) -> Table:
     return table
 
 
-def runs_table(plan: Plan, runs: Sequence[RunStatus], footer: str = "", limit: int | None = None) -> Table:
-    """Return the runs of a suite, one line each; beyond ``limit`` rows, the most telling ones."""
+NARROW = 100
+"""Columns of a terminal below which bars and spark lines are half as long."""
+
+
+def runs_table(
+    plan: Plan, runs: Sequence[RunStatus], footer: str = "", limit: int | None = None, width: int = 120
+) -> Table:
+    """Return the runs of a suite, one line each; beyond ``limit`` rows, the most telling ones.
+
+    No line is longer than ``width``: names give way, and what is left to do never wraps.
+    """
     title = "\n".join(filter(None, (headline(plan, runs), footer)))
     table = Table(title=escape(title), title_justify="left", caption_justify="left")
-    timed, several = any(run.seconds_left is not None for run in runs), len({run.dataset for run in runs}) > 1
-    at_work = any(run.state == "running" for run in runs)
-    table.add_column("method", no_wrap=True, overflow="ellipsis", ratio=3 if at_work else None)
-    if several:
-        table.add_column("data set", no_wrap=True, overflow="ellipsis", ratio=2 if at_work else None)
-    for column in ("seed", "state", "progress", *(["left"] if timed else []), "score"):
-        right = column in ("seed", "left", "score")
-        table.add_column(column, justify="right" if right else "left", no_wrap=True, overflow="ellipsis")
     shown = list(runs)
     if limit is not None and len(runs) > limit:
         telling = ("failed", "diverged", "stale", "running", "interrupted", "waiting", "done")
         shown = sorted(runs, key=lambda run: telling.index(run.state))[:limit]
         table.caption = f"and {len(runs) - limit} more runs"
-    for run in shown:
-        colour = COLOURS.get(run.state, "dim")
-        score = "" if run.score is None else f"{run.score:.1f}"
-        table.add_row(
-            *(escape(run.method), *([escape(run.dataset)] if several else []), str(run.seed)),
-            f"[{colour}]{run.state}[/]",
-            escape(run.error[:60]) if run.error else _bar(run),
-            *([clock(run.seconds_left) if run.seconds_left is not None else ""] if timed else []),
-            f"{spark(run.scores)} {score}".strip(),
-        )
+    size = 0.5 if width < NARROW else 1.0
+    columns = {
+        "seed": [str(run.seed) for run in shown],
+        "state": [f"[{COLOURS.get(run.state, 'dim')}]{run.state}[/]" for run in shown],
+        "progress": [escape(run.error[: int(40 * size)]) if run.error else _bar(run, size) for run in shown],
+        "left": [clock(run.seconds_left) if run.seconds_left is not None else "" for run in shown],
+        "score": [f"{spark(run.scores, size)} {_one_digit(run.score)}".strip() for run in shown],
+    }
+    if not any(columns["left"]):
+        del columns["left"]
+    taken = sum(max(map(cell_len, (name, *map(_plain, cells)))) + 3 for name, cells in columns.items())
+    names = {"method": [run.method for run in shown]}
+    if len({run.dataset for run in runs}) > 1:
+        names["data set"] = [run.dataset for run in shown]
+    room = max((width - taken - 1) // len(names) - 3, 8)
+    for name in names:
+        table.add_column(name, no_wrap=True, overflow="ellipsis", max_width=room)
+    for name in columns:
+        justify: Literal["left", "right"] = "left" if name in ("state", "progress") else "right"
+        table.add_column(name, justify=justify, no_wrap=True)
+    for row in zip(
+        *([escape(cell) for cell in cells] for cells in names.values()), *columns.values(), strict=True
+    ):
+        table.add_row(*row)
     return table
+
+
+def _plain(markup: str) -> str:
+    return Text.from_markup(markup).plain
+
+
+def _one_digit(score: float | None) -> str:
+    return "" if score is None else f"{score:.1f}"
 
 
 def answer(report: Path) -> Iterator[Table | str]:
@@ -216,18 +241,19 @@ SPARKS = "\u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588"
 LINE, BAR, MOST_SPARKS = "\u2501", 12, 10
 
 
-def _bar(run: RunStatus) -> str:
+def _bar(run: RunStatus, size: float = 1.0) -> str:
     """Return how much of a run is done, as a bar while it is neither done nor waiting."""
     share = run.done / run.planned if run.planned else 0.0
     if run.state in ("done", "waiting"):
         return ""
-    full = round(BAR * share)
-    return f"[cyan]{LINE * full}[/][dim]{LINE * (BAR - full)}[/] {share:4.0%}"
+    whole = int(BAR * size)
+    full = round(whole * share)
+    return f"[cyan]{LINE * full}[/][dim]{LINE * (whole - full)}[/] {share:4.0%}"
 
 
-def spark(scores: Sequence[float]) -> str:
+def spark(scores: Sequence[float], size: float = 1.0) -> str:
     """Return the last evaluations as small columns, from the least to the greatest of them."""
-    shown = scores[-MOST_SPARKS:]
+    shown = scores[-int(MOST_SPARKS * size) :]
     if len(shown) < 2:
         return ""
     low, high = min(shown), max(shown)

@@ -341,7 +341,32 @@ def test_a_board_of_many_runs_shows_the_telling_ones() -> None:
     text = console.export_text()
     assert "out of luck" in text
     assert "running" in text
-    assert "and 47 more runs. footer" in text
+    assert "and 47 more runs" in text
+    assert text.index("footer") < text.index("method"), (
+        "the time left stands above, where nothing pushes it away"
+    )
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_a_board_fits_its_terminal_with_bars_and_spark_lines(width: int) -> None:
+    from rich.console import Console
+
+    from o2obench.launch.status import RunStatus
+
+    def at_work(seed: int) -> RunStatus:
+        numbers = (400.0, 1000.0, 1.0, 50.0)
+        scores = tuple(float(i * (seed + 1)) for i in range(12))
+        name = "SAC from CQL (offline share online, warm-up 5000) and a name that goes on"
+        return RunStatus("r", name, "o2o:hopper-replay60-v0", seed, "running", "", *numbers, "", "", scores)
+
+    board = Console(width=width, height=24, record=True, file=io.StringIO())
+    board.print(runs_table(toy_plan(), [at_work(seed) for seed in range(8)], "2 min left", 16, width))
+    lines = board.export_text().splitlines()
+    assert max(map(len, lines)) <= width
+    assert len(lines) <= 24
+    rows = [line for line in lines if "running" in line and "\u2502" in line]
+    assert len(rows) == 8, "no row wraps"
+    assert all("40%" in row and "10 min" in row and "\u2588" in row and "50.0" in row for row in rows)
 
 
 def test_a_report_and_a_picture_of_single_runs(tmp_path: Path, o2obench: Command) -> None:
