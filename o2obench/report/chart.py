@@ -13,7 +13,7 @@ from ..analysis.statistics import mean_curve
 from ..transitions import Array
 from .colours import GREY, Line, lines_of
 from .format import interval, mean
-from .summary import MethodResult, RunMetrics, Summary, metric_of
+from .summary import CONTROL, MethodResult, RunMetrics, Summary, metric_of
 
 ALL = "all data sets"
 
@@ -24,8 +24,8 @@ def charts(summary: Summary) -> dict[str, dict[str, Any]]:
     Each holds ``title``, ``alt`` (what the chart says, in words), ``order`` (methods, the best first),
     ``series`` (method -> one curve), ``offline`` (the curves of pretrainings over updates), ``parts`` (runs
     that are not finished). A curve has steps, updates, hours, mean, low and high at each evaluation, the same
-    three of three-point medians, n, colour, dash and ``sure``: whether low to high is an interval, not the
-    seeds' range.
+    three of three-point medians, n, colour, dash, ``control``: whether it never learns, and ``sure``: whether
+    low to high is an interval, not the seeds' range.
     """
     each = {dataset: chart for dataset in summary.datasets if (chart := _of_dataset(summary, dataset))}
     if len(each) > 1 and (together := _together(summary)):
@@ -37,7 +37,7 @@ def _of_dataset(summary: Summary, dataset: str) -> dict[str, Any] | None:
     lines = lines_of(summary.plan)
     results = [result for result in summary.on(dataset) if result.is_online]
     series = {
-        result.method: curve
+        result.method: {**curve, "control": result.algorithm == CONTROL}
         for result in results
         if (curve := _curve(result.runs, lines[result.method])) is not None
     }
@@ -176,6 +176,7 @@ def _together(summary: Summary) -> dict[str, Any] | None:
                 **{"mean": value, "low": low, "high": high},
                 **{"n": len(common.seeds), "colour": lines[method][0], "dash": lines[method][1]},
                 "sure": estimates[0].low is not None,
+                "control": method == CONTROL,
             }
     if not series:
         return None

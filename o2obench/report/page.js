@@ -148,7 +148,7 @@ function drawChart(figure) {
   const all = [...curves, ...parts.map((part) => ({ x: part[view.x], y: part.mean, low: part.mean, high: part.mean }))];
   if (!all.length) { plot.textContent = "Nothing moves along this axis."; figure.querySelector(".values").textContent = ""; return; }
   const xMax = Math.max(...all.flatMap((one) => one.x)), offline = strip ? chart.offline : [];
-  const ys = [...all.flatMap((one) => one.y), ...curves.slice(0, 3).flatMap((one) => [...one.low, ...one.high]), ...offline.flatMap((one) => one.mean)];
+  const ys = [...all.flatMap((one) => one.y), ...curves.filter((one) => !one.of.control).slice(0, 3).flatMap((one) => [...one.low, ...one.high]), ...offline.flatMap((one) => one.mean)];
   const spread = Math.max(...ys) - Math.min(...ys) || 1;
   const yMin = Math.max(Math.min(...ys) - 0.04 * spread, Math.min(...all.flatMap((one) => one.y)) - 0.6 * spread);
   const yMax = Math.max(...ys) + 0.04 * spread;
@@ -173,7 +173,8 @@ function drawChart(figure) {
     offline.forEach((one, i) => path(svg, one.updates.map((u) => left - strip + (u / uMax) * strip), one.mean.map(sy),
       { stroke: one.colour, "stroke-width": 1.6, "stroke-dasharray": Object.values(DASH)[i % 4] }));
   }
-  const banded = view.hovered ? curves.filter((one) => one.method === view.hovered) : curves.slice(0, 3);
+  const learning = curves.filter((one) => !one.of.control);
+  const banded = view.hovered ? curves.filter((one) => one.method === view.hovered) : learning.slice(0, 3);
   for (const one of banded) {
     const points = one.x.map((x, i) => `${sx(x)},${sy(one.high[i])}`).concat(one.x.map((x, i) => `${sx(x)},${sy(one.low[i])}`).reverse());
     svgElement("polygon", { points: points.join(" "), fill: one.of.colour, opacity: 0.16, class: "band", "data-method": one.method }, svg);

@@ -44,7 +44,7 @@ from ..analysis.statistics import Statistic
 from ..planning.plan import Experiment, Plan
 from ..runs.folder import ResultsFolder
 from ..transitions import Array
-from .format import count, listed, mean, of_asked
+from .format import count, listed, mean, of_asked, written
 from .options import DEFAULT, ReportOptions
 
 if TYPE_CHECKING:
@@ -622,12 +622,12 @@ def headline(summary: Summary) -> str:
     )
     idle = "No method beats its frozen pretraining: " if own[0].algorithm == CONTROL and others else ""
     window = f", last 20 % of the steps {mean(ended):.1f}" if ended and metric != WINDOW else ""
-    text = f"{idle}{best} {LEADS[metric]}: {form.format(means[best])} (start {mean(started):.1f}{window})"
+    text = f"{idle}{best} {LEADS[metric]}: {written(means[best], form)} (start {mean(started):.1f}{window})"
     if lost:
         side = "below" if mean(lost) > 0 else "above"
         text += f"; its training episodes scored {abs(mean(lost)):.1f} {side} the start"
     if others:
-        text += f". Next: {', '.join(f'{method} {form.format(means[method])}' for method in others[:2])}"
+        text += f". Next: {', '.join(f'{method} {written(means[method], form)}' for method in others[:2])}"
         text += f"; {_told_apart(compared, best)}"
     n = f"{count(compared.n, 'seed')} on {count(len(compared.datasets), 'data set')}"
     return f"{text} ({n}).{part}"
