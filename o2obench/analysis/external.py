@@ -82,7 +82,7 @@ def _read(name: str, file: Path, plans: Sequence[Plan]) -> ExternalResult:
     if len(twice):
         where = f"step {twice.env_steps.iloc[0]:,} of seed {twice.seed.iloc[0]}"
         raise UserError(f"{file}: {where} stands there twice; one row for each evaluation")
-    return ExternalResult(name, file.name, sha256(file), table)
+    return ExternalResult(name, file.name, sha256(file, follow=True), table)
 
 
 def _row(file: Path, line: int, row: Mapping[str, str | None], names: Sequence[str]) -> tuple[object, ...]:

@@ -20,9 +20,8 @@ from ..errors import UserError
 from ..planning.plan import Plan, read_plans
 from ..runs import inventory
 from ..runs.folder import ResultsFolder
-from ..runs.inventory import is_file, shown
 from ..runs.spec import Run
-from ..util.files import is_number, read_json, usable, write_atomically
+from ..util.files import is_file, is_number, read_json, shown, usable, write_atomically
 
 LOGS = ("evaluations", "episodes", "train")
 CLOCK = ("stage", "env_steps", "updates")

@@ -58,7 +58,7 @@ def info_text(name: str) -> str:
 
 def card(dataset: Dataset) -> dict[str, object]:
     """Return the data card beside a data set's file, empty where there is none."""
-    value = read_json(dataset.file.with_suffix(".json")) if dataset.file else None
+    value = read_json(dataset.file.with_suffix(".json"), follow=True) if dataset.file else None
     return value if isinstance(value, dict) else {}
 
 

@@ -130,7 +130,7 @@ def is_d4rl(name: str) -> bool:
 def is_collected(name: str) -> bool:
     """Tell whether a data set was collected by this project, also under another name or layout."""
     if name.startswith("file:"):
-        card = read_json(Path(name.removeprefix("file:")).with_suffix(".json"))
+        card = read_json(Path(name.removeprefix("file:")).with_suffix(".json"), follow=True)
         return isinstance(card, dict) and str(card.get("dataset", "")).startswith("o2o:")
     return name.startswith(("o2o:", "minari:o2o/"))
 
@@ -205,7 +205,7 @@ def _of_card(name: str, file: Path) -> Dataset:
             else "give the path of an HDF5 file in D4RL's layout"
         )
         raise UserError(f"dataset {name}: {file} is missing; {remedy}")
-    card = read_json(card_file)
+    card = read_json(card_file, follow=True)
     if not isinstance(card, dict) or not isinstance(card.get("environment"), str):
         raise UserError(
             f'dataset {name}: its environment is not known; write {{"environment": "Hopper-v4"}} (and '
@@ -268,4 +268,4 @@ def _sha256_now(file: Path) -> str:
 
 @functools.cache
 def _sha256(file: Path, size: int, mtime_ns: int) -> str:
-    return sha256(file)
+    return sha256(file, validation.LARGEST, follow=True)

@@ -19,14 +19,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..runs.folder import ResultsFolder
-from ..util.files import read_json, write_atomically
+from ..util.files import make_below, read_json, write_atomically
 
 
 @contextmanager
 def announced(results: ResultsFolder, suite: str) -> Iterator[None]:
     """Note that this process launches a suite, for as long as it does."""
     note = results.job_file(f"{suite}.{socket.gethostname()}.{os.getpid()}")
-    note.parent.mkdir(parents=True, exist_ok=True)
+    make_below(results.path, results.jobs)
     content = {"host": socket.gethostname(), "pid": os.getpid(), "began": _began(os.getpid())}
     write_atomically(note, json.dumps(content) + "\n", durable=False)
     try:
@@ -45,7 +45,7 @@ def submitted(results: ResultsFolder, suite: str) -> dict[str, list[str]]:
 def note_submitted(results: ResultsFolder, suite: str, jobs: Mapping[str, list[str]]) -> None:
     """Write down the array tasks of a suite, all of them."""
     file = _slurm_file(results, suite)
-    file.parent.mkdir(parents=True, exist_ok=True)
+    make_below(results.path, results.jobs)
     write_atomically(file, json.dumps({"jobs": dict(jobs)}, indent=1) + "\n")
 
 

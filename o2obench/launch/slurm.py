@@ -15,6 +15,7 @@ import secrets
 import shlex
 import shutil
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -31,6 +32,7 @@ from ..planning.plan import Plan, read_plan
 from ..runs.folder import ResultsFolder
 from ..runs.spec import Run
 from ..training.options import Options
+from ..util.files import make_below
 from . import jobs as job_registry
 from .local import Outcome, Pool, WorkerSettings, visible_gpus
 from .profile import Slurm, minutes
@@ -154,7 +156,8 @@ def arrays(
 
 
 def _is_open(results: ResultsFolder, run: Run) -> bool:
-    return results.run(run.id).state() not in ("done", "diverged")
+    folder = results.run(run.id)
+    return folder.state() not in ("done", "diverged") and not folder.obstacle()
 
 
 def _batches(runs: Sequence[Run], profile: Slurm, in_batches: bool, most: int) -> Iterator[tuple[Runs, ...]]:
@@ -246,11 +249,11 @@ class Cluster:
 
         self.check()
         count = 0
+        make_below(self.results.path, self.results.jobs)
         with (
             SoftFileLock(self.results.jobs / f"{self.plan.suite}.lock", timeout=600),
             _outside_jobs(),
         ):
-            self.results.jobs.mkdir(exist_ok=True)
             noted = job_registry.submitted(self.results, self.plan.suite)
             alive = set(in_queue(list(noted)))
             noted = {job: runs for job, runs in noted.items() if job in alive}
@@ -303,10 +306,17 @@ class Cluster:
             )
         folder = root / f"{self.plan.suite}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
         try:
-            folder.mkdir(parents=True, mode=0o700)
-            root.chmod(0o700)
+            root.mkdir(parents=True, exist_ok=True, mode=0o700)
+            others = root.stat()
+            folder.mkdir(mode=0o700)
         except OSError as error:
             raise UserError(f"folder: {root}: cannot be used: {error.strerror}; name another") from None
+        if others.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not others.st_mode & stat.S_ISVTX:
+            folder.rmdir()
+            raise UserError(
+                f"folder: {root}: others can write to it, and what lies there is unpickled by your jobs; "
+                f"`chmod go-w {shlex.quote(str(root))}`, or name another"
+            )
         return folder
 
     def watch(self, show: Callable[[], None]) -> Outcome:

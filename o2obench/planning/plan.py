@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,8 +16,11 @@ from ..datasets.reference_scores import Reference
 from ..errors import UserError
 from ..runs.folder import ResultsFolder
 from ..runs.spec import Run, RunSpec, digest
-from ..util.files import read_json, write_atomically
+from ..util.files import make_below, read_json, write_atomically
 from .report_items import USUAL_FIGURES, USUAL_TABLES, known_figure, known_table
+
+SUITE_NAME = re.compile(r"[\w(][\w .,()=+@-]*")
+"""Suites name files, jobs and headings: words, blanks and a few marks, none of which acts anywhere."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +115,8 @@ class Plan:
 
     def copy_policies(self, results: ResultsFolder) -> None:
         """Copy users' own policies into a results folder, so that a resume needs no original."""
+        if self.policy_files:
+            make_below(results.path, results.policies)
         for policy in self.policy_files.values():
             policy_files.keep_copy(policy, results.policy_file(policy.sha256))
 
@@ -118,7 +124,7 @@ class Plan:
         """Write the plan, and the policies it starts from, into a results folder; return the plan's file."""
         self.copy_policies(results)
         file = results.plan_file(self.suite)
-        file.parent.mkdir(parents=True, exist_ok=True)
+        make_below(results.path, results.plans)
         specs = {run.group: run.spec.to_json() for run in self.runs}
         value = {
             "suite": self.suite,
@@ -154,6 +160,8 @@ def read_plan(file: Path) -> Plan:
             for experiment in value["experiments"]
         ):
             raise ValueError("an experiment's run is not in it")
+        if not SUITE_NAME.fullmatch(value["suite"]):
+            raise ValueError(f"{value['suite']!r} is not the name of a suite")
         specs = {group: RunSpec.from_json(spec) for group, spec in value.pop("specs").items()}
         return Plan(
             suite=value["suite"],

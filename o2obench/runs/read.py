@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..transitions import Array
-from ..util.files import is_number, read_json
+from ..util.files import is_number, read_json, read_plain
 from .folder import RunFolder
 from .jsonl import parse_lines, read_jsonl
 from .spec import Run
@@ -65,7 +65,7 @@ def read_evaluations(folder: RunFolder, run: Run, env_steps: int) -> Evaluations
         env_steps: The environment steps it was to take; its last evaluation stands there.
     """
     record = require_intact(folder, run)
-    content = folder.evaluations.read_bytes()
+    content = read_plain(folder.evaluations)
     rows = _rows(content, run)
     clocks = [(row["env_steps"], row["updates"]) for row in rows]
     faults = {

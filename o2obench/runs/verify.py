@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ..util.files import read_json, sha256
+from ..util.files import is_file, is_folder, read_json, read_plain, sha256, shown
 from . import checkpoint
 from .folder import RunFolder
-from .inventory import LOGS, REMOVED, is_file, is_folder, shown
+from .inventory import LOGS, REMOVED
 from .jsonl import LogMark
 from .spec import Run
 from .writer import log_marks_in
@@ -149,7 +149,7 @@ def _lines(file: Path, do: str, length: int = 0) -> Iterator[Finding]:
     What a checkpoint knows is kept by a resume: a bad line there cannot be mended by one.
     """
     at = 0
-    for number, line in enumerate(file.read_bytes().split(b"\n")[:-1] if file.exists() else [], start=1):
+    for number, line in enumerate(read_plain(file).split(b"\n")[:-1] if file.exists() else [], start=1):
         try:
             if not isinstance(json.loads(line, parse_constant=_refuse), dict):
                 raise ValueError

@@ -285,6 +285,23 @@ def test_pickles_stay_outside_the_results(tmp_path: Path, monkeypatch: pytest.Mo
     assert not list(cluster.results.path.rglob("*.pkl"))
 
 
+def test_a_folder_that_was_there_keeps_its_mode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "submitit").mkdir(mode=0o755)
+    cluster, _ = cluster_of(tmp_path, monkeypatch)
+    cluster.submit()
+    assert (tmp_path / "submitit").stat().st_mode & 0o777 == 0o755
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "submitit").iterdir()} == {0o700}
+
+
+def test_a_folder_where_others_write_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "submitit").mkdir()
+    (tmp_path / "submitit").chmod(0o777)
+    cluster, _ = cluster_of(tmp_path, monkeypatch)
+    with pytest.raises(UserError, match=r"others can write to it.*chmod go-w"):
+        cluster.submit()
+    assert not list((tmp_path / "submitit").iterdir())
+
+
 def test_a_watched_grid_ends_when_nobody_is_at_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cluster, state = cluster_of(tmp_path, monkeypatch)
     cluster.submit()
