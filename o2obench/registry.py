@@ -25,6 +25,11 @@ GROUP = "o2obench.algorithms"
 
 def names() -> list[str]:
     """Return the names of all algorithms, sorted: ours by file name, others by entry point."""
+    return sorted({*_ours(), *_others()})
+
+
+def _ours() -> set[str]:
+    """Return the names of the algorithms that are built in."""
     try:
         files = resources.files(PACKAGE).iterdir()
     except ModuleNotFoundError:
@@ -32,8 +37,7 @@ def names() -> list[str]:
             "the package o2obench.algorithms is not installed; run `pip install -e .` in the checkout "
             "(and set PYTHONSAFEPATH=1 for `python -m`)"
         ) from None
-    ours = [file.name[:-3] for file in files if file.name.endswith(".py") and file.name[0] != "_"]
-    return sorted({*ours, *_others()})
+    return {file.name[:-3] for file in files if file.name.endswith(".py") and file.name[0] != "_"}
 
 
 @functools.cache
@@ -45,7 +49,7 @@ def _others() -> dict[str, metadata.EntryPoint]:
 def algorithm(name: str) -> type[Agent[Any]]:
     """Return the agent class of this name; raise UserError when there is none or it cannot be imported."""
     if name in _others():
-        return _checked(name, load(_others()[name]))
+        return _checked(name, load(_others()[name], own=_ours()))
     if name not in names():
         raise UserError(f"algorithm {name}: not known; {nearest(name, names())}")
     try:

@@ -17,7 +17,6 @@ import shutil
 import socket
 import stat
 import subprocess
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,6 +32,7 @@ from ..runs.folder import ResultsFolder
 from ..runs.spec import Run
 from ..training.options import Options
 from ..util.files import make_below
+from ..util.interpreter import PYTHON
 from . import jobs as job_registry
 from .local import Outcome, Pool, WorkerSettings, visible_gpus
 from .profile import Slurm, minutes
@@ -261,7 +261,7 @@ class Cluster:
             todo, jobs_of = self.pending(queued), dict[int, list[str]]()
             folder = self.folder()
             for array in todo:
-                executor = submitit.SlurmExecutor(folder, max_num_timeout=10_000)
+                executor = submitit.SlurmExecutor(folder, max_num_timeout=10_000, python=shlex.join(PYTHON))
                 executor.update_parameters(**self.parameters(_layers(todo), _dependency(array, jobs_of)))
                 try:
                     jobs = executor.submit_array(self.tasks(array))
@@ -294,7 +294,7 @@ class Cluster:
             if len(array.tasks) > 1:
                 parameters["map_count"] = len(array.tasks)
             jobs_of[id(array)] = [f"JOB{number}_{i}" for i in range(len(array.tasks))]
-            command = f"{shlex.quote(sys.executable)} -u -m submitit.core._submit {shlex.quote(str(folder))}"
+            command = f"{shlex.join(PYTHON)} -u -m submitit.core._submit {shlex.quote(str(folder))}"
             yield _make_sbatch_string(command=command, folder=folder, **parameters)
 
     def folder(self) -> Path:

@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from ..runs.lock import lock_on
 from ..runs.spec import Run
 from ..training.options import Options
 from ..util.files import open_plain
+from ..util.interpreter import PYTHON
 
 DONE, FAILED, BAD_INPUT, BUSY, INTERRUPTED = 0, 1, 2, 3, 130
 """Exit codes of a worker."""
@@ -44,7 +44,7 @@ class Worker:
         for folder in self.folders:
             folder.make()
         ids = [run.id for run in runs]
-        command = [sys.executable, "-m", "o2obench", "work", str(plan_file), *ids, "--results", str(results)]
+        command = [*PYTHON, "-m", "o2obench", "work", str(plan_file), *ids, "--results", str(results)]
         names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
         threads = dict.fromkeys(names, str(options.threads))
         with open(self.folders[0].log, "ab", opener=_no_link) as log, _deaf_to_the_scheduler():

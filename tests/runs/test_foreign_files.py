@@ -151,7 +151,7 @@ def crafted(plan_file: Path, **changes: Any) -> None:
     """Change the only run of a plan, and let its ids and its hash be right."""
     value = json.loads(plan_file.read_text())
     del value["sha256"]
-    [run], [(group, spec)] = value["runs"], value["specs"].items()
+    [run], [spec] = value["runs"], value["specs"].values()
     run.update(changes)
     spec["algorithm"] = changes.get("algorithm", spec["algorithm"])
     run["id"] = Run(run["dataset"], run["seed"], RunSpec.from_json(spec), run["parent"]).id
