@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 
 from ..errors import Interrupted, RunFailed, UserError
+from ..util.files import shown
 from . import algorithms, analyse, datasets, maintain, run
 from .app import app
 
@@ -34,5 +35,5 @@ def main() -> None:
 def _fail(problem: object, code: int) -> None:
     if "--debug" in sys.argv:
         raise
-    print(problem, file=sys.stderr)
+    print("\n".join(map(shown, str(problem).split("\n"))), file=sys.stderr)
     raise SystemExit(code)

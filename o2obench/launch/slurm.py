@@ -29,7 +29,7 @@ from filelock import SoftFileLock
 from ..errors import RunFailed, UserError
 from ..planning.plan import Plan, read_plan
 from ..runs.folder import ResultsFolder
-from ..runs.spec import Run
+from ..runs.spec import Run, folder_name
 from ..training.options import Options
 from ..util.files import make_below
 from ..util.interpreter import PYTHON
@@ -218,7 +218,7 @@ class Cluster:
         """Return submitit's parameters of an array; the cap on what runs at once is shared by ``layers``."""
         profile = self.profile
         parameters: dict[str, Any] = {
-            "job_name": f"o2obench-{self.plan.suite}",
+            "job_name": f"o2obench-{folder_name(self.plan.suite)}",
             "time": minutes(profile.time),
             "cpus_per_task": profile.cpus_per_task or profile.runs_per_task * self.options.threads,
             "array_parallelism": max(1, profile.parallel // max(1, layers)),

@@ -16,7 +16,7 @@ from ..datasets.reference_scores import Reference
 from ..errors import UserError
 from ..runs.folder import ResultsFolder
 from ..runs.spec import Run, RunSpec, digest
-from ..util.files import make_below, read_json, write_atomically
+from ..util.files import make_below, read_json, shown, write_atomically
 from .report_items import USUAL_FIGURES, USUAL_TABLES, known_figure, known_table
 
 SUITE_NAME = re.compile(r"[\w(][\w .,()=+@-]*")
@@ -162,6 +162,11 @@ def read_plan(file: Path) -> Plan:
             raise ValueError("an experiment's run is not in it")
         if not SUITE_NAME.fullmatch(value["suite"]):
             raise ValueError(f"{value['suite']!r} is not the name of a suite")
+        texts = [value["title"], value["command"], value["reference"], *value["reduced"], *value["scores"]]
+        for experiment in value["experiments"]:
+            texts += [experiment["method"], experiment["algorithm"], experiment["dataset"]]
+        if not all(map(str.isprintable, texts)):
+            raise ValueError("it holds characters that act on a terminal")
         specs = {group: RunSpec.from_json(spec) for group, spec in value.pop("specs").items()}
         return Plan(
             suite=value["suite"],
@@ -220,7 +225,7 @@ def read_plans(results: ResultsFolder, suite: str = "") -> list[Plan]:
     if not plans:
         raise UserError(*problems)
     for problem in problems:
-        print(problem, file=sys.stderr)
+        print(shown(problem), file=sys.stderr)
     return plans
 
 

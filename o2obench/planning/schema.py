@@ -81,10 +81,17 @@ class ReportBlock(_Strict):
     reference: str = ""
 
 
+def _one_line(text: str) -> str:
+    line = " ".join(text.split())
+    if not line.isprintable():
+        raise ValueError("holds characters that cannot be printed; leave them out")
+    return line
+
+
 class SuiteFile(_Strict):
     """What a suite file may hold."""
 
-    title: str = ""
+    title: Annotated[str, AfterValidator(_one_line)] = ""
     algorithms: Annotated[list[str | dict[str, dict[str, Any]]], Field(min_length=1)]
     datasets: Annotated[list[str], Field(min_length=1)]
     seeds: Annotated[int, Field(gt=0, le=1000)] | Annotated[list[Seed], Field(min_length=1)] = 5

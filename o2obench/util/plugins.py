@@ -16,25 +16,22 @@ def load(entry: metadata.EntryPoint, own: Collection[str] = ()) -> Any:
     So it is for the names in ``own``, those of what is built in, and for a name that two packages give: a
     run's identity holds the name, and the same name must mean the same code.
     """
-    about = f"entry point {entry.group}: {entry.name}"
+    about, package = f"entry point {entry.group}: {entry.name}", _package(entry)
     packages = _packages(entry.group, entry.name)
     if entry.name in own:
         raise UserError(
-            f"{about}: the package {_package(entry)} gives the name of what is built in; uninstall it, or rename "
-            "its entry"
+            f"{about}: the package {package} gives the name of what is built in; uninstall it, or rename its "
+            "entry"
         )
     if len(packages) > 1:
         raise UserError(f"{about}: is given by {' and '.join(packages)}; uninstall all but one")
     try:
         return entry.load()
     except Exception as error:
-        why = (
-            str(error)
-            if isinstance(error, ImportError | AttributeError)
-            else f"{type(error).__name__}: {error}"
-        )
+        kind = "" if isinstance(error, ImportError | AttributeError) else f"{type(error).__name__}: "
         raise UserError(
-            f"{about}: {entry.value} cannot be imported: {why}; mend or uninstall the package {_package(entry)}"
+            f"{about}: {entry.value} cannot be imported: {kind}{error}; mend or uninstall the "
+            f"package {package}"
         ) from error
 
 
