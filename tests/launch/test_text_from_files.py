@@ -31,15 +31,8 @@ def test_only_ids_of_jobs_reach_the_scheduler(tmp_path: Path, monkeypatch: pytes
     scancel.chmod(0o755)
     monkeypatch.setenv("PATH", f"{scancel.parent}:{os.environ['PATH']}")
     results = ResultsFolder(tmp_path / "results")
-    noted: dict[str, Any] = {
-        "12_0": ["a"],
-        "--user=root": ["a"],
-        "7;8": [],
-        "13": "text",
-        "14_x": [],
-        "-9": [],
-        "٣": [],
-    }
+    strange: dict[str, Any] = {"--user=root": ["a"], "7;8": [], "13": "text", "14_x": [], "-9": [], "٣": []}
+    noted = {"12_0": ["a"], **strange}
     jobs.note_submitted(results, "toy", noted)
     assert jobs.submitted(results, "toy") == {"12_0": ["a"]}
     assert jobs.cancel(results, "toy") == [r"SLURM jobs 12: \x1b[31mno"]
