@@ -27,7 +27,7 @@ from .toy import mixed_data
 
 EMBEDDED = Path(__file__).parent / "embedded"
 TOY = "pointmass-mixed-v0"
-MINARI_ID = re.compile(r"(?:[A-Za-z0-9_-]+/)*[A-Za-z0-9_-]+-v\d+")
+MINARI_ID = re.compile(r"(?:[A-Za-z0-9_-]+/)*[A-Za-z0-9_-]+-v[0-9]+")
 TASKS = ("halfcheetah", "hopper", "walker2d")
 
 

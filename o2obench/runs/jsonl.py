@@ -78,7 +78,7 @@ def valid_lines(path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
     for line in content.split(b"\n")[:-1]:
         try:
             record = dict(json.loads(line))
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             continue
         if record.pop("checksum", None) == _checksum(record):
             yield line + b"\n", record
@@ -105,7 +105,7 @@ def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
     for number, line in enumerate(lines, start=1):
         try:
             yield json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise ValueError(f"{path}:{number}: not a JSON record") from None
 
 
@@ -129,5 +129,5 @@ def last_record(path: Path) -> dict[str, Any] | None:
                 if len(lines) > 2 or span >= size:
                     return dict(json.loads(lines[-2])) if len(lines) > 1 else None
                 span *= 8
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return None

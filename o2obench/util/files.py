@@ -71,6 +71,11 @@ def is_file(path: Path) -> bool:
     return path.is_file() and not path.is_symlink()
 
 
+def is_readable(path: Path) -> bool:
+    """Tell whether a path is a plain file of a usual size, so that its content can be looked at."""
+    return is_file(path) and path.stat().st_size <= MOST_BYTES
+
+
 def is_folder(path: Path) -> bool:
     """Tell whether a path is a folder, not a link to one."""
     return path.is_dir() and not path.is_symlink()
@@ -211,7 +216,7 @@ def read_json(path: Path, strict: bool = False, follow: bool = False) -> Any:
     """
     try:
         return json.loads(read_plain(path, follow=follow))
-    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
+    except (FileNotFoundError, NotADirectoryError, NotPlain, ValueError, RecursionError):
         return None
     except OSError:
         if strict:

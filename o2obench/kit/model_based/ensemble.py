@@ -20,7 +20,7 @@ from ...agent import Config, State, count
 from ...util.rng import Stream
 from ..compile import Repeat, compiled
 from ..networks import Adam, Mlp, gradients, to_array, truncated_normal_init
-from ..options import Rate, Size, Widths
+from ..options import Members, Rate, Size, Widths
 from ..replay import Batch, Replay
 
 VERSION = 2
@@ -33,8 +33,8 @@ class EnsembleOptions(Config):
 
     model_hidden_dims: Widths = (200, 200, 200, 200)
     model_weight_decay: tuple[float, ...] = (2.5e-5, 5e-5, 7.5e-5, 7.5e-5, 1e-4)
-    num_ensemble: Size = 7
-    num_elites: Size = 5
+    num_ensemble: Members = 7
+    num_elites: Members = 5
     model_lr: Rate = 1e-3
     batch_size: Size = 256
     patience: Size = 5

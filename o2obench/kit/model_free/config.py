@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from ...agent import Config, count
-from ..options import Count, Rate, Share, Size, Widths
+from ..options import Count, Members, Rate, Share, Size, Widths
 
 
 class OffPolicyConfig(Config):
@@ -21,8 +21,8 @@ class OffPolicyConfig(Config):
     tau: Share = 0.005
     actor_lr: Rate = 3e-4
     critic_lr: Rate = 3e-4
-    num_critics: Size = 2
-    target_critics: Size | None = None
+    num_critics: Members = 2
+    target_critics: Members | None = None
     """Targets are the least of so many critics, drawn anew in each update; null: of all."""
     target_replacement: bool = False
     """Whether one critic may be drawn twice."""
