@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from o2obench.maintenance import doctor
+from o2obench.runs import checkpoint
+from o2obench.runs.spec import digest
+from o2obench.util.files import read_json, sha256
 from tests.conftest import Command
 from tests.helpers.results import make_results
 
 N, BY_PROCESS = 300, 20
+TURNS = 3
+"""Every third command for each file, and where the suites stand for all."""
 CODES = {0, 1, 2, 3, 130}
 UNEXPECTED = "--debug shows where"
 """What the command line says of an error that nobody has thought of."""
@@ -42,9 +48,8 @@ def in_json(change: Callable[[random.Random, Any], Any]) -> Callable[[Path], obj
 
     def mutate(file: Path) -> None:
         draw = random.Random(str(file))
-        head, line, rest = file.read_text(errors="replace").partition(
-            "\n" if file.suffix == ".jsonl" else "\0"
-        )
+        end = "\n" if file.suffix == ".jsonl" else "\0"
+        head, line, rest = file.read_text(errors="replace").partition(end)
         try:
             value = json.loads(head)
         except ValueError:
@@ -58,12 +63,34 @@ def in_json(change: Callable[[random.Random, Any], Any]) -> Callable[[Path], obj
     return mutate
 
 
-def _places(value: Any) -> Any:
-    for key in (
-        list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
-    ):
+def _places(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield every place of a JSON value: what holds it, and its key."""
+    keys: Iterable[Any] = value if isinstance(value, dict) else ()
+    for key in list(range(len(value)) if isinstance(value, list) else keys):
         yield value, key
         yield from _places(value[key])
+
+
+def rehash(file: Path) -> None:
+    """Let the hashes that vouch for a file be right, as who spoils it on purpose would."""
+    done = file.with_name("DONE")
+    if file.parent.name == "plans":
+        value = read_json(file)
+        if isinstance(value, dict):
+            value.pop("sha256", None)
+            file.write_text(json.dumps({"sha256": digest(value), **value}))
+    elif file.name == "manifest.json":
+        value = read_json(file)
+        if isinstance(value, dict) and "values" in value:
+            value["values_sha256"] = checkpoint._digest(value["values"])
+            file.write_text(json.dumps(value))
+    elif file.name == "state.safetensors":
+        value = read_json(file.with_name("manifest.json"))
+        value |= {"bytes": file.stat().st_size, "sha256": sha256(file, most=None)}
+        file.with_name("manifest.json").write_text(json.dumps(value))
+    elif done.exists() and file.name in (hashes := (value := json.loads(done.read_text()))["sha256"]):
+        hashes[file.name] = sha256(file)
+        done.write_text(json.dumps(value))
 
 
 def replaced_by(make: Callable[[Path], object]) -> Callable[[Path], object]:
@@ -143,14 +170,16 @@ def test_no_strange_file_ends_a_command(
         results = tmp_path / "results"
         shutil.copytree(template, results)
         MUTATIONS[name](results / file)
+        if number % 2:
+            with contextlib.suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
+                rehash(results / file)
         for i, (command, *flags) in enumerate(COMMANDS):
-            if command == "report" and number % 5:  # it takes longest
+            if i and (i + number) % TURNS:
                 continue
             said = o2obench(command, results, *flags)
             if said.returncode not in CODES or UNEXPECTED in said.stderr or "Traceback" in said.stderr:
-                bad.append(
-                    f"{file.name} as {name}: {COMMANDS[i]}: {said.returncode} {said.stderr.strip()[-200:]}"
-                )
+                about = f"{said.returncode} {said.stderr.strip()[-200:]}"
+                bad.append(f"{number}: {file.name} as {name}: {COMMANDS[i]}: {about}")
         shutil.rmtree(results)
     assert not bad, "\n".join(bad)
 
