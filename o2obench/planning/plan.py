@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pydantic import BaseModel, ConfigDict, ValidationError
+
 from ..agent import Stage
 from ..datasets import policy_files
 from ..datasets.reference_scores import Reference
@@ -148,6 +150,20 @@ class Plan:
         return file
 
 
+class _Parts(BaseModel):
+    """What of a plan is read by type."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    seeds: tuple[int, ...]
+    reporting_steps: tuple[int, ...]
+    experiments: tuple[Experiment, ...]
+    stages: dict[str, tuple[Stage, ...]]
+    schedules: dict[str, dict[str, int]]
+    scores: dict[str, Reference]
+    data: dict[str, tuple[float, float]]
+
+
 def read_plan(file: Path) -> Plan:
     """Read a plan back; raise UserError when the file is corrupted or was edited."""
     value = read_json(file)
@@ -168,25 +184,31 @@ def read_plan(file: Path) -> Plan:
         if not all(map(str.isprintable, texts)):
             raise ValueError("it holds characters that act on a terminal")
         specs = {group: RunSpec.from_json(spec) for group, spec in value.pop("specs").items()}
+        parts = _Parts.model_validate_json(json.dumps({name: value[name] for name in _Parts.model_fields}))
+        if not {spec.hash for spec in specs.values()} <= parts.stages.keys() & parts.schedules.keys():
+            raise ValueError("the stages of a run are not in it")
+        if not {experiment.dataset for experiment in parts.experiments} <= parts.scores.keys():
+            raise ValueError("the scores of a data set are not in it")
         return Plan(
             suite=value["suite"],
             title=value["title"],
             command=value["command"],
-            seeds=tuple(value["seeds"]),
+            seeds=parts.seeds,
             reduced=tuple(value["reduced"]),
-            reporting_steps=tuple(value["reporting_steps"]),
+            reporting_steps=parts.reporting_steps,
             runs=tuple(Run.from_json(run, specs[run["spec"]]) for run in value["runs"]),
-            experiments=tuple(Experiment(**experiment) for experiment in value["experiments"]),
-            stages={group: tuple(Stage(**stage) for stage in s) for group, s in value["stages"].items()},
-            schedules=value["schedules"],
-            scores={name: Reference(**scores) for name, scores in value["scores"].items()},
+            experiments=parts.experiments,
+            stages=parts.stages,
+            schedules=parts.schedules,
+            scores=parts.scores,
             figures=tuple(map(known_figure, value["figures"])),
             tables=tuple(map(known_table, value["tables"])),
             reference=value["reference"],
-            data={name: (float(mean), float(best)) for name, (mean, best) in value["data"].items()},
+            data=parts.data,
         )
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        why = str(error) if isinstance(error, ValueError) else "corrupted or of another version"
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
+        told = isinstance(error, ValueError) and not isinstance(error, ValidationError)
+        why = str(error) if told else "corrupted or of another version"
         raise UserError(f"{file}: not a plan ({why}); start the suite again to rewrite it") from None
 
 

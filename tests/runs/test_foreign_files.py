@@ -157,6 +157,8 @@ def crafted(plan_file: Path, **changes: Any) -> None:
     run["id"] = Run(run["dataset"], run["seed"], RunSpec.from_json(spec), run["parent"]).id
     for experiment in value["experiments"]:
         experiment["run"] = run["id"]
+    for key in ("stages", "schedules"):
+        value[key] = {RunSpec.from_json(spec).hash: next(iter(value[key].values()))}
     value["suite"] = changes.get("suite", value["suite"])
     plan_file.write_text(json.dumps({"sha256": digest(value), **value}))
 
@@ -219,3 +221,33 @@ def test_a_folder_of_somebody_else_is_that_runs_problem(
     folder.make()
     monkeypatch.setattr(os, "scandir", refuse)
     assert (folder.state(), folder.failure()) == ("failed", f"{folder.path}: Permission denied")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("stages", {}),
+        ("stages", {"a": [{"name": "look", "updates": "many", "env_steps": 0}]}),
+        ("schedules", {}),
+        ("scores", {}),
+        ("scores", {"pointmass-mixed-v0": {"dataset": "x", "ref_min": [1]}}),
+        ("seeds", [[]]),
+        ("reporting_steps", "100"),
+        ("experiments", [1]),
+        ("data", {"a": [1]}),
+        ("title", 5),
+        ("figures", {"a": 1}),
+    ],
+)
+def test_a_plan_of_another_shape_is_refused_though_its_hash_is_right(
+    tmp_path: Path, key: str, value: object, o2obench: Command
+) -> None:
+    file = toy_plan("toy_offline", seeds=1).write(ResultsFolder(tmp_path))
+    plan = json.loads(file.read_text())
+    del plan["sha256"]
+    plan[key] = value
+    file.write_text(json.dumps({"sha256": digest(plan), **plan}))
+    said = o2obench("status", tmp_path)
+    assert said.returncode == 2
+    assert f"{file}: not a plan (" in said.stderr
+    assert len(said.stderr.splitlines()) == 1
