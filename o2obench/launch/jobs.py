@@ -75,6 +75,8 @@ def cancel(results: ResultsFolder, suite: str) -> list[str]:
             lines.append(
                 f"SLURM jobs {', '.join(whole)}: scancel was not found; run this where they were submitted"
             )
+        except subprocess.TimeoutExpired:
+            lines.append(f"SLURM jobs {', '.join(whole)}: scancel did not answer; run this again later")
         if lines[-1].endswith("cancelled"):
             _slurm_file(results, suite).unlink(missing_ok=True)
     return lines

@@ -7,7 +7,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from ..errors import UserError
 from ..util.config import Located, merge, nearest, read_yaml, validate
@@ -44,6 +44,21 @@ class Local(PoolProfile):
     gpus: Literal["all"] | list[str] = "all"
 
 
+WRITTEN = {
+    **{"time": "use the key time", "cpus-per-task": "use the key cpus_per_task"},
+    **{"signal": "use the key signal_seconds", "array": "use the keys array and parallel"},
+    **dict.fromkeys(("job-name", "dependency", "output", "error", "open-mode"), "leave it out"),
+    **dict.fromkeys(("requeue", "no-requeue", "kill-on-invalid-dep"), "leave it out"),
+}
+"""Options of sbatch that the launcher always writes itself, and what to do instead."""
+SAID = {
+    **{name: (name,) for name in ("partition", "account", "qos", "constraint")},
+    "memory_gb": ("mem", "mem-per-cpu", "mem-per-gpu"),
+    "gpus_per_task": ("gpus-per-node",),
+}
+"""Keys, and the options of sbatch that say the same: one of them may be given."""
+
+
 class Slurm(PoolProfile):
     """Array jobs, submitted through submitit."""
 
@@ -73,6 +88,20 @@ class Slurm(PoolProfile):
     folder: str = "~/.o2obench/slurm"
     """Where submitit keeps its files: shared by all nodes, outside the results, for the owner's eyes only."""
     poll_seconds: Annotated[float, Field(gt=0, le=86_400)] = 15.0
+
+    @model_validator(mode="after")
+    def _said_once(self) -> Slurm:
+        plain = {name.lstrip("-").replace("_", "-"): name for name in self.sbatch}
+        for option in plain.keys() & WRITTEN.keys():
+            raise ValueError(f"sbatch.{plain[option]} is written by the launcher; {WRITTEN[option]}")
+        for key, options in SAID.items():
+            for option in plain.keys() & set(options if getattr(self, key) else ()):
+                raise ValueError(
+                    f"{key} and sbatch.{plain[option]} contradict each other; leave one out, in a file of your own"
+                )
+        if len(plain.keys() & set(SAID["memory_gb"])) > 1:
+            raise ValueError("sbatch has two options for memory; leave one out")
+        return self
 
     @field_validator("time")
     @classmethod

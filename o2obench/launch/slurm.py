@@ -17,6 +17,7 @@ import shutil
 import socket
 import stat
 import subprocess
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -381,9 +382,12 @@ def in_queue(jobs: Sequence[str]) -> list[str]:
         return []
     command = ["squeue", "--noheader", "--array", "--format", "%i %j", "--user", str(os.getuid())]
     try:
-        process = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        process = subprocess.run(command, capture_output=True, text=True, timeout=60)
     except OSError:
         raise UserError("squeue was not found; launch with SLURM where its commands are installed") from None
+    except subprocess.TimeoutExpired:
+        print("squeue does not answer; its jobs are taken to be at work", file=sys.stderr, flush=True)
+        return list(jobs)
     if process.returncode != 0:  # the controller is busy: nothing is known, so nothing is given up
         return list(jobs)
     named = dict(line.split(" ", 1) for line in process.stdout.splitlines() if " " in line)

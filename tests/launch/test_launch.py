@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -23,7 +24,7 @@ from o2obench.launch import local
 from o2obench.launch.flags import LaunchFlags
 from o2obench.launch.local import Pool, WorkerSettings
 from o2obench.launch.profile import Slurm, minutes, names, read_profile
-from o2obench.launch.slurm import Cluster, arrays
+from o2obench.launch.slurm import Cluster, arrays, in_queue
 from o2obench.launch.status import status, summarise
 from o2obench.planning.plan import Plan
 from o2obench.runs.folder import ResultsFolder
@@ -283,6 +284,34 @@ def test_pickles_stay_outside_the_results(tmp_path: Path, monkeypatch: pytest.Mo
     cluster.submit()
     assert (tmp_path / "submitit").stat().st_mode & 0o777 == 0o700
     assert not list(cluster.results.path.rglob("*.pkl"))
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ({"sbatch": {"job-name": "mine"}}, "job-name is written by the launcher; leave it out"),
+        ({"sbatch": {"cpus_per_task": "4"}}, "use the key cpus_per_task"),
+        ({"sbatch": {"mem": "4G", "mem_per_cpu": "1G"}}, "memory_gb and sbatch.mem.* contradict each other"),
+        ({"sbatch": {"qos": "high"}, "qos": "low"}, "contradict each other"),
+        ({"sbatch": {"requeue": True}}, "leave it out"),
+        ({"sbatch": {"mem-per-cpu": "2G"}, "memory_gb": 4.0}, "contradict each other"),
+    ],
+)
+def test_options_that_the_launcher_writes_are_not_overwritten(flags: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        read_profile("slurm", flags)
+    assert Slurm(launcher="slurm", sbatch={"mem-per-cpu": "2G", "exclusive": True, "qos": "high"})
+
+
+def test_a_silent_scheduler_is_told_and_nothing_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def silent(command: list[str], **options: Any) -> None:
+        raise subprocess.TimeoutExpired(command, 60)
+
+    monkeypatch.setattr(subprocess, "run", silent)
+    assert in_queue(["12_0"]) == ["12_0"]
+    assert "squeue does not answer" in capsys.readouterr().err
 
 
 def test_a_folder_that_was_there_keeps_its_mode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
