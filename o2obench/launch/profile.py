@@ -97,7 +97,7 @@ class Slurm(PoolProfile):
         for key, options in SAID.items():
             for option in plain.keys() & set(options if getattr(self, key) else ()):
                 raise ValueError(
-                    f"{key} and sbatch.{plain[option]} contradict each other; leave one out, in a file of your own"
+                    f"{key} and sbatch.{plain[option]} contradict each other; leave one out in your file"
                 )
         if len(plain.keys() & set(SAID["memory_gb"])) > 1:
             raise ValueError("sbatch has two options for memory; leave one out")
