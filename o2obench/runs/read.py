@@ -127,7 +127,7 @@ def require_intact(folder: RunFolder, run: Run) -> dict[str, Any]:
     """Return run.json; refuse a run that is not done, or whose files are not those it was published with."""
     state = folder.state()
     if state != "done":
-        error = folder.failure()
+        error = folder.failure().replace(f"{folder.path.parents[3]}{os.sep}", "")  # no path of this machine
         raise Unusable(f"{run.algorithm}: {state}{': ' + error if error else ''}")
     try:
         corruption = folder.corruption()
