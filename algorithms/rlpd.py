@@ -17,15 +17,15 @@ from typing import Literal
 from o2obench.agent import Task, count
 from o2obench.kit.model_free.config import MapOptions
 from o2obench.kit.model_free.sac import OnlineSac, OnlineSacOptions
-from o2obench.kit.options import Share, Size
+from o2obench.kit.options import Members, Share, Size
 from o2obench.transitions import Transitions
 
 
 class RlpdConfig(OnlineSacOptions, MapOptions):
     """RLPD's options; the defaults are those of locomotion."""
 
-    num_critics: Size = 10
-    target_critics: Size | None = 2
+    num_critics: Members = 10
+    target_critics: Members | None = 2
     layer_norm: Literal["none", "critics", "all"] = "critics"
     init: Literal["uniform", "orthogonal", "xavier"] = "xavier"
     actor_value: Literal["min", "mean"] = "mean"

@@ -25,6 +25,11 @@ GROUP = "o2obench.algorithms"
 
 def names() -> list[str]:
     """Return the names of all algorithms, sorted: ours by file name, others by entry point."""
+    return sorted({*_ours(), *_others()})
+
+
+def _ours() -> set[str]:
+    """Return the names of the algorithms that are built in."""
     try:
         files = resources.files(PACKAGE).iterdir()
     except ModuleNotFoundError:
@@ -32,8 +37,7 @@ def names() -> list[str]:
             "the package o2obench.algorithms is not installed; run `pip install -e .` in the checkout "
             "(and set PYTHONSAFEPATH=1 for `python -m`)"
         ) from None
-    ours = [file.name[:-3] for file in files if file.name.endswith(".py") and file.name[0] != "_"]
-    return sorted({*ours, *_others()})
+    return {file.name[:-3] for file in files if file.name.endswith(".py") and file.name[0] != "_"}
 
 
 @functools.cache
@@ -45,7 +49,7 @@ def _others() -> dict[str, metadata.EntryPoint]:
 def algorithm(name: str) -> type[Agent[Any]]:
     """Return the agent class of this name; raise UserError when there is none or it cannot be imported."""
     if name in _others():
-        return _checked(name, load(_others()[name]))
+        return _checked(name, load(_others()[name], own=_ours()))
     if name not in names():
         raise UserError(f"algorithm {name}: not known; {nearest(name, names())}")
     try:
@@ -70,20 +74,33 @@ def versions(name: str) -> dict[str, int]:
     return {name: agent.version, **{f"kit/{part}": number for part, number in parts.items()}}
 
 
-def options_file(agent: type[Agent[Any]], name: str) -> Located:
+def options_file(agent: type[Agent[Any]], name: str, above: tuple[str, ...] = ()) -> Located:
     """Return the algorithm's ``configs/<name>.yaml`` (beside its module), empty when it has none.
 
     ``like: other`` takes over the other file's rows; a row of the same name is laid over the other's.
+    ``above`` are the names that led here.
     """
     module = inspect.getsourcefile(agent)
     file = Path(module or "").with_name("configs") / f"{name}.yaml"
     own = read_yaml(file) if file.is_file() else Located({})
+    parts = own.value if isinstance(own.value, dict) else {"": own.value}
+    for key in parts.keys() - {"like"}:
+        if key not in ("default", "datasets") or not isinstance(parts[key], dict):
+            raise UserError(
+                f"{own.at((key,))}: expected `default: {{...}}`, `datasets: {{...}}` or `like: NAME`"
+            )
     if "like" not in own.value:
         return own
-    if not isinstance(own.value["like"], str):
+    like = own.value["like"]
+    if not isinstance(like, str):
         raise UserError(f"{own.at(('like',))}: like: expected an algorithm's name")
-    other = options_file(algorithm(own.value["like"]), own.value["like"])
-    rows = merge(other.child("datasets"), own.child("datasets") if "datasets" in own.value else Located({}))
+    if like in (name, *above):
+        raise UserError(f"{own.at(('like',))}: like: {like} is like {name} in turn; leave one of the two out")
+    other = options_file(algorithm(like), like, (*above, name))
+    theirs, ours = (
+        file.child("datasets") if "datasets" in file.value else Located({}) for file in (other, own)
+    )
+    rows = merge(theirs, ours)
     where = {place: at for place, at in own.where.items() if place[:1] != ("datasets",)}
     where |= {("datasets", *place): at for place, at in rows.where.items()}
     return Located({**own.value, "datasets": rows.value}, where)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import subprocess
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
@@ -14,9 +16,12 @@ import torch
 
 from o2obench import registry
 from o2obench.cli.options import seeds_of
+from o2obench.envs import rendering
 from o2obench.envs import spec as environments
 from o2obench.errors import UserError
 from o2obench.kit.replay import Replay
+from o2obench.maintenance.file_system import measure
+from o2obench.planning import report_items
 from o2obench.planning.expand import expand, read_suite
 from o2obench.planning.plan import Plan
 from o2obench.report import ReportOptions, cache, write_report
@@ -27,7 +32,9 @@ from o2obench.training.build import agent_class
 from o2obench.training.options import Options
 from o2obench.training.runner import execute
 from o2obench.transitions import Transitions
+from o2obench.util import plugins
 from o2obench.util.config import Located
+from o2obench.util.interpreter import PYTHON
 from tests.conftest import PLUGIN
 
 SUITE = PLUGIN / "toy_family" / "toy_family.yaml"
@@ -159,7 +166,7 @@ def environment_entry(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str
 
     def install(name: str, value: str) -> None:
         entry = metadata.EntryPoint(name, value, "o2obench.environments")
-        monkeypatch.setattr("o2obench.envs.spec.metadata.entry_points", lambda group: [entry])
+        monkeypatch.setattr(environments, "_others", lambda: {name: entry})
         environments.environments.cache_clear()
 
     yield install
@@ -202,6 +209,67 @@ def test_an_algorithm_or_a_figure_that_cannot_be_imported_is_refused(monkeypatch
     for find in (registry.algorithm, of_dataset):
         with pytest.raises(UserError, match="a group: mine: no_such_package:Mine cannot be imported"):
             find("mine")
+
+
+def test_a_broken_environment_is_told_to_those_who_ask_for_it(
+    environment_entry: Callable[[str, str], None],
+) -> None:
+    environment_entry("Foreign-v0", "no_such_package:FOREIGN")
+    assert environments.find_env("Hopper-v4").obs_dim == 11
+    assert "Foreign-v0" not in environments.environments()
+    with pytest.raises(UserError, match=r"uninstall the package no_such_package"):
+        environments.find_env("Foreign-v0")
+
+
+def test_a_package_never_takes_the_name_of_what_is_built_in(
+    monkeypatch: pytest.MonkeyPatch, environment_entry: Callable[[str, str], None]
+) -> None:
+    entry = metadata.EntryPoint("mopo", "toy_family.clone:ToyClone", registry.GROUP)
+    monkeypatch.setattr(registry, "_others", lambda: {"mopo": entry})
+    with pytest.raises(UserError, match=r"entry point .*: mopo: the package toy_family.clone gives the name"):
+        registry.algorithm("mopo")
+    assert registry.algorithm("sac").__name__ == "Sac"
+    environment_entry("Hopper-v4", "toy_family.windy:WINDY")
+    with pytest.raises(UserError, match=r"Hopper-v4: the package toy_family.windy gives the name"):
+        environments.find_env("Hopper-v4")
+    figure = metadata.EntryPoint("curves", "toy_family.figure:priority", "o2obench.figures")
+    monkeypatch.setattr("o2obench.planning.report_items.metadata.entry_points", lambda group: [figure])
+    assert not report_items.plugin_figures.__wrapped__()
+
+
+def test_a_name_that_two_packages_give_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = metadata.EntryPoint("mine", "toy_o2o:ToyOffline", registry.GROUP)
+    monkeypatch.setattr(registry, "_others", lambda: {"mine": entry})
+    monkeypatch.setattr(plugins, "_packages", lambda group, name: ["one", "another"])
+    with pytest.raises(UserError, match="mine: is given by one and another; uninstall all but one"):
+        registry.algorithm("mine")
+
+
+@pytest.mark.parametrize("fault", ["raise RuntimeError('no licence')", "a b"])
+def test_whatever_a_plug_in_raises_names_its_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    (tmp_path / "spoilt.py").write_text(fault)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError, match=r"a group: mine: spoilt:X cannot be imported: .*package spoilt$"):
+        plugins.load(metadata.EntryPoint("mine", "spoilt:X", "a group"))
+
+
+def test_no_process_imports_from_the_folder_it_is_started_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("filelock", "mujoco", "submitit", "h5py", "o2obench", "json"):
+        (tmp_path / f"{name}.py").write_text("open('ran', 'w')")
+    monkeypatch.chdir(tmp_path)
+    for name in ("PYTHONSAFEPATH", "MUJOCO_GL"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "results").mkdir()
+    abilities = {ability.name: ability for ability in measure(ResultsFolder("results"))}
+    assert abilities["locks"].works
+    with contextlib.suppress(UserError):  # where nothing can be drawn, it was tried all the same
+        rendering._graphics("Hopper-v4")
+    subprocess.run([*PYTHON, "-m", "o2obench", "--help"], check=True, capture_output=True)
+    assert not (tmp_path / "ran").exists()
 
 
 def test_methods_of_one_module_are_described_by_their_classes() -> None:

@@ -191,7 +191,7 @@ def _evaluations(shown: _Shown, folder: RunFolder) -> Iterator[dict[str, Any]]:
         mean = sum(row["returns"]) / len(row["returns"])
         yield {
             "phase": shown.phase,
-            **{name: row[name] for name in CLOCK},
+            **_clock(row),
             "episodes": len(returns),
             "mean_return": mean,
             "std_return": float(returns.std()),
@@ -203,16 +203,29 @@ def _evaluations(shown: _Shown, folder: RunFolder) -> Iterator[dict[str, Any]]:
 
 def _episodes(shown: _Shown, folder: RunFolder) -> Iterator[dict[str, Any]]:
     for row in read_jsonl(folder.episodes):
+        if not (_is_whole(row["env_steps"], row["length"]) and is_number(row["return"])):
+            raise ValueError("not an episode")
         names = ("stage", "env_steps", "return", "length", "terminated")
         yield {**{name: row[name] for name in names}, "score": shown.score(row["return"])}
 
 
 def _metrics(shown: _Shown, folder: RunFolder) -> Iterator[dict[str, Any]]:
     for row in read_jsonl(folder.train):
-        clock = {name: row[name] for name in CLOCK}
+        clock = _clock(row)
         for name in sorted(row.keys() - CLOCK.keys()):
             if is_number(row[name]):
                 yield {**clock, "name": name, "value": float(row[name])}
+
+
+def _clock(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the clock of a log's row; raise ValueError where it is none."""
+    if not (isinstance(row["stage"], str) and _is_whole(row["env_steps"], row["updates"])):
+        raise ValueError("not a clock")
+    return {name: row[name] for name in CLOCK}
+
+
+def _is_whole(*values: Any) -> bool:
+    return all(type(value) is int and abs(value) < 2**53 for value in values)
 
 
 READ: Mapping[str, Callable[[_Shown, RunFolder], Iterator[dict[str, Any]]]] = {

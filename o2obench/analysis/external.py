@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +16,7 @@ import pandas as pd
 from ..errors import UserError
 from ..planning.plan import Plan
 from ..util.config import nearest
-from ..util.files import sha256
+from ..util.files import open_plain, sha256
 
 COLUMNS = ("env_steps", "score", "seed")
 """What a file must have; ``dataset`` too where suites have several."""
@@ -61,16 +63,22 @@ def read_external(texts: Iterable[str], plans: Sequence[Plan]) -> tuple[External
 def _read(name: str, file: Path, plans: Sequence[Plan]) -> ExternalResult:
     datasets = sorted({experiment.dataset for plan in plans for experiment in plan.experiments})
     try:
-        with open(file, encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream)
-            header = reader.fieldnames or ()
+        with open_plain(file, follow=True) as binary:
+            stream = io.TextIOWrapper(binary, encoding="utf-8-sig", newline="")
+            first = stream.readline()
+            header = next(csv.reader([first], delimiter=(mark := _delimiter(first))), [])
+            header = [name.strip().lower() for name in header]
+            reader = csv.DictReader(stream, header, delimiter=mark)
+            doubled = [name for name in (*COLUMNS, "dataset") if header.count(name) > 1]
+            if doubled:
+                raise UserError(f"{file}:1: column {doubled[0]} stands there twice; leave one of them out")
             lacking = [column for column in COLUMNS if column not in header]
             if "dataset" not in header and len(datasets) > 1:
                 lacking.append("dataset")
             if lacking:
                 needed = ", ".join((*COLUMNS, *(["dataset"] if len(datasets) > 1 else [])))
                 raise UserError(f"{file}:1: no column {' and '.join(lacking)}; it needs {needed}")
-            rows = [_row(file, reader.line_num, row, datasets) for row in reader]
+            rows = [_row(file, reader.line_num + 1, row, datasets) for row in reader]
     except OSError as error:
         raise UserError(f"--with {name}={file}: cannot be read: {error.strerror}; name a CSV file") from None
     except (UnicodeDecodeError, csv.Error):
@@ -82,11 +90,20 @@ def _read(name: str, file: Path, plans: Sequence[Plan]) -> ExternalResult:
     if len(twice):
         where = f"step {twice.env_steps.iloc[0]:,} of seed {twice.seed.iloc[0]}"
         raise UserError(f"{file}: {where} stands there twice; one row for each evaluation")
-    return ExternalResult(name, file.name, sha256(file), table)
+    return ExternalResult(name, file.name, sha256(file, follow=True), table)
 
 
-def _row(file: Path, line: int, row: Mapping[str, str | None], names: Sequence[str]) -> tuple[object, ...]:
-    dataset = row.get("dataset") or ""
+def _delimiter(header: str) -> str:
+    """Return what parts the columns: a comma, or a semicolon or a tab where there are more of them."""
+    return max(",;\t", key=header.count)
+
+
+def _row(
+    file: Path, line: int, row: Mapping[str | None, str | None], names: Sequence[str]
+) -> tuple[object, ...]:
+    if None in row:
+        raise UserError(f"{file}:{line}: has more cells than the header; quote a cell that holds a comma")
+    dataset = (row.get("dataset") or "").strip()
     if "dataset" in row and dataset not in names:
         raise UserError(
             f"{file}:{line}: dataset: {dataset or 'nothing'} is in no suite here; {nearest(dataset, names)}"
@@ -94,12 +111,12 @@ def _row(file: Path, line: int, row: Mapping[str, str | None], names: Sequence[s
     whole = dict[str, int]()
     for column in ("seed", "env_steps"):
         text = (row.get(column) or "").strip()
-        if not (text.isascii() and text.isdigit() and len(text) < 16):
+        if not re.fullmatch(r"[0-9]{1,15}(\.0*)?", text):
             raise UserError(f"{file}:{line}: {column}: {text or 'nothing'} is not a whole number from 0 on")
-        whole[column] = int(text)
+        whole[column] = int(text.partition(".")[0])
     text = (row.get("score") or "").strip()
     try:
-        score = float(text)
+        score = float(text) if re.fullmatch(r"[-+.0-9eE]+", text) else math.nan
     except ValueError:
         score = math.nan
     if not abs(score) < 1e9:
@@ -108,16 +125,16 @@ def _row(file: Path, line: int, row: Mapping[str, str | None], names: Sequence[s
 
 
 def ends(rows: pd.DataFrame, until: int | None = None) -> list[float]:
-    """Return each seed's last score (until a step, where all seeds went that far; else nothing)."""
-    scores = []
-    for _, own in rows.groupby("seed", sort=True):
-        if until is not None and own.env_steps.iloc[-1] < until:
-            return []
-        upto = own if until is None else own[own.env_steps <= until]
-        if upto.empty:
-            return []
-        scores.append(float(upto.score.iloc[-1]))
-    return scores
+    """Return each seed's last score, or that at a step, where its curve is the straight line.
+
+    Nothing where not all seeds end at one step, or went that far: scores at different steps have no mean.
+    """
+    curves = [(own.env_steps.to_numpy(), own.score.to_numpy()) for _, own in rows.groupby("seed", sort=True)]
+    if until is None:
+        return [float(scores[-1]) for _, scores in curves] if len({at[-1] for at, _ in curves}) == 1 else []
+    if not all(at[0] <= until <= at[-1] for at, _ in curves):
+        return []
+    return [float(np.interp(until, at, scores)) for at, scores in curves]
 
 
 def shared_curve(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:

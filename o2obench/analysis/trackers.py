@@ -20,9 +20,8 @@ from ..errors import UserError
 from ..planning.plan import Plan, read_plans
 from ..runs import inventory
 from ..runs.folder import ResultsFolder
-from ..runs.inventory import is_file, shown
 from ..runs.spec import Run
-from ..util.files import is_number, read_json, usable, write_atomically
+from ..util.files import is_number, is_readable, open_plain, read_json, shown, usable, write_atomically
 
 LOGS = ("evaluations", "episodes", "train")
 CLOCK = ("stage", "env_steps", "updates")
@@ -176,9 +175,9 @@ def _new_rows(file: Path, start: int) -> tuple[list[dict[str, Any]], int]:
 
     A log that was cut back to a checkpoint gets the same rows again: until then there is nothing new.
     """
-    if not is_file(file):
+    if not is_readable(file):
         return [], start
-    with open(file, "rb") as log:
+    with open_plain(file) as log:
         log.seek(start)
         content = log.read()
     end = content.rfind(b"\n") + 1

@@ -10,7 +10,7 @@ import errno
 import sys
 
 from ..errors import Interrupted, RunFailed, UserError
-from ..util.files import FULL
+from ..util.files import FULL, shown
 from . import algorithms, analyse, datasets, maintain, run
 from .app import DEBUG, NAME, UsageError, app
 
@@ -65,5 +65,5 @@ def _fail(problem: object, code: int) -> None:
     if DEBUG in sys.argv:
         raise
     if str(problem):
-        print(problem, file=sys.stderr)
+        print("\n".join(map(shown, str(problem).split("\n"))), file=sys.stderr)
     raise SystemExit(code)

@@ -39,3 +39,4 @@ def _common(
     """Which method fine-tunes an offline-trained agent fastest without a collapse?"""
     if data_folder:
         os.environ["O2OBENCH_DATA"] = data_folder
+        os.environ.setdefault("MINARI_DATASETS_PATH", os.path.join(data_folder, "minari"))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 import inspect
 import os
+import re
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from time import sleep
@@ -17,6 +18,7 @@ import typer
 
 from ..errors import UserError
 
+MOST_SEEDS = 1000
 ORPHAN_SECONDS = 8.0
 """So long a worker may take to save and end after its launcher is gone."""
 
@@ -121,20 +123,21 @@ def seeds_of(text: str) -> tuple[int, ...] | None:
     """Read ``5`` (0 to 4), ``0,3,4`` or ``5-9``."""
     if not text:
         return None
-    try:
-        if "-" in text:
-            first, last = text.split("-")
-            if int(last) - int(first) > 1000:
-                raise ValueError
-            chosen = tuple(range(int(first), int(last) + 1))
-        else:
-            listed = text.removesuffix(",").split(",")  # "3," is seed 3, "3" are three seeds
-            chosen = tuple(map(int, listed)) if "," in text else tuple(range(int(text)))
-    except ValueError:
-        chosen = ()
-    if not chosen or min(chosen) < 0:
-        raise UserError(f"--seeds {text}: expected a number of seeds, a list like 0,3,4 or a range like 5-9")
-    return chosen
+    number = r"\s*[0-9]{1,10}\s*"
+    chosen: Sequence[int] = ()
+    if re.fullmatch(number, text):
+        chosen = range(int(text))
+    elif re.fullmatch(f"{number}-{number}", text):
+        first, last = map(int, text.split("-"))
+        chosen = range(first, last + 1)
+    elif re.fullmatch(f"{number}(,{number})*,?", text):  # "3," is seed 3, "3" are three seeds
+        chosen = [int(part) for part in text.removesuffix(",").split(",")]
+    if not chosen:
+        shown = text if len(text) < 40 else f"{text[:40]}..."
+        raise UserError(f"--seeds {shown}: expected a number of seeds, a list like 0,3,4 or a range like 5-9")
+    if len(chosen) > MOST_SEEDS or max(chosen) >= 2**32:
+        raise UserError(f"--seeds {text[:40]}: at most {MOST_SEEDS:,} seeds, each below 2^32, can be meant")
+    return tuple(chosen)
 
 
 class Stop:

@@ -93,7 +93,7 @@ def launch_progress(plan: Plan, results: ResultsFolder, jobs: int) -> Iterator[C
 
     def line() -> None:
         runs = status(plan, results)
-        console().print(f"{headline(plan, runs)} | {footer(runs)}", soft_wrap=True)
+        console().print(escape(f"{headline(plan, runs)} | {footer(runs)}"), soft_wrap=True)
         for run in runs:
             if run.state == "running":
                 console().print(escape(_line(run)), soft_wrap=True)
@@ -137,9 +137,9 @@ def show_status(results: ResultsFolder, suite: str, watch: bool, as_json: bool) 
 def run_progress(plan: Plan, run: Run, results: ResultsFolder) -> Iterator[None]:
     """Announce a run that is computed in this process, and say every few seconds how far it is."""
     updates, steps = plan.work(run)
-    console().print(f"{run.id}: {updates:,} updates, {steps:,} environment steps", soft_wrap=True)
+    console().print(escape(f"{run.id}: {updates:,} updates, {steps:,} environment steps"), soft_wrap=True)
     for line in cautions(plan, [run]):
-        console().print(line, soft_wrap=True)
+        console().print(escape(line), soft_wrap=True)
     over = threading.Event()
 
     def tell() -> None:
@@ -156,7 +156,7 @@ def run_progress(plan: Plan, run: Run, results: ResultsFolder) -> Iterator[None]
         teller.join()
     folder = results.run(run.id)
     first, last = ends(folder, plan.scores[plan.experiments[0].dataset])
-    console().print(f"done: {folder.path}", soft_wrap=True)
+    console().print(escape(f"done: {folder.path}"), soft_wrap=True)
     if first is not None and last is not None:
         console().print(f"    score {first:.1f} -> {last:.1f}", soft_wrap=True)
 
@@ -200,14 +200,19 @@ def dry_run_table(plan: Plan, results: ResultsFolder, jobs: int) -> None:
         todo = [run.id for run in runs if not results.run(run.id).done.exists()]
         seconds_left |= dict.fromkeys(todo, each)
         table.add_row(
-            *(escape(plan.method(runs[0])), runs[0].dataset, str(len(runs)), str(len(runs) - len(todo))),
+            *(
+                escape(plan.method(runs[0])),
+                escape(runs[0].dataset),
+                str(len(runs)),
+                str(len(runs) - len(todo)),
+            ),
             *(f"{updates:,}", f"{steps:,}", f"{each / 3600:.2f}"),
         )
     console().print(table)
     for text in plan.reduced:
-        console().print(f"reduced: {text}")
+        console().print(escape(f"reduced: {text}"))
     for text in cautions(plan):
-        console().print(text, soft_wrap=True)
+        console().print(escape(text), soft_wrap=True)
     basis = next(basis for basis in BASES if basis in bases)
     chains = (own + seconds_left.get(plan.run(run).parent or "", 0.0) for run, own in seconds_left.items())
     whole = max(sum(seconds_left.values()) / jobs, *chains, 0.0)

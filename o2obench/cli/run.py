@@ -247,7 +247,9 @@ def retry(
         raise UserError("retry: name what to try again: --failed, --diverged or both")
     folder = ResultsFolder(results)
     for plan in read_plans(folder, suite):
-        again = [run_folder for run in plan.runs if (run_folder := folder.run(run.id)).state() in states]
-        for run_folder in again:
-            run_folder.failed.unlink(missing_ok=True)
+        chosen = [run_folder for run in plan.runs if (run_folder := folder.run(run.id)).state() in states]
+        again = [run_folder for run_folder in chosen if run_folder.forget_failure()]
+        for run_folder in chosen:
+            if run_folder not in again:
+                print(f"{plan.suite}: left: {run_folder.failure()}")
         print(f"{plan.suite}: {len(again)} runs to try again; start them with: {plan.command}")

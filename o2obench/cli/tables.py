@@ -74,14 +74,14 @@ def difference_table(difference: Difference) -> Table:
         table.add_row(entry.kind, escape(entry.what), escape(_short(entry.a)), escape(_short(entry.b)))
     for parted in difference.parted:
         where = f"{parted.log}, line {parted.line}"
-        table.add_row("outcome", where, *(escape(_log_row(row)) for row in (parted.a, parted.b)))
+        table.add_row("outcome", escape(where), *(escape(_log_row(row)) for row in (parted.a, parted.b)))
     ends = [name for name in LOGS if name not in {parted.log for parted in difference.parted}]
     same = [
         f"{name}: all {difference.equal[name]} lines are equal" for name in ends if difference.equal[name]
     ]
     if not difference.differs and not difference.parted:
         same.insert(0, "nothing differs")
-    table.caption = "\n".join(same) or None
+    table.caption = escape("\n".join(same)) or None
     return table
 
 
@@ -137,7 +137,14 @@ def model_error_table(errors: Sequence[ModelError]) -> Table:
         )
         cells = [f"{number:.3g}" for number in numbers]
         run, above = "" if error.run == above else error.run, error.run
-        shown.add_row(run, error.source, error.model, f"{error.n:,}", f"{error.skipped:,}", *cells)
+        shown.add_row(
+            escape(run),
+            escape(error.source),
+            escape(error.model),
+            f"{error.n:,}",
+            f"{error.skipped:,}",
+            *cells,
+        )
     return shown
 
 
@@ -264,7 +271,9 @@ def spark(scores: Sequence[float], size: float = 1.0) -> str:
 def datasets_table(words: str = "") -> Table:
     """Return the known data sets whose name holds ``words``: environment, size, scores, where they are."""
     datasets = [find_dataset(name) for name in dataset_names() if words in name]
-    table = Table(title=f"{len(datasets)} data sets", title_justify="left", caption=f"files: {data_folder()}")
+    table = Table(
+        title=f"{len(datasets)} data sets", title_justify="left", caption=escape(f"files: {data_folder()}")
+    )
     for column in ("name", "environment", "MB", "return of score 0", "and 100", "where"):
         table.add_column(
             column, justify="right" if column in ("MB", "return of score 0", "and 100") else "left"
@@ -273,8 +282,8 @@ def datasets_table(words: str = "") -> Table:
         size = f"{dataset.file.stat().st_size / 1e6:.1f}" if dataset.file and dataset.present else ""
         scores = (f"{dataset.scores.ref_min:g}", f"{dataset.scores.ref_max:g}")
         table.add_row(
-            dataset.name,
-            dataset.env.id,
+            escape(dataset.name),
+            escape(dataset.env.id),
             size,
             *scores,
             where(dataset),

@@ -161,7 +161,7 @@ def _columns(arrays: dict[str, Array], terminals: Array, timeouts: Array, findin
                 return f"{column}[{row}]"
             return f"final_observations[{ends[:row].sum()}]" if ends[row] else f"observations[{row + 1}]"
 
-        columns.place = place
+        columns.place, columns.stored = place, False
     return columns
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from ..envs.spec import find_env
 from ..errors import UserError
 from ..transitions import Array, Transitions
-from ..util.files import read_json
+from ..util.files import read_json, shown
 from . import minari
 from .download import recorded
 from .isolated_validation import apart
@@ -53,12 +53,12 @@ def info_text(name: str) -> str:
         **({"made by": command} if (command := card(dataset).get("command")) else {}),
         **{f"note {i + 1}": note for i, note in enumerate(notes)},
     }
-    return "\n".join([name, *(f"  {key:<20} {value}" for key, value in facts.items())])
+    return "\n".join([shown(name), *(f"  {key:<20} {shown(value)}" for key, value in facts.items())])
 
 
 def card(dataset: Dataset) -> dict[str, object]:
     """Return the data card beside a data set's file, empty where there is none."""
-    value = read_json(dataset.file.with_suffix(".json")) if dataset.file else None
+    value = read_json(dataset.file.with_suffix(".json"), follow=True) if dataset.file else None
     return value if isinstance(value, dict) else {}
 
 

@@ -20,7 +20,7 @@ from filelock import FileLock
 
 from ..errors import UserError
 from ..util.files import read_json, sha256, sync_folder, write_atomically
-from . import minari
+from . import minari, validation
 from .isolated_validation import admit
 from .registry import Dataset, find_dataset
 
@@ -106,7 +106,7 @@ def by_hand(data: Dataset) -> str:
 def recorded(data: Dataset) -> dict[str, Any] | None:
     """Return what was written down when the file was first fetched: bytes, sha256, url."""
     assert data.file is not None
-    records = read_json(data.file.with_name(LOCK))
+    records = read_json(data.file.with_name(LOCK), follow=True)
     entry = records.get(data.file.name) if isinstance(records, dict) else None
     return entry if isinstance(entry, dict) else None
 
@@ -114,7 +114,7 @@ def recorded(data: Dataset) -> dict[str, Any] | None:
 def _accept(data: Dataset, file: Path, say: Callable[[str], None]) -> None:
     """Check a whole file against the record, or read it through and write its record."""
     assert data.file is not None
-    size, digest = file.stat().st_size, sha256(file)
+    size, digest = file.stat().st_size, sha256(file, validation.LARGEST, follow=True)
     entry = recorded(data)
     if entry is not None:
         if entry.get("sha256") != digest:
@@ -126,7 +126,7 @@ def _accept(data: Dataset, file: Path, say: Callable[[str], None]) -> None:
         say(f"{data.name}: {data.file} is the file of its first fetch ({digest[:12]})")
         return
     admit(file, data.env, digest)
-    records = read_json(data.file.with_name(LOCK)) or {}
+    records = read_json(data.file.with_name(LOCK), follow=True) or {}
     records[data.file.name] = {"bytes": size, "sha256": digest, "url": url(data)}
     write_atomically(data.file.with_name(LOCK), json.dumps(records, indent=1, sort_keys=True) + "\n")
     say(

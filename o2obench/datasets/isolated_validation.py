@@ -22,6 +22,7 @@ import numpy as np
 from ..envs.spec import EnvSpec, find_env
 from ..errors import UserError
 from ..util.files import read_json, write_atomically
+from ..util.interpreter import PYTHON
 from . import d4rl, minari, validation
 from .validation import Columns, Summary
 
@@ -80,7 +81,7 @@ def _digest(value: Any) -> str:
 
 def apart(file: Path, env: EnvSpec) -> list[str]:
     """Look at everything, in a process of its own; return notes, raise UserError with all that is wrong."""
-    command = [sys.executable, "-P", "-c", CHILD, str(file), env.id]
+    command = [*PYTHON, "-c", CHILD, str(file), env.id]
     try:
         child = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
     except subprocess.TimeoutExpired:

@@ -211,7 +211,8 @@ def _read(root: Any, rows: int, episodes: int, env: EnvSpec, findings: Summary) 
         return f"episode_{number}/{key}[{inside}]"
 
     truncated = ends["truncations"] & ~ends["terminations"]
-    return Columns(obs, action, reward, next_obs, ends["terminations"], truncated, place=place)
+    ends_of = (ends["terminations"], truncated)
+    return Columns(obs, action, reward, next_obs, *ends_of, stored=False, place=place)
 
 
 def write(

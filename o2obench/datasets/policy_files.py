@@ -18,7 +18,7 @@ import numpy as np
 from ..agent import Network
 from ..errors import UserError
 from ..transitions import Array
-from ..util.files import read_json, sha256, write_atomically
+from ..util.files import is_file, read_json, read_plain, sha256, write_atomically
 
 MOST_BYTES = 2**28
 LARGEST = float(np.finfo(np.float32).max)
@@ -46,7 +46,7 @@ class PolicyFile:
 
 def read_policy_file(file: Path) -> PolicyFile:
     """Read and check a policy's file; raise UserError with what is wrong and what to do."""
-    layers, digest = _layers(file), sha256(file)
+    layers, digest = _layers(file), sha256(file, MOST_BYTES, follow=True)
     about = _about(file.with_suffix(".json"))
     if about.get("sha256", digest) != digest:
         raise UserError(
@@ -75,11 +75,10 @@ def find(file: Path, copies: Path | None) -> PolicyFile:
 def keep_copy(policy: PolicyFile, target: Path) -> None:
     """Copy a policy to ``target``, which its hash names, and how it was called; mend a corrupted copy."""
     about, names = target.with_suffix(".json"), _names(target.with_suffix(".json"))
-    if not (target.exists() and sha256(target) == policy.sha256):
-        content = policy.file.read_bytes()
+    if not (is_file(target) and sha256(target) == policy.sha256):
+        content = read_plain(policy.file, MOST_BYTES, follow=True)
         if hashlib.sha256(content).hexdigest() != policy.sha256:
             raise UserError(f"{policy.file}: has changed since it was read; start again")
-        target.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(target, content)
     if policy.file != target and policy.file.name not in names:
         facts = {"sha256": policy.sha256, "activation": policy.activation, "squash": policy.squash}
@@ -100,7 +99,7 @@ def load_network(file: Path, activation: str, squash: str) -> Network:
 
 def _about(file: Path) -> dict[str, Any]:
     """Return what the JSON file beside a policy says; nothing where there is none."""
-    about = read_json(file)
+    about = read_json(file, follow=True)
     if about is None and not file.exists():
         return {}
     if not isinstance(about, dict):
@@ -137,17 +136,14 @@ def _layers(file: Path) -> list[tuple[Array, Array]]:
 
 def _arrays(file: Path) -> dict[str, Array]:
     try:
-        if file.stat().st_size > MOST_BYTES:
-            raise UserError(f"{file}: is larger than {MOST_BYTES // 2**20} MiB; a policy is not")
-        with np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as archive:
+        content = read_plain(file, MOST_BYTES, follow=True)
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
             return {name: np.asarray(archive[name]) for name in archive.files}
     except OSError as error:
         raise UserError(
             f"{file}: cannot be read: {error.strerror or error}; name a policy.npz (the policies/ of "
             "a results folder hold a copy of each that was used)"
         ) from None
-    except UserError:
-        raise
     except Exception:  # noqa: BLE001  (numpy, zipfile and zlib each have their own)
         raise UserError(
             f"{file}: is not an .npz file of plain arrays; write it by `o2obench policy`"

@@ -27,7 +27,7 @@ from .toy import mixed_data
 
 EMBEDDED = Path(__file__).parent / "embedded"
 TOY = "pointmass-mixed-v0"
-MINARI_ID = re.compile(r"(?:[A-Za-z0-9_-]+/)*[A-Za-z0-9_-]+-v\d+")
+MINARI_ID = re.compile(r"(?:[A-Za-z0-9_-]+/)*[A-Za-z0-9_-]+-v[0-9]+")
 TASKS = ("halfcheetah", "hopper", "walker2d")
 
 
@@ -130,7 +130,7 @@ def is_d4rl(name: str) -> bool:
 def is_collected(name: str) -> bool:
     """Tell whether a data set was collected by this project, also under another name or layout."""
     if name.startswith("file:"):
-        card = read_json(Path(name.removeprefix("file:")).with_suffix(".json"))
+        card = read_json(Path(name.removeprefix("file:")).with_suffix(".json"), follow=True)
         return isinstance(card, dict) and str(card.get("dataset", "")).startswith("o2o:")
     return name.startswith(("o2o:", "minari:o2o/"))
 
@@ -206,7 +206,7 @@ def _of_card(name: str, file: Path) -> Dataset:
             else "give the path of an HDF5 file in D4RL's layout"
         )
         raise UserError(f"dataset {name}: {file} is missing; {remedy}")
-    card = read_json(card_file)
+    card = read_json(card_file, follow=True)
     if card is None and card_file.is_file():
         raise UserError(f'dataset {name}: {card_file} is not JSON; mend it: {{"environment": "Hopper-v4"}}')
     if not isinstance(card, dict) or not isinstance(card.get("environment"), str):
@@ -274,4 +274,4 @@ def _sha256_now(file: Path) -> str:
 
 @functools.cache
 def _sha256(file: Path, size: int, mtime_ns: int) -> str:
-    return sha256(file)
+    return sha256(file, validation.LARGEST, follow=True)

@@ -19,7 +19,7 @@ from ..envs.spec import EnvSpec
 from ..errors import UserError
 from ..transitions import Array, Transitions
 
-VERSION = 1
+VERSION = 2
 """Raised when a check is added: what was admitted before is then looked at again."""
 LARGEST = 16 * 2**30
 LARGEST_CHUNK = 2**28
@@ -33,6 +33,12 @@ HUGE = 1e8
 BLOCK = 2**16
 ACTION_SLACK = 1e-4
 GAP = 1e-3
+JUDGED = 1000
+"""Rows from which on it can be told that they are not in the order in which they were played."""
+NARROW = 0.5
+"""The width of all starts, in standard deviations of observations, up to which a start is known as one."""
+JUMP = 2.0
+"""Of a step to a start, in those that are usual in an episode."""
 RULE_SHARE = 0.1
 """Share of ends that may disagree with the task's rule: rounding, and states that observations clip."""
 
@@ -67,6 +73,8 @@ class Columns:
     terminated: Array
     truncated: Array
     known: Array | None = None
+    stored: bool = True
+    """Whether the file says what was observed after each step; else that is the next row's observation."""
     place: Callable[[str, int], str] = lambda column, row: f"{column}[{row}]"
     """Where a row of a column (observations, actions, ...) stands in the file."""
 
@@ -266,9 +274,7 @@ def check(columns: Columns, env: EnvSpec, findings: Summary) -> None:
     findings.settle()
     gaps, _ = _gaps(columns)
     if 0 < len(gaps) <= FEW * len(columns.obs):
-        findings.notes.append(
-            f"{len(gaps):,} {UNMARKED} (next_observations do not go on), taken for time-outs"
-        )
+        findings.notes.append(f"{len(gaps):,} {UNMARKED} ({_how(columns)}), taken for time-outs")
         mark_ends(columns)
     _actions(columns, env, findings)
     _spread(columns, findings)
@@ -361,7 +367,15 @@ def _successors(columns: Columns, findings: Summary) -> None:
     """Hold stored next observations against the next rows."""
     inside = ~columns.ends[:-1]
     gaps, standing = _gaps(columns)
-    if standing > 0.9 * inside.sum() > 0:
+    if not columns.stored:
+        _order(columns, findings)
+    if gaps and not columns.stored:
+        findings.add(
+            columns.place("observations", gaps[0] + 1),
+            f"is the start of an episode, and no end is marked before it ({len(gaps):,} such rows); mark the "
+            "ends in terminals or timeouts",
+        )
+    elif standing > 0.9 * inside.sum() > 0:
         findings.add("next_observations", "is the same as observations; it is shifted by one row")
     elif len(gaps) > 0.5 * inside.sum():
         findings.add(
@@ -390,8 +404,47 @@ def _successors(columns: Columns, findings: Summary) -> None:
         )
 
 
+def _how(columns: Columns) -> str:
+    return "next_observations do not go on" if columns.stored else "the next row is a start"
+
+
+def _order(columns: Columns, findings: Summary) -> None:
+    """Refuse rows that follow each other no more than any two rows do, as those of a shuffled buffer."""
+    inside, spread = ~columns.ends[:-1], columns.obs.var(axis=0, dtype=np.float64)
+    if inside.sum() < JUDGED or not spread.any():
+        return
+    steps = (np.diff(columns.obs, axis=0)[inside] ** 2).mean(axis=0, dtype=np.float64)
+    if (steps[spread > 0] / spread[spread > 0]).min() > 1.0:  # 2 where rows are drawn at random
+        findings.add(
+            "observations",
+            "the rows do not follow each other; write them in the order in which they were played, or store "
+            "next_observations",
+        )
+
+
+def _unmarked_starts(columns: Columns) -> list[int]:
+    """Return the rows inside episodes after which one begins: the next row lies among the starts.
+
+    It must be a jump there, from somewhere else: some tasks are played where they start.
+    """
+    obs, inside = columns.obs, ~columns.ends[:-1]
+    starts = obs[columns.start_and_stop()[0]]
+    low, high, spread = starts.min(axis=0), starts.max(axis=0), obs.std(axis=0)
+    if len(starts) < 2 or np.median((high - low) / np.maximum(spread, 1e-12)) > NARROW:
+        return []
+    rows = np.flatnonzero(inside & ((obs[1:] >= low - GAP) & (obs[1:] <= high + GAP)).all(axis=1))
+    wide = (high - low) / 2 + GAP
+    away = ((obs[rows] < low - wide) | (obs[rows] > high + wide)).any(axis=1)
+    steps = np.diff(obs, axis=0)[inside]
+    usual = np.sqrt((steps.astype(np.float64) ** 2).mean(axis=0)) + 1e-12
+    jump = (np.abs(obs[rows + 1] - obs[rows]) / usual).max(axis=1, initial=0.0) > JUMP
+    return [int(row) for row in rows[away & jump]]
+
+
 def _gaps(columns: Columns) -> tuple[list[int], int]:
     """Return the rows inside episodes that the next row does not follow, and how many stand still."""
+    if not columns.stored:
+        return _unmarked_starts(columns), 0
     inside, gaps, standing = ~columns.ends[:-1], list[int](), 0
     for start in range(0, len(inside), BLOCK):
         rows = slice(start, min(start + BLOCK, len(inside)))
@@ -442,6 +495,9 @@ def mark_ends(columns: Columns) -> Columns:
     """Mark the few ends that next observations show and no flag does; ``check`` notes them."""
     gaps, _ = _gaps(columns)
     columns.truncated[gaps] = True
+    if gaps and not columns.stored:  # nobody wrote down what came after them
+        columns.known = np.ones(len(columns.obs), bool) if columns.known is None else columns.known
+        columns.known[gaps] = False
     return columns
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from typing import Any
 
 import numpy as np
 
 from ..errors import UserError
+from ..util.interpreter import PYTHON
 from .spec import EnvSpec, gymnasium_maker
 
 
@@ -45,7 +45,7 @@ def _graphics(env_id: str) -> str:
         code = f"from mujoco.{way} import GLContext; GLContext(16, 16).make_current()"
         try:
             tried = subprocess.run(
-                [sys.executable, "-c", code],
+                [*PYTHON, "-c", code],
                 env={**os.environ, "MUJOCO_GL": way},
                 capture_output=True,
                 timeout=60,

@@ -9,6 +9,7 @@ A package adds its own through the entry point group ``o2obench.environments``, 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -126,19 +127,30 @@ _BUILT_IN = {
 
 @functools.cache
 def environments() -> dict[str, EnvSpec]:
-    """Return every known environment by id: the built-in ones and those of installed packages."""
+    """Return every environment that can be had by id: the built-in ones and those of installed packages."""
     specs = dict(_BUILT_IN)
-    for entry in metadata.entry_points(group="o2obench.environments"):
-        spec = load(entry)
-        if not isinstance(spec, EnvSpec) or spec.id != entry.name:
-            loaded = f"an EnvSpec of {spec.id}" if isinstance(spec, EnvSpec) else f"{spec!r}"
-            raise UserError(
-                f"entry point o2obench.environments: {entry.name}: {entry.value} is {loaded}; "
-                "name the entry by its "
-                "EnvSpec's id"
-            )
-        specs[spec.id] = spec
+    for name, entry in _others().items():
+        with contextlib.suppress(UserError):  # who asks for it is told
+            specs[name] = _loaded(entry)
     return specs
+
+
+@functools.cache
+def _others() -> dict[str, metadata.EntryPoint]:
+    return {entry.name: entry for entry in metadata.entry_points(group="o2obench.environments")}
+
+
+@functools.cache
+def _loaded(entry: metadata.EntryPoint) -> EnvSpec:
+    """Return an installed package's environment; raise UserError where it cannot be had under this name."""
+    spec = load(entry, own=_BUILT_IN)
+    if not isinstance(spec, EnvSpec) or spec.id != entry.name:
+        loaded = f"an EnvSpec of {spec.id}" if isinstance(spec, EnvSpec) else f"{spec!r}"
+        raise UserError(
+            f"entry point o2obench.environments: {entry.name}: {entry.value} is {loaded}; name the entry by "
+            "its EnvSpec's id"
+        )
+    return spec
 
 
 def find_env(env_id: str) -> EnvSpec:
@@ -147,8 +159,16 @@ def find_env(env_id: str) -> EnvSpec:
     Raises UserError when there is none, or when its observations are not vectors, its actions not a bounded
     Box, or its episodes without a limit.
     """
-    specs = environments()
-    return specs[env_id] if env_id in specs else _registered(env_id)
+    if env_id in _others():
+        return _loaded(_others()[env_id])
+    if env_id in _BUILT_IN:
+        return _BUILT_IN[env_id]
+    try:
+        return _registered(env_id)
+    except UserError:
+        for entry in _others().values():  # it may be one that cannot be had, or bears another name
+            _loaded(entry)
+        raise
 
 
 @functools.cache

@@ -6,10 +6,14 @@ from typing import Annotated
 
 from pydantic import Field
 
-Size = Annotated[int, Field(gt=0)]
-Widths = Annotated[tuple[Size, ...], Field(json_schema_extra={"widths": True})]
+Size = Annotated[int, Field(gt=0, le=10**7)]
+Members = Annotated[int, Field(gt=0, le=100)]
+"""Of an ensemble."""
+Width = Annotated[int, Field(gt=0, le=2**13)]
+"""Of a layer; a square one of the widest takes 256 MB in single precision."""
+Widths = Annotated[tuple[Width, ...], Field(max_length=16, json_schema_extra={"widths": True})]
 """Widths of hidden layers; the checks of an agent cut them."""
 Rate = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0, le=10**10)]

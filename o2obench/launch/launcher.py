@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 
 from ..errors import UserError
 from ..planning.plan import Plan
@@ -71,7 +72,8 @@ class Launch:
     def _submit(self, profile: Slurm, wait: bool, display: Display) -> Outcome | None:
         cluster = self._cluster(profile, self.plan.write(self.results))
         count = cluster.submit()
-        print(f"{self.plan.suite}: {count} array tasks submitted; `o2obench cancel {self.results}` ends them")
+        command = f"o2obench cancel {quote(str(self.results))}"
+        print(f"{self.plan.suite}: {count} array tasks submitted; `{command}` ends them")
         if not wait:
             return None
         try:

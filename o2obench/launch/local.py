@@ -104,10 +104,11 @@ class Pool:
         for run in plan.runs:
             if only is not None and run.id not in only:
                 continue
-            state = results.run(run.id).state()
+            folder = results.run(run.id)
+            state = folder.state()
             if state == "done":
                 self.outcome.skipped.append(run.id)
-            elif state == "diverged":  # it would only diverge again
+            elif state == "diverged" or folder.obstacle():  # it would only come to this again
                 self.outcome.failed.append(run.id)
             else:
                 self.waiting.append(run)
@@ -212,7 +213,7 @@ class Pool:
                 continue
             for run in runs:
                 self.waiting.remove(run)
-                self.results.run(run.id).failed.unlink(missing_ok=True)
+                self.results.run(run.id).forget_failure()
             slot = self.free_slots.pop(0)
             self.workers.append(Worker(runs, self.plan_file, self.results, self.options, slot))
 

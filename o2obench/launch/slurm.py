@@ -15,6 +15,7 @@ import secrets
 import shlex
 import shutil
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -29,8 +30,10 @@ from filelock import SoftFileLock
 from ..errors import RunFailed, UserError
 from ..planning.plan import Plan, read_plan
 from ..runs.folder import ResultsFolder
-from ..runs.spec import Run
+from ..runs.spec import Run, folder_name
 from ..training.options import Options
+from ..util.files import make_below
+from ..util.interpreter import PYTHON
 from . import jobs as job_registry
 from .local import Outcome, Pool, WorkerSettings, visible_gpus
 from .profile import Slurm, minutes
@@ -154,7 +157,8 @@ def arrays(
 
 
 def _is_open(results: ResultsFolder, run: Run) -> bool:
-    return results.run(run.id).state() not in ("done", "diverged")
+    folder = results.run(run.id)
+    return folder.state() not in ("done", "diverged") and not folder.obstacle()
 
 
 def _batches(runs: Sequence[Run], profile: Slurm, in_batches: bool, most: int) -> Iterator[tuple[Runs, ...]]:
@@ -215,7 +219,7 @@ class Cluster:
         """Return submitit's parameters of an array; the cap on what runs at once is shared by ``layers``."""
         profile = self.profile
         parameters: dict[str, Any] = {
-            "job_name": f"o2obench-{self.plan.suite}",
+            "job_name": f"o2obench-{folder_name(self.plan.suite)}",
             "time": minutes(profile.time),
             "cpus_per_task": profile.cpus_per_task or profile.runs_per_task * self.options.threads,
             "array_parallelism": max(1, profile.parallel // max(1, layers)),
@@ -246,11 +250,11 @@ class Cluster:
 
         self.check()
         count = 0
+        make_below(self.results.path, self.results.jobs)
         with (
             SoftFileLock(self.results.jobs / f"{self.plan.suite}.lock", timeout=600),
             _outside_jobs(),
         ):
-            self.results.jobs.mkdir(exist_ok=True)
             noted = job_registry.submitted(self.results, self.plan.suite)
             alive = set(in_queue(list(noted)))
             noted = {job: runs for job, runs in noted.items() if job in alive}
@@ -258,7 +262,7 @@ class Cluster:
             todo, jobs_of = self.pending(queued), dict[int, list[str]]()
             folder = self.folder()
             for array in todo:
-                executor = submitit.SlurmExecutor(folder, max_num_timeout=10_000)
+                executor = submitit.SlurmExecutor(folder, max_num_timeout=10_000, python=shlex.join(PYTHON))
                 executor.update_parameters(**self.parameters(_layers(todo), _dependency(array, jobs_of)))
                 try:
                     jobs = executor.submit_array(self.tasks(array))
@@ -291,7 +295,7 @@ class Cluster:
             if len(array.tasks) > 1:
                 parameters["map_count"] = len(array.tasks)
             jobs_of[id(array)] = [f"JOB{number}_{i}" for i in range(len(array.tasks))]
-            command = f"{shlex.quote(sys.executable)} -u -m submitit.core._submit {shlex.quote(str(folder))}"
+            command = f"{shlex.join(PYTHON)} -u -m submitit.core._submit {shlex.quote(str(folder))}"
             yield _make_sbatch_string(command=command, folder=folder, **parameters)
 
     def folder(self) -> Path:
@@ -303,10 +307,17 @@ class Cluster:
             )
         folder = root / f"{self.plan.suite}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
         try:
-            folder.mkdir(parents=True, mode=0o700)
-            root.chmod(0o700)
+            root.mkdir(parents=True, exist_ok=True, mode=0o700)
+            others = root.stat()
+            folder.mkdir(mode=0o700)
         except OSError as error:
             raise UserError(f"folder: {root}: cannot be used: {error.strerror}; name another") from None
+        if others.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not others.st_mode & stat.S_ISVTX:
+            folder.rmdir()
+            raise UserError(
+                f"folder: {root}: others can write to it, and what lies there is unpickled by your jobs; "
+                f"`chmod go-w {shlex.quote(str(root))}`, or name another"
+            )
         return folder
 
     def watch(self, show: Callable[[], None]) -> Outcome:
@@ -371,9 +382,12 @@ def in_queue(jobs: Sequence[str]) -> list[str]:
         return []
     command = ["squeue", "--noheader", "--array", "--format", "%i %j", "--user", str(os.getuid())]
     try:
-        process = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        process = subprocess.run(command, capture_output=True, text=True, timeout=60)
     except OSError:
         raise UserError("squeue was not found; launch with SLURM where its commands are installed") from None
+    except subprocess.TimeoutExpired:
+        print("squeue does not answer; its jobs are taken to be at work", file=sys.stderr, flush=True)
+        return list(jobs)
     if process.returncode != 0:  # the controller is busy: nothing is known, so nothing is given up
         return list(jobs)
     named = dict(line.split(" ", 1) for line in process.stdout.splitlines() if " " in line)

@@ -14,7 +14,7 @@ from ..runs import checkpoint
 from ..runs.folder import ResultsFolder, RunFolder
 from ..runs.jsonl import last_record, read_jsonl
 from ..runs.spec import Run
-from ..util.files import is_number, read_json
+from ..util.files import is_number, read_json, shown
 
 PRIOR_SECONDS, PRIOR_RATE = 30.0, 80.0
 """Before anything is measured, a process is taken to do 80 updates a second, rollouts included."""
@@ -118,8 +118,8 @@ def _progress(folder: RunFolder, state: str) -> Mapping[str, Any]:
 
 
 def _doing(progress: Mapping[str, Any]) -> str:
-    total = f"/{progress['total']:,}" if progress.get("total") else ""
-    return f"{progress.get('stage')} {_amount(progress, 'done'):,.0f}{total} {progress.get('unit')}"
+    total = f"/{_amount(progress, 'total'):,.0f}" if _amount(progress, "total") else ""
+    return shown(f"{progress.get('stage')} {_amount(progress, 'done'):,.0f}{total} {progress.get('unit')}")
 
 
 def _amount(progress: Mapping[str, Any], name: str) -> float:

@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,9 +16,13 @@ from ..runs.folder import ResultsFolder, RunFolder
 from ..runs.lock import lock_on
 from ..runs.spec import Run
 from ..training.options import Options
+from ..util.files import open_plain
+from ..util.interpreter import PYTHON
 
 DONE, FAILED, BAD_INPUT, BUSY, INTERRUPTED = 0, 1, 2, 3, 130
 """Exit codes of a worker."""
+LAST_BYTES = 4096
+"""Of a log, in which its last line is looked for."""
 
 
 class Worker:
@@ -39,12 +42,12 @@ class Worker:
         self.runs, self.slot, self.stalled = tuple(runs), slot, False
         self.folders = [results.run(run.id) for run in runs]
         for folder in self.folders:
-            folder.path.mkdir(parents=True, exist_ok=True)
+            folder.make()
         ids = [run.id for run in runs]
-        command = [sys.executable, "-m", "o2obench", "work", str(plan_file), *ids, "--results", str(results)]
+        command = [*PYTHON, "-m", "o2obench", "work", str(plan_file), *ids, "--results", str(results)]
         names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
         threads = dict.fromkeys(names, str(options.threads))
-        with open(self.folders[0].log, "ab") as log, _deaf_to_the_scheduler():
+        with open(self.folders[0].log, "ab", opener=_no_link) as log, _deaf_to_the_scheduler():
             self.process = subprocess.Popen(
                 command + options.flags(),
                 stdin=subprocess.PIPE,
@@ -86,6 +89,10 @@ class Worker:
             self.process.stdin.close()
 
 
+def _no_link(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
+
+
 @contextlib.contextmanager
 def _deaf_to_the_scheduler() -> Iterator[None]:
     """Start processes that do not hear SIGUSR1 and SIGUSR2, which would end them.
@@ -113,6 +120,8 @@ def is_free(lease: SoftFileLease) -> bool:
 
 def record_death(folder: RunFolder, code: int, stalled: bool) -> bool:
     """Write FAILED for a worker that died without a word; return False where another owner has the run."""
+    if folder.obstacle():
+        return True  # nothing can be written there
     lease = lock_on(folder)
     try:
         lease.acquire()
@@ -135,6 +144,8 @@ def how_it_ended(code: int, stalled: bool) -> str:
 
 def _last_words(folder: RunFolder) -> str:
     with contextlib.suppress(OSError):
-        lines = folder.log.read_text(errors="replace").strip().splitlines()
+        with open_plain(folder.log, most=None) as log:
+            log.seek(max(0, log.seek(0, os.SEEK_END) - LAST_BYTES))
+            lines = log.read().decode(errors="replace").strip().splitlines()
         return f"; its last words: {lines[-1]}" if lines else ""
     return ""

@@ -16,22 +16,13 @@ from pydantic import ByteSize
 
 from ..errors import UserError
 from ..planning.plan import Plan, require_plans
-from ..runs import inventory
+from ..runs import checkpoint, inventory
 from ..runs.folder import ResultsFolder, RunFolder
-from ..runs.inventory import (
-    PARTS,
-    REMOVED,
-    TEMPORARY,
-    Inventory,
-    entries,
-    is_file,
-    is_folder,
-    shown,
-)
+from ..runs.inventory import REMOVED, Inventory, entries
 from ..runs.lock import lock_on
 from ..runs.owner import owner_of
 from ..runs.verify import record_of
-from ..util.files import temporary_name, write_atomically
+from ..util.files import TEMPORARY, is_file, is_folder, shown, temporary_name, write_atomically
 from . import leftovers
 from .leftovers import Leftover
 
@@ -226,7 +217,7 @@ def _remove(path: Path, folder: RunFolder) -> None:
         if path == folder.final_checkpoint():  # it goes on purpose
             removed = {"checkpoint": path.name, "why": COST}
             write_atomically(path.with_name(REMOVED), json.dumps(removed) + "\n")
-        _remove_checkpoint(path)
+        checkpoint.remove(path)
     elif path != folder.lock:
         path.unlink(missing_ok=True)
 
@@ -245,15 +236,6 @@ def _remove_publishing(path: Path) -> None:
         raise _HeldError(why) from None
 
 
-def _remove_checkpoint(target: Path) -> None:
-    """Remove a checkpoint's parts, and its folder when nothing else is in it; its manifest first."""
-    for part in sorted(target.iterdir(), key=lambda part: part.name != PARTS[0]):
-        temporary = TEMPORARY.fullmatch(part.name)
-        if is_file(part) and (temporary["name"] if temporary else part.name) in PARTS:
-            part.unlink()
-    _remove_empty(target)
-
-
 def _remove_run(path: Path) -> None:
     """Remove a run: at once out of sight, then file by file what is ours."""
     aside = path if TEMPORARY.fullmatch(path.name) else temporary_name(path)
@@ -261,7 +243,7 @@ def _remove_run(path: Path) -> None:
         path.rename(aside)
     for entry in list(entries(aside)):
         if entry.kind == "checkpoint":
-            _remove_checkpoint(entry.path)
+            checkpoint.remove(entry.path)
         elif entry.kind != "foreign":
             entry.path.unlink(missing_ok=True)
     _remove_empty(aside / "checkpoint", aside, *list(aside.parents)[:3])

@@ -11,9 +11,10 @@ from ..errors import UserError
 from ..planning.plan import read_plan
 from ..runs import inventory, verify
 from ..runs.folder import ResultsFolder, RunFolder
-from ..runs.inventory import Inventory, entries, is_file, shown
+from ..runs.inventory import Inventory, entries
 from ..runs.owner import Owner, owner_of
 from ..runs.verify import Finding
+from ..util.files import is_file, shown
 from . import leftovers
 from .file_system import Ability, measure
 

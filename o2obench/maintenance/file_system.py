@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from filelock import SoftFileLease
 
 from ..runs.folder import ResultsFolder
 from ..util.files import sync_folder, temporary_name, write_atomically
+from ..util.interpreter import PYTHON
 
 CONTENDER = """
 import sys
@@ -117,7 +117,7 @@ def _times(folder: Path) -> str:
 
 def _lock(folder: Path) -> str:
     path = folder / "probe-lock"
-    contender = [sys.executable, "-c", CONTENDER, str(path)]
+    contender = [*PYTHON, "-c", CONTENDER, str(path)]
     with SoftFileLease(path, lease_duration=60, timeout=0):
         held = subprocess.run(contender, capture_output=True, timeout=60, check=False).returncode
     assert held == REFUSED, "a second process got a lock that was held"

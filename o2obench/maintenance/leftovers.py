@@ -9,10 +9,11 @@ from pathlib import Path
 
 from filelock import SoftFileLock
 
-from ..runs.folder import RunFolder
-from ..runs.inventory import NUMBERED, Entry, entries, is_file, is_old
+from ..runs.folder import NUMBERED, RunFolder
+from ..runs.inventory import Entry, entries, is_old
 from ..runs.owner import owner_of
 from ..runs.verify import record_of
+from ..util.files import is_file
 
 
 @dataclass(frozen=True)

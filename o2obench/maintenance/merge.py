@@ -13,10 +13,11 @@ from filelock import LeaseSettingsMismatch, Timeout
 from ..errors import UserError
 from ..planning.plan import Plan, require_plans
 from ..runs import inventory, verify
+from ..runs.checkpoint import PARTS
 from ..runs.folder import ResultsFolder, RunFolder
-from ..runs.inventory import KINDS, PARTS, REMOVED, is_file, is_folder, shown
+from ..runs.inventory import KINDS, REMOVED
 from ..runs.lock import lock_on
-from ..util.files import sha256, sync_folder, temporary_name
+from ..util.files import is_file, is_folder, make_below, sha256, shown, sync_folder, temporary_name
 from .merge_plans import unite
 
 COPIED = (*(name for name in KINDS if name not in ("FAILED", "progress.json")),)
@@ -69,7 +70,7 @@ def _copy_policies(into: ResultsFolder, source: ResultsFolder) -> None:
     files = source.policies.glob("*.npz") if is_folder(source.policies) else ()
     for file in (file for file in files if is_file(file)):
         if not (target := into.policies / file.name).exists():
-            into.policies.mkdir(exist_ok=True)
+            make_below(into.path, into.policies)
             _copy_file(file, target)
 
 
@@ -140,8 +141,10 @@ def _bytes(folder: RunFolder, name: str) -> str:
 def _copy_run(into: ResultsFolder, source: ResultsFolder, run_id: str, merging: Merging) -> None:
     """Copy a finished run under a temporary name, verify the copy, and give it its name."""
     theirs, target = source.run(run_id), into.run(run_id)
-    if not _parents(into.path, target.path.parent):
-        merging.problems.append(f"{shown(target.path.parent)}: a part of it is no folder; move that away")
+    try:
+        make_below(into.path, target.path.parent)
+    except UserError as error:
+        merging.problems.append(shown(error))
         return
     copy = RunFolder(temporary_name(target.path), run_id)
     try:
@@ -159,18 +162,6 @@ def _copy_run(into: ResultsFolder, source: ResultsFolder, run_id: str, merging: 
         merging.problems.append(problem)
     else:
         merging.copied.append(run_id)
-
-
-def _parents(into: Path, folder: Path) -> bool:
-    """Make a folder below ``into``; return False where a link or a file stands in the way."""
-    for part in (*reversed(folder.relative_to(into).parents), folder.relative_to(into)):
-        step = into / part
-        if step != into:
-            if not os.path.lexists(step):
-                step.mkdir()
-            elif not is_folder(step):
-                return False
-    return True
 
 
 def _files(folder: RunFolder) -> list[Path]:

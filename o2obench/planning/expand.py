@@ -19,6 +19,7 @@ from ..errors import UserError
 from ..runs.folder import ResultsFolder
 from ..runs.spec import DataSource, Protocol, Run, RunSpec
 from ..util.config import Located, merge, nearest, parse_scalar, validate
+from ..util.files import shown
 from .entries import (
     NO_OPTIONS,
     NO_POLICY,
@@ -33,7 +34,7 @@ from .entries import (
     told_at,
 )
 from .load import is_packaged, read_layers
-from .plan import Experiment, Plan
+from .plan import SUITE_NAME, Experiment, Plan
 from .reduce import reduce_suite, reductions
 from .schema import (
     EPISODES,
@@ -49,6 +50,11 @@ from .schema import (
 
 def read_suite(file: Path, selection: Selection = EVERYTHING, results: ResultsFolder | None = None) -> Plan:
     """Read, check and expand a suite file."""
+    if not SUITE_NAME.fullmatch(file.stem):
+        raise UserError(
+            f"{shown(file)}: {file.stem!r} cannot be the name of a suite, which stands in names of files and "
+            "jobs; rename the file, with letters, digits, blanks and . , - _ + = @ ( )"
+        )
     argument = file.stem if is_packaged(file) else str(file)
     source = read_layers(file)
     require_policy_named(source)

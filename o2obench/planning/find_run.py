@@ -8,7 +8,8 @@ from pathlib import Path
 
 from ..errors import UserError
 from ..runs.folder import ResultsFolder
-from ..runs.inventory import look, shown
+from ..runs.inventory import look
+from ..util.files import shown
 from .plan import readable_plans
 
 MOST_CANDIDATES = 8

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..agent import Stage
 from ..datasets import policy_files
@@ -15,8 +18,11 @@ from ..datasets.reference_scores import Reference
 from ..errors import UserError
 from ..runs.folder import ResultsFolder
 from ..runs.spec import Run, RunSpec, digest
-from ..util.files import read_json, write_atomically
+from ..util.files import make_below, read_json, shown, write_atomically
 from .report_items import USUAL_FIGURES, USUAL_TABLES, known_figure, known_table
+
+SUITE_NAME = re.compile(r"[\w(][\w .,()=+@-]*")
+"""Suites name files, jobs and headings: words, blanks and a few marks, none of which acts anywhere."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +117,8 @@ class Plan:
 
     def copy_policies(self, results: ResultsFolder) -> None:
         """Copy users' own policies into a results folder, so that a resume needs no original."""
+        if self.policy_files:
+            make_below(results.path, results.policies)
         for policy in self.policy_files.values():
             policy_files.keep_copy(policy, results.policy_file(policy.sha256))
 
@@ -118,7 +126,7 @@ class Plan:
         """Write the plan, and the policies it starts from, into a results folder; return the plan's file."""
         self.copy_policies(results)
         file = results.plan_file(self.suite)
-        file.parent.mkdir(parents=True, exist_ok=True)
+        make_below(results.path, results.plans)
         specs = {run.group: run.spec.to_json() for run in self.runs}
         value = {
             "suite": self.suite,
@@ -142,6 +150,20 @@ class Plan:
         return file
 
 
+class _Parts(BaseModel):
+    """What of a plan is read by type."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    seeds: tuple[int, ...]
+    reporting_steps: tuple[int, ...]
+    experiments: tuple[Experiment, ...]
+    stages: dict[str, tuple[Stage, ...]]
+    schedules: dict[str, dict[str, int]]
+    scores: dict[str, Reference]
+    data: dict[str, tuple[float, float]]
+
+
 def read_plan(file: Path) -> Plan:
     """Read a plan back; raise UserError when the file is corrupted or was edited."""
     value = read_json(file)
@@ -154,26 +176,39 @@ def read_plan(file: Path) -> Plan:
             for experiment in value["experiments"]
         ):
             raise ValueError("an experiment's run is not in it")
+        if not SUITE_NAME.fullmatch(value["suite"]):
+            raise ValueError(f"{value['suite']!r} is not the name of a suite")
+        texts = [value["title"], value["command"], value["reference"], *value["reduced"], *value["scores"]]
+        for experiment in value["experiments"]:
+            texts += [experiment["method"], experiment["algorithm"], experiment["dataset"]]
+        if not all(map(str.isprintable, texts)):
+            raise ValueError("it holds characters that act on a terminal")
         specs = {group: RunSpec.from_json(spec) for group, spec in value.pop("specs").items()}
+        parts = _Parts.model_validate_json(json.dumps({name: value[name] for name in _Parts.model_fields}))
+        if not {spec.hash for spec in specs.values()} <= parts.stages.keys() & parts.schedules.keys():
+            raise ValueError("the stages of a run are not in it")
+        if not {experiment.dataset for experiment in parts.experiments} <= parts.scores.keys():
+            raise ValueError("the scores of a data set are not in it")
         return Plan(
             suite=value["suite"],
             title=value["title"],
             command=value["command"],
-            seeds=tuple(value["seeds"]),
+            seeds=parts.seeds,
             reduced=tuple(value["reduced"]),
-            reporting_steps=tuple(value["reporting_steps"]),
+            reporting_steps=parts.reporting_steps,
             runs=tuple(Run.from_json(run, specs[run["spec"]]) for run in value["runs"]),
-            experiments=tuple(Experiment(**experiment) for experiment in value["experiments"]),
-            stages={group: tuple(Stage(**stage) for stage in s) for group, s in value["stages"].items()},
-            schedules=value["schedules"],
-            scores={name: Reference(**scores) for name, scores in value["scores"].items()},
+            experiments=parts.experiments,
+            stages=parts.stages,
+            schedules=parts.schedules,
+            scores=parts.scores,
             figures=tuple(map(known_figure, value["figures"])),
             tables=tuple(map(known_table, value["tables"])),
             reference=value["reference"],
-            data={name: (float(mean), float(best)) for name, (mean, best) in value["data"].items()},
+            data=parts.data,
         )
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        why = str(error) if isinstance(error, ValueError) else "corrupted or of another version"
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
+        told = isinstance(error, ValueError) and not isinstance(error, ValidationError)
+        why = str(error) if told else "corrupted or of another version"
         raise UserError(f"{file}: not a plan ({why}); start the suite again to rewrite it") from None
 
 
@@ -212,7 +247,7 @@ def read_plans(results: ResultsFolder, suite: str = "") -> list[Plan]:
     if not plans:
         raise UserError(*problems)
     for problem in problems:
-        print(problem, file=sys.stderr)
+        print(shown(problem), file=sys.stderr)
     return plans
 
 

@@ -38,8 +38,8 @@ TABLES = (*USUAL_TABLES, "pairs", "explorer", "distance_uniform", "distance_roll
 
 @functools.cache
 def plugin_figures() -> dict[str, metadata.EntryPoint]:
-    """Return the figures of installed packages by name, not loaded."""
-    return {entry.name: entry for entry in metadata.entry_points(group=GROUP)}
+    """Return the figures of installed packages by name, not loaded; the names of ours are ours."""
+    return {entry.name: entry for entry in metadata.entry_points(group=GROUP) if entry.name not in FIGURES}
 
 
 def known_figure(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from shlex import quote
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
@@ -16,7 +17,7 @@ MOST_EXPERIMENTS = 100_000
 OFFLINE_EVERY = 10_000
 """Updates between two evaluations without the environment, unless a suite says otherwise."""
 
-Count = Annotated[int, Field(gt=0, le=10**12)]
+Count = Annotated[int, Field(gt=0, le=10**10)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
@@ -81,10 +82,17 @@ class ReportBlock(_Strict):
     reference: str = ""
 
 
+def _one_line(text: str) -> str:
+    line = " ".join(text.split())
+    if not line.isprintable():
+        raise ValueError("holds characters that cannot be printed; leave them out")
+    return line
+
+
 class SuiteFile(_Strict):
     """What a suite file may hold."""
 
-    title: str = ""
+    title: Annotated[str, AfterValidator(_one_line)] = ""
     algorithms: Annotated[list[str | dict[str, dict[str, Any]]], Field(min_length=1)]
     datasets: Annotated[list[str], Field(min_length=1)]
     seeds: Annotated[int, Field(gt=0, le=1000)] | Annotated[list[Seed], Field(min_length=1)] = 5
@@ -116,7 +124,7 @@ class Selection:
             "--datasets": ",".join(self.datasets or ()),
             "--algorithms": ",".join(self.algorithms or ()),
         }
-        flags = [f" {flag} {value}" for flag, value in chosen.items() if value]
+        flags = [f" {flag} {quote(value)}" for flag, value in chosen.items() if value]
         return "".join(flags) + (" --defaults" if self.defaults else "")
 
 

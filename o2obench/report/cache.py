@@ -92,7 +92,10 @@ def _plugins(plan: Plan) -> Iterator[str]:
     """Yield the modules that draw installed packages' figures, and those beside them, by their hashes."""
     entries = plugin_figures()
     for name in sorted(entries.keys() & set(plan.figures)):
-        spec = importlib.util.find_spec(entries[name].module)
+        try:
+            spec = importlib.util.find_spec(entries[name].module)
+        except ImportError:  # whoever draws it says which package is broken
+            continue
         if spec is None or not spec.origin:
             continue
         file = Path(spec.origin)

@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -184,7 +185,7 @@ def _group(summary: Summary, dataset: str, pen: _Pen) -> Group:
     }
     return Group(
         dataset,
-        folder_name(dataset),
+        pen.names[dataset],
         tables.lead(summary, dataset),
         drawn.get("curves"),
         [table for table in every if table.rows],
@@ -216,11 +217,21 @@ class _Pen:
     out: Path
     kinds: tuple[str, ...]
 
+    @cached_property
+    def names(self) -> dict[str, str]:
+        """The data sets' names in files and anchors: no two are alike, also where only signs differ."""
+        cleaned = [folder_name(dataset) for dataset in self.summary.datasets]
+        counts = (
+            f"-{cleaned[:i].count(name) + 1}" if name in cleaned[:i] else "" for i, name in enumerate(cleaned)
+        )
+        numbered = (name + number for name, number in zip(cleaned, counts, strict=True))
+        return dict(zip(self.summary.datasets, numbered, strict=True))
+
     def draw(self, name: str, plot: registry.Plot, dataset: str = "") -> Drawn | None:
         """Draw a figure; None where it has nothing to show, or nobody wants to see it."""
         if not self.kinds:
             return None
-        stem = f"{name}-{folder_name(dataset)}" if dataset else f"overall-{name}"
+        stem = f"{name}-{self.names[dataset]}" if dataset else f"overall-{name}"
         title = registry.title_of(name)
         drawing = plot(self.summary, dataset, Target(self.out / stem, self.kinds))
         if isinstance(drawing, str):
@@ -253,6 +264,7 @@ def _environment() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
     )
     environment.globals["markdown"] = writers.markdown
+    environment.filters["md"] = writers.in_markdown
     return environment
 
 
@@ -288,9 +300,9 @@ def _write_csv(summary: Summary, every: list[Table], shown: dict[str, PaperFigur
     with open(out / "curves.csv", "w", encoding="utf-8") as file:  # may be large: a data set at a time
         file.write(comment)
         for i, dataset in enumerate(summary.datasets):
-            summary.evaluations(dataset).to_csv(file, index=False, header=i == 0)
+            file.write(writers.table_csv(summary.evaluations(dataset), header=i == 0))
     for name, paper_figure in shown.items():
-        write_atomically(out / f"{name}.csv", comment + paper_figure.seeds.to_csv(index=False))
+        write_atomically(out / f"{name}.csv", comment + writers.table_csv(paper_figure.seeds))
     return ["scores.csv", "runs.csv", "tables.csv", "curves.csv", *(f"{name}.csv" for name in shown)]
 
 

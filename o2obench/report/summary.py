@@ -597,14 +597,14 @@ def unfinished(summary: Summary) -> str:
 
 
 LEADS = {
-    AREA: "has the highest mean score on the way",
-    GAINED: "gains most on the way",
-    WINDOW: "ends highest",
+    AREA: "has the highest mean score on the way, an area of",
+    GAINED: "gains most on the way,",
+    WINDOW: "ends highest,",
 }
 
 
 def headline(summary: Summary) -> str:
-    """Say which method fine-tunes best, by how much, what it loses, and from how many it can be told."""
+    """Say which method fine-tunes best, by how much, what it loses, and from which it can be told."""
     shown, planned = summary.account["shown"], summary.account["planned"]
     if not shown:
         return "No run of this suite is finished yet."
@@ -613,37 +613,63 @@ def headline(summary: Summary) -> str:
     if not metric:
         return f"No method has a fine-tuning curve that could be compared.{part}"
     compared = summary.comparisons[metric]
-    form = metric_of(metric).form
     means = {method: float(scores.values.mean()) for method, scores in compared.scores.items()}
-    best, *others = sorted(means, key=lambda method: -means[method])
-    own = [result for result in summary.method_results if result.method == best]
-    started, ended, lost = (
-        [value for result in own for value in result.of(name).values()] for name in (START, WINDOW, LOSS)
+    order = sorted(means, key=lambda method: -means[method])
+    learning = [method for method in order if not _is_control(summary, method)]
+    best = (learning or order)[0]
+    idle = (
+        f"No method beats its frozen pretraining; of those that learn, {best}" if best != order[0] else best
     )
-    idle = "No method beats its frozen pretraining: " if own[0].algorithm == CONTROL and others else ""
-    window = f", last 20 % of the steps {mean(ended):.1f}" if ended and metric != WINDOW else ""
-    text = f"{idle}{best} {LEADS[metric]}: {written(means[best], form)} (start {mean(started):.1f}{window})"
-    if lost:
-        side = "below" if mean(lost) > 0 else "above"
-        text += f"; its training episodes scored {abs(mean(lost)):.1f} {side} the start"
+    started, ended, lost = (_mean_of(summary, best, name) for name in (START, WINDOW, LOSS))
+    form = metric_of(metric).form
+    text = f"{idle} {LEADS[metric]} {written(means[best], form)} (start {started:.1f})"
+    if lost is not None:
+        side = "below" if lost > 0 else "above"
+        text += f", and its training episodes scored {abs(lost):.1f} {side} the start"
+    highest = summary.comparisons[WINDOW].scores if metric != WINDOW else {}
+    if best in highest and ended is not None:
+        last = max(highest, key=lambda method: float(highest[method].values.mean()))
+        other = (
+            f", {last}'s {highest[last].values.mean():.1f}" if last != best else ", the highest there, too"
+        )
+        text += f". Over the last 20 % of the steps it stands at {ended:.1f}{other}"
+    others = [method for method in order if method != best]
     if others:
-        text += f". Next: {', '.join(f'{method} {written(means[method], form)}' for method in others[:2])}"
-        text += f"; {_told_apart(compared, best)}"
+        text += f". {_told_apart(compared, best, others)}"
     n = f"{count(compared.n, 'seed')} on {count(len(compared.datasets), 'data set')}"
     return f"{text} ({n}).{part}"
 
 
-def _told_apart(compared: Comparison, best: str) -> str:
-    """Say from how many methods the best one differs by more than chance, on all data sets together."""
+def _is_control(summary: Summary, method: str) -> bool:
+    return any(r.method == method and r.algorithm == CONTROL for r in summary.method_results)
+
+
+def _mean_of(summary: Summary, method: str, name: str) -> float | None:
+    """Return the mean of a metric over all runs of a method; None where none has it."""
+    own = (result for result in summary.method_results if result.method == method)
+    values = [value for result in own for value in result.of(name).values()]
+    return mean(values) if values else None
+
+
+MOST_NAMES = 3
+
+
+def _told_apart(compared: Comparison, best: str, others: Sequence[str]) -> str:
+    """Say from which methods a t test tells the best one, on all data sets together, and from which not."""
     if compared.n < FEWEST:
-        return f"below {FEWEST} seeds nobody can tell them apart"
-    differences = {
-        method: difference_of(compared.scores[best], scores)
-        for method, scores in compared.scores.items()
-        if method != best
-    }
-    apart = sum(p < 0.05 for p in holm({m: d.p_differs() for m, d in differences.items()}).values())
-    return f"it can be told from {apart} of {count(len(differences), 'other method')}"
+        return f"Below {FEWEST} seeds nobody can tell methods apart"
+    scores = compared.scores
+    p_values = holm({name: difference_of(scores[best], scores[name]).p_differs() for name in others})
+    apart = [name for name in others if p_values[name] < 0.05]
+    alike = [name for name in others if name not in apart]
+    told = f"A t test tells it from {_names(apart)}" if apart else "No t test tells it from another method"
+    return f"{told}, not from {_names(alike)}" if apart and alike else told
+
+
+def _names(methods: Sequence[str]) -> str:
+    """Return ``a, b and c``, or how many more there are."""
+    more = len(methods) - MOST_NAMES
+    return listed(methods if more <= 1 else [*methods[:MOST_NAMES], f"{more} more"])
 
 
 def _kind(problem: Problem) -> str:

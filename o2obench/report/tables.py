@@ -216,7 +216,7 @@ def _failures(result: MethodResult) -> Value:
     if failures is None:
         return Value("n/a")
     low, high = failures.interval
-    may = f"up to {high:.0%} may" if not failures.count else f"{low:.1%} to {high:.0%}"
+    may = f"at most {high:.0%}" if not failures.count else f"{low:.1%} to {high:.0%}"
     return Value(f"{failures.count} of {failures.n}", failures.count / failures.n, n=failures.n, beside=may)
 
 

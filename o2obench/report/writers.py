@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
+import pandas as pd
+
 from .summary import CHANGE, Summary, metric_of
 from .tables import Table, Value
 
@@ -43,19 +45,19 @@ def plain(text: str) -> str:
 
 def markdown(table: Table) -> str:
     """Return a table as GitHub's Markdown."""
-    head = [_md(column.name) for column in table.columns]
+    head = [in_markdown(column.name) for column in table.columns]
     rule = ["---" if column.text else "---:" for column in table.columns]
     rows = [[_md_cell(cell) for cell in row.cells] for row in table.rows]
     return "".join(f"| {' | '.join(cells)} |\n" for cells in (head, rule, *rows))
 
 
 def _md_cell(cell: Value) -> str:
-    text = _md(cell.text)
+    text = in_markdown(cell.text)
     text = f"**{text}**" if cell.mark == "best" else f"{text} {cell.sign}".rstrip()
-    return f"{text} ({_md(cell.beside)})" if cell.beside else text
+    return f"{text} ({in_markdown(cell.beside)})" if cell.beside else text
 
 
-def _md(text: str) -> str:
+def in_markdown(text: str) -> str:
     """Escape what Markdown or the HTML inside it would read as markup."""
     text = plain(text).replace("&", "&amp;").replace("<", "&lt;")
     return re.sub(r"([\\|*_`\[\]])", r"\\\1", text)
@@ -218,6 +220,14 @@ def _safe(cell: object) -> object:
 
 def _digits(value: float | None) -> str:
     return "" if value is None else f"{value:.6g}"
+
+
+def table_csv(table: pd.DataFrame, header: bool = True) -> str:
+    """Return a table as CSV; no cell of text is a formula."""
+    texts = [name for name in table.columns if not pd.api.types.is_numeric_dtype(table[name])]
+    return str(
+        table.assign(**{name: table[name].map(_safe) for name in texts}).to_csv(index=False, header=header)
+    )
 
 
 def by_name(tables: Iterable[Table]) -> dict[str, list[Table]]:

@@ -16,7 +16,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,10 +26,25 @@ from safetensors.numpy import load_file, save_file
 
 from ..agent import State
 from ..transitions import Array
-from ..util.files import naming, read_json, sha256, sync_folder, write_atomically
+from ..util.files import (
+    TEMPORARY,
+    NotPlain,
+    is_file,
+    is_folder,
+    naming,
+    read_json,
+    read_plain,
+    sha256,
+    sync_folder,
+    write_atomically,
+)
+from .folder import NUMBERED
 
 KEEP = 2
 FORMAT = 2
+PARTS = ("manifest.json", "state.safetensors")
+UNFINISHED = re.compile(r"\.tmp[A-Za-z0-9]{6}")
+"""What safetensors writes to, before it renames it."""
 
 
 def save(folder: Path, number: int, state: State, owner: str = "", since: int = 0) -> Path:
@@ -39,7 +53,7 @@ def save(folder: Path, number: int, state: State, owner: str = "", since: int = 
     Drops all but the newest two of the owner's own and of those up to ``since``, where it began.
     """
     target = folder / (f"{number:08d}-{owner}" if owner else f"{number:08d}")
-    shutil.rmtree(target, ignore_errors=True)
+    remove(target)
     with naming(target):
         target.mkdir(parents=True)
     arrays: dict[str, Array] = {}
@@ -48,8 +62,36 @@ def save(folder: Path, number: int, state: State, owner: str = "", since: int = 
     write_manifest(target, values)
     mine = [path for path in numbered(folder) if path.name[9:] == owner or number_of(path) <= since]
     for old in mine[:-KEEP]:
-        shutil.rmtree(old, ignore_errors=True)
+        remove(old)
     return target
+
+
+def is_part(name: str) -> bool:
+    """Tell whether a file of this name in a checkpoint's folder was written by this code."""
+    temporary = TEMPORARY.fullmatch(name)
+    return (temporary["name"] if temporary else name) in PARTS or bool(UNFINISHED.fullmatch(name))
+
+
+def remove(target: Path) -> None:
+    """Remove a checkpoint's parts, its manifest first, and its folder where nothing else is in it.
+
+    What is neither is left, and a link is not followed.
+    """
+    if not is_folder(target):
+        return
+    with contextlib.suppress(OSError):
+        for part in sorted(target.iterdir(), key=lambda part: part.name != PARTS[0]):
+            if is_file(part) and is_part(part.name):
+                part.unlink()
+        target.rmdir()
+
+
+def keep_only(folder: Path, last: Path, check: Callable[[], None]) -> None:
+    """Remove all checkpoints but ``last``, those that were set aside too; ``check`` is called before each."""
+    for target in folder.iterdir():
+        check()
+        if target != last and NUMBERED.fullmatch(target.name):
+            remove(target)
 
 
 def write_arrays(path: Path, arrays: dict[str, Array]) -> None:
@@ -87,7 +129,7 @@ def write_manifest(target: Path, values: Any) -> None:
     manifest = {
         "format": FORMAT,
         "bytes": file.stat().st_size,
-        "sha256": sha256(file),
+        "sha256": sha256(file, most=None),
         "values_sha256": _digest(values),
         "values": values,
     }
@@ -122,7 +164,7 @@ def read(target: Path) -> State | None:
 
     Raises OSError when they cannot be read at all: a disk that is out of reach is no corruption.
     """
-    broken = (FileNotFoundError, SafetensorError, KeyError, TypeError, ValueError, RecursionError)
+    broken = (FileNotFoundError, NotPlain, SafetensorError, KeyError, TypeError, ValueError, RecursionError)
     with contextlib.suppress(*broken), naming(target), _system_errors():
         record, file = _load_manifest(target), target / "state.safetensors"
         if not _fault_in(record, file):
@@ -140,14 +182,14 @@ def fault(target: Path) -> str:
 
 
 def _load_manifest(target: Path) -> Any:
-    return json.loads((target / "manifest.json").read_bytes())
+    return json.loads(read_plain(target / "manifest.json"))
 
 
 def _fault_in(manifest: Any, file: Path) -> str:
     """Compare a checkpoint's parts with the hashes in its manifest."""
     if (manifest["format"], manifest["values_sha256"]) != (FORMAT, _digest(manifest["values"])):
         return "manifest.json is not what was written"
-    if manifest["bytes"] != file.stat().st_size or manifest["sha256"] != sha256(file):
+    if manifest["bytes"] != file.lstat().st_size or manifest["sha256"] != sha256(file, most=None):
         return "state.safetensors is not what was written"
     return ""
 
@@ -170,7 +212,7 @@ def drop_after(folder: Path, number: int) -> None:
     """Remove checkpoints beyond ``number``: unfinished ones, and those that a resume could not use."""
     for target in numbered(folder):
         if number_of(target) > number:
-            shutil.rmtree(target, ignore_errors=True)
+            remove(target)
 
 
 def corrupted(folder: Path) -> list[str]:
@@ -182,7 +224,10 @@ def numbered(folder: Path) -> list[Path]:
     """Return the checkpoints' folders, the oldest first, committed or not."""
     if not folder.is_dir():
         return []
-    return sorted(path for path in folder.iterdir() if re.fullmatch(r"\d{8}(-[0-9a-f]+)?", path.name))
+    matches = {path: NUMBERED.fullmatch(path.name) for path in folder.iterdir()}
+    return sorted(
+        path for path, match in matches.items() if match and not match["corrupt"] and is_folder(path)
+    )
 
 
 def number_of(target: Path) -> int:

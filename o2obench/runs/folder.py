@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
-from ..util.files import read_json, sha256, write_atomically, write_once
+from ..errors import UserError
+from ..util.files import (
+    kind_of,
+    make_below,
+    read_json,
+    read_plain,
+    sha256,
+    shown,
+    write_atomically,
+    write_once,
+)
 from .owner import owner_of
+
+NUMBERED = re.compile(r"\d{8}(-[0-9a-f]+)?(?P<corrupt>\.corrupt)?", re.ASCII)
+"""The names of checkpoints; those that were found corrupted are set aside."""
 
 
 class ResultsFolder:
@@ -48,12 +63,21 @@ class ResultsFolder:
         return sorted(f for f in self.plans.glob("*.json") if f.is_file() and not f.is_symlink())
 
     def policy_file(self, sha256: str) -> Path:
-        """Return the file of a user's own policy."""
+        """Return the file of a user's own policy; raise UserError where that is no hash."""
+        if not re.fullmatch(r"[0-9a-f]{64}", sha256):
+            raise UserError(f"{self.policies}: {sha256!r} is no SHA-256 of a policy; start the suite again")
         return self.policies / f"{sha256}.npz"
 
     def job_file(self, name: str) -> Path:
         """Return the note of a launcher or of a scheduler's jobs."""
         return self.jobs / f"{name}.json"
+
+
+FILES = {
+    *("run.json", "evaluations.jsonl", "episodes.jsonl", "train.jsonl", "timings.jsonl", "log.txt"),
+    *("progress.json", "diagnosis.json", "lock", "publish.lock", "DONE", "FAILED"),
+}
+"""The names of a run's files."""
 
 
 class RunFolder:
@@ -77,11 +101,47 @@ class RunFolder:
         self.failed = path / "FAILED"
         self.vouched = (self.record, self.evaluations, self.episodes, self.train, self.timings)
 
+    def obstacle(self) -> str:
+        """Return what is not what it should be where this run's folders and files belong; empty: nothing.
+
+        Nothing in a results folder is followed out of it: a link is neither read nor written through, and
+        neither is a pipe or a device.
+        """
+        try:
+            for folder in (*reversed(self.path.parents[:3]), self.path, self.checkpoint):
+                mode = folder.lstat().st_mode
+                if not stat.S_ISDIR(mode):
+                    return f"{folder}: is {kind_of(mode)} where a folder belongs; move it away"
+        except FileNotFoundError:
+            pass  # what is missing is made
+        except OSError as error:
+            return f"{error.filename}: {error.strerror}"
+        try:
+            with os.scandir(self.path) as listing:
+                strange = [e for e in listing if e.name in FILES and not e.is_file(follow_symlinks=False)]
+            if strange:
+                kind = kind_of(strange[0].stat(follow_symlinks=False).st_mode)
+                return f"{strange[0].path}: is {kind} where a file belongs; move it away"
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            return f"{error.filename}: {error.strerror}"
+        return ""
+
+    def make(self) -> None:
+        """Make the folder; raise UserError where something else stands in its way."""
+        make_below(self.path.parents[3], self.path)
+        if obstacle := self.obstacle():
+            raise UserError(obstacle)
+
     def state(self) -> str:
         """Return done, failed, diverged, running, stale, interrupted or waiting.
 
-        Stale: its owner died or shows no sign of life; the next launch takes it over.
+        Stale: its owner died or shows no sign of life; the next launch takes it over. Failed: also where
+        something else stands in the place of its folders and files.
         """
+        if self.obstacle():
+            return "failed"
         if self.done.exists():
             return "done"
         if self.failed.exists():
@@ -93,9 +153,16 @@ class RunFolder:
         return "interrupted" if self.record.exists() else "waiting"
 
     def failure(self) -> str:
-        """Return the last line of what went wrong, or an empty string."""
-        failure = read_json(self.failed)
-        return str(failure.get("error", "")) if isinstance(failure, dict) else ""
+        """Return what went wrong in a line fit for a terminal, or an empty string."""
+        failure = self.obstacle() or read_json(self.failed)
+        return shown(failure.get("error", "") if isinstance(failure, dict) else failure or "")
+
+    def forget_failure(self) -> bool:
+        """Remove the record of a failure; return False where something else stands in its way."""
+        if self.obstacle():
+            return False
+        self.failed.unlink(missing_ok=True)
+        return True
 
     def finish(self, checkpoint: str = "", check: Callable[[], None] = lambda: None) -> bool:
         """Publish the run unless it is published; return whether this call did.
@@ -113,7 +180,7 @@ class RunFolder:
     def is_changed(self, name: str) -> bool:
         """Tell whether a file is other than published; of one that DONE does not name nothing can be said."""
         try:
-            hashes = json.loads(self.done.read_bytes())["sha256"]
+            hashes = json.loads(read_plain(self.done))["sha256"]
             return name in hashes and hashes[name] != sha256(self.path / name)
         except (OSError, ValueError, TypeError, KeyError, RecursionError):
             return True
@@ -123,8 +190,10 @@ class RunFolder:
 
         Raises OSError when they cannot be read: a disk that is out of reach is no corruption.
         """
+        if obstacle := self.obstacle():
+            return obstacle
         try:
-            hashes = json.loads(self.done.read_bytes())["sha256"]
+            hashes = json.loads(read_plain(self.done))["sha256"]
             names = [file for file in self.vouched if file.name in hashes]
             needed = {self.record.name, self.evaluations.name, self.episodes.name}
             if not needed <= hashes.keys() or len(names) < len(hashes):
@@ -137,13 +206,17 @@ class RunFolder:
         if changed:
             return f"{changed[0]} was changed after the run was finished"
         record = read_json(self.record, strict=True)
-        return "" if record and record["run"]["id"] == self.id else "run.json belongs to another run"
+        try:
+            return "" if record["run"]["id"] == self.id else "run.json belongs to another run"
+        except (KeyError, TypeError):
+            return "run.json belongs to another run"
 
     def final_checkpoint(self) -> Path | None:
         """Return the checkpoint that a finished run vouches for; None where there is none."""
         done = read_json(self.done, strict=True)
         named = str(done.get("checkpoint")) if isinstance(done, dict) else ""
-        return self.checkpoint / named if re.fullmatch(r"[0-9]{8}(-[0-9a-f]+)?", named) else None
+        match = NUMBERED.fullmatch(named)
+        return self.checkpoint / named if match and not match["corrupt"] else None
 
     def fail(self, error: str, diverged: bool = False) -> None:
         """Record why the run stopped; `o2obench retry` removes the record."""

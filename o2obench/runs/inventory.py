@@ -17,13 +17,16 @@ from pathlib import Path
 from filelock import LeaseSettingsMismatch, SoftFileLease, Timeout
 
 from ..errors import UserError
-from .folder import ResultsFolder
+from ..util.files import TEMPORARY, shown
+from ..util.files import is_folder as is_folder
+from .checkpoint import PARTS, is_part
+from .folder import NUMBERED, ResultsFolder
 from .owner import LOCK_SECONDS
+from .spec import LEVELS
 
 RECORDS = ("run.json", "DONE", "FAILED", "progress.json", "diagnosis.json")
 LOGS = ("evaluations.jsonl", "episodes.jsonl", "train.jsonl", "timings.jsonl")
 KINDS = {**dict.fromkeys(RECORDS, "record"), **dict.fromkeys(LOGS, "jsonl"), "log.txt": "log"}
-PARTS = ("manifest.json", "state.safetensors")
 REMOVED = "REMOVED"
 """Stands in a checkpoint folder whose last checkpoint `clean --checkpoints` took away."""
 MAINTENANCE = ".maintenance"
@@ -31,12 +34,8 @@ MAINTENANCE = ".maintenance"
 BESIDE = ("plans", "jobs", "policies", "README.md")
 """What else may lie in a results folder."""
 
-TEMPORARY = re.compile(r"\.(?P<name>.+)\.\d+\.[0-9a-f]{8}\.tmp", re.DOTALL)
-NUMBERED = re.compile(r"\d{8}(-[0-9a-f]+)?(?P<corrupt>\.corrupt)?", re.ASCII)
 MARKERS = ("lock", "publish.lock")
 SET_ASIDE = r"\.(break|restore)\.\d+\.[0-9a-f]{32}"
-LEVELS = (r"[A-Za-z0-9_()=-][A-Za-z0-9._()=-]*", r"[^.].*", r"[0-9a-f]{8}", r"seed-\d+")
-"""The names of a run's folder and those above it: data set, algorithm, identity, seed."""
 
 
 @dataclass(frozen=True)
@@ -111,11 +110,10 @@ def _checkpoints(folder: Path) -> Iterator[Entry]:
         if NUMBERED.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False):
             size = 0
             for part in _scan(path):
-                temporary = TEMPORARY.fullmatch(part.name)
                 plain = part.is_file(follow_symlinks=False)
                 if plain and part.name in PARTS:
                     size += _size(part)
-                elif plain and temporary and temporary["name"] in PARTS:
+                elif plain and is_part(part.name):
                     yield Entry(Path(part.path), "temporary", _size(part))
                 else:
                     yield Entry(Path(part.path), "foreign")
@@ -189,21 +187,6 @@ def is_old(path: Path) -> bool:
     with contextlib.suppress(OSError):
         return time.time() - path.lstat().st_mtime > LOCK_SECONDS
     return False
-
-
-def is_file(path: Path) -> bool:
-    """Tell whether a path is a plain file, not a link to one."""
-    return path.is_file() and not path.is_symlink()
-
-
-def is_folder(path: Path) -> bool:
-    """Tell whether a path is a folder, not a link to one."""
-    return path.is_dir() and not path.is_symlink()
-
-
-def shown(name: object) -> str:
-    """Return a name fit for one line on a terminal: what cannot be printed is escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(name))
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..util.files import naming, write_atomically
+from ..util.files import naming, open_plain, read_plain, write_atomically
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class LogMark:
 
     def truncated(self, path: Path) -> bytes | None:
         """Return what a file held at this mark, or None when it does not hold it any more."""
-        content = path.read_bytes()[: self.length] if self.length and path.exists() else b""
+        content = read_plain(path)[: self.length] if self.length and path.exists() else b""
         return content if hashlib.sha256(content).hexdigest() == self.sha256 else None
 
 
@@ -72,13 +72,13 @@ def with_checksum(record: dict[str, Any]) -> dict[str, Any]:
 def valid_lines(path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
     """Yield the lines of a log with checksums, and the records: those that are as they were written."""
     try:
-        content = path.read_bytes()
+        content = read_plain(path)
     except FileNotFoundError:
         return
     for line in content.split(b"\n")[:-1]:
         try:
             record = dict(json.loads(line))
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             continue
         if record.pop("checksum", None) == _checksum(record):
             yield line + b"\n", record
@@ -94,7 +94,7 @@ def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
     Raises ValueError naming file and line for any other corruption.
     """
     try:
-        content = path.read_bytes()
+        content = read_plain(path)
     except FileNotFoundError:
         return
     lines = content.split(b"\n")[:-1]
@@ -105,7 +105,7 @@ def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
     for number, line in enumerate(lines, start=1):
         try:
             yield json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise ValueError(f"{path}:{number}: not a JSON record") from None
 
 
@@ -121,7 +121,7 @@ def parse_lines(lines: Sequence[bytes]) -> list[Any] | None:
 def last_record(path: Path) -> dict[str, Any] | None:
     """Return the last whole record of a log without reading all of it; None where there is none."""
     try:
-        with open(path, "rb") as file:
+        with open_plain(path) as file:
             size, span = file.seek(0, os.SEEK_END), 4096
             while True:
                 file.seek(max(0, size - span))
@@ -129,5 +129,5 @@ def last_record(path: Path) -> dict[str, Any] | None:
                 if len(lines) > 2 or span >= size:
                     return dict(json.loads(lines[-2])) if len(lines) > 1 else None
                 span *= 8
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return None

@@ -64,7 +64,7 @@ class RunLock:
 
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
-        folder.path.mkdir(parents=True, exist_ok=True)
+        folder.make()
         self.lease = lock_on(folder)
         try:
             with naming(folder.lock):

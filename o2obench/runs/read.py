@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..transitions import Array
-from ..util.files import is_number, read_json, sha256
+from ..util.files import is_file, is_number, read_json, read_plain, sha256
 from .folder import RunFolder
 from .jsonl import parse_lines, read_jsonl
 from .spec import Run
@@ -68,7 +68,7 @@ def read_evaluations(folder: RunFolder, run: Run, env_steps: int) -> Evaluations
         env_steps: The environment steps it was to take; its last evaluation stands there.
     """
     record = require_intact(folder, run)
-    rows = _rows(folder.evaluations.read_bytes(), run)
+    rows = _rows(read_plain(folder.evaluations), run)
     clocks = [(row["env_steps"], row["updates"]) for row in rows]
     faults = {
         "an evaluation stands there twice": len(
@@ -87,17 +87,17 @@ def read_evaluations(folder: RunFolder, run: Run, env_steps: int) -> Evaluations
 
 def read_unfinished(folder: RunFolder, run: Run) -> Evaluations | None:
     """Return what a run that is not finished has evaluated so far; None where nothing of it can be read."""
-    content = folder.evaluations.read_bytes() if folder.evaluations.exists() else b""
     try:
+        content = read_plain(folder.evaluations)
         rows = _rows(content[: content.rfind(b"\n") + 1], run)
         return _evaluations(folder, run, rows, None, "")
-    except Unusable:
+    except (OSError, Unusable):
         return None
 
 
 def _content(folder: RunFolder) -> str:
     files = (folder.evaluations, folder.episodes, folder.train)
-    if not folder.train.exists() or not folder.train.stat().st_size:
+    if not is_file(folder.train) or not folder.train.stat().st_size:
         return ""
     return hashlib.sha256("".join(sha256(file) for file in files).encode()).hexdigest()
 
@@ -163,7 +163,7 @@ def require_intact(folder: RunFolder, run: Run) -> dict[str, Any]:
     """Return run.json; refuse a run that is not done, or whose files are not those it was published with."""
     state = folder.state()
     if state != "done":
-        error = folder.failure()
+        error = folder.failure().replace(f"{folder.path.parents[3]}{os.sep}", "")  # no path of this machine
         raise Unusable(f"{run.algorithm}: {state}{': ' + error if error else ''}")
     try:
         corruption = folder.corruption()

@@ -20,6 +20,14 @@ from typing import Any
 
 from ..agent import Budget
 
+LEVELS = (
+    r"[A-Za-z0-9_()=-][A-Za-z0-9._()=-]*",
+    r"[^./\x00-\x1f\x7f][^/\x00-\x1f\x7f]*",
+    r"[0-9a-f]{8}",
+    r"seed-[0-9]+",
+)
+"""The names of a run's folder and those above it: data set, algorithm, identity, seed."""
+
 
 def digest(value: Any) -> str:
     """Return the SHA-256 of a JSON value, independent of the order of keys."""
@@ -173,10 +181,13 @@ class Run:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any], spec: RunSpec | None = None) -> Run:
-        """Rebuild a run; raise ValueError when the id does not belong to the contents."""
+        """Rebuild a run; raise ValueError when its id is not that of its contents, or is no run's name."""
         run = cls(value["dataset"], value["seed"], spec or RunSpec.from_json(value["spec"]), value["parent"])
         if run.id != value["id"]:
             raise ValueError(f"{value['id']}: the contents belong to {run.id}; the record was edited")
+        for name in filter(None, (run.id, run.parent)):
+            if not re.fullmatch("/".join(LEVELS), name):
+                raise ValueError(f"{name!r} is not the name of a run; the record was edited")
         return run
 
 

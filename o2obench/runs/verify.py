@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ..util.files import read_json, sha256
+from ..util.files import is_file, is_folder, is_readable, read_json, read_plain, sha256, shown
 from . import checkpoint
 from .folder import RunFolder
-from .inventory import LOGS, REMOVED, is_file, is_folder, shown
+from .inventory import LOGS, REMOVED
 from .jsonl import LogMark
 from .spec import Run
 from .writer import log_marks_in
@@ -52,8 +52,8 @@ def published(folder: RunFolder, run_id: str) -> Iterator[Finding]:
         if name not in hashes:
             if is_file(file) or name in VOUCHED[:2]:
                 yield Finding(file, "DONE does not vouch for this file", AGAIN)
-        elif not is_file(file):
-            yield Finding(file, "is missing, or not a plain file", AGAIN)
+        elif not is_readable(file):
+            yield Finding(file, "is missing, or not a plain file of a usual size", AGAIN)
         elif sha256(file) != hashes[name]:
             yield Finding(file, "was changed after the run was finished", AGAIN)
         elif name.endswith(".jsonl"):
@@ -131,8 +131,8 @@ def unfinished(folder: RunFolder, run_id: str) -> Iterator[Finding]:
         marks = {} if faults else log_marks_in(read_json(saved[-1] / "manifest.json")["values"])
     for name in LOGS:
         file, mark = folder.path / name, marks.get(Path(name).stem, LogMark())
-        if (file.exists() or file.is_symlink()) and not is_file(file):
-            yield Finding(file, "is not a plain file", AGAIN)
+        if os.path.lexists(file) and not is_readable(file):
+            yield Finding(file, "is not a plain file of a usual size", AGAIN)
             continue
         size = file.stat().st_size if file.exists() else 0
         if size < mark.length:
@@ -149,7 +149,7 @@ def _lines(file: Path, do: str, length: int = 0) -> Iterator[Finding]:
     What a checkpoint knows is kept by a resume: a bad line there cannot be mended by one.
     """
     at = 0
-    for number, line in enumerate(file.read_bytes().split(b"\n")[:-1] if file.exists() else [], start=1):
+    for number, line in enumerate(read_plain(file).split(b"\n")[:-1] if file.exists() else [], start=1):
         try:
             if not isinstance(json.loads(line, parse_constant=_refuse), dict):
                 raise ValueError

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -146,7 +145,7 @@ class RunWriter:
             self.lock.require()
             raise
         if not self.lock.is_held():
-            shutil.rmtree(written, ignore_errors=True)
+            checkpoint.remove(written)
         self.lock.require()
         return written
 
@@ -173,11 +172,8 @@ class RunWriter:
                 raise RunFailed(
                     f"{self._file(changed[0])} was changed by somebody else while the run wrote it"
                 )
-            for folder in () if published else self.folder.checkpoint.iterdir():
-                self.lock.require()
-                if folder != last:
-                    shutil.rmtree(folder, ignore_errors=True)
             if not published:
+                checkpoint.keep_only(self.folder.checkpoint, last, self.lock.require)
                 self.write_record()
             if published or not self.folder.finish(last.name, self.lock.require):
                 raise LostLock(f"{self.folder.path}: another process has published this run")

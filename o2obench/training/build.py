@@ -104,7 +104,7 @@ def _policy(spec: RunSpec, results: ResultsFolder) -> Network | None:
     if not (isinstance(sha256, str) and sha256):
         return None
     file = results.policy_file(sha256)
-    if not file.exists() or files.sha256(file) != sha256:
+    if not files.is_file(file) or files.sha256(file) != sha256:
         raise UserError(
             f"{file}: is not the policy of its name; start the suite again, with the original file"
         )

@@ -9,6 +9,8 @@ from typing import Any
 
 from ..errors import UserError
 
+MOST_THREADS = 1024
+
 
 def option(default: Any, text: str, group: str = "How it is computed", **more: Any) -> Any:
     """Declare an option of the command line: its default, its help, its group there, its least value."""
@@ -32,7 +34,13 @@ class Options:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
-        if not re.fullmatch(r"cpu|cuda(:\d+)?", self.device):
+        if not 1 <= self.threads <= MOST_THREADS:
+            raise UserError(f"--threads {self.threads}: expected 1 to {MOST_THREADS:,}")
+        if not 0 <= self.checkpoint_seconds < 1e9:
+            raise UserError(
+                f"--checkpoint-seconds {self.checkpoint_seconds}: expected seconds, 60 for example"
+            )
+        if not re.fullmatch(r"cpu|cuda(:[0-9]{1,3})?", self.device):
             raise UserError(f"--device {self.device}: has to be cpu, cuda or cuda:N")
         if self.tf32 and self.device == "cpu":
             raise UserError("--tf32: only GPUs know these products; add --device cuda or leave it out")

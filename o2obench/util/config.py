@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +19,13 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from ..errors import UserError
+from .files import read_plain
 
+MOST_BYTES = 2**20
+"""Of a YAML file; the largest here has a few thousand."""
+MOST_DIGITS = 40
+SHOWN = 80
+"""Characters of a wrong value that a message shows."""
 Place = tuple[str | int, ...]
 M = TypeVar("M", bound=BaseModel)
 
@@ -29,10 +36,36 @@ class _Yaml12(yaml.SafeLoader):
     yaml_implicit_resolvers = {}  # noqa: RUF012  (PyYAML's own class attribute)
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
-            raise yaml.MarkedYAMLError(problem="aliases (*name) are not allowed", problem_mark=mark)
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        mark: Any = event.start_mark
+        if isinstance(event, yaml.AliasEvent):
+            problem = "aliases (*name) are not allowed; write the value again"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
+        if getattr(event, "tag", None) is not None:
+            problem = f"tags ({str(event.tag)[:40]}) are not allowed; write the plain value"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
         return super().compose_node(parent, index)
+
+
+def _int(loader: _Yaml12, node: Any) -> int:
+    return int(_digits(node).replace("_", ""))
+
+
+def _float(loader: _Yaml12, node: Any) -> float:
+    text = _digits(node).lower().replace("_", "")
+    value = float(text.replace(".inf", "inf"))
+    if math.isinf(value) and "inf" not in text:
+        raise yaml.MarkedYAMLError(problem="the number is too large", problem_mark=node.start_mark)
+    return value
+
+
+def _digits(node: Any) -> str:
+    """Return the text of a number; refuse one that nobody can mean."""
+    text = str(node.value)
+    if len(text) > MOST_DIGITS:
+        problem = f"a number of {len(text):,} characters; write at most {MOST_DIGITS}"
+        raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+    return text
 
 
 for _tag, _pattern, _first in (
@@ -46,11 +79,8 @@ for _tag, _pattern, _first in (
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
 ):
     _Yaml12.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), list(_first))
-_Yaml12.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(str(node.value).replace("_", "")))
-_Yaml12.add_constructor(
-    "tag:yaml.org,2002:float",
-    lambda loader, node: float(str(node.value).lower().replace("_", "").replace(".inf", "inf")),
-)
+_Yaml12.add_constructor("tag:yaml.org,2002:int", _int)
+_Yaml12.add_constructor("tag:yaml.org,2002:float", _float)
 
 
 @dataclass(frozen=True)
@@ -97,7 +127,7 @@ def read_yaml(path: Path) -> Located:
         return loader.construct_object(node)
 
     try:
-        loader = _Yaml12(path.read_text(encoding="utf-8-sig"))
+        loader = _Yaml12(read_plain(path, MOST_BYTES, follow=True).decode("utf-8-sig"))
         node = loader.get_single_node()
         value = walk(node, ()) if node is not None else {}
     except yaml.MarkedYAMLError as error:
@@ -118,7 +148,7 @@ def parse_scalar(text: str) -> Any:
     """Return the value that ``text`` would have in a YAML file (a number, a list, a word)."""
     try:
         return yaml.load(text, Loader=_Yaml12)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, RecursionError):
         return text
 
 
@@ -214,7 +244,7 @@ def _problem(errors: Sequence[dict[str, Any]]) -> str:
     problem = " or ".join([first, *(message.removeprefix("input should be ") for message in others)])
     kind, value = errors[0]["type"], errors[0]["input"]
     if kind != "value_error" and not isinstance(value, (dict, list)):
-        problem += f", got {value!r}"
+        problem += f", got {repr(value)[:SHOWN]}"
     if kind in ("list_type", "tuple_type") and isinstance(value, str):
         problem += f"; write [{value}]"
     return problem

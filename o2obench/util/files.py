@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import io
 import json
 import os
+import re
 import secrets
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +20,86 @@ from typing import Any, TypeGuard
 from ..errors import UserError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
+MOST_BYTES = 2**30
+"""Of a file of a results folder; the largest are logs of a few dozen MB."""
+TEMPORARY = re.compile(r"\.(?P<name>.+)\.\d+\.[0-9a-f]{8}\.tmp", re.DOTALL | re.ASCII)
+"""What ``temporary_name`` makes."""
+
+
+class NotPlain(OSError):
+    """Something else than a regular file of a usual size: it is not read."""
+
+
+@contextlib.contextmanager
+def open_plain(
+    path: Path, most: int | None = MOST_BYTES, follow: bool = False
+) -> Iterator[io.BufferedReader]:
+    """Open a regular file of at most ``most`` bytes for reading.
+
+    A link, a pipe, a device or a larger file raises NotPlain, before anything is waited for. ``follow``: a
+    link to a file will do, for files that users have put somewhere themselves.
+    """
+    with naming(path):
+        _require_plain(path, path.stat() if follow else path.lstat(), most)  # opening a device may act
+        flags = os.O_RDONLY | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW)
+        with open(os.open(path, flags), "rb") as file:
+            _require_plain(path, os.fstat(file.fileno()), most)
+            yield file
+
+
+def _require_plain(path: Path, about: os.stat_result, most: int | None) -> None:
+    if not stat.S_ISREG(about.st_mode):
+        raise NotPlain(errno.EINVAL, f"is {kind_of(about.st_mode)}, not a file", str(path))
+    if most is not None and about.st_size > most:
+        raise NotPlain(errno.EFBIG, f"has {about.st_size:,} bytes, more than {most:,}", str(path))
+
+
+def kind_of(mode: int) -> str:
+    """Return what an entry of a folder is, in words."""
+    kinds = {stat.S_IFLNK: "a link", stat.S_IFDIR: "a folder", stat.S_IFREG: "a file", stat.S_IFIFO: "a pipe"}
+    return kinds.get(stat.S_IFMT(mode), "a device or a socket")
+
+
+def read_plain(path: Path, most: int = MOST_BYTES, follow: bool = False) -> bytes:
+    """Return the content of a regular file; see ``open_plain``."""
+    with open_plain(path, most, follow) as file:
+        return file.read()
+
+
+def is_file(path: Path) -> bool:
+    """Tell whether a path is a plain file, not a link to one."""
+    return path.is_file() and not path.is_symlink()
+
+
+def is_readable(path: Path) -> bool:
+    """Tell whether a path is a plain file of a usual size, so that its content can be looked at."""
+    return is_file(path) and path.stat().st_size <= MOST_BYTES
+
+
+def is_folder(path: Path) -> bool:
+    """Tell whether a path is a folder, not a link to one."""
+    return path.is_dir() and not path.is_symlink()
+
+
+def shown(name: object) -> str:
+    """Return a name fit for one line on a terminal: what cannot be printed is escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(name))
+
+
+def make_below(root: Path, folder: Path) -> None:
+    """Make ``folder``, which lies below ``root``; raise UserError where a link or a file stands in the way.
+
+    ``root`` itself may be a link.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    for part in (*reversed(folder.relative_to(root).parents), folder.relative_to(root)):
+        step = root / part
+        try:
+            step.mkdir()
+        except FileExistsError:
+            if step != root and not is_folder(step):
+                kind = kind_of(step.lstat().st_mode)
+                raise UserError(f"{step}: is {kind} where a folder belongs; move it away") from None
 
 
 def temporary_name(path: Path) -> Path:
@@ -92,7 +175,7 @@ def naming(path: Path, needed: int = 0) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno is None:
+        if error.errno is None or isinstance(error, NotPlain):
             raise
         message = os.strerror(error.errno)
         if error.errno in FULL:
@@ -109,14 +192,15 @@ def _free(folder: Path) -> str:
 
 def sweep(folder: Path) -> None:
     """Remove what killed processes left of unfinished writes; only the owner of ``folder`` may."""
-    for temporary in folder.glob(".*.tmp"):
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+    for temporary in folder.iterdir():
+        if TEMPORARY.fullmatch(temporary.name):
+            with contextlib.suppress(OSError):
+                temporary.unlink()
 
 
-def sha256(file: Path) -> str:
-    """Return the SHA-256 of a file's content."""
-    with naming(file), open(file, "rb") as stream:
+def sha256(file: Path, most: int | None = MOST_BYTES, follow: bool = False) -> str:
+    """Return the SHA-256 of a regular file's content; see ``open_plain``."""
+    with open_plain(file, most, follow) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
@@ -125,15 +209,14 @@ def is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
 
 
-def read_json(path: Path, strict: bool = False) -> Any:
-    """Return the JSON value of a file, or None when it is absent or corrupted.
+def read_json(path: Path, strict: bool = False, follow: bool = False) -> Any:
+    """Return the JSON value of a regular file, or None when it is absent or corrupted; see ``open_plain``.
 
     Also None when it cannot be read, unless ``strict``: then what hinders it is raised as OSError.
     """
     try:
-        with naming(path):
-            return json.loads(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
+        return json.loads(read_plain(path, follow=follow))
+    except (FileNotFoundError, NotADirectoryError, NotPlain, ValueError, RecursionError):
         return None
     except OSError:
         if strict:

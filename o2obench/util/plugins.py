@@ -2,17 +2,44 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Collection
 from importlib import metadata
 from typing import Any
 
 from ..errors import UserError
 
 
-def load(entry: metadata.EntryPoint) -> Any:
-    """Return what an entry point names; raise UserError where it cannot be imported."""
+def load(entry: metadata.EntryPoint, own: Collection[str] = ()) -> Any:
+    """Return what an entry point names; raise UserError naming the package where that cannot be had.
+
+    So it is for the names in ``own``, those of what is built in, and for a name that two packages give: a
+    run's identity holds the name, and the same name must mean the same code.
+    """
+    about, package = f"entry point {entry.group}: {entry.name}", _package(entry)
+    packages = _packages(entry.group, entry.name)
+    if entry.name in own:
+        raise UserError(
+            f"{about}: the package {package} gives the name of what is built in; uninstall it, or rename its "
+            "entry"
+        )
+    if len(packages) > 1:
+        raise UserError(f"{about}: is given by {' and '.join(packages)}; uninstall all but one")
     try:
         return entry.load()
-    except (ImportError, AttributeError) as error:
+    except Exception as error:
+        kind = "" if isinstance(error, ImportError | AttributeError) else f"{type(error).__name__}: "
         raise UserError(
-            f"entry point {entry.group}: {entry.name}: {entry.value} cannot be imported: {error}"
+            f"{about}: {entry.value} cannot be imported: {kind}{error}; mend or uninstall the "
+            f"package {package}"
         ) from error
+
+
+@functools.cache
+def _packages(group: str, name: str) -> list[str]:
+    """Return the packages that give a name; looking through all that is installed takes a while."""
+    return [_package(entry) for entry in metadata.entry_points(group=group, name=name)]
+
+
+def _package(entry: metadata.EntryPoint) -> str:
+    return entry.dist.name if entry.dist else entry.module

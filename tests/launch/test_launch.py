@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -27,7 +28,7 @@ from o2obench.launch import local
 from o2obench.launch.flags import LaunchFlags
 from o2obench.launch.local import Pool, WorkerSettings
 from o2obench.launch.profile import Slurm, minutes, names, read_profile
-from o2obench.launch.slurm import Cluster, arrays
+from o2obench.launch.slurm import Cluster, arrays, in_queue
 from o2obench.launch.status import RunStatus, status, summarise
 from o2obench.planning.plan import Plan
 from o2obench.runs.folder import ResultsFolder
@@ -289,6 +290,51 @@ def test_pickles_stay_outside_the_results(tmp_path: Path, monkeypatch: pytest.Mo
     assert not list(cluster.results.path.rglob("*.pkl"))
 
 
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ({"sbatch": {"job-name": "mine"}}, "job-name is written by the launcher; leave it out"),
+        ({"sbatch": {"cpus_per_task": "4"}}, "use the key cpus_per_task"),
+        ({"sbatch": {"mem": "4G", "mem_per_cpu": "1G"}}, "memory_gb and sbatch.mem.* contradict each other"),
+        ({"sbatch": {"qos": "high"}, "qos": "low"}, "contradict each other"),
+        ({"sbatch": {"requeue": True}}, "leave it out"),
+        ({"sbatch": {"mem-per-cpu": "2G"}, "memory_gb": 4.0}, "contradict each other"),
+    ],
+)
+def test_options_that_the_launcher_writes_are_not_overwritten(flags: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        read_profile("slurm", flags)
+    assert Slurm(launcher="slurm", sbatch={"mem-per-cpu": "2G", "exclusive": True, "qos": "high"})
+
+
+def test_a_silent_scheduler_is_told_and_nothing_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def silent(command: list[str], **options: Any) -> None:
+        raise subprocess.TimeoutExpired(command, 60)
+
+    monkeypatch.setattr(subprocess, "run", silent)
+    assert in_queue(["12_0"]) == ["12_0"]
+    assert "squeue does not answer" in capsys.readouterr().err
+
+
+def test_a_folder_that_was_there_keeps_its_mode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "submitit").mkdir(mode=0o755)
+    cluster, _ = cluster_of(tmp_path, monkeypatch)
+    cluster.submit()
+    assert (tmp_path / "submitit").stat().st_mode & 0o777 == 0o755
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "submitit").iterdir()} == {0o700}
+
+
+def test_a_folder_where_others_write_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "submitit").mkdir()
+    (tmp_path / "submitit").chmod(0o777)
+    cluster, _ = cluster_of(tmp_path, monkeypatch)
+    with pytest.raises(UserError, match=r"others can write to it.*chmod go-w"):
+        cluster.submit()
+    assert not list((tmp_path / "submitit").iterdir())
+
+
 def test_a_watched_grid_ends_when_nobody_is_at_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cluster, state = cluster_of(tmp_path, monkeypatch)
     cluster.submit()
@@ -338,9 +384,7 @@ def test_a_number_that_is_used_again_is_another_process(tmp_path: Path) -> None:
     with job_registry.announced(ResultsFolder(tmp_path), "toy"):
         [note] = (tmp_path / "jobs").iterdir()
         known = json.loads(note.read_text())
-        forged = note.with_name("toy.here.2.json")
-        forged.write_text(json.dumps({**known, "began": "1"}))
-        note.unlink()
+        note.write_text(json.dumps({**known, "began": "1"}))
         assert job_registry.cancel(ResultsFolder(tmp_path), "toy") == [
             f"launcher {os.getpid()}: is gone already"
         ]

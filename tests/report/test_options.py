@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from o2obench.analysis.external import read_external
+from o2obench.analysis.external import ends, read_external
 from o2obench.errors import UserError
 from o2obench.planning.plan import Plan
 from o2obench.report import ReportOptions, cache, page, write_report
@@ -92,8 +92,7 @@ def test_a_mark_that_not_all_of_their_seeds_reached_has_no_score(
     named = {
         row["metric"] for row in rows_of(tmp_path / plan.suite / "tables.csv") if row["table"] == "beside"
     }
-    assert "last" in named
-    assert "at 10,000 steps" not in named
+    assert named == {"env steps"}, "nor has the end, which is another for each"
 
 
 @pytest.mark.parametrize(
@@ -115,6 +114,9 @@ def test_a_mark_that_not_all_of_their_seeds_reached_has_no_score(
         (THEIRS.replace("0,30.0", "10000,30.0", 1), "step 10,000 of seed 3 stands there twice"),
         ("env_steps,score,seed,dataset\n", "holds no evaluation"),
         ("\x00\x01\n", "no column"),
+        (THEIRS.replace("30.0", "30.0,9", 1), ":2: has more cells than the header"),
+        ("env_steps,score,seed,dataset,score\n", ":1: column score stands there twice"),
+        (THEIRS.replace("30.0", "1_0", 1), ":2: score: 1_0 is not a finite"),
     ],
 )
 def test_files_of_others_are_refused_by_line(
@@ -157,6 +159,39 @@ def test_one_data_set_needs_no_column_for_it(tmp_path: Path, monkeypatch: pytest
     assert external.on(DATASETS[0]).score.tolist() == [5.0, 6.5]
     with pytest.raises(UserError, match="x is named twice"):
         read_external([f"x={file}"] * 2, [plan])
+
+
+def test_scores_at_different_steps_are_never_averaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = planned(monkeypatch)
+    plan = replace(plan, experiments=tuple(e for e in plan.experiments if e.dataset == DATASETS[0]))
+    file = tmp_path / "theirs.csv"
+    file.write_text("seed,env_steps,score\n0,0,10\n0,60,16\n1,0,11\n1,60,17\n2,0,12\n2,20,14\n")
+    rows = read_external([f"x={file}"], [plan])[0].on(DATASETS[0])
+    assert ends(rows) == [], "one of them ends earlier"
+    assert ends(rows, 30) == []
+    assert ends(rows, 10) == pytest.approx([11.0, 12.0, 13.0]), "the line between two evaluations"
+    assert ends(rows[rows.seed < 2]) == [16.0, 17.0]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "seed;env_steps;score\n0;0;5\n0;1000;6.5\n",
+        "seed\tenv_steps\tscore\n0\t0\t5\n0\t1000\t6.5\n",
+        "Seed, Env_Steps, Score\n0,0.0,5\n0, 1000.0, 6.5\n",
+    ],
+)
+def test_usual_ways_to_write_a_csv_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    plan = planned(monkeypatch)
+    plan = replace(plan, experiments=tuple(e for e in plan.experiments if e.dataset == DATASETS[0]))
+    file = tmp_path / "theirs.csv"
+    file.write_text(text)
+    [external] = read_external([f"x={file}"], [plan])
+    assert external.on(DATASETS[0])[["env_steps", "score"]].to_numpy().tolist() == [[0, 5.0], [1000, 6.5]]
 
 
 # ---- who is compared with whom ---------------------------------------------------------------------------

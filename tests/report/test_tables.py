@@ -201,6 +201,8 @@ def test_hostile_names_are_text_everywhere(tmp_path: Path, monkeypatch: pytest.M
     )
     rows = list(csv.reader(io.StringIO((page.parent / "scores.csv").read_text())))
     assert not any(cell[:1] in ("=", "@") for row in rows for cell in row)
+    curves = list(csv.reader(io.StringIO((page.parent / "curves.csv").read_text())))
+    assert not any(cell[:1] in ("=", "@") for row in curves for cell in row)
     text = (page.parent / "scores.tex").read_text()
     assert r"\input" not in text
     assert r"\textbackslash{}input\{/etc/passwd\}" in text
@@ -221,6 +223,36 @@ def test_a_hostile_name_in_a_table(name: str) -> None:
     body = tex.split(r"\midrule")[1].split(r"\bottomrule")[0]
     assert body.count("&") == body.count(r"\&"), "no column comes from a name"
     assert body.count("$") == body.count(r"\$"), "no mathematics comes from a name"
+
+
+def test_data_sets_whose_names_differ_in_signs_only_have_figures_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = paper_plan(
+        "mujoco_all", monkeypatch, seeds=(0, 1), algorithms=("frozen", "comou"), datasets=DATASETS
+    )
+    finish(plan, tmp_path / "results")
+    alike = dict(zip(DATASETS, ("file:a b.hdf5", "file:a:b.hdf5"), strict=True))
+    experiments = tuple(replace(one, dataset=alike[one.dataset]) for one in plan.experiments)
+    scores = {alike[name]: reference for name, reference in plan.scores.items()}
+    renamed = replace(plan, experiments=experiments, scores=scores, data={}, figures=("curves",))
+    renamed.write(ResultsFolder(tmp_path / "results"))
+    [page] = write_report(
+        ResultsFolder(tmp_path / "results"), tmp_path, options=ReportOptions(("html", "svg"))
+    )
+    figures = sorted(file.name for file in page.parent.glob("curves-*.svg"))
+    assert len(figures) == 2
+    first, second = ((page.parent / name).read_bytes() for name in figures)
+    assert first != second, "each data set its own"
+
+
+def test_titles_and_names_are_text_in_markdown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = paper_plan("mujoco_all", monkeypatch, seeds=(0,), algorithms=("frozen",), datasets=DATASETS[:1])
+    plan = replace(plan, title="<b>loud</b> [link](http://example.invalid) *stars*")
+    finish(plan, tmp_path / "results")
+    write_report(ResultsFolder(tmp_path / "results"), tmp_path, options=ReportOptions(("md",)))
+    first = (tmp_path / plan.suite / "report.md").read_text().splitlines()[0]
+    assert first.endswith(r"&lt;b>loud&lt;/b> \[link\](http://example.invalid) \*stars\*")
 
 
 def test_what_rounds_to_zero_has_no_sign() -> None:

@@ -221,7 +221,7 @@ NOT_USED: dict[str, tuple[Callable[[Grid], None], str]] = {
     "failed": (failed, "doof: failed: RuntimeError: out of luck"),
     "diverged": (diverged, "doof: diverged: sac/q is not finite"),
     "missing": (gone, "doof: waiting"),
-    "a file for a folder": (a_file_for_a_folder, "doof: waiting"),
+    "a file for a folder": (a_file_for_a_folder, "/seed-0: is a file where a folder belongs"),
     "edited scores": (edited, "evaluations.jsonl was changed after the run was finished"),
     "edited episodes": (episodes_edited, "episodes.jsonl was changed after the run was finished"),
     "DONE without files": (done_alone, "run.json is missing"),

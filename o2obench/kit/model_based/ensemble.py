@@ -20,7 +20,7 @@ from ...agent import Config, State, count
 from ...util.rng import Stream
 from ..compile import Repeat, compiled
 from ..networks import Adam, Mlp, gradients, to_array, truncated_normal_init
-from ..options import Rate, Size, Widths
+from ..options import Members, Rate, Size, Widths
 from ..replay import Batch, Replay
 
 VERSION = 2
@@ -35,9 +35,9 @@ class EnsembleOptions(Config):
     """Widths of the model's hidden layers."""
     model_weight_decay: tuple[float, ...] = (2.5e-5, 5e-5, 7.5e-5, 7.5e-5, 1e-4)
     """Weight decay of each layer of the model, the last included."""
-    num_ensemble: Size = 7
+    num_ensemble: Members = 7
     """Networks of the ensemble."""
-    num_elites: Size = 5
+    num_elites: Members = 5
     """Networks with the least held-out error, from which rollouts are sampled."""
     model_lr: Rate = 1e-3
     """Learning rate of the model."""

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from ...agent import Config, count
-from ..options import Count, Rate, Share, Size, Widths
+from ..options import Count, Members, Rate, Share, Size, Widths
 
 
 class OffPolicyConfig(Config):
@@ -27,9 +27,9 @@ class OffPolicyConfig(Config):
     """Learning rate of the actor, and of the temperature where there is one."""
     critic_lr: Rate = 3e-4
     """Learning rate of the critics, and of the value where there is one."""
-    num_critics: Size = 2
+    num_critics: Members = 2
     """How many critics learn."""
-    target_critics: Size | None = None
+    target_critics: Members | None = None
     """Targets are the least of so many critics, drawn anew in each update; null: of all."""
     target_replacement: bool = False
     """Whether one critic may be drawn twice."""
