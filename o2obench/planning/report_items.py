@@ -28,6 +28,7 @@ USUAL_FIGURES = {
 }
 FIGURES = {
     **USUAL_FIGURES,
+    "tuning": "The price of tuning",
     "uncertainty": "How the penalty fades (MOORe Fig. 4)",
     "explorer": "What the explorer returns (DOOF Fig. 3)",
 }

@@ -18,6 +18,7 @@ import jinja2
 import markupsafe
 
 from ..analysis.external import ExternalResult
+from ..analysis.inference import FEW
 from ..analysis.results import parts
 from ..planning.plan import Plan
 from ..runs.folder import ResultsFolder
@@ -82,9 +83,13 @@ def write_page(
     out.mkdir(parents=True, exist_ok=True)
     overall = tables.shown(summary, [*plan.tables, *(["pairs"] if options.pairs else [])])
     overall += [table for table in [tuning(summary)] if table.rows]
+    matrix = [] if options.pairs else tables.shown(summary, ["pairs"])
     kinds = tuple(kind for kind in ("svg", "pdf", "png") if kind in formats)
     pen = _Pen(summary, out, (*kinds, "svg") if "html" in formats and "svg" not in kinds else kinds)
-    overview = [pen.draw(name, registry.OVERALL[name]) for name in plan.figures if name in registry.OVERALL]
+    drawn = [name for name in plan.figures if name in registry.OVERALL]
+    if drawn and "tuning" not in drawn:  # every suite that sweeps options has it
+        drawn.append("tuning")
+    overview = [pen.draw(name, registry.OVERALL[name]) for name in drawn]
     groups = [
         _group(summary, dataset, pen)
         for dataset in options.watch(summary.datasets, f"{plan.suite}: data sets")
@@ -110,6 +115,7 @@ def write_page(
         "charts": charts(summary) if "html" in formats else {},
         "methods": summary.methods,
         "overall": [table for table in overall if table.name != "final" or len(summary.datasets) > 1],
+        "matrix": matrix if summary.comparison.n >= FEW else [],
         "overview": [figure for figure in overview if figure],
         "groups": groups,
         "diagnostics": [(group.dataset, figure) for group in groups for figure in group.diagnostics],

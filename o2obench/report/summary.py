@@ -629,9 +629,8 @@ def headline(summary: Summary) -> str:
     highest = summary.comparisons[WINDOW].scores if metric != WINDOW else {}
     if best in highest and ended is not None:
         last = max(highest, key=lambda method: float(highest[method].values.mean()))
-        other = (
-            f", {last}'s {highest[last].values.mean():.1f}" if last != best else ", the highest there, too"
-        )
+        top = f"; highest there is {last}, {highest[last].values.mean():.1f}"
+        other = top if last != best else ", the highest there, too"
         text += f". Over the last 20 % of the steps it stands at {ended:.1f}{other}"
     others = [method for method in order if method != best]
     if others:

@@ -13,9 +13,10 @@ import numpy as np
 from ...analysis import statistics
 from ...analysis.inference import FEW, FEWEST, NEWCOMBE, Estimate, probability_of_improvement
 from ...analysis.statistics import Statistic
-from ..colours import lines_of
+from ..colours import PALETTE, lines_of
 from ..format import count
 from ..summary import Summary, on_common_steps
+from ..sweeps import sweeps
 from .curves import band_kind, draw_external
 from .style import (
     BAND,
@@ -212,6 +213,30 @@ def ablation(summary: Summary, _: str, target: Target) -> Drawing | str | None:
         axes[0][-1].legend(**beside())
         finish(figure, heading(summary.plan, "One option swept", "large: mean over seeds, small: each seed"))
         return Drawing(save(figure, target))
+
+
+def tuning(summary: Summary, _: str, target: Target) -> Drawing | str | None:
+    """Draw what the best of k random settings scores on other seeds, over the steps spent on trying."""
+    priced = [sweep for sweep in sweeps(summary) if sweep.prices]
+    if not priced:
+        return None
+    plt = prepared()
+    with plt.rc_context(STYLE):
+        figure, axis = plt.subplots(figsize=(8.4, 3.2))
+        for place, sweep in enumerate(priced):
+            steps, scores, low, high = zip(
+                *((price.env_steps, price.score, price.low, price.high) for price in sweep.prices),
+                strict=True,
+            )
+            colour, name = PALETTE[place % len(PALETTE)], f"{sweep.name} on {sweep.dataset}"
+            axis.fill_between(steps, low, high, color=colour, alpha=0.15, lw=0)
+            axis.plot(steps, scores, "-o", color=colour, label=name, lw=1.6, markersize=4)
+        axis.set(xlabel="environment steps spent on trying", ylabel=f"{summary.lead} on other seeds")
+        _finish(
+            figure, axis, heading(summary.plan, "The price of tuning", "band: the seeds that were chosen on")
+        )
+        note = "Each point: one more setting tried on one seed; the best by its last evaluation is taken."
+        return Drawing(save(figure, target), note)
 
 
 def _swept(summary: Summary, algorithm: str) -> tuple[str, dict[str, str]] | None:

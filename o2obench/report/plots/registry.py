@@ -29,6 +29,7 @@ OVERALL: dict[str, Plot] = {
     "improvement": aggregate.improvement,
     "grid": aggregate.curves,
     "ablation": aggregate.ablation,
+    "tuning": aggregate.tuning,
 }
 
 
