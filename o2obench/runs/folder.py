@@ -115,7 +115,7 @@ class RunFolder:
         except FileNotFoundError:
             pass  # what is missing is made
         except OSError as error:
-            return f"{error.filename}: {error.strerror}"
+            return str(error)
         try:
             with os.scandir(self.path) as listing:
                 strange = [e for e in listing if e.name in FILES and not e.is_file(follow_symlinks=False)]
@@ -125,7 +125,7 @@ class RunFolder:
         except FileNotFoundError:
             pass
         except OSError as error:
-            return f"{error.filename}: {error.strerror}"
+            return str(error)
         return ""
 
     def make(self) -> None:

@@ -129,12 +129,12 @@ class Forked:
         env: Mapping[str, str],
         start_new_session: bool,
     ) -> None:
-        assert command[1:3] == ["-m", "o2obench"]
+        assert command[1:4] == ["-P", "-m", "o2obench"]
         assert start_new_session
         assert stdout is stderr
         theirs, ours = os.pipe()
         self.stdin = os.fdopen(ours, "wb")
-        self.pid = fork(command[3:], env, theirs, stdout)
+        self.pid = fork(command[4:], env, theirs, stdout)
         os.close(theirs)
         self.returncode: int | None = None
 

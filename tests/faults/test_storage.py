@@ -394,14 +394,14 @@ def test_a_parent_that_cannot_be_read_is_not_corrupted(done: Path) -> None:
 def test_an_error_while_reading_a_parent_is_named(done: Path, name: str) -> None:
     offline, tune = toy.plan().runs
     shutil.rmtree(done / tune.id)
-    bad, read = ResultsFolder(done).run(offline.id).path / name, Path.read_bytes
+    bad, opened = ResultsFolder(done).run(offline.id).path / name, os.open
 
-    def failing(self: Path) -> bytes:
-        if self == bad:
+    def failing(path: Any, *arguments: Any, **more: Any) -> int:
+        if path == bad:
             raise OSError(5, "Input/output error")
-        return read(self)
+        return opened(path, *arguments, **more)
 
-    with mock.patch.object(Path, "read_bytes", failing), pytest.raises(OSError, match=r"\[Errno 5\]"):
+    with mock.patch("os.open", failing), pytest.raises(OSError, match=r"\[Errno 5\]"):
         execute([tune], ResultsFolder(done), Options())
     assert "[Errno 5] Input/output error" in ResultsFolder(done).run(tune.id).failure()
 

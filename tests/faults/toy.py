@@ -44,8 +44,11 @@ def plan() -> Plan:
     small = small_plan("toy_tune")
     offline, tune = small.runs
     experiments = [replace(experiment, run=tune.id, parent=offline.id) for experiment in small.experiments]
-    stages = dict(zip((offline.group, tune.group), small.stages.values(), strict=True))
-    return replace(small, experiments=tuple(experiments), stages=stages)
+    groups = (offline.group, tune.group)
+    stages, schedules = (
+        dict(zip(groups, of.values(), strict=True)) for of in (small.stages, small.schedules)
+    )
+    return replace(small, experiments=tuple(experiments), stages=stages, schedules=schedules)
 
 
 @contextmanager

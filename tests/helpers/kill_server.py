@@ -17,6 +17,7 @@ import json
 import math
 import os
 import random
+import shutil
 import signal
 import sys
 import threading
@@ -224,7 +225,7 @@ class Ground:
         for pretraining in self.parents:
             target = results / pretraining.id
             target.parent.mkdir(parents=True)
-            target.symlink_to((self.folder / "parent" / pretraining.id).resolve())
+            shutil.copytree(self.folder / "parent" / pretraining.id, target)
         return results
 
     def kill(self, place: str, *set_ups: Callable[[], None]) -> dict[str, Any]:

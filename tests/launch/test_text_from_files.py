@@ -17,6 +17,7 @@ from o2obench.launch.status import status
 from o2obench.planning.expand import read_suite
 from o2obench.planning.plan import read_plan
 from o2obench.runs.folder import ResultsFolder
+from o2obench.runs.lock import RunLock
 from o2obench.util.files import write_atomically
 from tests.conftest import Command
 from tests.helpers.suites import toy_plan
@@ -62,10 +63,12 @@ def test_what_files_say_is_escaped_before_a_terminal_sees_it(tmp_path: Path, o2o
     begun.progress.write_text(json.dumps({"stage": RED, "done": 1, "total": "many", "unit": "\n[/y]"}))
     linked.path.parent.mkdir(exist_ok=True)
     linked.path.symlink_to(tmp_path)
+    lock = RunLock(begun)
     shown = {run.state: run for run in status(plan, results)}
     assert failed.failure() == r"\x1b[31mred\x07\n[/x]"
-    assert shown["interrupted"].doing == r"\x1b[31mred 1 \n[/y]"
+    assert shown["running"].doing == r"\x1b[31mred 1 \n[/y]"
     said = o2obench("status", results.path)
+    lock.release()
     assert said.returncode == 0, said.stderr
     assert "\x1b[31mred" not in said.stdout + said.stderr
     assert "\x07" not in said.stdout

@@ -220,7 +220,7 @@ def test_a_folder_of_somebody_else_is_that_runs_problem(
     folder = ResultsFolder(tmp_path).run(run.id)
     folder.make()
     monkeypatch.setattr(os, "scandir", refuse)
-    assert (folder.state(), folder.failure()) == ("failed", f"{folder.path}: Permission denied")
+    assert (folder.state(), folder.failure()) == ("failed", f"[Errno 13] Permission denied: '{folder.path}'")
 
 
 @pytest.mark.parametrize(
