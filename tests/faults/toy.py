@@ -45,9 +45,8 @@ def plan() -> Plan:
     offline, tune = small.runs
     experiments = [replace(experiment, run=tune.id, parent=offline.id) for experiment in small.experiments]
     groups = (offline.group, tune.group)
-    stages, schedules = (
-        dict(zip(groups, of.values(), strict=True)) for of in (small.stages, small.schedules)
-    )
+    stages = dict(zip(groups, small.stages.values(), strict=True))
+    schedules = dict(zip(groups, small.schedules.values(), strict=True))
     return replace(small, experiments=tuple(experiments), stages=stages, schedules=schedules)
 
 
