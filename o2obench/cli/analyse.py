@@ -178,15 +178,13 @@ def compare(
 ) -> None:
     """Hold B against A, or a method against another, run by run; exit code 1 where B is clearly worse."""
     from ..analysis import compare as comparison
-    from .progress import console
+    from .progress import busy, console
     from .tables import comparison_table
 
     names = (names_of(algorithms) or (), names_of(measures) or ())
-    compared = comparison.compare(
-        ResultsFolder(a),
-        ResultsFolder(b) if b else None,
-        comparison.Choice(suite, *names, of, against, decide, margin),
-    )
+    choice = comparison.Choice(suite, *names, of, against, decide, margin)
+    with busy(f"reading {b or a}"):
+        compared = comparison.compare(ResultsFolder(a), ResultsFolder(b) if b else None, choice)
     if as_json:
         print(json.dumps(compared.to_json(), indent=1))
     else:

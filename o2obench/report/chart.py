@@ -12,8 +12,8 @@ from ..analysis.measures import median_of_three
 from ..analysis.statistics import mean_curve
 from ..transitions import Array
 from .colours import GREY, Line, lines_of
-from .format import interval, mean
-from .summary import CONTROL, MethodResult, RunMetrics, Summary, metric_of
+from .format import mean
+from .summary import CONTROL, MethodResult, RunMetrics, Summary
 
 ALL = "all data sets"
 
@@ -60,7 +60,7 @@ def _of_dataset(summary: Summary, dataset: str) -> dict[str, Any] | None:
     order = sorted(leads, key=lambda method: -leads[method])
     return {
         "title": dataset,
-        "alt": _alt(summary, dataset, results, order),
+        "alt": f"Fine-tuning curves on {dataset}. {summary.in_words(dataset)}",
         "order": order,
         "series": series,
         "offline": list(_offline(summary, dataset)),
@@ -71,16 +71,6 @@ def _of_dataset(summary: Summary, dataset: str) -> dict[str, Any] | None:
 def _lead(summary: Summary, result: MethodResult) -> float:
     values = list(result.of(summary.lead).values())
     return mean(values) if values else float("-inf")
-
-
-def _alt(summary: Summary, dataset: str, results: Sequence[MethodResult], order: Sequence[str]) -> str:
-    """State the result of a chart in words, for those who do not see it."""
-    metric = metric_of(summary.lead)
-    told = []
-    for method in order:
-        estimate = next(result.estimate(summary.lead) for result in results if result.method == method)
-        told.append(f"{method} {interval(estimate, metric.form)}" if estimate else f"{method} without one")
-    return f"Fine-tuning curves on {dataset}. By {summary.lead}, highest first: {'; '.join(told)}."
 
 
 def _curve(runs: Sequence[RunMetrics], line: Line) -> dict[str, Any] | None:
@@ -181,7 +171,5 @@ def _together(summary: Summary) -> dict[str, Any] | None:
     if not series:
         return None
     order = sorted(series, key=lambda method: -float(compared[method].values.mean()))
-    told = "; ".join(f"{method} {compared[method].values.mean():.1f}" for method in order)
-    many = len(summary.comparison.datasets)
-    alt = f"Fine-tuning curves, mean of {many} data sets. By {summary.lead}: {told}."
+    alt = f"Fine-tuning curves, mean of {len(summary.comparison.datasets)} data sets. {summary.in_words()}"
     return {"title": ALL, "alt": alt, "order": order, "series": series, "offline": [], "parts": []}

@@ -50,7 +50,7 @@ class Drawn:
     note: str = ""
     panels: list[Panel] = field(default_factory=list)
     alt: str = ""
-    """What it shows, in words; empty: its title says it."""
+    """What it shows, in words, for those who do not see it."""
     why: str = ""
     """Why it is not drawn; empty where it is."""
 
@@ -242,23 +242,27 @@ class _Pen:
         drawing = plot(self.summary, dataset, Target(self.out / stem, self.kinds))
         if isinstance(drawing, str):
             return Drawn(title, stem, "", why=drawing)
-        return self._inline(title, stem, drawing) if drawing else None
+        return self._inline(title, stem, drawing, self._in_words(title, dataset)) if drawing else None
+
+    def _in_words(self, title: str, dataset: str) -> str:
+        on = f" on {dataset}" if dataset else ""
+        return f"{title}{on}. {self.summary.in_words(dataset)}".strip()
 
     def paper_figure(self, name: str, paper_figure: PaperFigure) -> Drawn | None:
         """Draw the figure of a paper where there is one."""
         if paper_figure.draw is None or not self.kinds:
             return None
         panels = paper_figure.draw(Target(self.out / name, self.kinds))
-        return self._inline(paper_figure.table.title, name, Drawing(panels))
+        return self._inline(paper_figure.table.title, name, Drawing(panels), paper_figure.table.title)
 
-    def _inline(self, title: str, stem: str, drawing: Drawing) -> Drawn:
+    def _inline(self, title: str, stem: str, drawing: Drawing, alt: str) -> Drawn:
         """Return a figure with its SVG element, without the XML prologue that HTML does not know."""
         svg = ""
         if "svg" in self.kinds:
             text = (self.out / f"{stem}.svg").read_text(encoding="utf-8")
             svg = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
             svg = re.sub(r'id="(series-\d+)"', r'class="\1"', svg)  # several elements, one name
-        return Drawn(title, stem, svg, drawing.note, drawing.panels, drawing.alt)
+        return Drawn(title, stem, svg, drawing.note, drawing.panels, alt)
 
 
 def _environment() -> jinja2.Environment:

@@ -18,14 +18,17 @@ import pandas as pd
 
 from ..analysis import measures, statistics
 from ..analysis.inference import (
+    BY_T,
     FEWEST,
     Estimate,
     Mark,
     Sample,
     difference_of,
+    estimated,
     exact_interval,
     holm,
     marks,
+    mean_of,
     mean_over_seeds,
 )
 from ..analysis.measures import LEVELS, FineTuning
@@ -44,7 +47,7 @@ from ..analysis.statistics import Statistic
 from ..planning.plan import Experiment, Plan
 from ..runs.folder import ResultsFolder
 from ..transitions import Array
-from .format import count, listed, mean, of_asked, written
+from .format import count, interval, listed, mean, of_asked, written
 from .options import DEFAULT, ReportOptions
 
 if TYPE_CHECKING:
@@ -367,6 +370,18 @@ class Summary:
         mine, theirs = result.of(name), control.of(name)
         both = [mine[seed] - theirs[seed] for seed in sorted(mine.keys() & theirs.keys())]
         return mean_over_seeds(both) if both else None
+
+    def in_words(self, dataset: str = "") -> str:
+        """Return the leading metric of every method, the highest first, for those who do not see a figure."""
+        if dataset:
+            each = {r.method: r.estimate(self.lead) for r in self.on(dataset) if r.is_online}
+        else:
+            scores = self.comparison.scores
+            each = {m: estimated(mean_of(of), len(of.seeds), BY_T) for m, of in scores.items()}
+        known = sorted(((e, m) for m, e in each.items() if e), key=lambda pair: -pair[0].value)
+        form = metric_of(self.lead).form
+        told = "; ".join(f"{method} {interval(estimate, form)}" for estimate, method in known)
+        return f"By {self.lead}, highest first: {told}." if told else ""
 
     def marks(self, dataset: str, name: str) -> dict[str, Mark]:
         """Return how each online method on a data set stands to the one with the highest mean."""

@@ -228,6 +228,9 @@ def test_a_chart_is_read_by_keyboard_and_in_words(usual: Path, opened: Opener) -
     told = chart.get_attribute("aria-label") or ""
     assert told.startswith("Fine-tuning curves on hopper-medium-v2. By area, highest first: ")
     assert re.search(r"\d+\.\d \[\d+\.\d, \d+\.\d\]", told)
+    others = tab.locator("figure[data-stem]").evaluate_all("all => all.map(one => one.ariaLabel)")
+    assert len(others) >= 3
+    assert all("By area, highest first: " in other for other in others), "each figure states the result"
     chart.focus()
     tab.keyboard.press("ArrowRight")
     assert "at 0 environment steps" in chart.inner_text()

@@ -60,8 +60,6 @@ class Drawing:
 
     panels: list[Panel]
     note: str = ""
-    alt: str = ""
-    """What it shows, in words, for those who do not see it."""
 
 
 def logarithmic(axis: Any, *marks: int) -> None:
