@@ -25,14 +25,17 @@ from ..runs.folder import ResultsFolder
 from ..runs.spec import film_name, folder_name, schedule_text
 from ..util.files import write_atomically
 from . import cache, paper_scores, tables, warnings, writers
+from .answer import lead, lead_of_all
+from .cells import Table, Value
 from .chart import charts
+from .headline import headline, unfinished
+from .metrics import LOSS
 from .options import ReportOptions
 from .plots import registry
 from .plots.paper_figures import PaperFigure, paper_figures
 from .plots.style import Drawing, Panel, Target
-from .summary import LOSS, Summary, headline, summarise, unfinished
+from .summary import Summary, summarise
 from .sweeps import tuning
-from .tables import Table, Value
 from .warnings import Surroundings
 
 DIAGNOSTICS = ("seeds", "diagnostics", "uncertainty")
@@ -96,7 +99,7 @@ def write_page(
     ]
     every = [*overall, *(paper_figure.table for paper_figure in shown.values() if paper_figure.table.rows)]
     every += [table for group in groups for table in (group.lead, *group.tables) if table.rows]
-    answer = groups[0].lead if len(groups) == 1 else tables.lead_of_all(summary)
+    answer = groups[0].lead if len(groups) == 1 else lead_of_all(summary)
     every += [answer] if len(groups) > 1 and answer.rows else []
     records = warnings.records(plan, results)
     files = ["report.md"] if "md" in formats else []
@@ -192,7 +195,7 @@ def _group(summary: Summary, dataset: str, pen: _Pen) -> Group:
     return Group(
         dataset,
         pen.names[dataset],
-        tables.lead(summary, dataset),
+        lead(summary, dataset),
         drawn.get("curves"),
         [table for table in every if table.rows],
         [figure for name, figure in drawn.items() if name not in (*DIAGNOSTICS, "curves")],

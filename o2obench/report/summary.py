@@ -19,14 +19,11 @@ import pandas as pd
 from ..analysis import measures, statistics
 from ..analysis.inference import (
     BY_T,
-    FEWEST,
     Estimate,
     Mark,
     Sample,
-    difference_of,
     estimated,
     exact_interval,
-    holm,
     marks,
     mean_of,
     mean_over_seeds,
@@ -47,7 +44,22 @@ from ..analysis.statistics import Statistic
 from ..planning.plan import Experiment, Plan
 from ..runs.folder import ResultsFolder
 from ..transitions import Array
-from .format import count, interval, listed, mean, of_asked, written
+from .format import interval, listed, mean, of_asked
+from .metrics import (
+    AREA,
+    CHANGE,
+    COLLAPSE,
+    FINAL,
+    GAINED,
+    NOISE,
+    OFFLINE,
+    RECOVER,
+    START,
+    WINDOW,
+    at,
+    metric_of,
+    reaching,
+)
 from .options import DEFAULT, ReportOptions
 
 if TYPE_CHECKING:
@@ -55,58 +67,6 @@ if TYPE_CHECKING:
 
 CONTROL = "frozen"
 """The algorithm that never learns: what noise alone makes of a measure, from the same pretraining."""
-OFFLINE, START, FINAL, CHANGE = "offline score", "score at the online start", "final score", "change"
-AREA, GAINED, WINDOW = "area", "area above the start", "last window"
-LOSS, DRAWDOWN, COLLAPSE = "loss on the way", "maximum drawdown", "collapse"
-RECOVER, NOISE = "steps to recover", "evaluation noise"
-SIGNED = (CHANGE, GAINED, LOSS, "improvement per 1,000 steps")
-
-
-def reaching(level: float) -> str:
-    """Return the name of the steps to a score."""
-    return f"steps to {level:g}"
-
-
-@dataclass(frozen=True)
-class Metric:
-    """What a number of a run is: its unit, how it is written, which direction is better (None: neither)."""
-
-    name: str
-    unit: str = "score"
-    form: str = "{:.1f}"
-    higher_is_better: bool | None = True
-
-
-METRICS = {
-    metric.name: metric
-    for metric in (
-        Metric(OFFLINE, higher_is_better=None),
-        Metric(START, higher_is_better=None),
-        *(
-            Metric(
-                m.name,
-                m.unit,
-                "{:+.1f}" if m.name in SIGNED else "{:.1f}",
-                m.higher_is_better,
-            )
-            for m in measures.MEASURES
-        ),
-        Metric(COLLAPSE, "runs", "{:.0%}", False),
-        Metric(RECOVER, "steps", "{:,.0f}", False),
-        *(Metric(reaching(level), "steps", "{:,.0f}", False) for level in LEVELS),
-        Metric(NOISE, higher_is_better=None),
-    )
-}
-
-
-def at(steps: int) -> str:
-    """Return the name of the score at a number of environment steps."""
-    return f"score at {steps:,} steps"
-
-
-def metric_of(name: str) -> Metric:
-    """Return what a number is; scores at reporting steps are scores."""
-    return METRICS.get(name, Metric(name))
 
 
 @dataclass(frozen=True, eq=False)
@@ -603,87 +563,6 @@ def _of_fine_tuning(plan: Plan, own: FineTuning) -> dict[str, float | None]:
         **{measure.name: measure.of(own) for measure in measures.MEASURES},
         COLLAPSE: None if collapsed is None else float(collapsed),
     }
-
-
-def unfinished(summary: Summary) -> str:
-    """Say how many runs have begun and are not done; empty where there are none."""
-    running = [part for part in summary.parts if part.state != "diverged"]
-    return f"{count(len(running), 'run')} not finished: drawn dotted, never counted" if running else ""
-
-
-LEADS = {
-    AREA: "has the highest mean score on the way, an area of",
-    GAINED: "gains most on the way,",
-    WINDOW: "ends highest,",
-}
-
-
-def headline(summary: Summary) -> str:
-    """Say which method fine-tunes best, by how much, what it loses, and from which it can be told."""
-    shown, planned = summary.account["shown"], summary.account["planned"]
-    if not shown:
-        return "No run of this suite is finished yet."
-    part = "" if shown == planned else f" {shown:,} of {planned:,} runs are shown."
-    metric = next((name for name, compared in summary.comparisons.items() if compared.scores), "")
-    if not metric:
-        return f"No method has a fine-tuning curve that could be compared.{part}"
-    compared = summary.comparisons[metric]
-    means = {method: float(scores.values.mean()) for method, scores in compared.scores.items()}
-    order = sorted(means, key=lambda method: -means[method])
-    learning = [method for method in order if not _is_control(summary, method)]
-    best = (learning or order)[0]
-    idle = (
-        f"No method beats its frozen pretraining; of those that learn, {best}" if best != order[0] else best
-    )
-    started, ended, lost = (_mean_of(summary, best, name) for name in (START, WINDOW, LOSS))
-    form = metric_of(metric).form
-    text = f"{idle} {LEADS[metric]} {written(means[best], form)} (start {started:.1f})"
-    if lost is not None:
-        side = "below" if lost > 0 else "above"
-        text += f", and its training episodes scored {abs(lost):.1f} {side} the start"
-    highest = summary.comparisons[WINDOW].scores if metric != WINDOW else {}
-    if best in highest and ended is not None:
-        last = max(highest, key=lambda method: float(highest[method].values.mean()))
-        top = f"; highest there is {last}, {highest[last].values.mean():.1f}"
-        other = top if last != best else ", the highest there, too"
-        text += f". Over the last 20 % of the steps it stands at {ended:.1f}{other}"
-    others = [method for method in order if method != best]
-    if others:
-        text += f". {_told_apart(compared, best, others)}"
-    n = f"{count(compared.n, 'seed')} on {count(len(compared.datasets), 'data set')}"
-    return f"{text} ({n}).{part}"
-
-
-def _is_control(summary: Summary, method: str) -> bool:
-    return any(r.method == method and r.algorithm == CONTROL for r in summary.method_results)
-
-
-def _mean_of(summary: Summary, method: str, name: str) -> float | None:
-    """Return the mean of a metric over all runs of a method; None where none has it."""
-    own = (result for result in summary.method_results if result.method == method)
-    values = [value for result in own for value in result.of(name).values()]
-    return mean(values) if values else None
-
-
-MOST_NAMES = 3
-
-
-def _told_apart(compared: Comparison, best: str, others: Sequence[str]) -> str:
-    """Say from which methods a t test tells the best one, on all data sets together, and from which not."""
-    if compared.n < FEWEST:
-        return f"Below {FEWEST} seeds nobody can tell methods apart"
-    scores = compared.scores
-    p_values = holm({name: difference_of(scores[best], scores[name]).p_differs() for name in others})
-    apart = [name for name in others if p_values[name] < 0.05]
-    alike = [name for name in others if name not in apart]
-    told = f"A t test tells it from {_names(apart)}" if apart else "No t test tells it from another method"
-    return f"{told}, not from {_names(alike)}" if apart and alike else told
-
-
-def _names(methods: Sequence[str]) -> str:
-    """Return ``a, b and c``, or how many more there are."""
-    more = len(methods) - MOST_NAMES
-    return listed(methods if more <= 1 else [*methods[:MOST_NAMES], f"{more} more"])
 
 
 def _kind(problem: Problem) -> str:

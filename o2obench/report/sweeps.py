@@ -10,9 +10,10 @@ import numpy as np
 
 from ..analysis.tuning import FEWEST_SEEDS, FEWEST_SETTINGS, Price, price_of_tuning, sensitivity
 from ..transitions import Array
+from .cells import Column, Row, Table, Value, whole
 from .format import mean, written
-from .summary import FINAL, MethodResult, Summary, metric_of
-from .tables import Column, Row, Table, Value, whole
+from .metrics import FINAL, metric_of
+from .summary import MethodResult, Summary
 
 
 @dataclass(frozen=True)

@@ -1,244 +1,52 @@
-"""Tables as values: what a cell says, the number behind it, how sure it is; ``writers`` writes them."""
+"""The tables of a report by name: those of one data set, and those of all together."""
 
 from __future__ import annotations
 
-import math
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 
 from ..analysis import statistics
 from ..analysis.external import ends
 from ..analysis.inference import (
-    BY_T,
     FEW,
-    FEWEST,
-    MARGIN,
-    Estimate,
     Mark,
-    estimated,
-    mean_of,
-    mean_over_seeds,
     paired_difference,
     probability_of_improvement,
 )
-from ..analysis.measures import LEAST_START, LEVELS, regime
-from .format import DASH, count, interval, listed, mean, of_asked, spread
-from .summary import (
-    AREA,
+from ..analysis.measures import LEVELS, regime
+from .cells import (
+    RANGES,
+    Column,
+    Row,
+    Table,
+    Value,
+    better,
+    caption,
+    estimated_cell,
+    marked,
+    number,
+    over_seeds,
+    score_cell,
+    seeds_shown,
+    starts,
+    whole,
+)
+from .format import DASH, count, interval, mean
+from .metrics import (
     CHANGE,
     DRAWDOWN,
     FINAL,
-    GAINED,
-    LOSS,
     NOISE,
     OFFLINE,
     RECOVER,
     START,
     WINDOW,
-    MethodResult,
-    Metric,
-    Summary,
     at,
     metric_of,
     reaching,
 )
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column: its heading, the unit of its numbers, and which direction is better ("" for neither)."""
-
-    name: str
-    unit: str = ""
-    better: str = ""
-    text: bool = False
-
-
-@dataclass(frozen=True)
-class Value:
-    """A cell: what it says, the number it is sorted by, its interval, and how it stands to the best."""
-
-    text: str
-    value: float | None = None
-    low: float | None = None
-    high: float | None = None
-    n: int | None = None
-    interval: str = ""
-    mark: Mark | None = None
-    lacking: bool = False
-    beside: str = ""
-    """What stands small below it."""
-
-    @property
-    def sign(self) -> str:
-        """How it stands to the best, as a sign; the best itself is bold."""
-        return SIGNS.get(self.mark, "") if self.mark else ""
-
-    @property
-    def parts(self) -> tuple[str, str]:
-        """The number and what stands in brackets after it."""
-        number, bracket, rest = self.text.partition(" [" if " [" in self.text else " (")
-        return number, f"{bracket}{rest}"
-
-
-@dataclass(frozen=True)
-class Row:
-    """A row: whose it is (for filters), its cells, and a line below it."""
-
-    method: str
-    dataset: str
-    cells: tuple[Value, ...]
-    detail: str = ""
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table: the name of its files, what it shows, how to read it, and its rows."""
-
-    name: str
-    title: str
-    note: str
-    columns: tuple[Column, ...]
-    rows: tuple[Row, ...]
-    left_out: tuple[str, ...] = ()
-
-
-SIGNS: Mapping[Mark, str] = {"lower": "\N{DOWNWARDS ARROW}", "equal": "\N{ALMOST EQUAL TO}", "undecided": "?"}
-RANGES = (
-    f"In brackets: 95 % t interval over seeds; in parentheses, below {FEWEST} seeds: least to greatest seed. "
-)
-
-
-def lead(summary: Summary, dataset: str) -> Table:
-    """The answer: start, area, last window, loss on the way and collapses, the best method first."""
-    results = [result for result in summary.on(dataset) if result.is_online and result.runs]
-    results.sort(key=lambda result: -mean(list(result.of(summary.lead).values()) or [-math.inf]))
-    leading = (GAINED, AREA, WINDOW) if summary.starts_differ else (AREA, WINDOW)
-    names = [name for name in leading if any(result.of(name) for result in results)]
-    marked = {name: summary.marks(dataset, name) for name in names}
-    lost = any(result.diverged for result in results)
-    rows = []
-    for result in results:
-        cells = [Value(result.method), _number(result, metric_of(START))]
-        cells += [_marked(result, name, marked[name]) for name in names]
-        if lost:
-            cells.append(over_seeds(result.with_diverged(summary.lead), metric_of(summary.lead).form))
-        cells += [_number(result, metric_of(LOSS)), _failures(result)]
-        rows.append(Row(result.method, dataset, tuple(cells)))
-    heads = [Column(name, "score", "higher") for name in names]
-    heads += [Column(f"{summary.lead}, diverged as 0", "score", "higher")] if lost else []
-    return Table(
-        "lead",
-        "Which method fine-tunes best",
-        _starts(summary)
-        + f"Normalised scores, mean over {_seeds_of(results)}. "
-        + RANGES
-        + "Area: the mean score over all environment steps of fine-tuning. "
-        + "Last window: the mean over the last 20 % of the steps (of the updates, where a method learns "
-        "after its last step; it has no area then), from 3 evaluations on. Loss on the way: how far "
-        "training episodes scored below the start, per step; negative: above. Collapsed: runs whose last "
-        "window lies below half of their start, or that diverged; n/a below a start of "
-        f"{LEAST_START:g}. Beside it what else the seeds allow, with 95 % confidence. "
-        + _caption(marked)
-        + (
-            "A diverged run counts with a score of 0 from then on in the column that says so. "
-            if lost
-            else ""
-        ),
-        (
-            Column("method", text=True),
-            Column("start", "score"),
-            *heads,
-            Column(LOSS, "score", "lower"),
-            Column("collapsed", "runs"),
-        ),
-        tuple(rows) if names else (),
-    )
-
-
-def lead_of_all(summary: Summary) -> Table:
-    """The answer over all data sets, on the seeds that all methods have; shared runs count once."""
-    measured = {name: summary.compared_by(name) for name in (START, summary.lead, WINDOW, LOSS)}
-    names = [name for name in measured if measured[name].scores]
-    lead = measured[summary.lead].scores
-    methods = sorted(
-        (method for method in summary.online_methods if any(method in measured[n].scores for n in names)),
-        key=lambda method: -float(lead[method].values.mean()) if method in lead else math.inf,
-    )
-    rows = []
-    for method in methods:
-        cells = [Value(method)]
-        for name in names:
-            scores = measured[name].scores.get(method)
-            form = metric_of(name).form
-            cells.append(
-                _estimated(estimated(mean_of(scores), len(scores.seeds), BY_T), form)
-                if scores
-                else Value(DASH)
-            )
-        failures = [r.failures for r in summary.method_results if r.method == method and r.failures]
-        counts = (sum(f.count for f in failures), sum(f.n for f in failures))
-        text = f"{counts[0]} of {counts[1]}" if failures else "n/a"
-        rows.append(Row(method, "", (*cells, Value(text, counts[0] / counts[1] if failures else None))))
-    compared = measured[summary.lead]
-    short = {START: "start"}
-    return Table(
-        "lead_all",
-        "Which method fine-tunes best",
-        _starts(summary) + f"Normalised scores: mean of {count(len(compared.datasets), 'data set')} and "
-        f"{count(compared.n, 'seed')} "
-        "that all methods have, with the 95 % t interval over seeds, stratified over data sets. Start, "
-        "area, last window, loss on the way and collapses are those of the tables of single data sets, "
-        "where marks say who can be told apart.",
-        (
-            Column("method", text=True),
-            *(Column(short.get(name, name), "score", _better(name)) for name in names),
-            Column("collapsed", "runs"),
-        ),
-        tuple(rows) if lead else (),
-        compared.left_out,
-    )
-
-
-def _seeds_of(results: Sequence[MethodResult]) -> str:
-    """Return ``5 seeds``, or ``3 to 5 seeds``."""
-    numbers = sorted({len(result.runs) for result in results})
-    if len(numbers) < 2:
-        return count(numbers[0], "seed") if numbers else "no seeds"
-    return f"{numbers[0]} to {count(numbers[-1], 'seed')}"
-
-
-def _failures(result: MethodResult) -> Value:
-    """Return how many runs collapsed or diverged, and how many more the seeds do not rule out."""
-    failures = result.failures
-    if failures is None:
-        return Value("n/a")
-    low, high = failures.interval
-    may = f"at most {high:.0%}" if not failures.count else f"{low:.1%} to {high:.0%}"
-    return Value(f"{failures.count} of {failures.n}", failures.count / failures.n, n=failures.n, beside=may)
-
-
-def _marked(result: MethodResult, name: str, marks: Mapping[str, Mark]) -> Value:
-    return replace(_number(result, metric_of(name), n=True), mark=marks.get(result.method))
-
-
-def _caption(marked: Mapping[str, Mapping[str, Mark]]) -> str:
-    """Say what the marks mean, and how many of each there are."""
-    counts = Counter(mark for marks in marked.values() for mark in marks.values())
-    if not counts:
-        return ""
-    words: dict[Mark, str] = {
-        "lower": "lower (t test, Holm within a data set, p < 0.05)",
-        "equal": f"equal (90 % interval of the difference within {MARGIN:g} points)",
-        "undecided": "undecided",
-    }
-    marks = ", ".join(f"{SIGNS[mark]} {text}: {counts[mark]}" for mark, text in words.items())
-    return (
-        f"Bold: the highest mean. Against it {marks}; differences are paired where both start from the same "
-        "pretraining runs. "
-    )
+from .summary import MethodResult, Summary
 
 
 def scores(summary: Summary, dataset: str) -> Table:
@@ -259,7 +67,7 @@ def scores(summary: Summary, dataset: str) -> Table:
     names = [name for name in order if any(result.of(name) for result in results)]
     rows = []
     for result in results:
-        cells = [Value(result.method), *(_number(result, metric_of(name)) for name in names)]
+        cells = [Value(result.method), *(number(result, metric_of(name)) for name in names)]
         cells += [
             seeds_shown(len(result.runs), result.asked),
             whole(result.schedule.get("utd_ratio")),
@@ -269,12 +77,12 @@ def scores(summary: Summary, dataset: str) -> Table:
         cells.append(Value(f"{result.hours:.2f}", result.hours))
         rows.append(Row(result.method, dataset, tuple(cells), _seeds(result)))
     short = {OFFLINE: "offline", START: "at the online start", FINAL: "final", CHANGE: "change"}
-    columns = [Column(short.get(name, name.removeprefix("score ")), "score", _better(name)) for name in names]
+    columns = [Column(short.get(name, name.removeprefix("score ")), "score", better(name)) for name in names]
     others = ("n", "UTD ratio", "learning starts", "updates", "hours")
     return Table(
         "scores",
         "Scores at single evaluations",
-        _starts(summary)
+        starts(summary)
         + "Normalised scores, mean over seeds. "
         + RANGES
         + "One evaluation varies more than an area or a window does: nothing is marked here. Final: the last "
@@ -324,7 +132,7 @@ def measures(summary: Summary, dataset: str) -> Table:
         "method. docs/measures.md defines all of them.",
         (
             Column("method", text=True),
-            *(Column(name, metric_of(name).unit, _better(name)) for name in names),
+            *(Column(name, metric_of(name).unit, better(name)) for name in names),
             Column("n"),
         ),
         tuple(rows) if names else (),
@@ -348,7 +156,7 @@ def final(summary: Summary) -> Table:
     return Table(
         "final",
         title,
-        f"{_starts(summary)}Mean over seeds; small: the last window. " + RANGES + _caption(counts),
+        f"{starts(summary)}Mean over seeds; small: the last window. " + RANGES + caption(counts),
         (Column("data set", text=True), *(Column(method, "score", "higher") for method in methods)),
         tuple(rows) if methods else (),
     )
@@ -357,17 +165,7 @@ def final(summary: Summary) -> Table:
 def _lead(summary: Summary, result: MethodResult, marks: Mapping[str, Mark]) -> Value:
     """Return the number that leads, with the last window beside it."""
     window = list(result.of(WINDOW).values())
-    return replace(_marked(result, summary.lead, marks), beside=f"last {mean(window):.1f}" if window else "")
-
-
-def _starts(summary: Summary) -> str:
-    """Say that methods start from different pretrainings, where they do."""
-    if not summary.starts_differ:
-        return ""
-    names = listed(summary.pretrainings)
-    return (
-        f"Methods start from different pretrainings ({names}): compare what they gain, not where they end. "
-    )
+    return replace(marked(result, summary.lead, marks), beside=f"last {mean(window):.1f}" if window else "")
 
 
 def aggregates(summary: Summary) -> Table:
@@ -375,7 +173,7 @@ def aggregates(summary: Summary) -> Table:
     compared = summary.comparison
     rows = []
     for label, of in summary.aggregated.items() if len(compared.datasets) > 1 else ():
-        cells = [_estimated(of[name]) for name in statistics.STATISTICS]
+        cells = [estimated_cell(of[name]) for name in statistics.STATISTICS]
         rows.append(Row(label, "", (Value(label), *cells, Value(str(compared.n), compared.n))))
     names = {"mean": "mean", "median": "median", "iqm": "IQM", "optimality_gap": "optimality gap"}
     columns = [
@@ -408,13 +206,13 @@ def improvement(summary: Summary) -> Table:
         own, theirs = beside.scores[method], beside.scores.get(summary.reference_of(method))
         cells = [Value(method), Value(DASH), Value(DASH)]
         if theirs is not None:
-            difference = _estimated(paired_difference(own, theirs), "{:+.1f}")
+            difference = estimated_cell(paired_difference(own, theirs), "{:+.1f}")
             cells[1] = replace(difference, beside="" if metric == summary.lead else metric)
-            cells[2] = _estimated(probability_of_improvement(own, theirs), "{:.2f}")
+            cells[2] = estimated_cell(probability_of_improvement(own, theirs), "{:.2f}")
         if metric != summary.lead:
             left_out |= dict.fromkeys(beside.left_out)
         if ranks:
-            cells.append(_estimated(ranks[method], "{:.2f}") if method in ranks else Value(DASH))
+            cells.append(estimated_cell(ranks[method], "{:.2f}") if method in ranks else Value(DASH))
         rows.append(Row(method, "", (*cells, Value(str(beside.n), beside.n))))
     against = any(row.cells[1].value is not None for row in rows)
     whom = reference or "frozen, the control of its own pretraining"
@@ -443,7 +241,10 @@ def pairs(summary: Summary) -> Table:
     compared, rows = summary.comparison, []
     for first, second in combinations(compared.scores, 2):
         difference = paired_difference(compared.scores[first], compared.scores[second])
-        cells = (_estimated(difference, "{:+.1f}"), _estimated(summary.pairs[first, second], "{:.2f}"))
+        cells = (
+            estimated_cell(difference, "{:+.1f}"),
+            estimated_cell(summary.pairs[first, second], "{:.2f}"),
+        )
         rows.append(Row(first, "", (Value(first), Value(second), *cells, Value(str(compared.n), compared.n))))
     return Table(
         "pairs",
@@ -501,7 +302,7 @@ def regimes(summary: Summary) -> Table:
             words = regime(pretrained, *data_scores) if data_scores and pretrained is not None else "n/a"
             numbers = [pretrained, *(data_scores or (None, None))]
             named = (Value(dataset), Value(pretraining))
-            rows.append(Row("", dataset, (*named, *map(_score, numbers), Value(words))))
+            rows.append(Row("", dataset, (*named, *map(score_cell, numbers), Value(words))))
     return Table(
         "regimes",
         "What fine-tuning starts from",
@@ -529,16 +330,6 @@ EACH: dict[str, Callable[[Summary, str], Table]] = {"scores": scores, "measures"
 """Tables of one data set, beside ``lead``, which every report has."""
 
 
-def _number(result: MethodResult, metric: Metric, n: bool = False) -> Value:
-    values = list(result.of(metric.name).values())
-    if not values or (metric.name == START and not result.is_online):
-        return Value(DASH)
-    shown = over_seeds(values, metric.form)
-    if n and len(values) < result.asked:
-        shown = replace(shown, text=f"{shown.text}, n = {of_asked(len(values), result.asked)}")
-    return shown
-
-
 def _measure(summary: Summary, result: MethodResult, name: str) -> Value:
     """Return a measure with its difference to the control's; of a time, how many runs reached it."""
     metric, values = metric_of(name), list(result.of(name).values())
@@ -551,45 +342,10 @@ def _measure(summary: Summary, result: MethodResult, name: str) -> Value:
     return replace(over_seeds(values, metric.form), beside=interval(other, "{:+.1f}") if other else "")
 
 
-def _value(text: str, e: Estimate) -> Value:
-    return Value(text, e.value, e.low, e.high, e.n, e.interval)
-
-
-def over_seeds(values: Iterable[float], form: str = "{:.1f}") -> Value:
-    """Return the mean of numbers, one for each seed, and how sure it is."""
-    values = [float(value) for value in values]
-    if not values:
-        return Value(DASH)
-    estimate = mean_over_seeds(values)
-    return _value(spread(values, estimate, form), estimate)
-
-
-def _estimated(estimate: Estimate, form: str = "{:.1f}") -> Value:
-    return _value(interval(estimate, form), estimate)
-
-
 def _differ(result: MethodResult, name: str, other: str) -> bool:
     """Tell whether two numbers of a run differ as the table shows them."""
     first, second = result.of(name), result.of(other)
     return any(abs(first[seed] - second[seed]) >= 0.05 for seed in first.keys() & second.keys())
-
-
-def seeds_shown(n: int, asked: int) -> Value:
-    """Return how many seeds are shown, of how many where some are missing."""
-    return Value(of_asked(n, asked), n, lacking=n < asked)
-
-
-def whole(value: int | None) -> Value:
-    """Return a count; a dash where there is none."""
-    return Value(DASH) if value is None else Value(f"{value:,}", value)
-
-
-def _score(value: float | None) -> Value:
-    return Value("n/a") if value is None else Value(f"{value:.1f}", value)
-
-
-def _better(name: str) -> str:
-    return {True: "higher", False: "lower", None: ""}[metric_of(name).higher_is_better]
 
 
 def _seeds(result: MethodResult) -> str:

@@ -10,8 +10,9 @@ from itertools import groupby
 
 import pandas as pd
 
-from .summary import CHANGE, Summary, metric_of
-from .tables import Table, Value
+from .cells import Table, Value
+from .metrics import CHANGE, metric_of
+from .summary import Summary
 
 LATEX = {
     "\\": r"\textbackslash{}",

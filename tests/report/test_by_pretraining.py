@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 
 from o2obench.planning.plan import Plan, read_plan
-from o2obench.report import ReportOptions, tables, write_report, writers
+from o2obench.report import ReportOptions, answer, cells, tables, write_report, writers
+from o2obench.report.cells import Table
 from o2obench.report.colours import lines_of
 from o2obench.report.format import DASH
+from o2obench.report.metrics import AREA, CHANGE, FINAL, GAINED, LOSS, START
 from o2obench.report.plots.curves import curves
 from o2obench.report.plots.style import Target
-from o2obench.report.summary import AREA, CHANGE, FINAL, GAINED, LOSS, START, Summary, summarise
-from o2obench.report.tables import Table
+from o2obench.report.summary import Summary, summarise
 from o2obench.runs.folder import ResultsFolder, RunFolder
 from o2obench.runs.jsonl import last_record
 from o2obench.runs.spec import Run
@@ -74,7 +75,7 @@ def made(folder: Path, *algorithms: Any, seeds: int = 5, **extra: Any) -> Summar
     return summary
 
 
-def column(table: Table, method: str, name: str) -> tables.Value:
+def column(table: Table, method: str, name: str) -> cells.Value:
     """Return a method's cell."""
     [row] = [row for row in table.rows if row.method == method]
     return row.cells[[one.name for one in table.columns].index(name)]
@@ -137,7 +138,7 @@ def test_neither_order_nor_name_makes_a_control(tmp_path: Path) -> None:
 def test_what_was_gained_leads_where_starts_differ_and_a_line_says_so(tmp_path: Path) -> None:
     found = made(tmp_path, *TWO)
     told = "Methods start from different pretrainings (toy_offline and fast): compare what they gain, not "
-    final, lead = tables.final(found), tables.lead(found, DATA)
+    final, lead = tables.final(found), answer.lead(found, DATA)
     assert (found.lead, final.title) == (GAINED, "Area above the start")
     [row] = final.rows
     names = [one.name for one in final.columns]
@@ -160,7 +161,7 @@ def test_areas_lead_where_all_start_alike(tmp_path: Path) -> None:
     assert (found.lead, tables.final(found).title) == (AREA, "Area under the fine-tuning curve")
     for shown in (tables.final(found), tables.scores(found, DATA), tables.improvement(found)):
         assert "different pretrainings" not in shown.note
-    assert [one.name for one in tables.lead(found, DATA).columns] == [
+    assert [one.name for one in answer.lead(found, DATA).columns] == [
         *("method", "start", AREA, "last window", LOSS, "collapsed")
     ]
 
@@ -219,7 +220,7 @@ def test_what_starts_from_nothing_is_compared_with_the_reference_and_has_no_chan
     assert column(shown, "sac", "difference").value == pytest.approx(35.0 / 2 - 25.0)
     scores = tables.scores(found, DATA)
     assert column(scores, "slow", "change").value == pytest.approx(10.0)
-    assert column(scores, "sac", "change") == tables.Value(DASH)
+    assert column(scores, "sac", "change") == cells.Value(DASH)
     rows = csv.DictReader(io.StringIO(writers.scores_csv(found)))
     changes = {row["method"]: row["change"] for row in rows}
     assert changes == {"slow": "10.0000", "sac": "", "frozen": "10.0000"}
@@ -242,7 +243,7 @@ def test_what_starts_from_nothing_is_compared_by_its_area_where_gains_lead(tmp_p
     assert column(shown, "sac", "mean rank").text == DASH
     assert column(shown, "sac", "n").value == 5
     assert shown.left_out == (f"left out, no area above the start on {DATA}: sac",)
-    lead = tables.lead(found, DATA)
+    lead = answer.lead(found, DATA)
     assert lead.rows[-1].method == "sac", "what has no leading metric stands last"
     assert column(lead, "sac", GAINED).text == DASH
     assert column(lead, "sac", AREA).value == pytest.approx(2.0 + 35.0 / 2)

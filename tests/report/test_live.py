@@ -11,7 +11,9 @@ import pytest
 from o2obench.planning.plan import Plan
 from o2obench.report import ReportOptions, write_report
 from o2obench.report.chart import charts
-from o2obench.report.summary import AREA, summarise, unfinished
+from o2obench.report.headline import unfinished
+from o2obench.report.metrics import AREA
+from o2obench.report.summary import summarise
 from o2obench.report.sweeps import sweeps, tuning
 from o2obench.runs.folder import ResultsFolder, RunFolder
 from o2obench.runs.spec import film_name

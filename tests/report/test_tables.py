@@ -18,19 +18,11 @@ from o2obench.datasets.registry import find_dataset as find_data
 from o2obench.datasets.statistics import mean_and_best
 from o2obench.planning.plan import Plan
 from o2obench.planning.report_items import USUAL_FIGURES
-from o2obench.report import ReportOptions, tables, write_report, writers
+from o2obench.report import ReportOptions, answer, cells, tables, write_report, writers
 from o2obench.report.format import interval, number
-from o2obench.report.summary import (
-    AREA,
-    FINAL,
-    Failures,
-    MethodResult,
-    Summary,
-    at,
-    headline,
-    metric_of,
-    summarise,
-)
+from o2obench.report.headline import headline
+from o2obench.report.metrics import AREA, FINAL, at, metric_of
+from o2obench.report.summary import Failures, MethodResult, Summary, summarise
 from o2obench.runs.folder import ResultsFolder
 from tests.helpers.folders import finish, paper_plan
 
@@ -90,7 +82,7 @@ def test_the_best_stands_first_and_the_others_are_marked(
         return replace(result, runs=tuple(runs))
 
     shown = replace(found, method_results=tuple(map(shifted, found.method_results)))
-    table = tables.lead(shown, DATASETS[0])
+    table = answer.lead(shown, DATASETS[0])
     assert [row.method for row in table.rows] == ["comou", "moore", "frozen"]
     place = [column.name for column in table.columns].index(AREA)
     assert [row.cells[place].mark for row in table.rows] == ["best", "undecided", "lower"]
@@ -119,7 +111,7 @@ def test_failures_have_exact_intervals_and_diverged_runs_count(
     assert len(comou.of(AREA)) == 4, "never among the means"
     collapsed = sum(comou.of("collapse").values())
     assert comou.failures == Failures(int(collapsed) + 1, 5)
-    table = tables.lead(found, DATASETS[0])
+    table = answer.lead(found, DATASETS[0])
     names = [column.name for column in table.columns]
     row = next(row for row in table.rows if row.method == "comou")
     both = row.cells[names.index("area, diverged as 0")]
@@ -211,10 +203,8 @@ def test_hostile_names_are_text_everywhere(tmp_path: Path, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_name_in_a_table(name: str) -> None:
-    value = tables.Value(name, 1.0)
-    one = tables.Table(
-        "t", name, name, (tables.Column(name, text=True),), (tables.Row(name, name, (value,)),)
-    )
+    value = cells.Value(name, 1.0)
+    one = cells.Table("t", name, name, (cells.Column(name, text=True),), (cells.Row(name, name, (value,)),))
     tex = writers.latex([one], "t", (name,))
     read = [line for line in tex.splitlines() if not line.startswith("%")]
     assert r"\input{" not in "\n".join(read)

@@ -13,10 +13,10 @@ import pandas as pd
 from ...analysis.results import diagnoses
 from ...datasets.reference_scores import task_and_kind
 from ...planning.plan import Experiment
+from ..cells import RANGES, Column, Row, Table, Value, over_seeds, seeds_shown, whole
 from ..format import geometric, number
 from ..paper_scores import Printed, distance_ratios, means_of_kind
 from ..summary import MethodResult, Summary
-from ..tables import RANGES, Column, Row, Table, Value, over_seeds, seeds_shown, whole
 from .style import STYLE, Panel, Target, finish, heading, logarithmic, prepared, save, share_legend
 
 EXPLORER, OFFLINE, FINAL = "#0072b2", "#777777", "#d55e00"

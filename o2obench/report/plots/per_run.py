@@ -6,7 +6,8 @@ import numpy as np
 
 from ...transitions import Array
 from ..colours import lines_of
-from ..summary import FINAL, LOSS, WINDOW, Summary
+from ..metrics import FINAL, LOSS, WINDOW
+from ..summary import Summary
 from .style import (
     BAND,
     STYLE,
