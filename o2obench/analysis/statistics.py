@@ -239,7 +239,8 @@ class _Resampled:
             ways = math.factorial(n) / special.factorial(times).prod(axis=1)
             return cls(every[:, :, None], ways / n**n, cluster, EXACT)
         seeds = np.random.default_rng(SEED).integers(n, size=(draws, n, len(names)))
-        return cls(seeds, np.full(draws, 1 / draws), cluster, DRAWN)
+        kind = DRAWN if draws == DRAWS else f"95 % bootstrap over seeds, {draws:,} draws"
+        return cls(seeds, np.full(draws, 1 / draws), cluster, kind)
 
     def values(self, scores: Scores) -> Array:
         """Return the scores of every draw (draws, n, datasets)."""
@@ -257,9 +258,8 @@ class _Resampled:
     def bounds(self, drawn: Array) -> Array:
         """Return the percentile interval (2, ...) of bootstrap values (draws, ...)."""
         ends = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
-        if self.kind == DRAWN:
-            return np.quantile(drawn, ends, axis=0, method="inverted_cdf")
-        return np.quantile(drawn, ends, axis=0, method="inverted_cdf", weights=self.probability)
+        weights = self.probability if self.kind == EXACT else None
+        return np.quantile(drawn, ends, axis=0, method="inverted_cdf", weights=weights)
 
     def estimate(self, value: float, drawn: Array) -> Estimate:
         """Return a value with the interval of its bootstrap values (draws,)."""

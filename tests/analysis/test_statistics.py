@@ -93,7 +93,7 @@ def test_profile_is_the_share_above_each_threshold() -> None:
     assert (np.diff(band.value) <= 0).all()
     assert (band.low <= band.value + 1e-12).all()
     assert (band.value <= band.high + 1e-12).all()
-    assert band.interval == S.DRAWN
+    assert band.interval == "95 % bootstrap over seeds, 200 draws"
     assert S.performance_profile(made(4), thresholds).low is None
 
 

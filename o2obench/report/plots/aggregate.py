@@ -32,6 +32,8 @@ from .style import (
     share_legend,
 )
 
+FOR_CURVES = 2_000
+"""Bootstrap draws of a curve's band: nobody sees their noise, and there is an interval at every step."""
 SHOWN: dict[Statistic, str] = {
     "mean": "mean ↑",
     "median": "median ↑",
@@ -137,11 +139,13 @@ def efficiency(summary: Summary, _: str, target: Target) -> Drawing | str | None
         for name, scores in compared.scores.items():
             at = summary.at_steps(name, scores)
             if len(at) > 1:
-                band = statistics.sample_efficiency(at, "iqm")
+                band = statistics.sample_efficiency(at, "iqm", FOR_CURVES)
                 _line(axis, summary, name, band.x, band.value, band.low, band.high)
         axis.set(xlabel="environment steps", ylabel="IQM of normalised scores")
         _finish(figure, axis, _said(summary, "while fine-tuning"))
-        return Drawing(save(figure, target, summary.methods), _kind(summary, "pointwise"))
+        return Drawing(
+            save(figure, target, summary.methods), _kind(summary, f"pointwise, {FOR_CURVES:,} draws")
+        )
 
 
 def curves(summary: Summary, _: str, target: Target) -> Drawing | str | None:
