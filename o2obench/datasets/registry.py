@@ -22,7 +22,15 @@ from ..transitions import Transitions
 from ..util.files import is_number, read_json, sha256
 from . import minari, validation
 from .isolated_validation import admit, read_columns
-from .reference_scores import COLLECTED, KINDS, Reference, known_reference, reference_of, references
+from .reference_scores import (
+    COLLECTED,
+    KINDS,
+    Reference,
+    known_reference,
+    reference_of,
+    references,
+    task_and_kind,
+)
 from .toy import mixed_data
 
 EMBEDDED = Path(__file__).parent / "embedded"
@@ -81,10 +89,13 @@ class Dataset:
             flags = f"--kind {kind}" if kind in KINDS else f"--level {kind.removeprefix('replay')}"
             how = f"`o2obench data collect {collected['task']} {flags}` makes it"
         elif self.name.startswith("minari:"):
-            return f"`o2obench data fetch {self.name}`, or name Minari's folder in MINARI_DATASETS_PATH"
+            return f"`o2obench data fetch {self.name}`, or name Minari's folder in {minari.FOLDER}"
         else:
             how = f"`o2obench data fetch {self.name}`" if self.scores.folder else "it cannot be fetched"
-        return f"{how}, or put the file there, or name its folder in O2OBENCH_DATA"
+        how += ", or put the file there, or name its folder in O2OBENCH_DATA"
+        packaged = "o2o:{}-{}-v0".format(*task_and_kind(self.name) or ("", ""))
+        is_packaged = packaged != self.name and _embedded(packaged).is_file()
+        return f"{how}, or use {packaged}, which came with the package" if is_packaged else how
 
     def admit(self) -> list[str]:
         """Let the data pass validation, once per hash; return what is worth knowing about them.
@@ -150,10 +161,14 @@ def find_dataset(name: str) -> Dataset:
     try:
         env = find_env(scores.environment)
     except UserError:
-        raise UserError(f"dataset {name}: its environment {scores.environment} is not known here") from None
+        task = scores.environment or name.partition("-")[0]
+        raise UserError(
+            f"dataset {name}: its environment {task} is not known here; `o2obench data list` shows the data "
+            "sets that can be used"
+        ) from None
     if name == TOY:
         return Dataset(name, env, scores, None)
-    embedded = EMBEDDED / f"{name.replace(':', '-')}.hdf5"
+    embedded = _embedded(name)
     file = embedded if embedded.is_file() else data_folder() / scores.file
     return Dataset(name, env, scores, file)
 
@@ -162,8 +177,7 @@ def reference(name: str) -> Reference:
     """Return the reference scores in the table; raise UserError when there are none."""
     entry = known_reference(name)
     if entry is None:
-        close = difflib.get_close_matches(name, references(), n=1, cutoff=0.6)
-        hint = f"did you mean {close[0]}?" if close else "`o2obench data list` shows the known ones"
+        hint = _similar(name) or "`o2obench data list` shows the known ones"
         hint = f"write file:{name}" if name.lower().endswith((".hdf5", ".h5")) else hint
         raise UserError(f"dataset {name[:80]}: not known, no reference scores; {hint}")
     return entry
@@ -171,15 +185,43 @@ def reference(name: str) -> Reference:
 
 def dataset_names() -> list[str]:
     """Return all names whose environment is known here, those that came with the package first."""
-    names = [name for name, entry in references().items() if entry.environment in environments()]
-    names += [f"o2o:{task}-{kind}-v0" for task in TASKS for kind in KINDS]
-    names += [f"o2o:{file.stem}" for file in data_folder().glob("*-v0.json")]
-    root = minari.root_folder()
-    names += [
-        f"minari:{file.parent.parent.relative_to(root)}" for file in root.glob(f"**/data/{minari.METADATA}")
-    ]
-    usable = [name for name in dict.fromkeys(names) if ":" not in name or _known(name)]
+    names = [*_published_names(), *_local_names()]
+    usable = [name for name in dict.fromkeys(names) if ":" not in name or not why_unusable(name)]
     return sorted(usable, key=lambda name: (not find_dataset(name).embedded, name))
+
+
+def unusable_datasets() -> dict[str, str]:
+    """Return the data sets that lie on this machine and cannot be used, each with the reason."""
+    return {name: why for name in _local_names() if (why := why_unusable(name))}
+
+
+def why_unusable(name: str) -> str:
+    """Return why a data set cannot be used, empty where it can."""
+    try:
+        find_dataset(name)
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+def _published_names() -> list[str]:
+    names = [name for name, entry in references().items() if entry.environment in environments()]
+    return names + [f"o2o:{task}-{kind}-v0" for task in TASKS for kind in KINDS]
+
+
+def _local_names() -> list[str]:
+    """Return the names of what lies in the data folder and in Minari's."""
+    collected = [f"o2o:{file.stem}" for file in data_folder().glob("*-v0.json")]
+    root = minari.root_folder()
+    metadata = root.glob(f"**/data/{minari.METADATA}")
+    return collected + [f"minari:{file.parent.parent.relative_to(root)}" for file in metadata]
+
+
+def _similar(name: str) -> str:
+    """Return ``did you mean ...?`` where a data set has nearly this name, else an empty text."""
+    names = {*references(), *_published_names(), *_local_names()} - {name}
+    close = difflib.get_close_matches(name, sorted(names), n=1, cutoff=0.6)
+    return f"did you mean {close[0]}?" if close else ""
 
 
 def data_folder() -> Path:
@@ -187,12 +229,8 @@ def data_folder() -> Path:
     return Path(os.environ.get("O2OBENCH_DATA") or Path.home() / ".o2obench" / "data")
 
 
-def _known(name: str) -> bool:
-    try:
-        find_dataset(name)
-    except UserError:
-        return False
-    return True
+def _embedded(name: str) -> Path:
+    return EMBEDDED / f"{name.replace(':', '-')}.hdf5"
 
 
 def _of_card(name: str, file: Path) -> Dataset:
@@ -205,7 +243,8 @@ def _of_card(name: str, file: Path) -> Dataset:
             if collect
             else "give the path of an HDF5 file in D4RL's layout"
         )
-        raise UserError(f"dataset {name}: {file} is missing; {remedy}")
+        similar = _similar(name) if collect else ""
+        raise UserError(f"dataset {name}: {file} is missing; {remedy}{similar and '; '}{similar}")
     card = read_json(card_file, follow=True)
     if card is None and card_file.is_file():
         raise UserError(f'dataset {name}: {card_file} is not JSON; mend it: {{"environment": "Hopper-v4"}}')
@@ -225,15 +264,17 @@ def _of_minari(name: str, rest: str) -> Dataset:
     if not MINARI_ID.fullmatch(rest) or len(rest) > 200:
         raise UserError(f"dataset {name}: not a name of Minari's; for example minari:mujoco/hopper/medium-v0")
     file = minari.root_folder() / rest / "data" / minari.MAIN
+    described = file.is_file() or file.with_name(minari.METADATA).is_file()
+    meta = minari.metadata(file) if described else {}  # of another format, the file may have another name
     if not file.is_file():
         entry = references().get(name)
         if entry:
             return Dataset(name, find_env(entry.environment), entry, file)
+        similar = _similar(name)
         raise UserError(
             f"dataset {name}: {file} is missing; `o2obench data fetch {name}`, or name Minari's folder in "
-            "MINARI_DATASETS_PATH"
+            f"{minari.FOLDER}{similar and '; '}{similar}"
         )
-    meta = minari.metadata(file)
     env = find_env(meta["environment"])
     return Dataset(name, env, _scores(name, env, meta, file.with_name(minari.METADATA)), file)
 

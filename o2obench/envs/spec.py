@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
@@ -169,6 +170,19 @@ def find_env(env_id: str) -> EnvSpec:
         for entry in _others().values():  # it may be one that cannot be had, or bears another name
             _loaded(entry)
         raise
+
+
+def default_arguments(env_id: str) -> dict[str, Any]:
+    """Return the arguments that a Gymnasium environment has where none are given; empty for others."""
+    import gymnasium
+    from gymnasium.envs.registration import load_env_creator
+
+    spec = gymnasium.registry.get(env_id)
+    if spec is None or spec.entry_point is None:
+        return {}
+    creator = load_env_creator(spec.entry_point) if isinstance(spec.entry_point, str) else spec.entry_point
+    parameters = inspect.signature(creator).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not p.empty} | spec.kwargs
 
 
 @functools.cache

@@ -498,7 +498,7 @@ BAD = [
     Case("another environment", said(env_spec='{"id": "Hopper-v5"}'), "env_spec.id: Hopper-v5, this is Hopper-v4"),
     Case("environment nested for ever", said(env_spec="[" * 60_000), "env_spec: not JSON", "an environment not JSON"),
     Case("another reward", said(env_spec='{"id": "Hopper-v4", "kwargs": {"healthy_reward": 0}}'), "env_spec.kwargs: healthy_reward: the data come"),
-    Case("a wrapper", said(env_spec='{"id": "Hopper-v4", "additional_wrappers": [1]}'), "env_spec.additional_wrappers: the data", "another reward"),
+    Case("a wrapper", said(env_spec='{"id": "Hopper-v4", "additional_wrappers": [1]}'), "env_spec.additional_wrappers: 1: the data", "another reward"),
     Case("endless scores", said(ref_min_score=0, ref_max_score=10**400), "must be a number above ref_min_score 0"),
     Case("scores the wrong way", said(ref_min_score=9, ref_max_score=1), "ref_max_score: 1 must be a number above", "endless scores"),
     Case("episodes missing", said(total_episodes=9), ":/: 3 episodes, metadata.json says 9"),
