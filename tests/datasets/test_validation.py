@@ -9,6 +9,7 @@ import gzip
 import json
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -22,7 +23,7 @@ import pytest
 
 from o2obench.datasets import isolated_validation, validation
 from o2obench.datasets import registry as datasets
-from o2obench.datasets.isolated_validation import admit, examine, read_columns
+from o2obench.datasets.isolated_validation import admit, apart, examine, read_columns
 from o2obench.envs.spec import EnvSpec, find_env
 from o2obench.errors import UserError
 from tests.conftest import Command
@@ -742,3 +743,29 @@ def test_minari_sets_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
             datasets.find_dataset(name)
     with pytest.raises(UserError, match=r"is missing; `o2obench data fetch minari:own/none-v0`"):
         datasets.find_dataset("minari:own/none-v0")
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace makes flock fail")
+@pytest.mark.parametrize("error", ["ENOLCK", "EOPNOTSUPP"])
+def test_a_file_system_without_locks_is_read(error: str) -> None:
+    strace = ("strace", "-f", "--seccomp-bpf", "-qq", "-o", "/dev/null", "-e", "trace=flock")
+    command = (
+        *strace,
+        "-e",
+        f"inject=flock:error={error}",
+        sys.executable,
+        "-m",
+        "o2obench",
+        "data",
+        "check",
+        "invertedpendulum-replay-v0",
+    )
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert "good" in done.stdout, done.stderr
+
+
+def test_a_file_that_is_being_written_is_refused(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.hdf5", hopper_arrays())
+    with h5py.File(file, "a"), pytest.raises(UserError, match="is still being written"):
+        apart(file, find_env("Hopper-v4"))
+    assert apart(file, find_env("Hopper-v4")) is not None
