@@ -9,10 +9,10 @@ import typer
 
 from ..errors import UserError
 from ..util.files import shown
-from .app import app
+from .app import App, app
 from .options import DatasetName, stop_on_signal
 
-data_app = typer.Typer(help="Look at data sets, fetch them, check them, collect one.", no_args_is_help=True)
+data_app = App(help="Look at data sets, fetch them, check them, collect one.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from ..envs.spec import EnvSpec, default_arguments
 from ..errors import UserError
-from ..util.files import is_number, usable
+from ..util.files import folder_of_user, is_number, usable
 from .validation import RATIO, Columns, Summary, array, flags, floats, open_hdf5
 
 MAIN, METADATA = "main_data.hdf5", "metadata.json"
@@ -44,7 +44,7 @@ CONVERT = (
 
 def root_folder() -> Path:
     """Return where Minari keeps its data sets: $MINARI_DATASETS_PATH, else ~/.minari/datasets."""
-    return Path(os.environ.get(FOLDER) or Path.home() / ".minari" / "datasets")
+    return folder_of_user(FOLDER, ".minari", "datasets")
 
 
 def metadata(file: Path) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import difflib
 import functools
 import hashlib
-import os
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Any
 from ..envs.spec import EnvSpec, environments, find_env
 from ..errors import UserError
 from ..transitions import Transitions
-from ..util.files import is_number, read_json, sha256
+from ..util.files import expanded, folder_of_user, is_number, read_json, sha256
 from . import minari, validation
 from .isolated_validation import admit, read_columns
 from .reference_scores import (
@@ -124,7 +123,7 @@ def canonical(name: str) -> str:
     """Return the one name of a data set: no ``d4rl:``, a user's own file by its full path."""
     if name.startswith("file:"):
         try:
-            path = Path(name.removeprefix("file:")).expanduser().resolve()
+            path = expanded(name.removeprefix("file:")).resolve()
             path.exists()
         except (OSError, RuntimeError, ValueError) as error:
             raise UserError(f"dataset {name[:80]}: not a path: {error}") from None
@@ -226,7 +225,7 @@ def _similar(name: str) -> str:
 
 def data_folder() -> Path:
     """Return the folder of downloaded data: $O2OBENCH_DATA, else ~/.o2obench/data."""
-    return Path(os.environ.get("O2OBENCH_DATA") or Path.home() / ".o2obench" / "data")
+    return folder_of_user("O2OBENCH_DATA", ".o2obench", "data")
 
 
 def _embedded(name: str) -> Path:
