@@ -21,6 +21,7 @@ import numpy as np
 from ..envs.spec import EnvSpec, default_arguments
 from ..errors import UserError
 from ..util.files import folder_of_user, is_number, usable
+from ..util.interpreter import variable
 from .validation import RATIO, Columns, Summary, array, flags, floats, open_hdf5
 
 MAIN, METADATA = "main_data.hdf5", "metadata.json"
@@ -318,16 +319,10 @@ def arriving(name: str, root: Path) -> Iterator[None]:
     if target.exists():
         raise UserError(f"{target}: exists; a data set is never overwritten")
     usable(root)
-    before = os.environ.get(FOLDER)
-    with tempfile.TemporaryDirectory(dir=root, prefix=".") as temporary, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        os.environ[FOLDER] = temporary
-        try:
+    with tempfile.TemporaryDirectory(dir=root, prefix=".") as temporary:
+        with variable(FOLDER, temporary), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             yield
-        finally:
-            os.environ.pop(FOLDER)
-            if before is not None:
-                os.environ[FOLDER] = before
         target.parent.mkdir(parents=True, exist_ok=True)
         for file in sorted(Path(temporary).rglob("namespace_metadata.json")):
             place = root / file.relative_to(temporary)

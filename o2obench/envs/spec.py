@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from ..agent import Terminal
 from ..errors import UserError
 from ..transitions import Array
 from ..util.config import nearest
+from ..util.interpreter import variable
 from ..util.plugins import load
 from .pointmass import PointMass, left_the_field
 from .termination import (
@@ -78,13 +80,22 @@ def gymnasium_maker(name: str, **options: Any) -> Callable[[], Any]:
 
     def make() -> Any:
         import gymnasium
-        import mujoco
 
+        mujoco = _mujoco_module()
         gymnasium.logger.min_level = gymnasium.logger.ERROR  # "Hopper-v4 is out of date": we know
         mujoco.set_mju_user_warning(lambda message: None)  # else MUJOCO_LOG.TXT in the working folder
         return gymnasium.make(name, disable_env_checker=True, **options)
 
     return make
+
+
+def _mujoco_module() -> Any:
+    """Return MuJoCo's module; where its way to draw does not work, without one: only who draws needs it."""
+    try:
+        return importlib.import_module("mujoco")
+    except (AttributeError, ImportError, RuntimeError):
+        with variable("MUJOCO_GL", "off"):
+            return importlib.import_module("mujoco")
 
 
 def _mujoco(
