@@ -322,7 +322,14 @@ def arriving(name: str, root: Path) -> Iterator[None]:
     with tempfile.TemporaryDirectory(dir=root, prefix=".") as temporary:
         with variable(FOLDER, temporary), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            yield
+            try:
+                yield
+            except OSError as error:
+                if "unable to lock" not in str(error):
+                    raise
+                raise UserError(
+                    f"{root}: its file system refuses HDF5's locks; set HDF5_USE_FILE_LOCKING=FALSE"
+                ) from None
         target.parent.mkdir(parents=True, exist_ok=True)
         for file in sorted(Path(temporary).rglob("namespace_metadata.json")):
             place = root / file.relative_to(temporary)

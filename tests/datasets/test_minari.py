@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from minari.data_collector import EpisodeBuffer
 
+from o2obench.datasets.minari import arriving
 from o2obench.datasets.registry import find_dataset
 from o2obench.errors import UserError
 from tests.conftest import Command
@@ -93,6 +94,13 @@ def test_what_changes_the_task_is_refused(minari_folder: Path, spec: dict[str, A
     made_in(minari_folder, **spec)
     with pytest.raises(UserError, match=said):
         find_dataset("minari:own/hop-v0")
+
+
+def test_a_set_cannot_be_written_where_minaris_locks_are_refused(tmp_path: Path) -> None:
+    said = f"{tmp_path}: its file system refuses HDF5's locks; set HDF5_USE_FILE_LOCKING=FALSE"
+    with pytest.raises(UserError, match=said), arriving("own/hop-v0", tmp_path):
+        raise OSError("Unable to synchronously open file (unable to lock file, errno = 37)")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.filterwarnings("ignore")
