@@ -252,10 +252,7 @@ def _of_card(name: str, file: Path) -> Dataset:
             f'dataset {name}: its environment is not known; write {{"environment": "Hopper-v4"}} (and '
             f"ref_min, ref_max, the returns of score 0 and 100, where we have none) to {card_file}"
         )
-    try:
-        env = find_env(card["environment"])
-    except UserError as error:
-        raise UserError(f"{card_file}: {error}") from None
+    env = _env_of(card_file, card["environment"])
     return Dataset(name, env, _scores(name, env, card, card_file), file)
 
 
@@ -274,8 +271,17 @@ def _of_minari(name: str, rest: str) -> Dataset:
             f"dataset {name}: {file} is missing; `o2obench data fetch {name}`, or name Minari's folder in "
             f"{minari.FOLDER}{similar and '; '}{similar}"
         )
-    env = find_env(meta["environment"])
-    return Dataset(name, env, _scores(name, env, meta, file.with_name(minari.METADATA)), file)
+    place = file.with_name(minari.METADATA)
+    env = _env_of(place, meta["environment"])
+    return Dataset(name, env, _scores(name, env, meta, place), file)
+
+
+def _env_of(place: Path, env_id: str) -> EnvSpec:
+    """Return the environment that a file names; raise UserError naming both when it is not known."""
+    try:
+        return find_env(env_id)
+    except UserError as error:
+        raise UserError(f"{place}: {error}") from None
 
 
 def _scores(name: str, env: EnvSpec, card: dict[str, Any], place: Path) -> Reference:

@@ -736,7 +736,7 @@ def test_minari_sets_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     )
     unknown = {**minari_metadata(made), "env_spec": json.dumps({"id": "os:mkdir"})}
     write_minari(tmp_path / "own" / "evil-v0", made, unknown)
-    with pytest.raises(UserError, match="environment os:mkdir: not known"):
+    with pytest.raises(UserError, match=r"evil-v0/data/metadata\.json: environment os:mkdir: not known"):
         datasets.find_dataset("minari:own/evil-v0")
     for name in ("minari:../own/hop-v0", "minari:/own/hop-v0", "minari:own/hop", "minari:own//hop-v0"):
         with pytest.raises(UserError, match="not a name of Minari's"):
