@@ -16,7 +16,7 @@ import pandas as pd
 from ..errors import UserError
 from ..planning.plan import Plan
 from ..util.config import nearest
-from ..util.files import open_plain, sha256
+from ..util.files import expanded, open_plain, sha256
 
 COLUMNS = ("env_steps", "score", "seed")
 """What a file must have; ``dataset`` too where suites have several."""
@@ -56,7 +56,7 @@ def read_external(texts: Iterable[str], plans: Sequence[Plan]) -> tuple[External
             raise UserError(f"--with {text}: {name} is an algorithm of the suite; give theirs another name")
         if any(name == external.name for external in externals):
             raise UserError(f"--with {text}: {name} is named twice; give each file its own name")
-        externals.append(_read(name, Path(file), plans))
+        externals.append(_read(name, expanded(file), plans))
     return tuple(externals)
 
 

@@ -3,16 +3,43 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from importlib.metadata import version
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
+from typer.models import CommandFunctionType
+
+from ..util.files import expanded
 
 NAME, DEBUG = "o2obench", "--debug"
 UsageError = typer.TyperException
 """A word on the command line that it cannot take."""
 
-app = typer.Typer(
+
+class _Command(TyperCommand):
+    """A command whose paths are what users meant: a shell leaves the ``~`` of ``--out=~/x`` as it is."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Call the command with ``~`` and variables in its paths replaced."""
+        paths = {name: expanded(value) for name, value in ctx.params.items() if isinstance(value, Path)}
+        ctx.params.update(paths)
+        return super().invoke(ctx)
+
+
+class App(typer.Typer):
+    """Commands in a group."""
+
+    def command(
+        self, name: str | None = None, *, cls: type[TyperCommand] | None = _Command, **about: Any
+    ) -> Callable[[CommandFunctionType], CommandFunctionType]:
+        """Add a command."""
+        return super().command(name, cls=cls, **about)
+
+
+app = App(
     name=NAME,
     help="Which method fine-tunes an offline-trained agent fastest without a collapse?",
     no_args_is_help=True,

@@ -8,10 +8,11 @@ from typing import Annotated
 import typer
 
 from ..errors import UserError
-from .app import app
+from ..util.files import shown
+from .app import App, app
 from .options import DatasetName, stop_on_signal
 
-data_app = typer.Typer(help="Look at data sets, fetch them, check them, collect one.", no_args_is_help=True)
+data_app = App(help="Look at data sets, fetch them, check them, collect one.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 
 
@@ -19,11 +20,15 @@ app.add_typer(data_app, name="data")
 def data_list(
     words: Annotated[str, typer.Argument(help="Only names that hold this.")] = "",
 ) -> None:
-    """List the known data sets: environment, size, reference scores, where they are."""
+    """List the known data sets: environment, size, reference scores, where they are, what cannot be used."""
+    from ..datasets.registry import unusable_datasets
     from .progress import console
     from .tables import datasets_table
 
     console().print(datasets_table(words))
+    for name, why in unusable_datasets().items():
+        if words in name:
+            print(shown(f"{name}: cannot be used: {why}"))
 
 
 @data_app.command("info")

@@ -176,7 +176,7 @@ def write(file: Path, arrays: dict[str, Array], card: dict[str, Any]) -> None:
 
     temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
     file.parent.mkdir(parents=True, exist_ok=True)
-    with h5py.File(temporary, "w") as root:
+    with h5py.File(temporary, "w", locking=False) as root:
         for key, values in _lean(arrays).items():
             stored = values if values.dtype == bool else values.astype(np.float32)
             root.create_dataset(

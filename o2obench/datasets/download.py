@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import SoftFileLease
 
 from ..errors import UserError
 from ..util.files import read_json, sha256, sync_folder, write_atomically
@@ -29,6 +29,8 @@ D4RL = "http://rail.eecs.berkeley.edu/datasets/offline_rl"
 LOCK = "fetched.json"
 CHUNK = 2**20
 ATTEMPTS, STALL_SECONDS = 4, 30.0
+LOCK_SECONDS = 60.0
+"""After so many seconds without a sign of life another process may take a download over."""
 
 
 class _Broken(Exception):
@@ -49,7 +51,7 @@ def fetch(data: Dataset, offline: bool = False, say: Callable[[str], None] = pri
         _fetch_minari(data, offline, say)
         return
     data.file.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(data.file.with_name(f".{data.file.name}.lock")):
+    with SoftFileLease(data.file.with_name(f".{data.file.name}.lock"), lease_duration=LOCK_SECONDS):
         if data.file.is_file():
             _accept(data, data.file, say)
             return

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import resource
 import signal
 import subprocess
@@ -21,7 +20,7 @@ import numpy as np
 
 from ..envs.spec import EnvSpec, find_env
 from ..errors import UserError
-from ..util.files import read_json, write_atomically
+from ..util.files import folder_of_user, read_json, write_atomically
 from ..util.interpreter import PYTHON
 from . import d4rl, minari, validation
 from .validation import Columns, Summary
@@ -47,8 +46,7 @@ def examine(file: Path, env: EnvSpec) -> list[str]:
 
 def cache_folder() -> Path:
     """Return where verdicts are kept: this user's own cache, not beside data that came from elsewhere."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "o2obench" / "admitted"
+    return folder_of_user("XDG_CACHE_HOME", ".cache") / "o2obench" / "admitted"
 
 
 def admit(file: Path, env: EnvSpec, sha256: str) -> list[str]:

@@ -18,21 +18,34 @@ from typing import Any
 
 import numpy as np
 
-from ..envs.spec import EnvSpec
+from ..envs.spec import EnvSpec, default_arguments
 from ..errors import UserError
-from ..util.files import is_number, usable
+from ..util.files import folder_of_user, is_number, usable
+from ..util.interpreter import variable
 from .validation import RATIO, Columns, Summary, array, flags, floats, open_hdf5
 
 MAIN, METADATA = "main_data.hdf5", "metadata.json"
 MOST_METADATA = 2**24
 FOLDER = "MINARI_DATASETS_PATH"
-HARMLESS = {"render_mode", "max_episode_steps", "disable_env_checker"}
+DRAWING = {"render_mode", "width", "height", "camera_id", "camera_name", "default_camera_config"}
+HARMLESS = {*DRAWING, "max_geom", "visual_options", "max_episode_steps", "disable_env_checker"}
 """Arguments of an environment that change neither its dynamics nor its rewards."""
+RECORDERS = {
+    "gymnasium": {"OrderEnforcing", "PassiveEnvChecker", "TimeLimit", "RecordEpisodeStatistics"}
+    | {"RecordVideo", "RenderCollection", "HumanRendering"},
+    "minari": {"DataCollector"},
+    "stable_baselines3": {"Monitor"},
+}
+"""Wrappers by package that pass actions, observations and rewards through as they are."""
+CONVERT = (
+    "to convert it, write with d = minari.load_dataset(...): minari.create_dataset_from_buffers('new-v0', "
+    "[minari.data_collector.EpisodeBuffer(**vars(e)) for e in d], env=d.env_spec, data_format='hdf5')"
+)
 
 
 def root_folder() -> Path:
     """Return where Minari keeps its data sets: $MINARI_DATASETS_PATH, else ~/.minari/datasets."""
-    return Path(os.environ.get(FOLDER) or Path.home() / ".minari" / "datasets")
+    return folder_of_user(FOLDER, ".minari", "datasets")
 
 
 def metadata(file: Path) -> dict[str, Any]:
@@ -52,7 +65,7 @@ def metadata(file: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UserError(f"{path}: expected an object, found a {type(value).__name__}")
     if value.get("data_format", "hdf5") != "hdf5":
-        raise UserError(f"{path}: data_format: {value['data_format']}; only hdf5 is read")
+        raise UserError(f"{path}: data_format: {value['data_format']!s:.40}; only hdf5 is read; {CONVERT}")
     counts = {}
     for key in ("total_episodes", "total_steps"):
         count = value.get(key)
@@ -74,12 +87,36 @@ def _environment(path: Path, value: dict[str, Any]) -> str:
     name = spec.get("id")
     if not isinstance(name, str) or not name:
         raise UserError(f"{path}: env_spec.id: {name!r}, expected an environment's id")
-    kwargs = spec.get("kwargs")
-    changed = sorted(set(kwargs) - HARMLESS) if isinstance(kwargs, dict) else []
-    if changed or spec.get("additional_wrappers"):
-        how = f"env_spec.kwargs: {', '.join(changed)}" if changed else "env_spec.additional_wrappers"
-        raise UserError(f"{path}: {how}: the data come from a changed {name}, here it is the standard one")
+    for key, changes in (
+        ("kwargs", _changed_arguments(name, spec.get("kwargs"))),
+        ("additional_wrappers", _changing_wrappers(spec.get("additional_wrappers"))),
+    ):
+        if changes:
+            raise UserError(
+                f"{path}: env_spec.{key}: {', '.join(changes)}: the data come from a changed {name}, here it "
+                "is the standard one"
+            )
     return name
+
+
+def _changed_arguments(env_id: str, arguments: Any) -> list[str]:
+    """Return the arguments that make another task of an environment: neither harmless nor its defaults."""
+    given = set(arguments) - HARMLESS if isinstance(arguments, dict) else set[str]()
+    defaults = default_arguments(env_id) if given else {}
+    return sorted(
+        key for key in given if key not in defaults or not np.array_equal(defaults[key], arguments[key])
+    )
+
+
+def _changing_wrappers(wrappers: Any) -> list[str]:
+    """Return the wrappers that may change the task."""
+    changing = []
+    for wrapper in wrappers if isinstance(wrappers, list) else [wrappers] if wrappers else []:
+        entry = str(wrapper.get("entry_point") if isinstance(wrapper, dict) else wrapper)
+        module, _, name = entry.partition(":")
+        if name not in RECORDERS.get(module.partition(".")[0], ()):
+            changing.append(entry[:80])
+    return changing
 
 
 def _reference(path: Path, value: dict[str, Any]) -> dict[str, float | None]:
@@ -282,16 +319,17 @@ def arriving(name: str, root: Path) -> Iterator[None]:
     if target.exists():
         raise UserError(f"{target}: exists; a data set is never overwritten")
     usable(root)
-    before = os.environ.get(FOLDER)
-    with tempfile.TemporaryDirectory(dir=root, prefix=".") as temporary, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        os.environ[FOLDER] = temporary
-        try:
-            yield
-        finally:
-            os.environ.pop(FOLDER)
-            if before is not None:
-                os.environ[FOLDER] = before
+    with tempfile.TemporaryDirectory(dir=root, prefix=".") as temporary:
+        with variable(FOLDER, temporary), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                yield
+            except OSError as error:
+                if "unable to lock" not in str(error):
+                    raise
+                raise UserError(
+                    f"{root}: its file system refuses HDF5's locks; set HDF5_USE_FILE_LOCKING=FALSE"
+                ) from None
         target.parent.mkdir(parents=True, exist_ok=True)
         for file in sorted(Path(temporary).rglob("namespace_metadata.json")):
             place = root / file.relative_to(temporary)

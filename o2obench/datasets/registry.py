@@ -10,7 +10,6 @@ from __future__ import annotations
 import difflib
 import functools
 import hashlib
-import os
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,10 +18,18 @@ from typing import Any
 from ..envs.spec import EnvSpec, environments, find_env
 from ..errors import UserError
 from ..transitions import Transitions
-from ..util.files import is_number, read_json, sha256
+from ..util.files import expanded, folder_of_user, is_number, read_json, sha256
 from . import minari, validation
 from .isolated_validation import admit, read_columns
-from .reference_scores import COLLECTED, KINDS, Reference, known_reference, reference_of, references
+from .reference_scores import (
+    COLLECTED,
+    KINDS,
+    Reference,
+    known_reference,
+    reference_of,
+    references,
+    task_and_kind,
+)
 from .toy import mixed_data
 
 EMBEDDED = Path(__file__).parent / "embedded"
@@ -81,10 +88,13 @@ class Dataset:
             flags = f"--kind {kind}" if kind in KINDS else f"--level {kind.removeprefix('replay')}"
             how = f"`o2obench data collect {collected['task']} {flags}` makes it"
         elif self.name.startswith("minari:"):
-            return f"`o2obench data fetch {self.name}`, or name Minari's folder in MINARI_DATASETS_PATH"
+            return f"`o2obench data fetch {self.name}`, or name Minari's folder in {minari.FOLDER}"
         else:
             how = f"`o2obench data fetch {self.name}`" if self.scores.folder else "it cannot be fetched"
-        return f"{how}, or put the file there, or name its folder in O2OBENCH_DATA"
+        how += ", or put the file there, or name its folder in O2OBENCH_DATA"
+        packaged = "o2o:{}-{}-v0".format(*task_and_kind(self.name) or ("", ""))
+        is_packaged = packaged != self.name and _embedded(packaged).is_file()
+        return f"{how}, or use {packaged}, which came with the package" if is_packaged else how
 
     def admit(self) -> list[str]:
         """Let the data pass validation, once per hash; return what is worth knowing about them.
@@ -113,7 +123,7 @@ def canonical(name: str) -> str:
     """Return the one name of a data set: no ``d4rl:``, a user's own file by its full path."""
     if name.startswith("file:"):
         try:
-            path = Path(name.removeprefix("file:")).expanduser().resolve()
+            path = expanded(name.removeprefix("file:")).resolve()
             path.exists()
         except (OSError, RuntimeError, ValueError) as error:
             raise UserError(f"dataset {name[:80]}: not a path: {error}") from None
@@ -150,10 +160,14 @@ def find_dataset(name: str) -> Dataset:
     try:
         env = find_env(scores.environment)
     except UserError:
-        raise UserError(f"dataset {name}: its environment {scores.environment} is not known here") from None
+        task = scores.environment or name.partition("-")[0]
+        raise UserError(
+            f"dataset {name}: its environment {task} is not known here; `o2obench data list` shows the data "
+            "sets that can be used"
+        ) from None
     if name == TOY:
         return Dataset(name, env, scores, None)
-    embedded = EMBEDDED / f"{name.replace(':', '-')}.hdf5"
+    embedded = _embedded(name)
     file = embedded if embedded.is_file() else data_folder() / scores.file
     return Dataset(name, env, scores, file)
 
@@ -162,8 +176,7 @@ def reference(name: str) -> Reference:
     """Return the reference scores in the table; raise UserError when there are none."""
     entry = known_reference(name)
     if entry is None:
-        close = difflib.get_close_matches(name, references(), n=1, cutoff=0.6)
-        hint = f"did you mean {close[0]}?" if close else "`o2obench data list` shows the known ones"
+        hint = _similar(name) or "`o2obench data list` shows the known ones"
         hint = f"write file:{name}" if name.lower().endswith((".hdf5", ".h5")) else hint
         raise UserError(f"dataset {name[:80]}: not known, no reference scores; {hint}")
     return entry
@@ -171,28 +184,52 @@ def reference(name: str) -> Reference:
 
 def dataset_names() -> list[str]:
     """Return all names whose environment is known here, those that came with the package first."""
-    names = [name for name, entry in references().items() if entry.environment in environments()]
-    names += [f"o2o:{task}-{kind}-v0" for task in TASKS for kind in KINDS]
-    names += [f"o2o:{file.stem}" for file in data_folder().glob("*-v0.json")]
-    root = minari.root_folder()
-    names += [
-        f"minari:{file.parent.parent.relative_to(root)}" for file in root.glob(f"**/data/{minari.METADATA}")
-    ]
-    usable = [name for name in dict.fromkeys(names) if ":" not in name or _known(name)]
+    names = [*_published_names(), *_local_names()]
+    usable = [name for name in dict.fromkeys(names) if ":" not in name or not why_unusable(name)]
     return sorted(usable, key=lambda name: (not find_dataset(name).embedded, name))
+
+
+def unusable_datasets() -> dict[str, str]:
+    """Return the data sets that lie on this machine and cannot be used, each with the reason."""
+    return {name: why for name in _local_names() if (why := why_unusable(name))}
+
+
+def why_unusable(name: str) -> str:
+    """Return why a data set cannot be used, empty where it can."""
+    try:
+        find_dataset(name)
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+def _published_names() -> list[str]:
+    names = [name for name, entry in references().items() if entry.environment in environments()]
+    return names + [f"o2o:{task}-{kind}-v0" for task in TASKS for kind in KINDS]
+
+
+def _local_names() -> list[str]:
+    """Return the names of what lies in the data folder and in Minari's."""
+    collected = [f"o2o:{file.stem}" for file in data_folder().glob("*-v0.json")]
+    root = minari.root_folder()
+    metadata = root.glob(f"**/data/{minari.METADATA}")
+    return collected + [f"minari:{file.parent.parent.relative_to(root)}" for file in metadata]
+
+
+def _similar(name: str) -> str:
+    """Return ``did you mean ...?`` where a data set has nearly this name, else an empty text."""
+    names = {*references(), *_published_names(), *_local_names()} - {name}
+    close = difflib.get_close_matches(name, sorted(names), n=1, cutoff=0.6)
+    return f"did you mean {close[0]}?" if close else ""
 
 
 def data_folder() -> Path:
     """Return the folder of downloaded data: $O2OBENCH_DATA, else ~/.o2obench/data."""
-    return Path(os.environ.get("O2OBENCH_DATA") or Path.home() / ".o2obench" / "data")
+    return folder_of_user("O2OBENCH_DATA", ".o2obench", "data")
 
 
-def _known(name: str) -> bool:
-    try:
-        find_dataset(name)
-    except UserError:
-        return False
-    return True
+def _embedded(name: str) -> Path:
+    return EMBEDDED / f"{name.replace(':', '-')}.hdf5"
 
 
 def _of_card(name: str, file: Path) -> Dataset:
@@ -205,7 +242,8 @@ def _of_card(name: str, file: Path) -> Dataset:
             if collect
             else "give the path of an HDF5 file in D4RL's layout"
         )
-        raise UserError(f"dataset {name}: {file} is missing; {remedy}")
+        similar = _similar(name) if collect else ""
+        raise UserError(f"dataset {name}: {file} is missing; {remedy}{similar and '; '}{similar}")
     card = read_json(card_file, follow=True)
     if card is None and card_file.is_file():
         raise UserError(f'dataset {name}: {card_file} is not JSON; mend it: {{"environment": "Hopper-v4"}}')
@@ -214,10 +252,7 @@ def _of_card(name: str, file: Path) -> Dataset:
             f'dataset {name}: its environment is not known; write {{"environment": "Hopper-v4"}} (and '
             f"ref_min, ref_max, the returns of score 0 and 100, where we have none) to {card_file}"
         )
-    try:
-        env = find_env(card["environment"])
-    except UserError as error:
-        raise UserError(f"{card_file}: {error}") from None
+    env = _env_of(card_file, card["environment"])
     return Dataset(name, env, _scores(name, env, card, card_file), file)
 
 
@@ -225,17 +260,28 @@ def _of_minari(name: str, rest: str) -> Dataset:
     if not MINARI_ID.fullmatch(rest) or len(rest) > 200:
         raise UserError(f"dataset {name}: not a name of Minari's; for example minari:mujoco/hopper/medium-v0")
     file = minari.root_folder() / rest / "data" / minari.MAIN
+    described = file.is_file() or file.with_name(minari.METADATA).is_file()
+    meta = minari.metadata(file) if described else {}  # of another format, the file may have another name
     if not file.is_file():
         entry = references().get(name)
         if entry:
             return Dataset(name, find_env(entry.environment), entry, file)
+        similar = _similar(name)
         raise UserError(
             f"dataset {name}: {file} is missing; `o2obench data fetch {name}`, or name Minari's folder in "
-            "MINARI_DATASETS_PATH"
+            f"{minari.FOLDER}{similar and '; '}{similar}"
         )
-    meta = minari.metadata(file)
-    env = find_env(meta["environment"])
-    return Dataset(name, env, _scores(name, env, meta, file.with_name(minari.METADATA)), file)
+    place = file.with_name(minari.METADATA)
+    env = _env_of(place, meta["environment"])
+    return Dataset(name, env, _scores(name, env, meta, place), file)
+
+
+def _env_of(place: Path, env_id: str) -> EnvSpec:
+    """Return the environment that a file names; raise UserError naming both when it is not known."""
+    try:
+        return find_env(env_id)
+    except UserError as error:
+        raise UserError(f"{place}: {error}") from None
 
 
 def _scores(name: str, env: EnvSpec, card: dict[str, Any], place: Path) -> Reference:

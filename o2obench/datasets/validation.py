@@ -7,6 +7,7 @@ hash (``isolated_validation``). Each problem is one line: ``file:/key: what is w
 
 from __future__ import annotations
 
+import fcntl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -42,6 +43,7 @@ JUMP = 2.0
 RULE_SHARE = 0.1
 """Share of ends that may disagree with the task's rule: rounding, and states that observations clip."""
 
+WRITTEN = "is still being written, or its writer was killed; wait for it, or get the file again"
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 STRANGERS = (
     (b"\x1f\x8b", "is gzip-compressed; unpack it with gunzip"),
@@ -130,17 +132,34 @@ def open_hdf5(file: Path) -> Iterator[Any]:
     if not any(matches):
         kind = [message for start, message in STRANGERS if head.lstrip().startswith(start)]
         raise UserError(f"{file}: {kind[0] if kind else 'is not an HDF5 file; delete it and get it again'}")
-    try:
-        root = h5py.File(file, "r")
-    except OSError as error:
-        why = str(error)
-        if "truncated" in why:
-            raise UserError(f"{file}: is cut off ({file.stat().st_size:,} bytes); get it again") from None
-        if "already open" in why or "unable to lock" in why:
-            raise UserError(f"{file}: is still being written, or its writer was killed") from None
-        raise UserError(f"{file}: is corrupted ({why.splitlines()[0]}); get it again") from None
-    with root:
-        yield root
+    with _shared_lock(file):
+        try:
+            root = h5py.File(file, "r", locking=False)  # with its own lock, nothing is read without flock
+        except OSError as error:
+            why = str(error)
+            if "truncated" in why:
+                raise UserError(f"{file}: is cut off ({file.stat().st_size:,} bytes); get it again") from None
+            if "already open" in why:
+                raise UserError(f"{file}: {WRITTEN}") from None
+            raise UserError(f"{file}: is corrupted ({why.splitlines()[0]}); get it again") from None
+        with root:
+            yield root
+
+
+@contextmanager
+def _shared_lock(file: Path) -> Iterator[None]:
+    """Hold HDF5's own lock on a file that is read; do without on a file system that has none.
+
+    Such are NFS without lockd and Lustre without its option flock.
+    """
+    with open(file, "rb") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"{file}: {WRITTEN}") from None
+        except OSError:
+            pass
+        yield
 
 
 def array(root: Any, key: str, findings: Summary, kinds: str = "floats") -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -36,26 +37,36 @@ def with_pictures(spec: EnvSpec) -> Any:
 
 GRAPHICS = ("egl", "osmesa")
 """MuJoCo's ways to draw without a screen, the faster first."""
+VARIABLES = ("MUJOCO_GL", "PYOPENGL_PLATFORM", "MUJOCO_EGL_DEVICE_ID")
+"""What decides in the environment how MuJoCo draws; the first names a way."""
+PROBE = """import mujoco
+context = mujoco.GLContext(16, 16)
+context.make_current()
+mujoco.MjrContext(mujoco.MjModel.from_xml_string("<mujoco/>"), mujoco.mjtFontScale.mjFONTSCALE_100.value)"""
 
 
 def _graphics(env_id: str) -> str:
-    """Return the way that works here, tried in a process of its own: a failed try spoils what comes after."""
-    preset = os.environ.get("MUJOCO_GL")
-    for way in (preset,) if preset else GRAPHICS:
-        code = f"from mujoco.{way} import GLContext; GLContext(16, 16).make_current()"
-        try:
-            tried = subprocess.run(
-                [*PYTHON, "-c", code],
-                env={**os.environ, "MUJOCO_GL": way},
-                capture_output=True,
-                timeout=60,
-            )
-        except (OSError, subprocess.SubprocessError):
-            continue
-        if tried.returncode == 0:
+    """Return the way that works here; raise UserError naming what to unset or to install."""
+    given = {name: os.environ[name] for name in VARIABLES if os.environ.get(name)}
+    named = given.get("MUJOCO_GL", "").strip().lower()
+    for way in (named,) if named else GRAPHICS:
+        if _draws({**os.environ, "MUJOCO_GL": way}):
             return way
-    tried_ways = f"MUJOCO_GL={preset}" if preset else "neither EGL nor OSMesa"
-    raise UserError(
-        f"environment {env_id}: cannot be drawn here, {tried_ways} works; install one, on Debian: "
-        "apt install libegl1 or libosmesa6"
-    )
+    others = {name: value for name, value in os.environ.items() if name not in given}
+    working = [way for way in GRAPHICS if given and _draws({**others, "MUJOCO_GL": way})]
+    settings = " ".join(f"{name}={value}" for name, value in given.items())
+    if working:
+        problem = f"{settings} does not work; unset {' and '.join(given)}, {working[0]} works"
+    else:
+        problem = f"{settings} does not work, and " if given else ""
+        problem += "neither EGL nor OSMesa works; install one, on Debian: apt install libegl1 or libosmesa6"
+    raise UserError(f"environment {env_id}: cannot be drawn here: {problem}")
+
+
+def _draws(variables: Mapping[str, str]) -> bool:
+    """Try to draw, in a process of its own: a failed try spoils what comes after."""
+    try:
+        tried = subprocess.run([*PYTHON, "-c", PROBE], env=variables, capture_output=True, timeout=60)
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return tried.returncode == 0

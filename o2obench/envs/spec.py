@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
@@ -22,6 +24,7 @@ from ..agent import Terminal
 from ..errors import UserError
 from ..transitions import Array
 from ..util.config import nearest
+from ..util.interpreter import variable
 from ..util.plugins import load
 from .pointmass import PointMass, left_the_field
 from .termination import (
@@ -77,13 +80,22 @@ def gymnasium_maker(name: str, **options: Any) -> Callable[[], Any]:
 
     def make() -> Any:
         import gymnasium
-        import mujoco
 
+        mujoco = _mujoco_module()
         gymnasium.logger.min_level = gymnasium.logger.ERROR  # "Hopper-v4 is out of date": we know
         mujoco.set_mju_user_warning(lambda message: None)  # else MUJOCO_LOG.TXT in the working folder
         return gymnasium.make(name, disable_env_checker=True, **options)
 
     return make
+
+
+def _mujoco_module() -> Any:
+    """Return MuJoCo's module; where its way to draw does not work, without one: only who draws needs it."""
+    try:
+        return importlib.import_module("mujoco")
+    except (AttributeError, ImportError, RuntimeError):
+        with variable("MUJOCO_GL", "off"):
+            return importlib.import_module("mujoco")
 
 
 def _mujoco(
@@ -169,6 +181,19 @@ def find_env(env_id: str) -> EnvSpec:
         for entry in _others().values():  # it may be one that cannot be had, or bears another name
             _loaded(entry)
         raise
+
+
+def default_arguments(env_id: str) -> dict[str, Any]:
+    """Return the arguments that a Gymnasium environment has where none are given; empty for others."""
+    import gymnasium
+    from gymnasium.envs.registration import load_env_creator
+
+    spec = gymnasium.registry.get(env_id)
+    if spec is None or spec.entry_point is None:
+        return {}
+    creator = load_env_creator(spec.entry_point) if isinstance(spec.entry_point, str) else spec.entry_point
+    parameters = inspect.signature(creator).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not p.empty} | spec.kwargs
 
 
 @functools.cache

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from ..errors import UserError
 from ..util.config import Located, merge, nearest, read_yaml, validate
+from ..util.files import expanded
 
 Amount = Annotated[int, Field(ge=0, le=100_000)]
 Word = Annotated[str, Field(pattern=r"^[^\s'\"`$\\;&|<>]+$")]
@@ -139,9 +140,9 @@ def read_profile(name: str, given: dict[str, Any]) -> Local | Slurm:
     Raises UserError naming file, line and key, or the flag.
     """
     if name.endswith((".yaml", ".yml")):
-        if not Path(name).is_file():
+        if not expanded(name).is_file():
             raise UserError(f"--launcher {name}: no such file; give a path, or one of {', '.join(names())}")
-        source = read_yaml(Path(name))
+        source = read_yaml(expanded(name))
     elif name in names():
         source = read_yaml(Path(str(resources.files("o2obench.launch").joinpath(f"profiles/{name}.yaml"))))
     else:

@@ -32,7 +32,7 @@ from ..planning.plan import Plan, read_plan
 from ..runs.folder import ResultsFolder
 from ..runs.spec import Run, folder_name
 from ..training.options import Options
-from ..util.files import make_below
+from ..util.files import expanded, make_below
 from ..util.interpreter import PYTHON
 from . import jobs as job_registry
 from .local import Outcome, Pool, WorkerSettings, visible_gpus
@@ -288,7 +288,7 @@ class Cluster:
         from submitit.slurm.slurm import _make_sbatch_string
 
         self.check()
-        folder = Path(self.profile.folder).expanduser() / "LAUNCH"
+        folder = expanded(self.profile.folder) / "LAUNCH"
         todo, jobs_of = self.pending({}), dict[int, list[str]]()
         for number, array in enumerate(todo, start=1):
             parameters = self.parameters(_layers(todo), _dependency(array, jobs_of))
@@ -300,7 +300,7 @@ class Cluster:
 
     def folder(self) -> Path:
         """Make the folder of this launch for submitit's files, which only the owner can enter."""
-        root = Path(self.profile.folder).expanduser().resolve()
+        root = expanded(self.profile.folder).resolve()
         if root.is_relative_to(self.results.path.resolve()):
             raise UserError(
                 f"folder: {root}: lies among the results; submitit's pickles have to stay outside"

@@ -66,6 +66,33 @@ def read_plain(path: Path, most: int = MOST_BYTES, follow: bool = False) -> byte
         return file.read()
 
 
+def expanded(path: str | Path) -> Path:
+    """Return a path as its user meant it: with ``~``, and variables of the environment, replaced.
+
+    What is there under the very name, dollars and all, is taken as it is. Raises UserError where ``~`` stands
+    for no known home.
+    """
+    try:
+        written = Path(path).expanduser()
+        return written if os.path.lexists(written) else Path(os.path.expandvars(written)).expanduser()
+    except RuntimeError:
+        raise UserError(f"{path}: not a path: no home is known for its ~; write it in full") from None
+
+
+def folder_of_user(variable: str, *default: str) -> Path:
+    """Return the folder that an environment variable names, else the default one below the user's home.
+
+    Who has no home has Debian's for such users, which is never there.
+    """
+    if os.environ.get(variable):
+        return expanded(os.environ[variable])
+    try:
+        home = Path.home()
+    except RuntimeError:
+        home = Path("/nonexistent")
+    return home.joinpath(*default)
+
+
 def is_file(path: Path) -> bool:
     """Tell whether a path is a plain file, not a link to one."""
     return path.is_file() and not path.is_symlink()

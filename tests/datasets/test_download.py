@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import threading
 import time
@@ -200,6 +202,17 @@ def test_a_file_put_there_by_hand_is_recorded_after_its_check(server: Server) ->
     fetch(data, say=quietly)
     assert recorded(data)
     assert not server.asked
+
+
+def test_a_file_is_fetched_where_the_file_system_has_no_locks(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    fetch(hopper(), say=quietly)
+    assert hopper().present
 
 
 def test_two_fetches_at_once_download_once(server: Server) -> None:

@@ -9,6 +9,7 @@ import gzip
 import json
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -22,7 +23,7 @@ import pytest
 
 from o2obench.datasets import isolated_validation, validation
 from o2obench.datasets import registry as datasets
-from o2obench.datasets.isolated_validation import admit, examine, read_columns
+from o2obench.datasets.isolated_validation import admit, apart, examine, read_columns
 from o2obench.envs.spec import EnvSpec, find_env
 from o2obench.errors import UserError
 from tests.conftest import Command
@@ -498,7 +499,7 @@ BAD = [
     Case("another environment", said(env_spec='{"id": "Hopper-v5"}'), "env_spec.id: Hopper-v5, this is Hopper-v4"),
     Case("environment nested for ever", said(env_spec="[" * 60_000), "env_spec: not JSON", "an environment not JSON"),
     Case("another reward", said(env_spec='{"id": "Hopper-v4", "kwargs": {"healthy_reward": 0}}'), "env_spec.kwargs: healthy_reward: the data come"),
-    Case("a wrapper", said(env_spec='{"id": "Hopper-v4", "additional_wrappers": [1]}'), "env_spec.additional_wrappers: the data", "another reward"),
+    Case("a wrapper", said(env_spec='{"id": "Hopper-v4", "additional_wrappers": [1]}'), "env_spec.additional_wrappers: 1: the data", "another reward"),
     Case("endless scores", said(ref_min_score=0, ref_max_score=10**400), "must be a number above ref_min_score 0"),
     Case("scores the wrong way", said(ref_min_score=9, ref_max_score=1), "ref_max_score: 1 must be a number above", "endless scores"),
     Case("episodes missing", said(total_episodes=9), ":/: 3 episodes, metadata.json says 9"),
@@ -735,10 +736,36 @@ def test_minari_sets_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     )
     unknown = {**minari_metadata(made), "env_spec": json.dumps({"id": "os:mkdir"})}
     write_minari(tmp_path / "own" / "evil-v0", made, unknown)
-    with pytest.raises(UserError, match="environment os:mkdir: not known"):
+    with pytest.raises(UserError, match=r"evil-v0/data/metadata\.json: environment os:mkdir: not known"):
         datasets.find_dataset("minari:own/evil-v0")
     for name in ("minari:../own/hop-v0", "minari:/own/hop-v0", "minari:own/hop", "minari:own//hop-v0"):
         with pytest.raises(UserError, match="not a name of Minari's"):
             datasets.find_dataset(name)
     with pytest.raises(UserError, match=r"is missing; `o2obench data fetch minari:own/none-v0`"):
         datasets.find_dataset("minari:own/none-v0")
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace makes flock fail")
+@pytest.mark.parametrize("error", ["ENOLCK", "EOPNOTSUPP"])
+def test_a_file_system_without_locks_is_read(error: str) -> None:
+    strace = ("strace", "-f", "--seccomp-bpf", "-qq", "-o", "/dev/null", "-e", "trace=flock")
+    command = (
+        *strace,
+        "-e",
+        f"inject=flock:error={error}",
+        sys.executable,
+        "-m",
+        "o2obench",
+        "data",
+        "check",
+        "invertedpendulum-replay-v0",
+    )
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert "good" in done.stdout, done.stderr
+
+
+def test_a_file_that_is_being_written_is_refused(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.hdf5", hopper_arrays())
+    with h5py.File(file, "a"), pytest.raises(UserError, match="is still being written"):
+        apart(file, find_env("Hopper-v4"))
+    assert apart(file, find_env("Hopper-v4")) is not None
