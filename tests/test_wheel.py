@@ -82,3 +82,8 @@ def test_the_wheel_lists_and_runs_without_the_checkout(tmp_path: Path) -> None:
     )
     run(python, "-m", "o2obench", *smoke, cwd=tmp_path, PYTHONSAFEPATH="1")
     assert list((tmp_path / "results").rglob("DONE"))
+    run(python, "-m", "o2obench", "report", "sac:0", "--format", "html,md", cwd=tmp_path, PYTHONSAFEPATH="1")
+    assert (tmp_path / "reports" / "runs" / "index.html").is_file()
+    files = (file.relative_to(ROOT) for file in (ROOT / "o2obench").rglob("*") if file.is_file())
+    lacking = [str(file) for file in files if file.suffix != ".pyc" and not (site / file).exists()]
+    assert lacking == [], "the wheel holds every file of the package"
