@@ -111,9 +111,9 @@ def _scores(folder: RunFolder, reference: Reference) -> tuple[float, ...]:
 
 def _progress(folder: RunFolder, state: str) -> Mapping[str, Any]:
     """Return where a run at work stands, of one that stopped where it will go on: at its last checkpoint."""
-    shown = read_json(folder.progress) if state == "running" else None
-    if isinstance(shown, dict):
-        return shown
+    live = read_json(folder.progress) if state == "running" else None
+    if isinstance(live, dict):
+        return live
     return checkpoint.progress(folder.checkpoint) if state in ("running", "interrupted", "stale") else {}
 
 

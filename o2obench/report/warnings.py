@@ -16,7 +16,7 @@ from ..datasets.reference_scores import known_reference
 from ..planning.plan import Plan, readable_plans
 from ..runs import inventory
 from ..runs.folder import ResultsFolder
-from ..util.files import read_json
+from ..util.files import is_folder, read_json
 from .format import count
 
 MOST = 20
@@ -57,7 +57,7 @@ def notes(plan: Plan, results: ResultsFolder, around: Surroundings) -> list[str]
     strange = [
         str(entry.path.relative_to(results.path))
         for run in plan.runs
-        if inventory.is_folder(results.run(run.id).path)
+        if is_folder(results.run(run.id).path)
         for entry in inventory.entries(results.run(run.id).path)
         if entry.kind == "foreign"
     ]

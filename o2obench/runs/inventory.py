@@ -17,8 +17,7 @@ from pathlib import Path
 from filelock import LeaseSettingsMismatch, SoftFileLease, Timeout
 
 from ..errors import UserError
-from ..util.files import TEMPORARY, shown
-from ..util.files import is_folder as is_folder
+from ..util.files import TEMPORARY, is_folder, shown
 from .checkpoint import PARTS, is_part
 from .folder import NUMBERED, ResultsFolder
 from .owner import LOCK_SECONDS

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import math
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..transitions import Array
-from ..util.files import is_file, is_number, read_json, read_plain, sha256
+from ..util.files import is_file, is_number, read_json, read_plain
 from .folder import RunFolder
 from .jsonl import parse_lines, read_jsonl
 from .spec import Run
@@ -41,7 +40,7 @@ class Evaluations:
     last: Array
     """The returns of the last one."""
     content: str
-    """The SHA-256 of all values: evaluations, episodes and training, which no other run should share; empty
+    """The hashes of all values: evaluations, episodes and training, which no other run should share; empty
     where nothing was logged in training, since two runs may well play the same."""
     compute: Any
     """What run.json says of the machine."""
@@ -96,10 +95,13 @@ def read_unfinished(folder: RunFolder, run: Run) -> Evaluations | None:
 
 
 def _content(folder: RunFolder) -> str:
-    files = (folder.evaluations, folder.episodes, folder.train)
+    """Return the hashes that an intact run was published with, which were just compared with its files."""
     if not is_file(folder.train) or not folder.train.stat().st_size:
         return ""
-    return hashlib.sha256("".join(sha256(file) for file in files).encode()).hexdigest()
+    published = read_json(folder.done)["sha256"]
+    return "-".join(
+        published.get(file.name, "") for file in (folder.evaluations, folder.episodes, folder.train)
+    )
 
 
 def _evaluations(

@@ -36,8 +36,9 @@ class _Yaml12(yaml.SafeLoader):
     yaml_implicit_resolvers = {}  # noqa: RUF012  (PyYAML's own class attribute)
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
-        mark: Any = event.start_mark
+        loader: Any = self  # PyYAML's own methods have no types
+        event = loader.peek_event()
+        mark = event.start_mark
         if isinstance(event, yaml.AliasEvent):
             problem = "aliases (*name) are not allowed; write the value again"
             raise yaml.MarkedYAMLError(problem=problem, problem_mark=mark)

@@ -92,6 +92,22 @@ def can_trace() -> bool:
     return subprocess.run([sys.executable, "-c", code], env=with_tests(), check=False).returncode == 0
 
 
+@pytest.mark.parametrize("error", ["ENOLCK", "EOPNOTSUPP"])
+@pytest.mark.usefixtures("strace")
+def test_a_packaged_set_is_read_where_the_file_system_has_no_locks(error: str) -> None:
+    strace = ["strace", "-f", "--seccomp-bpf", "-qq", "-o", "/dev/null", "-e", "trace=flock"]
+    command = [sys.executable, "-m", "o2obench", "data", "check", "invertedpendulum-replay-v0"]
+    done = subprocess.run(
+        [*strace, "-e", f"inject=flock:error={error}", *command],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        env=environment(),
+    )
+    assert "good" in done.stdout, done.stderr
+
+
 # ---- F2, ST-1, ST-2: every call that writes ----------------------------------------------------------------
 
 
