@@ -12,7 +12,7 @@ rliable gives the values. The draws are ours: all of them where they can be list
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, combinations_with_replacement
 from typing import Literal
@@ -37,6 +37,8 @@ GAMMA = 100.0
 """The score from which on nothing is missing; the optimality gap is measured from here."""
 DRAWS = 20_000
 """Bootstrap draws where not all can be listed. Their own noise moves a bound by 0.02 standard errors."""
+AT_ONCE = 2**20
+"""Drawn scores that are held at once."""
 LISTED = 7
 """Seeds of one data set up to which all draws are listed (1,716 at 7), each with its probability."""
 SEED = 0
@@ -74,11 +76,13 @@ def aggregates(scores: Scores, draws: int = DRAWS) -> dict[Statistic, Estimate]:
     n, mean = len(scores.seeds), estimated(mean_of(scores), len(scores.seeds), BY_T)
     if n < FEW:
         return {name: Estimate(value, None, None, n, NONE) for name, value in values.items()} | {"mean": mean}
-    resampled = _Resampled.of(scores, draws)
-    drawn = resampled.values(scores)
-    return {name: resampled.estimate(value, STATISTICS[name](drawn)) for name, value in values.items()} | {
-        "mean": mean
+    resampled = _Resampled.drawn(scores, draws)
+    names: tuple[Statistic, ...] = ("median", "iqm", "optimality_gap")
+    drawn = zip(names, resampled.of(scores, names), strict=True)
+    others: dict[Statistic, Estimate] = {
+        name: resampled.estimate(values[name], of_draws) for name, of_draws in drawn
     }
+    return {"mean": mean, **others}
 
 
 def performance_profile(scores: Scores, thresholds: Array, draws: int = DRAWS) -> Band:
@@ -93,7 +97,7 @@ def performance_profile(scores: Scores, thresholds: Array, draws: int = DRAWS) -
     share, n = above.mean(axis=(0, 1)), len(scores.seeds)
     if n < FEW:
         return Band(thresholds, share, None, None, n, NONE)
-    resampled = _Resampled.of(scores, draws)
+    resampled = _Resampled.drawn(scores, draws)
     low, high = resampled.bounds(resampled.mean(scores, above))
     return Band(thresholds, share, low, high, n, resampled.kind)
 
@@ -118,8 +122,8 @@ def sample_efficiency(at: Mapping[int, Scores], statistic: Statistic = "iqm", dr
     n, x, value = len(first.seeds), np.array(steps), np.array([of(at[step].values) for step in steps])
     if n < FEW:
         return Band(x, value, None, None, n, NONE)
-    resampled = _Resampled.of(first, draws)
-    low, high = np.array([resampled.bounds(of(resampled.values(at[step]))) for step in steps]).T
+    resampled = _Resampled.drawn(first, draws)
+    low, high = np.array([resampled.bounds(resampled.of(at[step], [statistic])[0]) for step in steps]).T
     return Band(x, value, low, high, n, resampled.kind)
 
 
@@ -166,7 +170,7 @@ def ranks(methods: Mapping[str, Scores], draws: int = DRAWS) -> dict[str, Estima
         each = [Estimate(float(value), None, None, n, NONE) for value in values]
     else:
         shared = Scores(first.datasets, first.seeds, first.values, clusters)
-        resampled = _Resampled.of(shared, draws)
+        resampled = _Resampled.drawn(shared, draws)
         drawn = resampled.mean(shared, np.moveaxis(rank, 0, -1))  # (draws, methods)
         each = [resampled.estimate(value, drawn[:, i]) for i, value in enumerate(values)]
     return dict(zip(methods, each, strict=True))
@@ -195,9 +199,10 @@ def _median(values: Array) -> Array:
 
 
 def _iqm(values: Array) -> Array:
-    ordered = np.sort(values.reshape(*values.shape[:-2], -1), axis=-1)
-    cut = ordered.shape[-1] // 4
-    return np.asarray(ordered[..., cut : ordered.shape[-1] - cut].mean(axis=-1))
+    runs = values.reshape(*values.shape[:-2], -1)
+    cut, end = runs.shape[-1] // 4, runs.shape[-1] - runs.shape[-1] // 4
+    parted = np.partition(runs, (cut, end - 1), axis=-1)  # the middle half stands in the middle, in any order
+    return np.asarray(parted[..., cut:end].mean(axis=-1))
 
 
 def _optimality_gap(values: Array) -> Array:
@@ -229,7 +234,7 @@ class _Resampled:
     kind: str
 
     @classmethod
-    def of(cls, scores: Scores, draws: int) -> _Resampled:
+    def drawn(cls, scores: Scores, draws: int) -> _Resampled:
         """Return all draws of one cluster with up to 7 seeds, else that many random ones."""
         names, cluster = np.unique(scores.clusters, return_inverse=True)
         n = len(scores.seeds)
@@ -238,13 +243,17 @@ class _Resampled:
             times = (every[:, :, None] == np.arange(n)).sum(axis=1)
             ways = math.factorial(n) / special.factorial(times).prod(axis=1)
             return cls(every[:, :, None], ways / n**n, cluster, EXACT)
-        seeds = np.random.default_rng(SEED).integers(n, size=(draws, n, len(names)))
+        seeds = np.random.default_rng(SEED).integers(n, size=(draws, n, len(names)), dtype=np.int32)
         kind = DRAWN if draws == DRAWS else f"95 % bootstrap over seeds, {draws:,} draws"
         return cls(seeds, np.full(draws, 1 / draws), cluster, kind)
 
-    def values(self, scores: Scores) -> Array:
-        """Return the scores of every draw (draws, n, datasets)."""
-        return np.asarray(scores.values[self.seeds[:, :, self.cluster], np.arange(len(self.cluster))])
+    def of(self, scores: Scores, statistics: Sequence[Statistic]) -> Array:
+        """Return statistics of the scores of every draw (statistics, draws), a few draws at a time."""
+        datasets, parts = np.arange(len(self.cluster)), -(-len(self.seeds) * scores.values.size // AT_ONCE)
+        drawn = (
+            scores.values[part[:, :, self.cluster], datasets] for part in np.array_split(self.seeds, parts)
+        )
+        return np.concatenate([[STATISTICS[name](values) for name in statistics] for values in drawn], axis=1)
 
     def mean(self, scores: Scores, values: Array) -> Array:
         """Return the mean over seeds and data sets of values (seeds, datasets, ...), for every draw."""

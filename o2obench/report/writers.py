@@ -226,9 +226,8 @@ def _digits(value: float | None) -> str:
 def table_csv(table: pd.DataFrame, header: bool = True) -> str:
     """Return a table as CSV; no cell of text is a formula."""
     texts = [name for name in table.columns if not pd.api.types.is_numeric_dtype(table[name])]
-    return str(
-        table.assign(**{name: table[name].map(_safe) for name in texts}).to_csv(index=False, header=header)
-    )
+    safe = {name: table[name].map({text: _safe(text) for text in table[name].unique()}) for name in texts}
+    return str(table.assign(**safe).to_csv(index=False, header=header))
 
 
 def by_name(tables: Iterable[Table]) -> dict[str, list[Table]]:
