@@ -257,12 +257,12 @@ class _Resampled:
 
     def mean(self, scores: Scores, values: Array) -> Array:
         """Return the mean over seeds and data sets of values (seeds, datasets, ...), for every draw."""
-        draws, n, clusters = self.seeds.shape
-        place = (np.arange(draws)[:, None, None] * n + self.seeds) * clusters + np.arange(clusters)
-        times = np.bincount(place.ravel(), minlength=draws * n * clusters).reshape(draws, n * clusters)
+        _, n, clusters = self.seeds.shape
         members = np.eye(clusters)[self.cluster].T  # (clusters, datasets)
         by_cluster = np.einsum("cd,sd...->sc...", members, values) / len(scores.datasets)
-        return np.asarray(times @ by_cluster.reshape(n * clusters, -1) / n)
+        runs = by_cluster.reshape(n * clusters, -1) / n
+        parts = np.array_split(self.seeds, -(-self.seeds.size // AT_ONCE))
+        return np.concatenate([_times(part) @ runs for part in parts])
 
     def bounds(self, drawn: Array) -> Array:
         """Return the percentile interval (2, ...) of bootstrap values (draws, ...)."""
@@ -274,3 +274,10 @@ class _Resampled:
         """Return a value with the interval of its bootstrap values (draws,)."""
         low, high = self.bounds(drawn)
         return Estimate(float(value), float(low), float(high), self.seeds.shape[1], self.kind)
+
+
+def _times(seeds: Array) -> Array:
+    """Return how often draws (draws, n, clusters) take each seed of each cluster (draws, n x clusters)."""
+    draws, n, clusters = seeds.shape
+    place = (np.arange(draws)[:, None, None] * n + seeds) * clusters + np.arange(clusters)
+    return np.bincount(place.ravel(), minlength=draws * n * clusters).reshape(draws, n * clusters)
