@@ -12,13 +12,14 @@ Deviations and decisions; the paper prints neither loss, nor data, nor the value
   gradient step would have no gradient at all: naive fine-tuning). Its bounds and its scaler are copied too.
 - Both terms have the code base's scale (doubled, averaged over outputs). A textbook KL beside them would
   change the odds by (obs_dim + 1) / 2.
+- The loss is divided by trust: at the old model its gradient is then that of the data alone, at full weight,
+  beside weight decay and the pull on the bounds. Undivided, both would weigh 1 / trust times as much against
+  the data as they do elsewhere, and repeated trainings would end where Theorem 2.2 (no bias) does not hold.
 - ``trust`` = 0.1, in (0, 1]; 1 is naive fine-tuning, bit for bit. The Gaussian is not bounded as Eq. (1)'s
   mixture is, by -log(1 - trust), but moves like the logarithm of a surprise, not like its square.
-- Early stopping evaluates trust (y - mu)^2 + (1 - trust) (mu_old - mu)^2 on the held-out transitions. A pass
-  must lower it by 1 %, as everywhere, and no pass can lower it by more than the share trust of what data
-  could teach: with trust below a few hundredths most trainings are refused: means and weights stand still,
-  only the shared bounds drift (``kit.ensemble.Fit``). ``model_change/online/shift`` is logged; read it beside
-  every curve.
+- Early stopping evaluates trust (y - mu)^2 + (1 - trust) (mu_old - mu)^2 on the held-out transitions. No mean
+  can lower it by more than the share trust of what the data could teach, so a pass must lower it by
+  trust x ``model_improvement``. ``model_change/online/shift`` is logged; read it beside every curve.
 - All else is the naive baseline's: online transitions only (``rows: union`` is an option), no penalty, MBPO's
   horizon and updates. Claims are made against naive fine-tuning in all its variants.
 """
@@ -47,6 +48,7 @@ class Comou(ModelBased[ComouConfig]):
     """The template with another loss of the model."""
 
     Config = ComouConfig
+    version = 2
     pretrain = "mopo"
 
     def model_loss(self, prediction: Prediction, y: Tensor, inputs: Tensor) -> Tensor:
@@ -57,7 +59,12 @@ class Comou(ModelBased[ComouConfig]):
         old = self.predict_before(inputs)
         data, anchor = (prediction.mean - y).square(), (prediction.mean - old.mean).square()
         error = trust * data + (1.0 - trust) * (anchor + old.log_var.exp())
-        return (error * (-prediction.log_var).exp() + prediction.log_var).mean((-2, -1))
+        loss = (error * (-prediction.log_var).exp() + prediction.log_var).mean((-2, -1))
+        return loss / trust
+
+    def model_improvement(self) -> float:
+        """Ask for the share of an improvement that the trust region leaves."""
+        return self.config.trust * super().model_improvement()
 
     def logged(self) -> dict[str, float]:
         """Return what Eq. (1)'s exact mixture could change at most, nats."""

@@ -25,9 +25,9 @@ from torch import Tensor
 
 from o2obench.agent import Budget, Stage, State, Task, count
 from o2obench.kit.model_based.config import ModelBasedConfig
-from o2obench.kit.model_based.template import ModelBased
+from o2obench.kit.model_based.template import ModelBased, annealed
 from o2obench.kit.options import Rate, Share, Size, Weight
-from o2obench.kit.sac import Sac
+from o2obench.kit.sac import Rates, Sac
 from o2obench.transitions import Transitions
 from o2obench.util.rng import Stream
 
@@ -49,7 +49,8 @@ class DoofConfig(ModelBasedConfig):
     """Updates of the policy in the fine-tuned model."""
     rounds: Size = 1
     """2 repeats steps 2 to 5 from the fine-tuned model and policy (Fig. 6c)."""
-    actor_lr: Rate = 1e-4  # constant; MOPO anneals its own
+    actor_lr: Rate = 1e-4
+    """Constant for the explorer; annealed in step 5, as in MOPO."""
     real_ratio: Share = 0.025  # of each kind of real transitions: int(0.025 * 256) = 6
 
 
@@ -57,13 +58,15 @@ class Doof(ModelBased[DoofConfig]):
     """Two learners in the template: the policy that is evaluated, and the explorer."""
 
     Config = DoofConfig
-    version = 2
+    version = 3
     pretrain = "mopo"
     paired_batches = True
 
     def __init__(self, task: Task, config: DoofConfig, data: Transitions) -> None:
         super().__init__(task, config, data)
         self.explorer, self.step = self.new_sac(), ""
+        self.updates_before = 0
+        """Updates when the step began."""
 
     @classmethod
     def steps(cls, config: DoofConfig, budget: Budget) -> dict[Stage, str]:
@@ -87,7 +90,7 @@ class Doof(ModelBased[DoofConfig]):
             self.explorer.load_networks(self.sac.networks())
         if self.step == "explorer":
             self._draw_uncertain()
-        self.due_training = self.step == "dynamics"
+        self.due_training, self.updates_before = self.step == "dynamics", self.updates
         self.model.adam.forget()
         self.learner.forget()
         self.replay.clear_model_buffer()
@@ -96,6 +99,12 @@ class Doof(ModelBased[DoofConfig]):
     def learner(self) -> Sac:
         """The explorer learns and collects in its own steps."""
         return self.explorer if self.step in ("explorer", "collect") else self.sac
+
+    def rates(self, update: int) -> Rates:
+        """Anneal the actor's rate in step 5, as MOPO does."""
+        rates = super().rates(update)
+        done, all_of_it = update - self.updates_before, self.config.policy_updates
+        return annealed(rates, done, all_of_it) if self.step == "policy" else rates
 
     def _draw_uncertain(self) -> None:
         """Draw the uncertain set: offline transitions whose reward holds the bonus."""
@@ -134,10 +143,15 @@ class Doof(ModelBased[DoofConfig]):
 
     def state_dict(self) -> State:
         """Return everything, the explorer included."""
-        return {**super().state_dict(), "explorer": self.explorer.state_dict(), "step": self.step}
+        return {
+            **super().state_dict(),
+            "explorer": self.explorer.state_dict(),
+            "step": self.step,
+            "updates_before": self.updates_before,
+        }
 
     def load_state_dict(self, state: State) -> None:
         """Take everything back."""
         super().load_state_dict(state)
         self.explorer.load_state_dict(state["explorer"])
-        self.step = state["step"]
+        self.step, self.updates_before = state["step"], state["updates_before"]

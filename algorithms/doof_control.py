@@ -15,7 +15,7 @@ from .doof import Doof, DoofConfig
 class DoofControl(Doof):
     """DOOF without exploration, collection and training of the model."""
 
-    version = 1
+    version = 2
 
     @classmethod
     def steps(cls, config: DoofConfig, budget: Budget) -> dict[Stage, str]:

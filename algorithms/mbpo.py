@@ -21,7 +21,7 @@ from torch import Tensor
 from o2obench.agent import Budget, Stage, count
 from o2obench.kit.model_based.config import OnlineConfig
 from o2obench.kit.model_based.template import ModelBased
-from o2obench.kit.options import Rate
+from o2obench.kit.options import Rate, Size
 from o2obench.util.rng import Stream
 
 
@@ -30,6 +30,7 @@ class MbpoConfig(OnlineConfig):
 
     learning_starts: Annotated[int, Field(gt=0, multiple_of=5)] = count(5000)
     """Steps of uniformly random actions before anything is learnt; they count as steps."""
+    max_model_epochs: Size | None = count(20)
     alpha_lr: Rate = 3e-4
     refit_scaler: bool = True
 

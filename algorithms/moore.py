@@ -45,6 +45,9 @@ class MooreConfig(OnlineConfig):
     """An offline transition's priority is 1 / (alpha x epoch), an online one's 1."""
     learning_starts: Annotated[int, Field(ge=0, multiple_of=5)] = count(0)
     steps_per_model_epoch: Size | None = count(100)
+    holdout_weights: Literal["priority", "half", "online"] = "priority"
+    """By which transitions model training is judged: both sources by the priorities, half by each, or the
+    online ones alone (the offline ones while there are no others)."""
 
 
 class Moore(ModelBased[MooreConfig]):
@@ -70,6 +73,12 @@ class Moore(ModelBased[MooreConfig]):
         if online and self.config.sampling in ("half", "online"):
             return 0.5 if self.config.sampling == "half" else 0.0
         return offline * self.priority() / (offline * self.priority() + online)
+
+    def held_out_ratio(self, offline: int, online: int) -> float:
+        """Return the weight of the offline transitions in the held-out error."""
+        if self.config.holdout_weights == "priority":
+            return self.offline_ratio(offline, online)
+        return 0.5 * (self.config.holdout_weights == "half") if online else 1.0
 
     def logged(self) -> dict[str, float]:
         """Return the priority of an offline transition."""

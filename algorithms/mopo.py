@@ -14,11 +14,9 @@ Deviations, each with its reason:
 
 from __future__ import annotations
 
-import math
-
 from o2obench.agent import Budget, Stage, count
 from o2obench.kit.model_based.config import ModelBasedConfig
-from o2obench.kit.model_based.template import EPOCH, ModelBased
+from o2obench.kit.model_based.template import ModelBased, annealed
 from o2obench.kit.options import Rate, Size
 from o2obench.kit.sac import Rates
 from o2obench.transitions import Transitions
@@ -48,11 +46,8 @@ class Mopo(ModelBased[MopoConfig]):
         self.due_training = stage == "model"
 
     def rates(self, update: int) -> Rates:
-        """Anneal the actor's rate, stepping once per epoch."""
-        epochs = max(1, math.ceil(self.task.budget.offline_updates / EPOCH))
-        cosine = 0.5 * (1.0 + math.cos(math.pi * (update // EPOCH) / epochs))
-        actor, critic, alpha = super().rates(update)
-        return actor * cosine, critic, alpha
+        """Anneal the actor's rate to zero by the end."""
+        return annealed(super().rates(update), update, self.task.budget.offline_updates)
 
     def offline_ratio(self, offline: int, online: int) -> float:
         """All real transitions are offline transitions."""

@@ -219,7 +219,7 @@ def test_t12_the_loss_is_data_and_kl_in_one_expression(trust: float) -> None:
     loss = comou(old, trust).model_loss(new, y, y)
     each = (new.mean - y).square() * (-new.log_var).exp() + new.log_var
     textbook = trust * each + (1 - trust) * (2 * kl(old, new) + old.log_var + 1)
-    assert torch.allclose(loss, textbook.mean((-2, -1)), rtol=1e-10)
+    assert torch.allclose(trust * loss, textbook.mean((-2, -1)), rtol=1e-10)
     assert torch.equal(comou(old, 1.0).model_loss(new, y, y), nll(new, y, y))
 
 
@@ -235,7 +235,26 @@ def test_t11_at_the_old_model_only_the_data_pull() -> None:
     assert max(float(g.abs().max()) for g in gradient(lambda new: kl(old, new))) < 1e-6
     both = gradient(lambda new: comou(old, 0.3).model_loss(new, y, y))
     data = gradient(lambda new: nll(new, y, y))
-    assert all(torch.allclose(b, 0.3 * d) for b, d in zip(both, data, strict=True))
+    assert all(torch.allclose(b, d) for b, d in zip(both, data, strict=True))
+
+
+@pytest.mark.parametrize("trust", [0.05, 0.1, 0.5])
+def test_t11_at_the_old_model_a_step_is_naive_tunings(pretrained: Any, trust: float) -> None:
+    """Weight decay and the pull on the bounds included: a model that fits the data stays (Theorem 2.2)."""
+
+    def step(name: str, **options: Any) -> list[Tensor]:
+        made = agent(name, **{**SMALL, **options})
+        made.warm_start([pretrained])
+        for tensor, now in zip(made.model_before, made._model_tensors(), strict=True):
+            tensor.copy_(now)
+        batch = made.replay.take(torch.arange(64).expand(1, 7, 64))
+        inputs, y = made.model.inputs(batch.obs, batch.action), ensemble.target(batch)
+        parameters = [tensor.clone().requires_grad_() for tensor in made.model.parameters()]
+        loss = made.model.loss(made.model.predict(inputs, parameters), y, inputs).sum()
+        return list(torch.autograd.grad(loss + made.model.regulariser(*parameters), parameters))
+
+    for held, free in zip(step("comou", trust=trust), step("naive"), strict=True):
+        assert torch.allclose(held, free, rtol=1e-5, atol=1e-6 * float(free.abs().max()))
 
 
 @pytest.mark.parametrize("trust", [0.1, 0.5, 0.8])
@@ -296,7 +315,7 @@ def test_t14_sampling_from_the_mixture_gives_the_same_gradient() -> None:
     loss = comou(old, trust).model_loss(
         Prediction(*(v.expand(shape) for v in here)), torch.full(shape, y), mean
     )
-    exact, errors = torch.stack(torch.autograd.grad(loss.sum(), here)), []
+    exact, errors = trust * torch.stack(torch.autograd.grad(loss.sum(), here)), []
     for n in (1_000, 100_000):
         tries = []
         for _ in range(30):
@@ -376,7 +395,7 @@ def test_t16_a_copy_at_every_gradient_step_would_be_naive_tuning(
             if refresh:
                 for tensor, now in zip(made.model_before, made._model_tensors(), strict=True):
                     tensor.copy_(now)
-            made.model.learn(made.replay, some[None], None)
+            made.model.learn(made.replay, some[None], [1e-3], None)
         return torch.as_tensor(made.model.net.flat)
 
     naive = trained("naive", False)

@@ -55,8 +55,9 @@ def learn(device: str = "cpu", seeds: tuple[int, ...] = (0, 1)) -> dict[str, Any
     fit.start()
     fit._shuffle()
     index = fit.order[..., : 3 * 256].unflatten(-1, (3, 256)).movedim(2, 0)
-    agent.model.learn(agent.replay, index, None)
-    agent.model.learn(agent.replay, index, torch.tensor([True, False], device=device)[: len(seeds)])
+    active = torch.tensor([True, False], device=device)[: len(seeds)]
+    agent.model.learn(agent.replay, index, [1e-3] * 3, None)
+    agent.model.learn(agent.replay, index, [1e-3] * 3, active)
     agent.due_rollout, agent.due_updates = 50, 10
     for _ in (*agent._roll_out(), *agent._update_policy()):
         pass

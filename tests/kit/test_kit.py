@@ -157,8 +157,8 @@ def fit_on(
     replay = Replay(data, len(seeds), (OBS, ACT), 1, 1, "cpu")
     rows = torch.arange(len(data)).repeat(len(seeds), 1)
     nothing = rows[:, :0]
-    fit_data = TrainingData(1.0, rows[:, held:], rows[:, :held], nothing, nothing)
-    return ModelTraining(model, replay, Streams(seeds, "cpu"), fit_data)
+    fit_data = TrainingData(1.0, 1.0, rows[:, held:], rows[:, :held], nothing, nothing)
+    return ModelTraining(model, replay, Streams(seeds, "cpu"), fit_data, 0.01)
 
 
 def test_t3_a_constant_change_is_learnt_in_raw_units() -> None:
@@ -680,7 +680,7 @@ def test_t21_the_reward_is_last_and_observations_keep_their_order() -> None:
 def test_a_pack_in_which_one_fit_stops_early_equals_the_single_runs() -> None:
     settings_: dict[str, Any] = {
         "max_model_epochs": 8,
-        "steps_per_model_epoch": 4,
+        "steps_per_model_epoch": 2,
         "patience": 2,
         "model_lr": 5e-3,
     }
@@ -739,11 +739,11 @@ def test_held_out_online_rows_are_one_in_five_and_fixed() -> None:
 
 def test_effective_size_counts_rows_of_equal_weight() -> None:
     rows = torch.arange(1000)[None]
-    data = TrainingData(1.0, rows, rows[:, :0], rows[:, :0], rows[:, :0])
+    data = TrainingData(1.0, 1.0, rows, rows[:, :0], rows[:, :0], rows[:, :0])
     assert data.size == 1000
-    union = TrainingData(0.8, rows[:, :800], rows[:, :0], rows[:, :200], rows[:, :0])
+    union = TrainingData(0.8, 0.8, rows[:, :800], rows[:, :0], rows[:, :200], rows[:, :0])
     assert union.size == 1000
-    assert TrainingData(0.0, rows, rows[:, :0], rows[:, :64], rows[:, :0]).size == 64
+    assert TrainingData(0.0, 0.0, rows, rows[:, :0], rows[:, :64], rows[:, :0]).size == 64
 
 
 # ---- identities --------------------------------------------------------------------------------------

@@ -49,5 +49,6 @@ class OnlineConfig(ModelBasedConfig):
     """Environment steps between two model trainings, each followed by a rollout; a multiple of the block."""
     rollout_batch_size: Size = count(100_000)
     model_retain_epochs: Size = 1
-    max_model_epochs: Size | None = count(20)
-    """Passes of a model's training at most; null: until nothing improves, as the papers do 400 times."""
+    max_model_epochs: Annotated[int, Field(ge=0)] | None = count(20)
+    """Passes of a model's training at most; null: until nothing improves, as the papers do 400 times; 0: the
+    model stays as it was pretrained."""

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Annotated, Literal, Self
 
 import torch
-from pydantic import model_validator
+from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn.functional import silu, softplus
 
@@ -20,10 +20,10 @@ from ...agent import Config, State, count
 from ...util.rng import Stream
 from ..compile import Repeat, compiled
 from ..networks import Adam, Mlp, gradients, to_array, truncated_normal_init
-from ..options import Members, Rate, Size, Widths
+from ..options import Members, Rate, Share, Size, Widths
 from ..replay import Batch, Replay
 
-VERSION = 2
+VERSION = 3
 """Raise it whenever the numbers that the ensemble or its training computes change."""
 BOUND_WEIGHT = 0.01
 
@@ -41,16 +41,26 @@ class EnsembleOptions(Config):
     """Networks with the least held-out error, from which rollouts are sampled."""
     model_lr: Rate = 1e-3
     """Learning rate of the model."""
+    model_lr_warmup_steps: Annotated[int, Field(ge=0)] = count(0)
+    """Gradient steps over which each training of the model raises its rate linearly from zero."""
     batch_size: Size = 256
     """Transitions of a batch."""
     patience: Size = 5
     """Passes without improvement after which the training of a model ends."""
+    model_improvement: Share = 0.01
+    """The share by which a pass must lower a member's held-out error to count."""
+    model_best_start: Literal["incoming", "none"] = "incoming"
+    """What the first pass of a fitted model has to improve: its error before the training, or nothing (as in
+    the reference codes, where the first pass always replaces the weights)."""
     holdout: Size = 1000
     """Held-out transitions that judge a pass: at most a fifth of the offline ones, the newest online ones."""
+    holdout_redraw: bool = False
+    """Hold out other online transitions, from all of them, at each training, as MBPO does; no: each one is
+    held out for good or never."""
     max_model_epochs: Size | None = count(None)
     """Passes of a model's training at most; null: until nothing improves."""
     steps_per_model_epoch: Size | None = count(None)
-    """Batches of a pass at most; null: all transitions."""
+    """Batches of a pass, however many transitions there are; null: each transition once."""
     refit_scaler: bool = False
     """Refit the input scaler at each model training. With fixed weights this changes the function before
     any gradient step, violently so on a few hundred online transitions; MBPO from scratch needs it."""
@@ -132,14 +142,13 @@ class Ensemble:
         mean, raw = self.net(inputs, flat).chunk(2, -1)
         return Prediction(mean, bound(raw, high, low))
 
-    def learn(self, replay: Replay, index: Tensor, active: Tensor | None) -> None:
-        """Do one gradient step for each of the batches ``index`` (steps, seeds, members, batch).
+    def learn(self, replay: Replay, index: Tensor, rates: Sequence[float], active: Tensor | None) -> None:
+        """Do one gradient step for each of the batches ``index`` (steps, seeds, members, batch), at its rate.
 
         ``active`` (seeds,) masks seeds out.
         """
-        steps, host = len(index), None if active is None else to_array(active)
-        scale = self.adam.schedule([self.options.model_lr] * steps, host)
-        self._repeat(replay, index, scale, *(() if active is None else (active.expand(steps, -1),)))
+        scale = self.adam.schedule(rates, None if active is None else to_array(active))
+        self._repeat(replay, index, scale, *(() if active is None else (active.expand(len(index), -1),)))
 
     def _one(self, replay: Replay, index: Tensor, scale: Tensor, active: Tensor | None = None) -> None:
         self._update(replay.take(index), scale, active)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,7 +16,6 @@ from ..replay import Replay
 from ..rng import Streams
 from .ensemble import Ensemble, target
 
-IMPROVEMENT = 0.01
 STEPS_PER_TURN = 20
 """Gradient steps between two chances to save or stop: well under a second on a CPU core."""
 
@@ -24,10 +24,12 @@ STEPS_PER_TURN = 20
 class TrainingData:
     """What a model training uses: row numbers of the two sources, split in training and held-out transitions.
 
-    ``share`` is the probability that a drawn row is an offline one. Index arrays are (seeds, n).
+    ``share`` is the probability that a drawn row is an offline one, ``held_share`` the weight of the offline
+    rows' error among the held-out ones. Index arrays are (seeds, n).
     """
 
     share: float
+    held_share: float
     offline_train: Tensor
     offline_held: Tensor
     online_train: Tensor
@@ -48,25 +50,27 @@ class TrainingData:
 class ModelTraining:
     """One call of model training, in turns of a few gradient steps; its state can be saved between.
 
-    Each member draws its bootstrap once and traverses it in a new order in each epoch. After an epoch a
-    member that lowered its held-out error by more than 1 % is kept in a snapshot; a seed stops after
-    ``patience`` epochs in which none of its members improved. A stopped seed's weights, moments and
+    Each member draws its bootstrap once and traverses it in a new order in each epoch; an epoch of
+    ``steps_per_model_epoch`` batches is a part of it, or traverses it several times. After an epoch a member
+    that lowered its held-out error by more than ``improvement`` (a share) is kept in a snapshot; a seed stops
+    after ``patience`` epochs in which none of its members improved. A stopped seed's weights, moments and
     streams stand still while others go on. At the end every member returns to its snapshot.
 
     A model that was fitted before is evaluated first: its errors are what the epochs have to improve, so
-    a harmful training set cannot replace good weights. (The reference codes start from 1e10, so that
-    their first epoch always replaces them.) The bounds of the log-variances are shared by all members and not
-    part of a snapshot, as in those codes: where every epoch is refused the weights are the old ones, and the
-    bounds have still moved, down by about 0.001 a gradient step, which lowers the largest deviations.
+    a harmful training set cannot replace good weights (``model_best_start``). Where no epoch improved a
+    member the training is refused for it: its weights and Adam's moments are those from before. The bounds of
+    the log-variances are shared by all members and not part of a snapshot, as in the reference codes; where
+    all members are refused they return too, and Adam's step count with them.
     """
 
-    def __init__(self, model: Ensemble, replay: Replay, streams: Streams, data: TrainingData) -> None:
+    def __init__(
+        self, model: Ensemble, replay: Replay, streams: Streams, data: TrainingData, improvement: float
+    ) -> None:
         self.model, self.replay, self.streams, self.data = model, replay, streams, data
+        self.improvement = improvement
         options, seeds = model.options, replay.seeds
         device = replay.rows.device
-        self.steps_per_epoch = -(-data.size // options.batch_size)
-        if options.steps_per_model_epoch is not None:
-            self.steps_per_epoch = min(self.steps_per_epoch, options.steps_per_model_epoch)
+        self.steps_per_epoch = options.steps_per_model_epoch or -(-data.size // options.batch_size)
         self.epochs, self.step_in_epoch = 0, 0
         self.was_fitted = False
         """Whether it began from a model that was fitted before."""
@@ -77,6 +81,10 @@ class ModelTraining:
         self.order = torch.zeros((seeds, options.num_ensemble, 0), dtype=torch.int64, device=device)
         self.best = torch.full((seeds, options.num_ensemble), 1e10, device=device)
         self.snapshot = model.net.flat.clone()
+        self.accepted = torch.zeros((seeds, options.num_ensemble), dtype=torch.bool, device=device)
+        """Which members an epoch has improved."""
+        self.before = [tensor.clone() for tensor in self._beside_weights()]
+        self.steps_before = model.adam.steps.copy()
 
     def start(self) -> None:
         """Fit the scaler where that is due, evaluate the incoming weights, draw the bootstraps."""
@@ -84,15 +92,16 @@ class ModelTraining:
         if not model.fitted or options.refit_scaler:
             self._fit_scaler()
         self.was_fitted = model.fitted
-        if model.fitted:
+        if model.fitted and options.model_best_start == "incoming":
             error = self.held_out_error()
             self.best = torch.where(torch.isfinite(error), error, self.best)
-        rows = -(-self.data.size // options.batch_size) * options.batch_size
+        batches = -(-self.data.size // options.batch_size)
+        rows, times = batches * options.batch_size, -(-self.steps_per_epoch // batches)
         if self.data.paired:
             new = self.streams.uniform(Stream.BOOTSTRAP, options.num_ensemble, rows // 2)
-            self.order = self._beside_offline(_pick(self.data.online_train, new))
+            self.order = self._beside_offline(_pick(self.data.online_train, new).repeat(1, 1, times))
         else:
-            self.order = self._draw(Stream.BOOTSTRAP, options.num_ensemble, rows)
+            self.order = self._draw(Stream.BOOTSTRAP, options.num_ensemble, rows).repeat(1, 1, times)
 
     def turn(self) -> bool:
         """Do a few gradient steps, and close an epoch at its end; return whether the training is over."""
@@ -102,7 +111,7 @@ class ModelTraining:
         steps = min(STEPS_PER_TURN, self.steps_per_epoch - self.step_in_epoch)
         rows = self.order[..., self.step_in_epoch * size : (self.step_in_epoch + steps) * size]
         index = rows.unflatten(-1, (steps, size)).movedim(2, 0)
-        self.model.learn(self.replay, index, self.mask())
+        self.model.learn(self.replay, index, self._rates(steps), self.mask())
         self.step_in_epoch += steps
         if self.step_in_epoch < self.steps_per_epoch:
             return False
@@ -113,9 +122,15 @@ class ModelTraining:
             self._restore()
         return over
 
+    def _rates(self, steps: int) -> list[float]:
+        """Return the rates of the next gradient steps."""
+        options, done = self.model.options, self.epochs * self.steps_per_epoch + self.step_in_epoch
+        warm_up = max(1, options.model_lr_warmup_steps)
+        return [options.model_lr * min(1.0, (done + k) / warm_up) for k in range(1, steps + 1)]
+
     def held_out_error(self) -> Tensor:
-        """Return each member's error on the held-out transitions (seeds, members), weighted by the share."""
-        share, errors = self.data.share, []
+        """Return each member's error on the held-out transitions (seeds, members), by their weights."""
+        share, errors = self.data.held_share, []
         for weight, held in ((share, self.data.offline_held), (1.0 - share, self.data.online_held)):
             if weight and held.shape[1]:
                 errors.append((weight, self._error_on(held)))
@@ -153,7 +168,8 @@ class ModelTraining:
     def _end_epoch(self) -> None:
         self.lasted += self.active
         error = self.held_out_error()
-        better = ((self.best - error) / self.best > IMPROVEMENT) & self.active[:, None]
+        better = ((self.best - error) / self.best > self.improvement) & self.active[:, None]
+        self.accepted |= better
         self.best = torch.where(better, error, self.best)
         self.snapshot = torch.where(better[..., None], self.model.net.flat, self.snapshot)
         self.idle = torch.where(better.any(1), 0, self.idle + 1)
@@ -162,9 +178,24 @@ class ModelTraining:
 
     def _restore(self) -> None:
         self.model.net.flat.copy_(self.snapshot)
+        self._refuse()
         ranks = self.best.argsort(dim=1, stable=True)
         self.model.elites.copy_(ranks[:, : self.model.options.num_elites])
         self.model.fitted = True
+
+    def _refuse(self) -> None:
+        """Give refused members their moments back, and a model that is refused as a whole its bounds too."""
+        refused, adam = ~self.accepted, self.model.adam
+        whole = refused.all(1)
+        for tensor, before in zip(self._beside_weights(), self.before, strict=True):
+            mask = refused if tensor.dim() > 2 else whole
+            tensor.copy_(torch.where(mask[..., None], before, tensor))
+        adam.steps = np.where(to_array(whole), self.steps_before, adam.steps)
+
+    def _beside_weights(self) -> list[Tensor]:
+        """Return bounds (seeds, outputs) and moments (those of the weights: seeds, members, parameters)."""
+        _, *bounds = self.model.parameters()
+        return [*bounds, *self.model.adam.mean, *self.model.adam.square]
 
     def _draw(self, purpose: str, *shape: int) -> Tensor:
         """Return training row numbers (seeds, *shape), the source by the share, then a row uniformly."""
@@ -200,6 +231,9 @@ class ModelTraining:
             "order": to_array(self.order.int()),
             "best": to_array(self.best),
             "snapshot": to_array(self.snapshot),
+            "accepted": to_array(self.accepted),
+            "before": {str(i): to_array(tensor) for i, tensor in enumerate(self.before)},
+            "steps_before": self.steps_before.copy(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -212,6 +246,10 @@ class ModelTraining:
         self.order = torch.from_numpy(state["order"]).to(self.order)
         self.best.copy_(torch.from_numpy(state["best"]))
         self.snapshot.copy_(torch.from_numpy(state["snapshot"]))
+        self.accepted.copy_(torch.from_numpy(state["accepted"]))
+        for i, tensor in enumerate(self.before):
+            tensor.copy_(torch.from_numpy(state["before"][str(i)]))
+        self.steps_before = state["steps_before"].copy()
 
 
 def _pick(rows: Tensor, uniform: Tensor) -> Tensor:

@@ -4,7 +4,8 @@ Its defaults are naive fine-tuning. An algorithm changes what differs, by one of
 
 - ``stages``: the parts of its training, in order;
 - ``offline_ratio``: which real transitions train the model, start rollouts and stand in SAC's batches;
-- ``model_loss`` (and ``model_error``, which decides early stopping): how the model is trained;
+- ``model_loss``, and ``model_error``, ``model_improvement`` and ``held_out_ratio``, which decide early
+  stopping: how the model is trained;
 - ``explore``: how it acts to collect data;
 - ``rollout_starts`` and ``penalty_coef``: where rollouts branch, and what their rewards are charged;
 - ``real_batch``: the real transitions of SAC's batches, which model transitions fill up;
@@ -16,6 +17,7 @@ The rest is configuration (``config``).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar, Generic, TypeVar
 
@@ -58,6 +60,16 @@ PROBE = 2000
 C = TypeVar("C", bound=ModelBasedConfig)
 
 
+def annealed(rates: Rates, update: int, updates: int) -> Rates:
+    """Lower the actor's rate by a cosine, once per epoch, to zero after ``updates``: the offline mode.
+
+    As in OfflineRL-Kit (``CosineAnnealingLR`` on the actor's optimiser in its run_mopo.py).
+    """
+    actor, critic, alpha = rates
+    cosine = 0.5 * (1.0 + math.cos(math.pi * (update // EPOCH) / max(1, math.ceil(updates / EPOCH))))
+    return actor * cosine, critic, alpha
+
+
 class ModelBased(SacPolicy, Agent[C], Generic[C]):
     """State and work of the family; see the module's first lines for what an algorithm may change."""
 
@@ -88,7 +100,7 @@ class ModelBased(SacPolicy, Agent[C], Generic[C]):
         )
         self.replay = Replay(data, len(seeds), dims, steps, capacity, device, self.extra_transitions())
         self.replay.resize_model_buffer(self._buffer_size(self.rollout_length()))
-        self.holdout = Holdout(self.replay, seeds, config.holdout, device)
+        self.holdout = Holdout(self.replay, seeds, config.holdout, device, config.holdout_redraw)
         self.tile = TILE if device == "cpu" else GPU_TILE
         self.updates = 0
         self.due_training, self.due_rollout, self.due_updates = False, 0, 0
@@ -117,6 +129,10 @@ class ModelBased(SacPolicy, Agent[C], Generic[C]):
             return 0.0
         return offline / (offline + online)
 
+    def held_out_ratio(self, offline: int, online: int) -> float:
+        """Return the weight of the offline transitions in the held-out error by which a pass is judged."""
+        return self.offline_ratio(offline, online)
+
     def logged(self) -> dict[str, float]:
         """Return what else is logged at each model training."""
         return {}
@@ -128,6 +144,10 @@ class ModelBased(SacPolicy, Agent[C], Generic[C]):
     def model_error(self, prediction: Prediction, y: Tensor, inputs: Tensor) -> Tensor:
         """Return the held-out error of each seed and member, (seeds, members)."""
         return squared_error(prediction, y, inputs)
+
+    def model_improvement(self) -> float:
+        """Return the share by which a pass of model training must lower that error to count."""
+        return self.config.model_improvement
 
     def explore(self, obs: Tensor) -> Tensor:
         """Return the actions with which data are collected: a sample of the policy."""
@@ -177,7 +197,8 @@ class ModelBased(SacPolicy, Agent[C], Generic[C]):
         if not isinstance(config, OnlineConfig) or self.replay.online < config.learning_starts:
             return
         if self.replay.online % config.model_train_freq == 0 or not self.model.fitted:
-            self.due_training, self.due_rollout = True, config.rollout_batch_size
+            self.due_training = config.max_model_epochs != 0
+            self.due_rollout = config.rollout_batch_size
         if self.due_rollout or int(self.replay.fill.min()):
             self.due_updates = config.utd_ratio
 
@@ -294,9 +315,10 @@ class ModelBased(SacPolicy, Agent[C], Generic[C]):
 
     def _new_training(self) -> ModelTraining:
         offline, online = self.holdout.offline, self.holdout.online()
-        ratio = self.offline_ratio(offline[0].shape[1], online[0].shape[1])
-        data = TrainingData(ratio, *offline, *online, self.paired_batches)
-        return ModelTraining(self.model, self.replay, self.streams, data)
+        counts = offline[0].shape[1], online[0].shape[1]
+        shares = self.offline_ratio(*counts), self.held_out_ratio(*counts)
+        data = TrainingData(*shares, *offline, *online, self.paired_batches)
+        return ModelTraining(self.model, self.replay, self.streams, data, self.model_improvement())
 
     @torch.no_grad()
     def _change(self, elites: Tensor) -> Metrics:
