@@ -298,6 +298,7 @@ class ModelBased(SacPolicy, Agent[C], Generic[C]):
         yield {
             "model/held_out_mse": to_array(training.best.gather(1, self.model.elites).mean(1)),
             "model/epochs": epochs,
+            "model/accepted": to_array(training.accepted.sum(1)),
             **{name: np.full(len(epochs), value) for name, value in more.items()},
             "model/steps": epochs * training.steps_per_epoch,
             **(self._change(elites) if training.was_fitted else {}),
