@@ -1,13 +1,13 @@
-"""How the online trainings of a model should go: rates, starts, passes, hold-outs, by the model's error alone.
+"""How the online trainings of a model should go: rates, starts, passes, hold-outs, by its error alone.
 
     python benchmarks/penalty.py DATASET --seeds 100 101 102 --penalties 1     # pretrained states
     python benchmarks/model_training.py DATASET --penalty 1 --out benchmarks/results/model-training.json
 
 All candidates of a seed meet the same transitions, which SAC collects while it fine-tunes MOPO's policy, and
 start from the same converged model; no policy learns beside them and no return is looked at. What counts is
-the error on the 250 transitions that come after a training, on which its rollouts will branch, divided by that
-of the model which is never trained; and the same on the held-out offline transitions. Seeds from 100 on are
-not those of any suite.
+the error on the 250 transitions that come after a training, on which its rollouts will branch, divided by
+that of the model which is never trained; and the same on the held-out offline transitions. Seeds from 100 on
+are not those of any suite.
 """
 
 from __future__ import annotations

@@ -175,6 +175,13 @@ def test_t9_held_out_rows_are_weighted_alike(pretrained: Any) -> None:
     offline, online = fit._error_on(fit.data.offline_held), fit._error_on(fit.data.online_held)
     share = fit.data.share
     assert torch.allclose(fit.held_out_error(), share * offline + (1 - share) * online)
+    for by, weight in (("half", 0.5), ("online", 0.0)):
+        other = tuned("moore", pretrained, steps=40, alpha=0.5, holdout_weights=by)
+        fit = other._new_training()
+        assert fit.data.share == share, "what is trained on stays"
+        offline, online = fit._error_on(fit.data.offline_held), fit._error_on(fit.data.online_held)
+        assert torch.allclose(fit.held_out_error(), weight * offline + (1 - weight) * online)
+        assert other.held_out_ratio(480, 0) == 1.0
 
 
 def test_moore_learns_from_the_first_step_where_it_is_told_to(pretrained: Any) -> None:
@@ -549,6 +556,24 @@ def test_doof_with_a_negative_bonus_explores_by_mopos_rewards(pretrained: Any) -
     assert fill == int(mopo.replay.fill[0]) > 300
     ours, theirs = (one.replay.rows[one.replay.model_base[0] :][:fill] for one in (made, mopo))
     assert torch.equal(ours, theirs)
+
+
+def test_doof_anneals_the_actor_in_step_5_as_mopo_does(pretrained: Any) -> None:
+    mopo = registry.algorithm("mopo")
+    for name in ("doof", "doof_control"):
+        made = agent(name, **{**DOOF, "policy_updates": 4000})
+        made.warm_start([pretrained])
+        done_before = 0 if name == "doof_control" else DOOF["explorer_updates"]
+        made.updates = done_before
+        if name == "doof":
+            made.begin("collect")
+            assert made.rates(3999) == (1e-4, 3e-4, 1e-4)
+        made.begin("policy")
+        budget = Budget(4000, 0)
+        offline = mopo(Task(4, 2, 50, (0,), left_the_field, budget), mopo.Config(), mixed_data(500))
+        for k in (0, 999, 1000, 2500, 3999):
+            assert made.rates(done_before + k) == offline.rates(k)
+        assert made.rates(done_before + 3999)[0] < 0.2 * made.rates(done_before)[0]
 
 
 def test_doof_options_change_its_life(pretrained: Any) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -651,11 +652,86 @@ def test_t20_good_weights_survive_a_harmful_training_set() -> None:
     rows = np.arange(400)
     bad = np.where(rows < 100, 0.0, 500.0).astype(np.float32)  # held-out transitions stay true
     changed = replace(good, reward=good.reward + bad, next_obs=good.next_obs + bad[:, None])
+    kept = [tensor.clone() for tensor in (*model.parameters(), *model.adam.mean, *model.adam.square)]
+    steps = model.adam.steps.copy()
     harmful = fit_on(changed, model)
     harmful.start()
     while not harmful.turn():
         pass
-    assert torch.equal(kept, model.net.flat)
+    assert not harmful.accepted.any()
+    now = [*model.parameters(), *model.adam.mean, *model.adam.square]
+    assert all(torch.equal(a, b) for a, b in zip(kept, now, strict=True)), "bounds and moments too"
+    assert model.adam.steps.tolist() == steps.tolist()
+    model.options = model.options.model_copy(update={"model_best_start": "none"})
+    replaced = fit_on(changed, model)
+    replaced.start()
+    while not replaced.turn():
+        pass
+    assert replaced.accepted.all()
+    assert not torch.equal(kept[0], model.net.flat), "as in the reference codes"
+
+
+def test_t20_only_refused_members_get_their_moments_back() -> None:
+    model = make_model(max_model_epochs=1)
+    fit = fit_on(random_transitions(300), model)
+    fit.start()
+    while not fit.turn():
+        pass
+    (mean, *_), bounds = model.adam.mean, model.max_log_var.clone()
+    after, former = mean.clone(), fit.before[2]
+    fit.accepted[0, :2] = False
+    fit._refuse()
+    assert torch.equal(mean[0, :2], former[0, :2])
+    assert torch.equal(mean[0, 2:], after[0, 2:])
+    assert not torch.equal(after[0, :2], former[0, :2])
+    assert torch.equal(model.max_log_var, bounds), "shared with members that were not refused"
+
+
+def recorded(model: Ensemble, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Tensor, float]]:
+    """Return the list to which a model's gradient steps append batch (seeds, members, rows) and rate."""
+    seen, learn = list[tuple[Tensor, float]](), model.learn
+
+    def note(replay: Replay, index: Tensor, rates: Sequence[float], active: Tensor | None) -> None:
+        seen.extend(zip(index, rates, strict=True))
+        learn(replay, index, rates, active)
+
+    monkeypatch.setattr(model, "learn", note)
+    return seen
+
+
+def test_a_pass_has_the_batches_that_are_asked_for_however_few_rows_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = make_model(steps_per_model_epoch=7, max_model_epochs=2, batch_size=16)
+    seen = recorded(model, monkeypatch)
+    fit = fit_on(random_transitions(140), model)
+    fit.start()
+    bootstrap = fit.order[0, 0, :48].tolist()
+    while not fit.turn():
+        pass
+    assert len(seen) == 14
+    drawn = torch.cat([index[0, 0] for index, _ in seen[:7]]).tolist()
+    assert not Counter(drawn) - Counter(3 * bootstrap), "40 rows make 3 batches, which are traversed 3 times"
+
+
+def test_the_rate_rises_over_the_warm_up_in_each_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = make_model(model_lr=1e-3, model_lr_warmup_steps=4, steps_per_model_epoch=3, max_model_epochs=2)
+    seen = recorded(model, monkeypatch)
+    for _ in range(2):
+        fit = fit_on(random_transitions(300), model)
+        fit.start()
+        while not fit.turn():
+            pass
+    assert [rate for _, rate in seen] == pytest.approx(2 * [2.5e-4, 5e-4, 7.5e-4, 1e-3, 1e-3, 1e-3])
+
+
+def test_a_model_without_epochs_stays_as_it_was_pretrained() -> None:
+    agent = make_agent("naive", max_model_epochs=0)
+    agent.model.fitted = True
+    before = [tensor.clone() for tensor in agent.model.parameters()]
+    feed(agent, 45)
+    assert agent.updates > 0
+    assert all(torch.equal(a, b) for a, b in zip(before, agent.model.parameters(), strict=True))
 
 
 def test_t21_the_reward_is_last_and_observations_keep_their_order() -> None:
@@ -735,6 +811,22 @@ def test_held_out_online_rows_are_one_in_five_and_fixed() -> None:
         agent.observe(random_transitions(seeds, k))
     _, later = agent.holdout.online()
     assert later[:, :20].tolist() == held.tolist()
+
+
+def test_held_out_online_rows_can_be_drawn_anew_at_each_training() -> None:
+    agent = make_agent("naive", (0, 1), learning_starts=1000, steps=200, holdout_redraw=True, holdout=15)
+    splits = []
+    for k in range(100):
+        agent.observe(random_transitions(2, k))
+        if k in (49, 99):
+            training, held = agent.holdout.online()
+            again = agent.holdout.online()
+            assert torch.equal(held, again[1]), "a resume in mid-training finds the same"
+            assert held.shape == (2, {49: 10, 99: 15}[k]), "a fifth, and at most the hold-out's size"
+            assert sorted((*training[0].tolist(), *held[0].tolist())) == list(range(400, 401 + k))
+            splits.append(held[0].tolist())
+    assert set(splits[0]) - set(splits[1]), "what was held out is trained on later"
+    assert held[0].tolist() != (held[1] - held[1].min() + held[0].min()).tolist(), "each seed its own"
 
 
 def test_effective_size_counts_rows_of_equal_weight() -> None:
