@@ -100,6 +100,10 @@ class Doof(ModelBased[DoofConfig]):
         """The explorer learns and collects in its own steps."""
         return self.explorer if self.step in ("explorer", "collect") else self.sac
 
+    def explorer_policy(self) -> State | None:
+        """Return the explorer's actor at the end of step 2, where its mean action is judged."""
+        return {"actor": self.explorer.actor.state_dict()} if self.step == "explorer" else None
+
     def rates(self, update: int) -> Rates:
         """Anneal the actor's rate in step 5, as MOPO does."""
         rates = super().rates(update)

@@ -247,6 +247,18 @@ class HasDynamicsModel(Protocol):
         """Return observations and actions (seeds, n, ...) that a finished run collected; None: it did not."""
 
 
+EXPLORER_RETURN = "explorer/mean_return"
+"""The name under which the harness logs what that of ``HasExplorer`` returned."""
+
+
+@runtime_checkable
+class HasExplorer(Protocol):
+    """An agent that collects with a policy of its own, which is judged once, beside the evaluated one."""
+
+    def explorer_policy(self) -> State | None:
+        """Return it, as ``load_policy`` takes it, at the end of the stage in which it learnt; else None."""
+
+
 def take_seed(state: State, index: int) -> State:
     """Cut one seed out of a seed batch's state; the seed axis stays, with length one."""
 

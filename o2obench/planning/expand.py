@@ -35,7 +35,7 @@ from .entries import (
 )
 from .load import is_packaged, read_layers
 from .plan import SUITE_NAME, Experiment, Plan
-from .reduce import reduce_suite, reductions
+from .reduce import is_count, reduce_suite, reductions
 from .schema import (
     EPISODES,
     EVERYTHING,
@@ -273,7 +273,10 @@ class _Builder:
         return getattr(self._config(registry.algorithm(value), other, data), key, value)
 
     def _config(self, agent: type[Agent[Any]], entry: Entry, data: str) -> Config:
-        """Merge the algorithm's own options, its row for the data set, the suite's and the reduction."""
+        """Merge the algorithm's own options, its row for the data set, the suite's and the reduction.
+
+        What an entry says itself is not cut: it is what that entry is there for.
+        """
         name, file = entry.algorithm, registry.options_file(agent, entry.algorithm)
         table = file.value.get("datasets", {})
         like = data if data in table else twin(data)
@@ -293,6 +296,8 @@ class _Builder:
         if name not in self.suite.reduced:
             return full
         cut = self.source.child("reduced", name)
+        named = {key for key in entry.options.value if is_count(agent.Config, key)}
+        cut = Located({key: value for key, value in cut.value.items() if key not in named}, cut.where)
         config = validate(agent.Config, merge(*layers, cut), (name,))
         self.lines.update(dict.fromkeys(reductions(name, config, full, cut)))
         return config

@@ -41,10 +41,15 @@ def reductions(part: str, config: BaseModel, full: BaseModel, cut: Located) -> l
     return [line for line in lines if line]
 
 
+def is_count(config: type[BaseModel], key: str) -> bool:
+    """Tell whether an option is declared as a count, which a reduced suite may cut."""
+    field = config.model_fields.get(key)
+    return bool(field and isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("count"))
+
+
 def _reduction(shown: str, config: BaseModel, full: BaseModel, key: str, place: str) -> str:
     """Return ``key = value (full: value)``, nothing where both are equal; refuse more, and no count."""
-    extra = type(full).model_fields[key].json_schema_extra
-    if isinstance(full, Config) and not (isinstance(extra, dict) and extra.get("count")):
+    if isinstance(full, Config) and not is_count(type(full), key):
         raise UserError(f"{place}: reduced.{shown}: is not a count; a reduced suite may only cut counts")
     now, before = getattr(config, key), getattr(full, key)
     if isinstance(now, list) or isinstance(before, list):  # evaluations: neither more nor less than the other

@@ -36,6 +36,8 @@ class Snapshot:
     episodes: int
     key: tuple[str | int, ...]
     policy: State
+    explorer: bool = False
+    """Whether it is not the policy that is evaluated but the one that will collect."""
 
 
 class Evaluator:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..agent import Agent, Metrics, Stage, State, take_seed
+from ..agent import EXPLORER_RETURN, Agent, HasExplorer, Metrics, Stage, State, take_seed
 from ..envs.episode import Interaction, nothing
 from ..envs.spec import find_env
 from ..errors import Diverged, Interrupted
@@ -109,6 +109,7 @@ class Training:
             self.heartbeat(stage)
             self.step(stage)
         self.evaluate(stage.name, self.protocol.final_episodes, self.start_states(stage, at_end=True))
+        self.evaluate_explorer(stage.name, self.protocol.final_episodes, (Stream.AT_ONLINE_START,))
         clock.stage, clock.begun = clock.stage + 1, False
 
     def evaluate_if_due(self, stage: Stage, now: int, schedule: EvaluationSchedule) -> None:
@@ -167,17 +168,40 @@ class Training:
                 returns = self.arena.returns(lambda obs: self.agent.act(obs, explore=False), key, episodes)
             self.write_evaluation(*clock, returns)
 
+    def evaluate_explorer(self, stage: str, episodes: int, key: StartStates) -> None:
+        """Log the mean return of the policy that will collect, where it is another one that just learnt."""
+        explorer = self.agent.explorer_policy() if isinstance(self.agent, HasExplorer) else None
+        if explorer is None:
+            return
+        clock = (stage, self.clock.env_steps, self.agent.updates)
+        if self.evaluator:
+            self.evaluator.submit(Snapshot(*clock, episodes, key, explorer, explorer=True))
+        elif self.arena:
+            evaluated = self.agent.policy() or {}
+            self.agent.load_policy(explorer)
+            with timed("evaluation"):
+                returns = self.arena.returns(lambda obs: self.agent.act(obs, explore=False), key, episodes)
+            self.agent.load_policy(evaluated)
+            self.write_explorer(*clock, returns)
+
     def collect(self, wait: bool) -> None:
         """Write the rows that the evaluator has finished, in their order; with ``wait`` all of them."""
         if self.evaluator:
             for snapshot, returns in self.evaluator.results(wait):
-                self.write_evaluation(snapshot.stage, snapshot.env_steps, snapshot.updates, returns)
+                write = self.write_explorer if snapshot.explorer else self.write_evaluation
+                write(snapshot.stage, snapshot.env_steps, snapshot.updates, returns)
 
     def write_evaluation(self, stage: str, env_steps: int, updates: int, returns: Array) -> None:
         """Write an evaluation; what is not finite ends that seed's run."""
         spent = timers.take()
         for writer, row in zip(self.writers, returns, strict=True):
             writer.write_evaluation(stage, env_steps, updates, row, spent)
+        self.check_alive()
+
+    def write_explorer(self, stage: str, env_steps: int, updates: int, returns: Array) -> None:
+        """Log what the collecting policy returns: the mean of episodes of its mean action, raw."""
+        for writer, row in zip(self.writers, returns, strict=True):
+            writer.write_metrics(stage, env_steps, updates, {EXPLORER_RETURN: float(row.mean())})
         self.check_alive()
 
     def write_metrics(self, stage: Stage, metrics: Metrics) -> None:

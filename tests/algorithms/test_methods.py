@@ -559,7 +559,7 @@ def test_doof_with_a_negative_bonus_explores_by_mopos_rewards(pretrained: Any) -
 
 
 def test_doof_anneals_the_actor_in_step_5_as_mopo_does(pretrained: Any) -> None:
-    mopo = registry.algorithm("mopo")
+    mopo: Any = registry.algorithm("mopo")
     for name in ("doof", "doof_control"):
         made = agent(name, **{**DOOF, "policy_updates": 4000})
         made.warm_start([pretrained])

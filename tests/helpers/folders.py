@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from o2obench.agent import EXPLORER_RETURN
 from o2obench.datasets.reference_scores import Reference
 from o2obench.datasets.registry import Dataset
 from o2obench.planning.expand import read_suite
@@ -120,7 +121,13 @@ def _episodes(plan: Plan, run: Run, draw: np.random.Generator) -> Iterator[dict[
 
 
 def _train(plan: Plan, run: Run, draw: np.random.Generator) -> Iterator[dict[str, Any]]:
-    """Log an uncertainty that fades, every 250 steps."""
+    """Log an uncertainty that fades, every 250 steps, and what an explorer's mean action returns."""
+    refs = _references(plan, run)
+    for stage in plan.stages[run.group]:
+        if stage.name == "explorer":
+            score = 45.0 + 3.0 * run.seed - 10.0 * float(run.spec.config["ratio"])
+            gained = refs.ref_min + score / 100 * (refs.ref_max - refs.ref_min)
+            yield {"stage": "explorer", "env_steps": 0, "updates": stage.updates, EXPLORER_RETURN: gained}
     total = sum(stage.env_steps for stage in plan.stages[run.group]) if run.parent else 0
     for steps in range(0, total, 250):
         level = 0.4 * float(np.exp(-3.0 * steps / total)) + 0.1 + 0.01 * draw.random()

@@ -648,7 +648,6 @@ def test_t20_good_weights_survive_a_harmful_training_set() -> None:
     fit.start()
     while not fit.turn():
         pass
-    kept = model.net.flat.clone()
     rows = np.arange(400)
     bad = np.where(rows < 100, 0.0, 500.0).astype(np.float32)  # held-out transitions stay true
     changed = replace(good, reward=good.reward + bad, next_obs=good.next_obs + bad[:, None])

@@ -100,8 +100,8 @@ def test_the_explorer_beside_the_offline_policy(tmp_path: Path, monkeypatch: pyt
     plan = paper_plan("doof_fig3_explorer-small", monkeypatch, seeds=(0, 1))
     finish(plan, tmp_path / "results")
     found = paper_figures(summarise(plan, ResultsFolder(tmp_path / "results")))["explorer"]
-    assert [row[1] for row in texts(found)] == [f"DOOF ratio {ratio}" for ratio in (0.25, 0.5, 1.0, 2.0)]
-    experiment = plan.experiments[0]
+    assert [row[1] for row in texts(found)] == [f"DOOF ratio {ratio}" for ratio in (0.0, 0.25, 0.5, 1.0, 2.0)]
+    experiment = next(one for one in plan.experiments if one.method == "DOOF ratio 0.25")
     folder = ResultsFolder(tmp_path / "results").run(experiment.run)
     played = [json.loads(line) for line in folder.episodes.read_text().splitlines()]
     own = [row["return"] for row in played if row["stage"] == "collect"]
@@ -113,6 +113,11 @@ def test_the_explorer_beside_the_offline_policy(tmp_path: Path, monkeypatch: pyt
     assert one.episodes == len(own) == 10
     assert one.explorer == pytest.approx(score(sum(own) / len(own)))
     assert one.offline == pytest.approx(score(sum(start) / len(start)))
+    assert one.greedy == pytest.approx(45.0 + 3.0 * experiment.seed - 2.5), "judged by its mean action"
+    without = found.seeds[found.seeds.method == "DOOF ratio 0.0"]
+    assert without.greedy.tolist() == without.offline.tolist(), "it collects with the offline policy"
+
+    assert texts(found)[0][4] == "0.0 (0.0 to 0.0)", "its change"
     replace(plan, figures=("explorer",)).write(ResultsFolder(tmp_path / "results"))
     (page,) = write_report(ResultsFolder(tmp_path / "results"), tmp_path / "out")
     assert "What the explorer returns" in page.read_text()
@@ -133,7 +138,7 @@ def test_edited_episodes_are_not_shown(tmp_path: Path, monkeypatch: pytest.Monke
     file = ResultsFolder(tmp_path).run(plan.experiments[0].run).episodes
     file.write_text(file.read_text().replace("1", "2"))
     found = paper_figures(summarise(plan, ResultsFolder(tmp_path)))["explorer"]
-    assert [row[1] for row in texts(found)] == ["DOOF ratio 0.5", "DOOF ratio 1.0", "DOOF ratio 2.0"]
+    assert [row[1] for row in texts(found)] == [f"DOOF ratio {r}" for r in (0.25, 0.5, 1.0, 2.0)]
 
 
 def test_errors_before_and_after_as_diagnose_kept_them(

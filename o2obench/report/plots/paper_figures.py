@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -10,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from ...agent import EXPLORER_RETURN
 from ...analysis.results import diagnoses
 from ...datasets.reference_scores import task_and_kind
 from ...planning.plan import Experiment
@@ -42,9 +44,11 @@ def explorer(summary: Summary) -> PaperFigure:
     for line in summary.asked():
         own = seeds[(seeds.dataset == line.dataset) & (seeds.method == line.method)]
         if len(own):
-            percent = 100.0 * (own.explorer_return / own.offline_return - 1.0)
-            cells = [over_seeds(values) for values in (own.offline, own.explorer)]
-            cells += [over_seeds(values, SIGNED) for values in (own.explorer - own.offline, percent)]
+            judged = own.dropna(subset="greedy_return")
+            percent = 100.0 * (judged.greedy_return / judged.offline_return - 1.0)
+            cells = [over_seeds(values) for values in (own.offline, judged.greedy)]
+            cells += [over_seeds(values, SIGNED) for values in (judged.greedy - judged.offline, percent)]
+            cells.append(over_seeds(own.explorer))
             cells += [
                 over_seeds(own.final),
                 whole(own.episodes.sum()),
@@ -54,16 +58,17 @@ def explorer(summary: Summary) -> PaperFigure:
     table = Table(
         "explorer",
         "What the explorer returns (DOOF Fig. 3)",
-        "Scores. Explorer: all episodes that ended while it collected, with sampled actions. Offline: "
-        "the policy at the online start, 50 episodes of its mean action; sampling alone lowers returns, too, "
-        "which a run of ratio 0 measures. Change: seed by seed; in %: of the return, J(explorer) / "
-        "J(offline) - 1, as in the paper; it means little near a return of 0. After: the fine-tuned "
-        "policy at the "
-        "end, which the paper does not draw here. " + RANGES,
+        "Scores. Offline: the policy at the online start; explorer: the one that will collect, when it has "
+        "learnt; both by 50 episodes of the mean action, from the same start states (ratio 0: it is the "
+        "offline policy). Change: seed by seed; in %: of the return, J(explorer) / J(offline) - 1, as in the "
+        "paper; it means little near a return of 0. Collecting: all episodes that ended while it collected, "
+        "with sampled actions; sampling alone lowers returns, too, which a run of ratio 0 measures. After: "
+        "the fine-tuned policy at the end, which the paper does not draw here. " + RANGES,
         (
             *(Column(name, text=True) for name in ("data set", "method")),
             *(Column(name, "score") for name in ("offline", "explorer", "change")),
-            *(Column("change %", "%"), Column("after", "score"), Column("episodes"), Column("n")),
+            *(Column("change %", "%"), Column("collecting", "score"), Column("after", "score")),
+            *(Column("episodes"), Column("n")),
         ),
         tuple(rows),
     )
@@ -71,7 +76,11 @@ def explorer(summary: Summary) -> PaperFigure:
 
 
 def _explored(summary: Summary) -> pd.DataFrame:
-    """Return a row per seed: score and return of the explorer, the offline and the fine-tuned policy."""
+    """Return a row per seed: score and return of the explorer, the offline and the fine-tuned policy.
+
+    ``explorer`` are the episodes in which it collects; ``greedy`` is its mean action, judged before (NaN in
+    runs that did not judge it; without a stage of the explorer it is the offline policy).
+    """
     played, evaluated = summary.episodes(), summary.evaluations()
     played = played[(played.stage == "collect") & played.method.isin(summary.asked_methods)]
     keys = ["method", "dataset", "seed"]
@@ -85,7 +94,20 @@ def _explored(summary: Summary) -> pd.DataFrame:
     ends = runs.agg(
         offline=("score", "first"), offline_return=("mean_return", "first"), final=("score", "last")
     )
-    return collected.merge(ends.reset_index(), on=keys)
+    found = collected.merge(ends.reset_index(), on=keys)
+    logged = summary.logged({EXPLORER_RETURN})
+    judged = {tuple(row[:3]): row[3] for row in logged[[*keys, "value"]].itertuples(index=False)}
+    explored = evaluated[evaluated.stage.str.startswith("explorer")]
+    learnt = set(explored[keys].itertuples(index=False, name=None))
+    returns = []
+    for run, offline in zip(
+        found[keys].itertuples(index=False, name=None), found.offline_return, strict=True
+    ):
+        returns.append(judged.get(run, math.nan) if run in learnt else offline)
+    found["greedy_return"] = returns
+    scores = zip(found.dataset, returns, strict=True)
+    found["greedy"] = [float(summary.plan.scores[name].score(value)) for name, value in scores]
+    return found
 
 
 def _draw_explorer(summary: Summary, seeds: pd.DataFrame, target: Target) -> list[Panel]:
@@ -103,6 +125,7 @@ def _draw_explorer(summary: Summary, seeds: pd.DataFrame, target: Target) -> lis
             axis.set_axis_off()
         for axis, dataset in zip(axes.flat, datasets, strict=False):
             own = seeds[seeds.dataset == dataset]
+            own = own.assign(explorer=own.greedy.fillna(own.explorer))
             once = own.drop_duplicates("seed").offline
             axis.axhspan(once.min(), once.max(), color=OFFLINE, alpha=0.15, lw=0)
             axis.axhline(once.mean(), color=OFFLINE, lw=1.4, label="offline policy (band: seeds)")
