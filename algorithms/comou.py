@@ -20,8 +20,8 @@ Deviations and decisions; the paper prints neither loss, nor data, nor the value
 - Early stopping evaluates trust (y - mu)^2 + (1 - trust) (mu_old - mu)^2 on the held-out transitions. No mean
   can lower it by more than the share trust of what the data could teach, so a pass must lower it by
   trust x ``model_improvement``. ``model_change/online/shift`` is logged; read it beside every curve.
-- All else is the naive baseline's: online transitions only (``rows: union`` is an option), no penalty, MBPO's
-  horizon and updates. Claims are made against naive fine-tuning in all its variants.
+- All else is the naive baseline's, its deviations from MBPO included: online transitions only (``replay_data:
+  union`` is an option), no penalty, MBPO's horizon and updates.
 """
 
 from __future__ import annotations

@@ -13,6 +13,8 @@ Deviations and decisions:
   theirs.
 - Not printed: Table 3's ratio (1 is the method), the explorer's length (50,000 fit the paper's hours).
 - Real transitions of step 5 are offline ones (B.5; Eq. 10: all). The model buffer is emptied at each step.
+- Step 4 keeps the input scaler (OfflineRL-Kit's training, the "original mode" of B.4, refits it), judges the
+  incoming weights first, and the held-out error is half offline, half online, as its batches are.
 """
 
 from __future__ import annotations

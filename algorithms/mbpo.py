@@ -4,11 +4,16 @@ Deviations, each with its reason:
 
 - Transitions are appended at once; the official sampler appends a path when its episode ends, so that
   a 1,000-step episode brings four model trainings without new data.
-- Early stopping of a refit starts from the incoming weights (see ``kit.model_based.ensemble_training``).
+- Early stopping of a refit starts from the incoming weights (see ``kit.model_based.ensemble_training``), a
+  training ends after five passes without improvement (official: six), at most 1,000 transitions are held out
+  (official: 5,000), and which ones is fixed when they enter (``holdout_redraw`` draws them anew).
 - A step is acted first; the model training and the updates that it makes due follow. The official loop
   trains at the start of the next step; the counts are equal. The first training so ends the warm-up.
 - A model training is cut at 20 epochs, as for all methods here (``OnlineConfig.max_model_epochs``).
-- The target entropy is MBPO's own for each task (its YAML), not minus the action dimension.
+- The target entropy is MBPO's own for each task (its YAML), not minus the action dimension. The temperature
+  is at most 1 in the losses, and log deviations of the policy are at least -5 (official: no limit, -20).
+- The rollout length's clock counts the 5,000 steps of the warm-up, the official epochs begin after them: the
+  length grows five epochs earlier.
 """
 
 from __future__ import annotations

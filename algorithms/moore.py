@@ -12,12 +12,16 @@ Deviations and decisions:
 - Prioritised replay has an exponent and importance weights; here neither, as weights would cancel the scheme.
 - Real transitions are 5 % of a SAC batch, as in MOPO; Algorithm 1 draws from the model alone (``real_ratio:
   0``).
-- The held-out error is weighted by the same priorities, else offline data would decide early stopping.
+- The held-out error is weighted by the same priorities. Beside tens of thousands of offline transitions these
+  still decide (98 % of 50,000 rows' first training): ``holdout_weights`` can judge by both sources alike, or
+  by the online one.
 - An epoch of model training draws at most 25,600 transitions, and 20 epochs are the most: the paper's 400
   trainings "until convergence" on a million transitions take weeks.
 - Learning begins with the first step (``learning_starts: 0``), after one rollout of the offline model;
   comparisons give all methods the same first 1,000 steps without learning.
 - Model transitions are kept for one epoch, as in MBPO, from which the paper takes its counts.
+- The input scaler stays as MOPO fitted it, the incoming weights are judged first, and the actor learns at a
+  constant 3e-4 (MOPO: 1e-4, annealed).
 """
 
 from __future__ import annotations
