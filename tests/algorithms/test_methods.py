@@ -17,6 +17,7 @@ from torch import Tensor
 
 from o2obench import registry
 from o2obench.agent import Agent, Budget, Task, stack_seeds, take_seed
+from o2obench.datasets.registry import find_dataset
 from o2obench.datasets.toy import mixed_data
 from o2obench.envs.episode import Interaction, transition
 from o2obench.envs.pointmass import left_the_field
@@ -262,6 +263,50 @@ def test_t11_at_the_old_model_a_step_is_naive_tunings(pretrained: Any, trust: fl
 
     for held, free in zip(step("comou", trust=trust), step("naive"), strict=True):
         assert torch.allclose(held, free, rtol=1e-5, atol=1e-6 * float(free.abs().max()))
+
+
+@pytest.mark.slow
+def test_trained_again_and_again_on_the_same_data_the_model_stays_unbiased() -> None:
+    """25 trainings on stationary data: the weights grow, as in naive tuning, and the variances' floor holds.
+
+    With the loss undivided the weights shrink and the floor rises twice as far: weight decay and the pull on
+    the bounds weigh ten times as much against the data as they should.
+    """
+    data = find_dataset("o2o:hopper-medium-replay-v0")
+    transitions = data.load()[:20_000]
+
+    def made(name: str, **options: Any) -> Any:
+        cls: Any = registry.algorithm(name)
+        task = Task(11, 3, 1000, (0,), data.env.terminal, Budget(1000, 1000))
+        small = {"model_hidden_dims": (64,) * 4, "rollout_batch_size": 100}
+        return cls(task, cls.Config.model_validate(small | options), transitions)
+
+    def floor_and_weights(of: Any) -> tuple[float, float]:
+        squares = sum(float(weight.square().sum()) for weight, _ in of.model.net.layers())
+        return float(of.model.min_log_var.mean()), squares
+
+    pretrained = made("mopo", max_model_epochs=40)
+    pretrained.begin("model")
+    for _ in pretrained.work("model"):
+        pass
+    before, after = floor_and_weights(pretrained), []
+    for factor in (1.0, 0.1):
+        comou, random = made("comou", trust=0.1), torch.Generator().manual_seed(0)
+        comou.model.load_learned(pretrained.model.learned())
+        comou.model.loss = functools.partial(scaled, comou.model_loss, factor)
+        for _ in range(25):
+            for tensor, now in zip(comou.model_before, comou._model_tensors(), strict=True):
+                tensor.copy_(now)
+            rows = torch.randint(16_000, (100, 1, 7, 256), generator=random)
+            comou.model.learn(comou.replay, rows, [2e-4] * len(rows), None)
+        after.append(floor_and_weights(comou))
+    divided, undivided = after
+    assert divided[0] - before[0] < 0.7 * (undivided[0] - before[0]), (before, after)
+    assert divided[1] > 1.02 * before[1] > 1.04 * undivided[1], (before, after)
+
+
+def scaled(loss: Callable[..., Tensor], factor: float, *given: Any) -> Tensor:
+    return factor * loss(*given)
 
 
 @pytest.mark.parametrize("trust", [0.1, 0.5, 0.8])
