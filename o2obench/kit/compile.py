@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from . import compile_cache
+
 Result = TypeVar("Result")
 
 GRAPH_STEPS = 10
@@ -35,8 +37,9 @@ def why_no_compiler(device: str) -> str | None:
     The only honest test is to compile something; the result is cached on disk between processes.
     """
     try:
-        probe = torch.compile(_probe, fullgraph=True, dynamic=False)
-        probe(torch.ones(4, device=device))
+        _in_the_cache(
+            lambda: torch.compile(_probe, fullgraph=True, dynamic=False), torch.ones(4, device=device)
+        )
     except Exception as error:  # noqa: BLE001 - whatever a broken tool chain raises
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         return lines[0][:160] if lines else type(error).__name__
@@ -56,13 +59,58 @@ def compiled(function: Callable[..., Result]) -> Callable[..., Result]:
 
     @functools.cache
     def fast() -> Callable[..., Result]:
-        return torch.compile(function, dynamic=False)  # imports the compiler: seconds
+        return torch.compile(function, fullgraph=True, dynamic=False)  # imports the compiler: seconds
+
+    called = False
 
     @functools.wraps(function)
     def call(*arguments: Any) -> Result:
-        return fast()(*arguments) if _compiling else function(*arguments)
+        nonlocal called
+        if not _compiling:
+            return function(*arguments)
+        if called:
+            return fast()(*arguments)
+        result = _in_the_cache(fast, *arguments)
+        called = True
+        return result
 
     return call
+
+
+def _in_the_cache(made: Callable[[], Callable[..., Result]], *arguments: Any) -> Result:
+    """Do the first call of a function that ``made`` compiles, and publish what came out.
+
+    Where a file of another process makes it fail it is compiled from nothing. Nothing has been computed by
+    then: a step is one graph, which runs when all of it is compiled.
+    """
+    cache = compile_cache.shared()
+    try:
+        result = made()(*arguments)
+    except Exception:
+        if not cache.seeded:
+            raise
+        cache.renew()
+        _forget()
+        result = made()(*arguments)
+        cache.publish(replace=True)
+    else:
+        cache.publish()
+    return result
+
+
+def _forget() -> None:
+    """Forget what torch's compiler has concluded from the files of its folder.
+
+    Which vector instructions the processor has is probed by small libraries there: one that does not load is
+    taken for a processor without them, on which the same step rounds differently.
+    """
+    from torch._inductor import cpu_vec_isa
+
+    torch.compiler.reset()
+    owners = [cpu_vec_isa, *(value for value in vars(cpu_vec_isa).values() if isinstance(value, type))]
+    for value in [value for owner in owners for value in vars(owner).values()]:
+        if callable(clear := getattr(value, "cache_clear", None)):
+            clear()
 
 
 class Repeat:

@@ -288,7 +288,8 @@ class OffPolicy(Agent[C], Generic[C]):
         Adam's schedules say; the actor and alpha learn from ``wide`` where it is given. Returns all metrics
         (n, seeds), zeros for parts that rest.
         """
-        batch, reports = self.mapped(batch), list[Tensor]()
+        batch = self.mapped(batch)
+        reports: list[Tensor] = []  # (torch's compiler does not follow list[Tensor]())
         draws = dict(zip(self.draws(), drawn, strict=True))
         wide = batch if wide is None else self.mapped(wide)
         constants = self.constants(batch, draws)
