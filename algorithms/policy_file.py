@@ -7,11 +7,11 @@ end.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from o2obench.agent import Agent, Budget, Config, Network, Stage, State, Task, stack_seeds
+from o2obench.agent import Agent, Budget, Config, Metrics, Network, Stage, State, Task, stack_seeds
 from o2obench.transitions import Array, Transitions
 
 
@@ -60,6 +60,10 @@ class PolicyFile(Agent[PolicyFileConfig]):
                 x = np.maximum(x, 0.0)
         x = np.tanh(x) if self.shown.squash == "tanh" else np.clip(x, -1.0, 1.0)
         return x.astype(np.float32)
+
+    def work(self, stage: str) -> Iterator[Metrics]:
+        """Do nothing."""
+        yield {}
 
     def observe(self, step: Transitions) -> None:
         """Look away."""

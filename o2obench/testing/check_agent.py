@@ -6,6 +6,8 @@ cut to a few; the project's own tests run the same checks over all its algorithm
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import functools
 import itertools
 import json
@@ -13,7 +15,7 @@ import random
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from .. import registry
-from ..agent import Agent, Budget, Config, State, Task, take_seed
+from ..agent import Agent, Budget, Config, Metrics, State, Task, take_seed
 from ..datasets.toy import mixed_data
 from ..envs.episode import Interaction
 from ..envs.spec import find_env
@@ -31,14 +33,20 @@ from ..planning.plan import Plan
 from ..planning.schema import Selection
 from ..runs.folder import ResultsFolder, RunFolder
 from ..runs.spec import Run
+from ..training.build import config_of
 from ..training.options import Options
 from ..training.provenance import prepare
 from ..training.runner import execute
-from ..transitions import Array, stack_steps
+from ..transitions import Array, Transitions, stack_steps
 from ..util.config import Located
 
 FEW, NARROW = 5, 32
 UPDATES, STEPS = 10, 15
+LIFE = 250
+"""Updates of a stage that is interrupted: agents yield about every hundred."""
+COPIES = 12
+INTERRUPTIONS = 60
+"""At most so many of a run's yields and steps are interrupted, one at least in each stage and model fit."""
 ENV, DATA = "PointMass-v0", "pointmass-mixed-v0"
 
 
@@ -50,12 +58,12 @@ def check(name: str, say: Callable[[str], None]) -> bool:
     for test in CHECKS:
         title = (test.__doc__ or "").split("\n")[0].rstrip(".")
         try:
-            test(name)
+            found = test(name)
         except Exception as error:  # noqa: BLE001  (whatever an algorithm raises is the finding)
             holds = False
             say(f"FAILED  {title}: {type(error).__name__}: {error}")
         else:
-            say(f"ok      {title}")
+            say(f"ok      {title}{f' ({found})' if found else ''}")
     return holds
 
 
@@ -94,13 +102,17 @@ def _pretrained(name: str, seeds: tuple[int, ...]) -> State:
     return train(build(name, seeds)).pretrained_state()
 
 
-def train(agent: Agent[Any]) -> Agent[Any]:
-    """Let an agent go through its stages, without files; return it."""
+def train(agent: Agent[Any], look: Callable[[str], None] = lambda stage: None) -> Agent[Any]:
+    """Let an agent go through its stages, without files; return it.
+
+    ``look`` is called at the beginning of a stage, at each yield and after each step.
+    """
     seeds = agent.task.seeds
     interactions = [Interaction(find_env(ENV), seed) for seed in seeds]
     for stage in type(agent).stages(agent.config, agent.task.budget):
         agent.begin(stage.name)
-        _work(agent, stage.name)
+        look(stage.name)
+        _work(agent, stage.name, look)
         for _ in range(stage.env_steps):
             obs = np.stack([interaction.obs for interaction in interactions])[:, None]
             actions = agent.act(obs, explore=True)[:, 0]
@@ -108,7 +120,8 @@ def train(agent: Agent[Any]) -> Agent[Any]:
                 interaction.step(action)[0] for interaction, action in zip(interactions, actions, strict=True)
             ]
             agent.observe(stack_steps(steps))
-            _work(agent, stage.name)
+            look(stage.name)
+            _work(agent, stage.name, look)
     return agent
 
 
@@ -183,6 +196,26 @@ def save_and_load(name: str) -> None:
     assert not wrong, f"differs after a load: {', '.join(wrong[:5])}"
 
 
+def a_state_is_a_copy(name: str) -> None:
+    """A state that was taken, and one that was loaded, stay as they are while the agent goes on."""
+    agent, taken = build(name), list[tuple[str, State, State]]()
+
+    def take(stage: str) -> None:
+        if len(taken) < COPIES:
+            state = agent.state_dict()
+            taken.append((stage, state, copy.deepcopy(state)))
+
+    train(agent, take)
+    for stage, state, before in taken:
+        wrong = differences(state, before)
+        assert not wrong, f"changed with the agent that it is of: {', '.join(wrong[:5])}"
+        other = build(name)
+        other.load_state_dict(state)
+        _work(other, stage)
+        wrong = differences(state, before)
+        assert not wrong, f"changed with an agent that has loaded it: {', '.join(wrong[:5])}"
+
+
 def evaluation_leaves_no_trace(name: str) -> None:
     """act(explore=False) changes nothing in the agent."""
     agent = train(build(name))
@@ -219,17 +252,18 @@ def global_randomness_untouched(name: str) -> None:
 
 
 def neighbours_do_not_matter(name: str) -> None:
-    """In a seed batch, another neighbour changes no bit of a seed's state."""
+    """In a seed batch, another neighbour changes no bit of a seed's state, at whichever place it stands."""
     if not registry.algorithm(name).seed_batches:
         return
-    first, second = (train(build(name, seeds)).state_dict() for seeds in ((3, 4), (3, 5)))
-    wrong = differences(take_seed(first, 0), take_seed(second, 0))
-    assert not wrong, f"depends on the neighbour: {', '.join(wrong[:5])}"
+    first, second, third = (train(build(name, seeds)).state_dict() for seeds in ((3, 4), (3, 5), (6, 4)))
+    for place, other in ((0, second), (1, third)):
+        wrong = differences(take_seed(first, place), take_seed(other, place))
+        assert not wrong, f"depends on the neighbour: {', '.join(wrong[:5])}"
     assert differences(take_seed(first, 1), take_seed(second, 1)), "the seed does not matter at all"
 
 
-def resume_is_straight(name: str) -> None:
-    """Interrupted at every few yields and resumed, a run ends with the same bytes."""
+def resume_is_straight(name: str) -> str:
+    """Interrupted at every yield and step and resumed, a run ends with the same bytes."""
     with tempfile.TemporaryDirectory() as folder:
         plan = small_plan(name)
         straight, broken = (ResultsFolder(Path(folder, name)) for name in ("straight", "broken"))
@@ -237,13 +271,21 @@ def resume_is_straight(name: str) -> None:
         for parent in parents:
             execute([parent], straight, Options())
             shutil.copytree(straight.run(parent.id).path, broken.run(parent.id).path)
-        execute([run], straight, Options())
-        breaks = _execute_with_breaks(run, broken)
+        places = Places(registry.algorithm(name))
+        with places.watched():
+            execute([run], straight, Options(), places.stop)
+        agent = registry.algorithm(name)
+        stages = agent.stages(config_of(run.spec, agent), run.spec.budget)
+        never = [stage.name for stage in stages if stage.name not in places.stages()]
+        assert not never, f"stage {never[0]} neither yields nor takes steps: nothing can interrupt it"
+        chosen = places.chosen()
+        breaks = f"{execute_with_breaks(run, broken, chosen)} interruptions"
         for file in ("evaluations", "episodes"):
             a, b = (getattr(root.run(run.id), file).read_bytes() for root in (straight, broken))
-            assert a == b, f"{file}.jsonl differs after {breaks} resumes"
+            assert a == b, f"{file}.jsonl differs after {breaks}"
         a, b = (_final_arrays(root.run(run.id)) for root in (straight, broken))
-        assert a == b, f"the final parameters differ after {breaks} resumes"
+        assert a == b, f"the final parameters differ after {breaks}"
+        return f"{breaks}, {places.fits} model fits" if places.fits else breaks
 
 
 def small_plan(name: str) -> Plan:
@@ -253,13 +295,14 @@ def small_plan(name: str) -> Plan:
         "online": {"steps": STEPS, "evaluate_every": 10},
     }
     for used in {name, registry.algorithm(name).pretrain} - {None}:
-        reduced[str(used)] = _few(registry.algorithm(str(used)))
+        few = _few(registry.algorithm(str(used)))
+        reduced[str(used)] = few | {key: LIFE for key in few if key.endswith("updates")}
     value = {"algorithms": [name], "datasets": [DATA], "seeds": [0], "frozen": False, "reduced": reduced}
     plan = expand(Located(value), f"check-{name}", Selection(defaults=True))
     runs: dict[str, Run] = {}
     for run in plan.runs:
         spec = run.spec
-        updates = 10 * UPDATES if spec.budget.offline_updates else 0
+        updates = LIFE if spec.budget.offline_updates else 0
         spec = replace(
             spec,
             budget=replace(spec.budget, offline_updates=updates),
@@ -270,12 +313,13 @@ def small_plan(name: str) -> Plan:
     return replace(plan, runs=tuple(runs.values()))
 
 
-CHECKS: tuple[Callable[[str], None], ...] = (
+CHECKS: tuple[Callable[[str], str | None], ...] = (
     a_life_fits_the_steps_it_takes,
     acts_in_bounds,
     batch_is_singles,
     updates_change_weights,
     save_and_load,
+    a_state_is_a_copy,
     evaluation_leaves_no_trace,
     a_policy_can_be_evaluated_elsewhere,
     global_randomness_untouched,
@@ -303,21 +347,70 @@ def _declared(agent: type[Agent[Any]], kind: str) -> dict[str, Any]:
     }
 
 
-def _execute_with_breaks(run: Run, results: ResultsFolder) -> int:
-    """Compute a run in pieces: it is stopped at the 7th yield, resumed, stopped again ..."""
-    breaks = 0
-    while True:
-        calls = itertools.count(1)
+class Places:
+    """Where a run can be interrupted: after each yield and each step; and a stop at chosen ones of them."""
 
-        def seventh(calls: Iterator[int] = calls) -> bool:
-            return next(calls) % 7 == 0
+    def __init__(self, agent: type[Agent[Any]], at: Collection[int] = ()) -> None:
+        self.agent, self.at = agent, at
+        self.found: list[tuple[str, int]] = []
+        """Of each place the stage, and the number of the model fit that goes on there, 0 for none."""
+        self.fits, self._fitting, self._stage, self._moved = 0, False, "", False
 
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        """Note what the agents of this class do."""
+        places, work, observe = self, self.agent.work, self.agent.observe
+
+        def noted_work(agent: Agent[Any], stage: str) -> Iterator[Metrics]:
+            places._stage = stage
+            for metrics in work(agent, stage):
+                fitting = getattr(agent, "training", None) is not None
+                places.fits += fitting and not places._fitting
+                places._fitting, places._moved = fitting, True
+                yield metrics
+
+        def noted_observe(agent: Agent[Any], step: Transitions) -> None:
+            places._moved = True
+            observe(agent, step)
+
+        own = {name: vars(self.agent).get(name) for name in ("work", "observe")}
+        for name, method in (("work", noted_work), ("observe", noted_observe)):
+            setattr(self.agent, name, method)
         try:
-            execute([run], results, Options(), seventh)
-        except Interrupted:
-            breaks += 1
-        else:
-            return breaks
+            yield
+        finally:
+            for name, former in own.items():
+                setattr(self.agent, name, former) if former else delattr(self.agent, name)
+
+    def stop(self) -> bool:
+        """Note the place, if anything has happened since the last one; tell whether to stop there."""
+        if not self._moved:
+            return False
+        self._moved = False
+        self.found.append((self._stage, self.fits if self._fitting else 0))
+        return len(self.found) in self.at
+
+    def stages(self) -> set[str]:
+        """Return the stages that can be interrupted."""
+        return {stage for stage, _ in self.found}
+
+    def chosen(self) -> set[int]:
+        """Return the numbers, from 1, of at most 60 places: the first of each stage and fit, then evenly."""
+        first = {place: number for number, place in reversed([*enumerate(self.found, 1)])}
+        some = np.linspace(1, len(self.found), max(0, INTERRUPTIONS - len(first))).round().astype(int)
+        return set(first.values()) | set(some.tolist())
+
+
+def execute_with_breaks(run: Run, results: ResultsFolder, at: Collection[int]) -> int:
+    """Compute a run in pieces, stopped at each of these places and resumed; return how often it stopped."""
+    places, breaks = Places(registry.algorithm(run.algorithm), at), 0
+    with places.watched():
+        while not results.run(run.id).done.exists():
+            try:
+                execute([run], results, Options(), places.stop)
+            except Interrupted:
+                breaks += 1
+    return breaks
 
 
 def _final_arrays(folder: RunFolder) -> bytes:
@@ -330,9 +423,9 @@ def _planned(agent: Agent[Any]) -> int:
     return sum(stage.updates for stage in type(agent).stages(agent.config, agent.task.budget))
 
 
-def _work(agent: Agent[Any], stage: str) -> None:
+def _work(agent: Agent[Any], stage: str, look: Callable[[str], None] = lambda stage: None) -> None:
     for _ in agent.work(stage):
-        pass
+        look(stage)
 
 
 def _observations(seeds: int, n: int) -> Array:

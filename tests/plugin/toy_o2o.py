@@ -97,6 +97,8 @@ class ToyOffline(Toy):
         return (Stage("look"), Stage("imitate", updates=budget.offline_updates))
 
     def work(self, stage: str) -> Iterator[Metrics]:
+        if stage == "look":
+            yield {}
         while stage == "imitate" and self.updates < self.task.budget.offline_updates:
             for i, rows in enumerate(self.rows):
                 batch = self.data[rows.integers(len(self.data), size=32)]
