@@ -8,15 +8,14 @@ alone. A job's state, as the scheduler tells it, is used only to see whether som
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import itertools
 import os
-import re
 import secrets
 import shlex
 import shutil
 import socket
 import stat
-import subprocess
 import sys
 import time
 from collections import defaultdict
@@ -25,18 +24,20 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from filelock import SoftFileLock
+from filelock import SoftFileLease, Timeout
 
 from ..errors import RunFailed, UserError
 from ..planning.plan import Plan, read_plan
 from ..runs.folder import ResultsFolder
+from ..runs.owner import LOCK_SECONDS, owner_of
 from ..runs.spec import Run, folder_name
 from ..training.options import Options
-from ..util.files import expanded, make_below
+from ..util.files import expanded, make_below, shown
 from ..util.interpreter import PYTHON
 from . import jobs as job_registry
 from .local import Outcome, Pool, WorkerSettings, visible_gpus
 from .profile import Slurm, minutes
+from .queue import aloud, held, in_queue, queue, site_limit, told
 
 Runs = tuple[str, ...]
 LATENCY = 60.0
@@ -212,7 +213,7 @@ class Cluster:
         in_batches = self.profile.seed_batch not in ("auto", 1) or (
             self.profile.seed_batch == "auto" and self.on_gpus
         )
-        most = self.profile.array or _site_limit()
+        most = self.profile.array or site_limit()
         return arrays(self.plan, self.results, self.profile, queued, in_batches, most)
 
     def parameters(self, layers: int, dependency: str) -> dict[str, Any]:
@@ -225,7 +226,12 @@ class Cluster:
             "array_parallelism": max(1, profile.parallel // max(1, layers)),
             "signal_delay_s": profile.signal_seconds,
             "stderr_to_stdout": True,
-            "additional_parameters": {"requeue": True, "kill-on-invalid-dep": "yes", **profile.sbatch},
+            "additional_parameters": {
+                "requeue": True,
+                "kill-on-invalid-dep": "yes",
+                "comment": self.comment,
+                **profile.sbatch,
+            },
         }
         optional = {
             "partition": profile.partition,
@@ -246,16 +252,17 @@ class Cluster:
         same command submits the rest.
         """
         import submitit
-        from submitit.core.utils import FailedJobError
+        from submitit.core.utils import FailedJobError, FailedSubmissionError
 
         self.check()
         count = 0
         make_below(self.results.path, self.results.jobs)
         with (
-            SoftFileLock(self.results.jobs / f"{self.plan.suite}.lock", timeout=600),
+            self._alone(),
             _outside_jobs(),
         ):
             noted = job_registry.submitted(self.results, self.plan.suite)
+            self._require_all_noted(noted)
             alive = set(in_queue(list(noted)))
             noted = {job: runs for job, runs in noted.items() if job in alive}
             queued = {run: job for job, runs in noted.items() for run in runs}
@@ -265,16 +272,52 @@ class Cluster:
                 executor = submitit.SlurmExecutor(folder, max_num_timeout=10_000, python=shlex.join(PYTHON))
                 executor.update_parameters(**self.parameters(_layers(todo), _dependency(array, jobs_of)))
                 try:
-                    jobs = executor.submit_array(self.tasks(array))
+                    with aloud("sbatch"):
+                        jobs = executor.submit_array(self.tasks(array))
                 except FailedJobError as error:
                     if not count:
                         shutil.rmtree(folder)
                     raise RunFailed(_refusal(error, count, sum(len(a.tasks) for a in todo))) from None
+                except FailedSubmissionError as error:
+                    raise RunFailed(_unclear(error, count, sum(len(a.tasks) for a in todo))) from None
                 jobs_of[id(array)] = [job.job_id for job in jobs]
                 noted |= {job.job_id: list(runs) for job, runs in zip(jobs, array.tasks, strict=True)}
                 job_registry.note_submitted(self.results, self.plan.suite, noted)
                 count += len(jobs)
         return count
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Submit while no other launcher of this suite does, on whichever machine."""
+        file = self.results.jobs / f"{self.plan.suite}.lock"
+        lease = SoftFileLease(file, lease_duration=LOCK_SECONDS, timeout=600)
+        try:
+            with aloud(f"another launcher, which submits this suite ({owner_of(file) or file}),"):
+                lease.acquire()
+        except Timeout:
+            raise RunFailed(
+                f"{file}: another launcher is still submitting after 10 minutes; try again"
+            ) from None
+        try:
+            yield
+        finally:
+            lease.release()
+
+    def _require_all_noted(self, noted: Mapping[str, list[str]]) -> None:
+        """Refuse to submit twice what SLURM has taken without an answer that could be read."""
+        stray = [job.id for job in queue() or [] if job.comment == self.comment and job.id not in noted]
+        if stray:
+            whole = " ".join(sorted({job.split("_")[0] for job in stray}))
+            raise UserError(
+                f"{self.results}: {len(stray)} tasks of {self.plan.suite} are in SLURM's queue and not noted "
+                f"here; `scancel {whole}`, then start the same command again: nothing is submitted twice"
+            )
+
+    @property
+    def comment(self) -> str:
+        """What marks this suite's jobs of this results folder in SLURM's queue."""
+        where = hashlib.sha256(str(self.results.path.resolve()).encode()).hexdigest()[:12]
+        return f"o2obench {folder_name(self.plan.suite)} {where}"
 
     def tasks(self, array: Array) -> list[ArrayTask]:
         """Return what the jobs of an array do, task by task."""
@@ -322,7 +365,7 @@ class Cluster:
 
     def watch(self, show: Callable[[], None]) -> Outcome:
         """Wait until every run is settled or nobody is at work any more; return what happened."""
-        outcome, asked_at, idle = Outcome(), 0.0, 0
+        outcome, asked_at, idle, said = Outcome(), 0.0, 0, dict[str, list[str]]()
         before = [run.id for run in self.plan.runs if self.results.run(run.id).done.exists()]
         while True:
             states = {run.id: self.results.run(run.id).state() for run in self.plan.runs}
@@ -332,6 +375,9 @@ class Cluster:
                 noted = job_registry.submitted(self.results, self.plan.suite)
                 busy = in_queue(list(noted)) or any(states[run.id] == "running" for run in open_)
                 idle = 0 if busy else idle + 1
+                said, before_that = held(list(noted)), said
+                for reason in sorted(said.keys() - before_that.keys()):
+                    print(told(reason, said[reason]), file=sys.stderr, flush=True)
             if not open_ or idle > 2:
                 break
             show()
@@ -376,35 +422,18 @@ def _dependency(array: Array, jobs_of: Mapping[int, list[str]]) -> str:
     return f"aftercorr:{whole}" if one_by_one else f"afterok:{jobs[0]}"
 
 
-def in_queue(jobs: Sequence[str]) -> list[str]:
-    """Return those of these jobs that wait or run, by SLURM's queue; raise UserError where there is none."""
-    if not jobs:
-        return []
-    command = ["squeue", "--noheader", "--array", "--format", "%i %j", "--user", str(os.getuid())]
-    try:
-        process = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    except OSError:
-        raise UserError("squeue was not found; launch with SLURM where its commands are installed") from None
-    except subprocess.TimeoutExpired:
-        print("squeue does not answer; its jobs are taken to be at work", file=sys.stderr, flush=True)
-        return list(jobs)
-    if process.returncode != 0:  # the controller is busy: nothing is known, so nothing is given up
-        return list(jobs)
-    named = dict(line.split(" ", 1) for line in process.stdout.splitlines() if " " in line)
-    return [job for job in jobs if named.get(job, "").startswith("o2obench-")]
-
-
-def _site_limit() -> int:
-    """Return how many tasks an array may have here."""
-    with contextlib.suppress(OSError, subprocess.SubprocessError):
-        process = subprocess.run(["scontrol", "show", "config"], capture_output=True, text=True, timeout=60)
-        if match := re.search(r"^MaxArraySize\s*=\s*(\d+)", process.stdout, re.MULTILINE):
-            return max(1, int(match[1]))
-    return 1000
+def _unclear(error: Exception, submitted: int, total: int) -> str:
+    """Say that an array may have been submitted and may not, by an answer that names no job."""
+    answer = shown(str(error).partition("output")[2].partition("Job instance")[0].strip())
+    return (
+        f"sbatch answered {answer}, which names no job; {submitted} of {total} tasks were submitted and are "
+        "noted; if `squeue --me` shows more of this suite, `scancel` them; then start the same command again"
+    )
 
 
 def _refusal(error: Exception, submitted: int, total: int) -> str:
-    lines = [line for line in str(error).splitlines() if "error" in line.lower()] or str(error).splitlines()
+    lines = str(error).splitlines()
+    lines = [line for line in lines if "error" in line.lower()] or lines
     why = lines[-1].strip() if lines else "no reason given"
     return (
         f"SLURM refused an array: {why}; {submitted} of {total} tasks were submitted and are noted; "

@@ -18,14 +18,15 @@ if what == "sbatch":
     if size > known["max_array"]:
         sys.exit("sbatch: error: Batch job submission failed: Invalid job array specification")
     known["jobs"].append({{"size": size, "script": script}})
-    print("Submitted batch job", len(known["jobs"]))
+    print(known["answer"] or f"Submitted batch job {{len(known['jobs'])}}")
 elif what == "squeue":
     for number, job in enumerate(known["jobs"], start=1):
         name = re.search(r"--job-name=(\\S+)", job["script"])[1]
         ids = [f"{{number}}_{{i}}" for i in range(job["size"])] or [str(number)]
         for one in ids:
             if one not in known["gone"]:
-                print(one, name)
+                comment = re.search(r"--comment=(?:'([^']*)'|(\\S+))", job["script"])
+                print(one, name, "PD", known["reason"], comment and (comment[1] or comment[2]), sep="|")
 elif what == "scontrol":
     print("MaxArraySize            =", known["max_array"])
 elif what == "scancel":
@@ -42,7 +43,8 @@ def install(folder: Path, max_array: int = 1001, refuse_from: int = -1) -> Path:
 
     folder.mkdir(parents=True)
     state = folder / "state.json"
-    known = {"jobs": [], "gone": [], "max_array": max_array, "refuse_from": refuse_from}
+    known: dict[str, object] = {"jobs": [], "gone": [], "max_array": max_array, "refuse_from": refuse_from}
+    known |= {"reason": "None", "answer": ""}
     state.write_text(json.dumps(known))
     for name in ("sbatch", "squeue", "scontrol", "scancel", "srun", "sacct"):
         program = folder / name

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -17,18 +18,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import SoftFileLease
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
 from o2obench.cli.tables import at_about, runs_table, suites_table
-from o2obench.errors import Interrupted, UserError
+from o2obench.errors import Interrupted, RunFailed, UserError
 from o2obench.launch import jobs as job_registry
-from o2obench.launch import local
+from o2obench.launch import local, queue
 from o2obench.launch.flags import LaunchFlags
 from o2obench.launch.local import Pool, WorkerSettings
 from o2obench.launch.profile import Slurm, minutes, names, read_profile
-from o2obench.launch.slurm import Cluster, arrays, in_queue
+from o2obench.launch.queue import in_queue
+from o2obench.launch.slurm import Cluster, arrays
 from o2obench.launch.status import RunStatus, status, summarise
 from o2obench.planning.plan import Plan
 from o2obench.runs.folder import ResultsFolder
@@ -316,6 +319,88 @@ def test_a_silent_scheduler_is_told_and_nothing_is_given_up(
     monkeypatch.setattr(subprocess, "run", silent)
     assert in_queue(["12_0"]) == ["12_0"]
     assert "squeue does not answer" in capsys.readouterr().err
+
+
+def change(state: Path, **values: Any) -> None:
+    state.write_text(json.dumps({**json.loads(state.read_text()), **values}))
+
+
+def test_jobs_that_slurm_holds_are_told_with_the_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cluster, state = cluster_of(tmp_path, monkeypatch)
+    cluster.submit()
+    change(state, reason="JobHeldUser")
+    polls = iter(range(100))
+
+    def show() -> None:
+        if next(polls) == 4:
+            change(state, gone=[f"{job}_{i}" for job in (1, 2) for i in range(10)])
+
+    hurried = cluster.profile.model_copy(update={"poll_seconds": 0.01})
+    fast = replace(cluster, profile=hurried)
+    fast.watch(show)
+    said = capsys.readouterr().err.splitlines()
+    assert said == [
+        "SLURM holds 10 array tasks (JobHeldUser): `scontrol release 1 2` lets them go on; "
+        "`scancel 1 2` ends them"
+    ]
+    assert "mend it" in queue.told("PartitionDown", ["3"])
+
+
+def test_an_answer_of_sbatch_that_names_no_job_submits_nothing_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster, state = cluster_of(tmp_path, monkeypatch)
+    change(state, answer="Welcome to the cluster!")
+    with pytest.raises(RunFailed, match=r"Welcome to the cluster!.*names no job.*squeue --me"):
+        cluster.submit()
+    change(state, answer="")
+    with pytest.raises(UserError, match=r"are in SLURM's queue and not noted here.*`scancel 1`"):
+        cluster.submit()
+    assert len(jobs(state)) == 1
+    change(state, gone=[f"1_{i}" for i in range(10)])
+    cluster.submit()
+
+
+def test_another_results_folder_with_the_same_suite_is_not_meant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster, state = cluster_of(tmp_path, monkeypatch)
+    cluster.submit()
+    other = ResultsFolder(tmp_path / "other")
+    before = len(jobs(state))
+    replace(cluster, results=other, plan_file=cluster.plan.write(other)).submit()
+    assert len(jobs(state)) == 2 * before
+
+
+def test_programs_that_hang_are_named_while_one_waits(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(queue, "SLOW", 0.05)
+    monkeypatch.setattr(queue, "AGAIN", 0.1)
+    with queue.aloud("sbatch"):
+        time.sleep(0.3)
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == "sbatch has not answered for 0 s; waiting"
+    assert len(said) >= 2
+    with queue.aloud("squeue"):
+        pass
+    assert not capsys.readouterr().err
+
+
+def test_a_submission_of_another_machine_is_named_while_one_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cluster, _ = cluster_of(tmp_path, monkeypatch)
+    monkeypatch.setattr(queue, "SLOW", 0.05)
+    cluster.results.jobs.mkdir(parents=True)
+    other = SoftFileLease(cluster.results.jobs / "toy.lock", lease_duration=60, thread_local=False)
+    other.acquire()
+    threading.Timer(1.0, other.release).start()
+    cluster.submit()
+    said = capsys.readouterr().err
+    assert f"another launcher, which submits this suite (process {os.getpid()} on" in said
 
 
 def test_a_folder_that_was_there_keeps_its_mode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
