@@ -39,6 +39,11 @@ class ExternalResult:
         own = self.rows[self.rows.dataset.isin(("", dataset))]
         return own.sort_values(["seed", "env_steps"], ignore_index=True)
 
+    def doubt(self) -> str:
+        """Return what looks wrong about the scores; empty: nothing does."""
+        looks_like_shares = len(self.rows) > 1 and self.rows.score.between(-0.5, 1.5).all()
+        return "all scores lie between 0 and 1; ours are times 100" if looks_like_shares else ""
+
     @property
     def datasets(self) -> frozenset[str]:
         """The data sets that the file names."""
@@ -137,7 +142,15 @@ def ends(rows: pd.DataFrame, until: int | None = None) -> list[float]:
     return [float(np.interp(until, at, scores)) for at, scores in curves]
 
 
-def shared_curve(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Return the steps that all seeds have, and the scores (seeds, steps) there."""
+def shared_curve(rows: pd.DataFrame, until: float = math.inf) -> tuple[np.ndarray, np.ndarray]:
+    """Return the steps that all seeds have, up to ``until``, and the scores (seeds, steps) there.
+
+    A curve that goes on is cut there, where it is the straight line.
+    """
     wide = rows.pivot(index="env_steps", columns="seed", values="score").dropna()
-    return wide.index.to_numpy(), wide.to_numpy().T
+    steps, scores = wide.index.to_numpy(), wide.to_numpy().T
+    inside = steps <= until
+    if inside.all() or not inside.any() or steps[inside][-1] == until:
+        return steps[inside], scores[:, inside]
+    last = [[np.interp(until, steps, curve)] for curve in scores]
+    return np.append(steps[inside], until), np.append(scores[:, inside], last, axis=1)

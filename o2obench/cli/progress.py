@@ -195,9 +195,10 @@ def dry_run_table(plan: Plan, results: ResultsFolder, jobs: int) -> None:
     seconds_left, bases = dict[str, float](), set()
     for runs in groups.values():
         updates, steps = plan.work(runs[0])
-        each, basis = _forecast(plan, runs, results)
+        done = [run for run in runs if results.run(run.id).done.exists()]
+        each, basis = _forecast(plan, runs[0], done, results)
         bases.add(basis)
-        todo = [run.id for run in runs if not results.run(run.id).done.exists()]
+        todo = {run.id for run in runs} - {run.id for run in done}
         seconds_left |= dict.fromkeys(todo, each)
         table.add_row(
             *(
@@ -242,13 +243,12 @@ BASES = (
 """What a forecast rests on, the weakest first."""
 
 
-def _forecast(plan: Plan, runs: list[Run], results: ResultsFolder) -> tuple[float, str]:
-    """Return the seconds of one of these runs, and what that rests on: finished runs in the folder."""
-    work = sum(plan.work(runs[0]))
-    alike = [run for run in runs if results.run(run.id).done.exists()]
+def _forecast(plan: Plan, run: Run, alike: Sequence[Run], results: ResultsFolder) -> tuple[float, str]:
+    """Return the seconds of a run, and what that rests on: finished runs in the folder, those alike first."""
+    work = sum(plan.work(run))
     if alike:
         return sum(seconds(run, results) for run in alike) / len(alike), BASES[2]
-    measured = rate(runs[0].algorithm, results)
+    measured = rate(run.algorithm, results)
     return (work / measured, BASES[1]) if measured else (work / PRIOR_RATE, BASES[0])
 
 

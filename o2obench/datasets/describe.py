@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,9 @@ from . import minari
 from .download import recorded
 from .isolated_validation import apart
 from .registry import Dataset, find_dataset
+
+FAR = 400.0
+"""Scores beyond which, on either side, units are in doubt; the best published ones are below 150."""
 
 
 def where(dataset: Dataset) -> str:
@@ -51,7 +55,7 @@ def info_text(name: str) -> str:
         f"({dataset.scores.source})",
         "licence": _licence(dataset),
         **({"made by": command} if (command := card(dataset).get("command")) else {}),
-        **{f"note {i + 1}": note for i, note in enumerate(notes)},
+        **{f"note {i + 1}": note for i, note in enumerate([*notes, *doubts(dataset, data)])},
     }
     return "\n".join([shown(name), *(f"  {key:<20} {shown(value)}" for key, value in facts.items())])
 
@@ -93,7 +97,8 @@ def check_text(name: str, env: str) -> str:
     notes = dataset.admit()
     data = dataset.load()
     returns, _ = episode_returns(data)
-    return "\n".join([f"{name}: good, {len(data):,} rows, {len(returns):,} episodes", *notes])
+    good = f"{name}: good, {len(data):,} rows, {len(returns):,} episodes"
+    return "\n".join([good, *notes, *doubts(dataset, data)])
 
 
 def export(name: str, root: Path) -> Path:
@@ -119,6 +124,25 @@ def episode_returns(data: Transitions) -> tuple[Array, Array]:
     starts = np.flatnonzero(data.episode_start)
     returns = np.add.reduceat(data.reward.astype(np.float64), starts)
     return returns, np.diff([*starts, len(data)])
+
+
+def doubts(dataset: Dataset, data: Transitions) -> Iterator[str]:
+    """Yield a line for each thing that looks as if valid data were in other units, or of another task."""
+    returns, lengths = episode_returns(data)
+    scores = dataset.scores.score(returns)
+    farthest = float(scores[np.abs(scores).argmax()])
+    if abs(farthest) > FAR:
+        yield (
+            f"an episode scores {farthest:,.0f}, where the reference expert has 100: are its rewards in "
+            f"other units than those of {dataset.env.id}?"
+        )
+    ends = np.append(np.flatnonzero(data.episode_start)[1:] - 1, len(data) - 1)
+    cut = lengths[data.truncated[ends]]
+    if len(cut) > 1 and len(set(cut.tolist())) == 1 and cut[0] != dataset.env.horizon:
+        yield (
+            f"all {len(cut):,} episodes that are truncated have {cut[0]:,} steps, {dataset.env.id} is played "
+            f"for {dataset.env.horizon:,} here: had it another max_episode_steps?"
+        )
 
 
 def _share(rows: Array) -> str:

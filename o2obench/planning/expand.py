@@ -191,6 +191,7 @@ class _Builder:
         self.schedules: dict[str, Mapping[str, int]] = {}
         self.problems: list[str] = []
         self.lines: dict[str, None] = {}
+        self.parents: dict[int, Entry] = {}
 
     def experiment(self, entry: Entry, data: str, seed: int) -> Experiment | None:
         """Build the experiment and, where they are new, its run and that run's parent."""
@@ -207,9 +208,15 @@ class _Builder:
     def _run(self, entry: Entry, data: str, seed: int) -> Run:
         """Return the run of a seed; its parent is made first."""
         spec = self._spec(entry, data)
-        parent = self._run(_parent(entry.pretraining), data, seed) if entry.pretraining else None
+        parent = self._run(self._parent(entry, entry.pretraining), data, seed) if entry.pretraining else None
         run = Run(data if spec.data else spec.environment, seed, spec, parent.id if parent else None)
         return self.runs.setdefault(run.id, run)
+
+    def _parent(self, entry: Entry, pretraining: Pretraining) -> Entry:
+        """Return the pretraining of an entry as one of its own, the same for all its runs."""
+        if id(entry) not in self.parents:
+            self.parents[id(entry)] = _parent(pretraining)
+        return self.parents[id(entry)]
 
     def _spec(self, entry: Entry, data: str) -> RunSpec:
         """Return what all seeds of an entry share on a data set."""

@@ -274,7 +274,8 @@ def beside(summary: Summary, dataset: str) -> Table:
                 whole(int(own.env_steps.max())),
                 Value(f"{own.seed.nunique()}"),
             ]
-            about = Value(f"{external.file}, SHA-256 {external.sha256[:12]}")
+            doubt = f"; {external.doubt()}" if external.doubt() else ""
+            about = Value(f"{external.file}, SHA-256 {external.sha256[:12]}{doubt}")
             rows.append(Row("", dataset, (Value(external.name), *cells, about)))
     return Table(
         "beside",

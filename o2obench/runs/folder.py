@@ -80,26 +80,41 @@ FILES = {
 """The names of a run's files."""
 
 
+class _Inside:
+    """The path of a name inside a run's folder, made when it is asked for: plans have 100,000 runs."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, folder: RunFolder, owner: type[RunFolder]) -> Path:
+        return folder.path / self.name
+
+
 class RunFolder:
     """The files of a run and what they say about it."""
+
+    record = _Inside("run.json")
+    evaluations = _Inside("evaluations.jsonl")
+    episodes = _Inside("episodes.jsonl")
+    train = _Inside("train.jsonl")
+    timings = _Inside("timings.jsonl")
+    log = _Inside("log.txt")
+    progress = _Inside("progress.json")
+    checkpoint = _Inside("checkpoint")
+    diagnosis = _Inside("diagnosis.json")
+    lock = _Inside("lock")
+    publish_lock = _Inside("publish.lock")
+    done = _Inside("DONE")
+    failed = _Inside("FAILED")
 
     def __init__(self, path: Path, run_id: str) -> None:
         self.id = run_id
         self.path = path
-        self.record = path / "run.json"
-        self.evaluations = path / "evaluations.jsonl"
-        self.episodes = path / "episodes.jsonl"
-        self.train = path / "train.jsonl"
-        self.timings = path / "timings.jsonl"
-        self.log = path / "log.txt"
-        self.progress = path / "progress.json"
-        self.checkpoint = path / "checkpoint"
-        self.diagnosis = path / "diagnosis.json"
-        self.lock = path / "lock"
-        self.publish_lock = path / "publish.lock"
-        self.done = path / "DONE"
-        self.failed = path / "FAILED"
-        self.vouched = (self.record, self.evaluations, self.episodes, self.train, self.timings)
+
+    @property
+    def vouched(self) -> tuple[Path, ...]:
+        """The files whose content DONE vouches for."""
+        return (self.record, self.evaluations, self.episodes, self.train, self.timings)
 
     def obstacle(self) -> str:
         """Return what is not what it should be where this run's folders and files belong; empty: nothing.

@@ -16,7 +16,7 @@ import pytest
 from o2obench.datasets import d4rl, describe, validation
 from o2obench.datasets import registry as datasets
 from o2obench.datasets.d4rl import read_simulator
-from o2obench.datasets.describe import episode_returns
+from o2obench.datasets.describe import check_text, doubts, episode_returns, info_text
 from o2obench.datasets.isolated_validation import read_columns
 from o2obench.datasets.reference_scores import references
 from o2obench.datasets.registry import reference
@@ -48,6 +48,32 @@ def test_a_good_file_is_read_as_it_is(tmp_path: Path) -> None:
     returns, lengths = episode_returns(data)
     assert lengths.tolist() == [20, 20, 20]
     assert returns[0] == pytest.approx(arrays["rewards"][:20].sum(), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "doubt"),
+    [
+        ({"rewards": 1e6}, "in other units than those of Hopper-v4"),
+        (
+            {"rewards": 1.0},
+            "all 2 episodes that are truncated have 20 steps, Hopper-v4 is played for 1,000 here",
+        ),
+    ],
+)
+def test_valid_data_that_look_wrong_are_said_to(tmp_path: Path, change: dict[str, float], doubt: str) -> None:
+    arrays = hopper_arrays()
+    file = write(tmp_path / "mine.hdf5", {k: v * change.get(k, 1) for k, v in arrays.items()})
+    card = {"environment": "Hopper-v4", "ref_min": -20.0, "ref_max": 3234.0}
+    file.with_suffix(".json").write_text(json.dumps(card))
+    assert doubt in check_text(f"file:{file}", "")
+    assert doubt in info_text(f"file:{file}")
+
+
+def test_no_packaged_set_is_in_doubt() -> None:
+    for name in datasets.dataset_names():
+        dataset = datasets.find_dataset(name)
+        if dataset.embedded and dataset.present:
+            assert not list(doubts(dataset, dataset.load())), name
 
 
 def test_without_next_observations_none_runs_over_an_end(tmp_path: Path) -> None:

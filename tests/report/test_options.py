@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from o2obench.analysis.external import ends, read_external
+from o2obench.analysis.external import ends, read_external, shared_curve
 from o2obench.errors import UserError
 from o2obench.planning.plan import Plan
 from o2obench.report import ReportOptions, cache, page, write_report
@@ -173,6 +173,31 @@ def test_scores_at_different_steps_are_never_averaged(
     assert ends(rows, 30) == []
     assert ends(rows, 10) == pytest.approx([11.0, 12.0, 13.0]), "the line between two evaluations"
     assert ends(rows[rows.seed < 2]) == [16.0, 17.0]
+
+
+def test_a_curve_that_goes_on_longer_is_cut_where_ours_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Drawn to its end it would press ours flat."""
+    plan = planned(monkeypatch)
+    plan = replace(plan, experiments=tuple(e for e in plan.experiments if e.dataset == DATASETS[0]))
+    file = tmp_path / "theirs.csv"
+    file.write_text("seed,env_steps,score\n0,0,10\n0,60,16\n0,1000,900\n1,0,12\n1,60,18\n1,1000,900\n")
+    rows = read_external([f"x={file}"], [plan])[0].on(DATASETS[0])
+    steps, scores = shared_curve(rows, 30)
+    assert steps.tolist() == [0, 30]
+    assert scores.tolist() == [[10, 13], [12, 15]]
+    assert shared_curve(rows, 1000)[0].tolist() == [0, 60, 1000]
+    assert shared_curve(rows, 60)[0].tolist() == [0, 60]
+
+
+def test_scores_that_look_like_shares_are_said_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = planned(monkeypatch)
+    plan = replace(plan, experiments=tuple(e for e in plan.experiments if e.dataset == DATASETS[0]))
+    file = tmp_path / "theirs.csv"
+    for scores, doubt in (((0.2, 0.9), "ours are times 100"), ((0.2, 9.0), "")):
+        file.write_text("seed,env_steps,score\n" + "".join(f"0,{i},{s}\n" for i, s in enumerate(scores)))
+        assert (read_external([f"x={file}"], [plan])[0].doubt() != "") == bool(doubt)
 
 
 @pytest.mark.parametrize(

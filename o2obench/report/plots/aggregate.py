@@ -166,17 +166,19 @@ def curves(summary: Summary, _: str, target: Target) -> Drawing | str | None:
         for axis in axes.flat[len(datasets) :]:
             axis.set_axis_off()
         for axis, dataset in zip(axes.flat, datasets, strict=False):
+            last = 0.0
             for label in summary.online_methods:
                 line = summary.by_name.get((label, dataset))
                 runs = [run.fine_tuning for run in line.runs if run.fine_tuning] if line else []
                 steps, scores = on_common_steps(runs)
                 if len(steps) > 1:
+                    last = max(last, steps[-1])
                     low, high = scores.min(axis=0), scores.max(axis=0)
                     if fewest >= FEWEST:
                         band = statistics.mean_curve(scores)
                         low, high = band.low, band.high
                     _line(axis, summary, label, steps, scores.mean(axis=0), low, high)
-            draw_external(axis, summary, dataset)
+            draw_external(axis, summary, dataset, last)
             axis.set_title(dataset, loc="left", fontsize=9, color="#555555")
             axis.grid(True, axis="y")
             axis.locator_params(axis="x", nbins=5)

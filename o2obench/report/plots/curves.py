@@ -56,7 +56,8 @@ def curves(summary: Summary, dataset: str, target: Target) -> Drawing | None:
             else:
                 _online(axis, online, lines_of(plan), name, sure)
             if name == "env_steps":
-                draw_external(axis, summary, dataset, _unit(online.env_steps)[0])
+                unit, _ = _unit(online.env_steps)
+                draw_external(axis, summary, dataset, online.env_steps.max(), unit)
         shown = legend_of(axes[0][len(offline) > 0 :])
         order = [*summary.methods, *(external_label(external, dataset) for external in summary.external)]
         if shown:
@@ -77,10 +78,10 @@ def external_label(external: ExternalResult, dataset: str) -> str:
     return f"{external.name} (not ours, n = {external.on(dataset).seed.nunique()})"
 
 
-def draw_external(axis: Any, summary: Summary, dataset: str, unit: int = 1) -> None:
-    """Draw what others brought in: means over their seeds, least to greatest seed around them."""
+def draw_external(axis: Any, summary: Summary, dataset: str, until: float, unit: int = 1) -> None:
+    """Draw what others brought in, up to our last step: their mean, least to greatest seed around it."""
     for place, external in enumerate(summary.external):
-        steps, scores = shared_curve(external.on(dataset))
+        steps, scores = shared_curve(external.on(dataset), until)
         if len(steps):
             colour, dash = GREYS[place % len(GREYS)]
             label = external_label(external, dataset)
