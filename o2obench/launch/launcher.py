@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from shlex import quote
 
 from ..errors import UserError
 from ..planning.plan import Plan
 from ..runs.folder import ResultsFolder
 from ..training.options import Options
+from ..util.files import as_argument
 from . import jobs
 from .local import Outcome, Pool, WorkerSettings, visible_gpus
 from .profile import Local, Slurm
@@ -72,7 +72,7 @@ class Launch:
     def _submit(self, profile: Slurm, wait: bool, display: Display) -> Outcome | None:
         cluster = self._cluster(profile, self.plan.write(self.results))
         count = cluster.submit()
-        command = f"o2obench cancel {quote(str(self.results))}"
+        command = f"o2obench cancel {as_argument(self.results)}"
         print(f"{self.plan.suite}: {count} array tasks submitted; `{command}` ends them")
         if not wait:
             return None

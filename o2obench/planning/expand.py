@@ -7,7 +7,6 @@ import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
 from .. import registry
@@ -19,7 +18,7 @@ from ..errors import UserError
 from ..runs.folder import ResultsFolder
 from ..runs.spec import DataSource, Protocol, Run, RunSpec
 from ..util.config import Located, merge, nearest, parse_scalar, validate
-from ..util.files import shown
+from ..util.files import as_argument, shown
 from .entries import (
     NO_OPTIONS,
     NO_POLICY,
@@ -116,7 +115,7 @@ def expand(
     return Plan(
         suite=f"{name}-{selection.data}" if selection.data else name,
         title=f"{suite.title} ({selection.data} data)" if selection.data else suite.title,
-        command=f"o2obench suite {quote(argument or name)}{selection.flags()}",
+        command=f"o2obench suite {as_argument(argument or name)}{selection.flags()}",
         seeds=tuple(seeds),
         reduced=tuple(builder.lines),
         reporting_steps=suite.report.reporting_steps,

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import secrets
+import shlex
 import shutil
 import stat
 import tempfile
@@ -111,6 +112,12 @@ def is_folder(path: Path) -> bool:
 def shown(name: object) -> str:
     """Return a name fit for one line on a terminal: what cannot be printed is escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(name))
+
+
+def as_argument(name: object) -> str:
+    """Return a path as a shell takes it: quoted, and never an option."""
+    text = str(name)
+    return shlex.quote(f"./{text}" if text.startswith("-") else text)
 
 
 def make_below(root: Path, folder: Path) -> None:
