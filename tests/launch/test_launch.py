@@ -513,7 +513,7 @@ def stop_after(beats: int) -> Callable[[], bool]:
 def test_an_interrupted_run_stands_where_it_will_go_on(tmp_path: Path) -> None:
     plan, results = toy_plan("toy_offline", seeds=1), ResultsFolder(tmp_path)
     with pytest.raises(Interrupted):
-        execute(plan.runs, results, Options(), stop_after(91))
+        execute(plan.runs, results, Options(), stop_after(92))
     [stands] = status(plan, results)
     assert (stands.state, stands.doing, stands.done) == ("interrupted", "imitate 910/1,000 updates", 910.0)
     whole = summarise(plan, [stands], results)
