@@ -11,7 +11,6 @@ import os
 import re
 import secrets
 import shlex
-import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -219,9 +218,12 @@ def naming(path: Path, needed: int = 0) -> Iterator[None]:
 
 def _free(folder: Path) -> str:
     try:
-        return f"{shutil.disk_usage(folder).free:,} free"
+        room = os.statvfs(folder)
     except OSError:
         return "free space unknown"
+    if room.f_files and not room.f_favail:
+        return "no file can be made any more: all inodes are in use; remove some files"
+    return f"{room.f_bavail * room.f_frsize:,} free"
 
 
 def sweep(folder: Path) -> None:
