@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -230,3 +232,43 @@ def test_a_replay_goes_up_to_the_level_that_is_asked_for(
     refused = o2obench("data", "collect", "hopper", "--kind", "expert", "--level", "60")
     assert refused.returncode == 2
     assert "--level 60: only a medium-replay set goes up to a level" in refused.stderr
+
+
+COLLECT = """
+import sys
+from pathlib import Path
+from o2obench.training import collect, collector
+collector.EVALUATE_EVERY, collector.SAVE_SECONDS = 40, 0.2
+work = Path(sys.argv[1])
+recipe = collect.Recipe(rows=100, steps=400, seed=3, work=work / "trainings", if_missing=True)
+collect.collect("PointMass-v0", "high", work / "set.hdf5", recipe, lambda: False)
+"""
+
+
+@pytest.mark.faults
+@pytest.mark.slow
+def test_a_collection_that_is_killed_at_20_instants_ends_with_the_same_bytes(tmp_path: Path) -> None:
+    def start(folder: str) -> subprocess.Popen[bytes]:
+        (tmp_path / folder).mkdir(exist_ok=True)
+        command = [sys.executable, "-c", COLLECT, str(tmp_path / folder)]
+        return subprocess.Popen(command, stdout=subprocess.DEVNULL)
+
+    began = time.monotonic()
+    assert start("straight").wait() == 0
+    lasts, killed = time.monotonic() - began, 0
+    for k in range(20):
+        process = start("killed")
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(lasts * (0.4 + 0.6 * k / 20))
+        killed += process.poll() is None
+        process.kill()
+        process.wait()
+    assert start("killed").wait() == 0
+    assert killed >= 5, "it was hardly ever killed"
+    for name in ("set.hdf5", "set.json"):
+        assert (tmp_path / "straight" / name).read_bytes() == (tmp_path / "killed" / name).read_bytes(), name
+    assert sorted(path.name for path in (tmp_path / "killed").iterdir()) == [
+        "set.hdf5",
+        "set.json",
+        "trainings",
+    ]
