@@ -13,6 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from o2obench.envs.episode import Interaction
+from o2obench.envs.spec import find_env
 from o2obench.errors import Diverged, Interrupted, RunFailed, UserError
 from o2obench.planning.expand import single
 from o2obench.planning.plan import Plan
@@ -22,6 +24,7 @@ from o2obench.runs.folder import ResultsFolder
 from o2obench.runs.jsonl import read_jsonl
 from o2obench.runs.spec import Interval, Run, evaluations_due
 from o2obench.training import provenance
+from o2obench.training.evaluation import Arena
 from o2obench.training.options import Options
 from o2obench.training.restore import CheckpointMismatch
 from o2obench.training.runner import execute
@@ -84,6 +87,21 @@ def test_a_policy_that_is_not_taken_over_as_it_was_is_noticed(
     monkeypatch.setattr(toy_o2o.Toy, "warm_start", lambda self, states: None)
     with pytest.raises(RunFailed, match="row 0 differs"):
         compute(toy_plan(seeds=1), tmp_path)
+
+
+def test_every_episode_starts_from_a_state_of_its_own() -> None:
+    """Training episodes, and those of an evaluation beyond the first ten that are played side by side."""
+    spec = find_env("PointMass-v0")
+    interaction, starts = Interaction(spec, 0), []
+    for _ in range(3):
+        starts.append(interaction.obs.tolist())
+        while interaction.step(np.zeros(spec.act_dim, np.float32))[1] is None:
+            pass
+    assert len({tuple(start) for start in starts}) == 3
+    returns = Arena(spec, (0,)).returns(lambda obs: np.zeros((1, 10, spec.act_dim), np.float32), ("x",), 30)[
+        0
+    ]
+    assert len(set(returns.tolist())) == 30
 
 
 def test_episodes_carry_return_length_and_end(tmp_path: Path) -> None:

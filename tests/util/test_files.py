@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from o2obench.util.files import as_argument, naming
+from o2obench.util.files import as_argument, naming, write_atomically
 
 
 @pytest.mark.parametrize(
@@ -31,3 +31,12 @@ def test_a_full_disk_is_named_with_what_is_full(
     ):
         raise OSError(errno.ENOSPC, "")
     assert full.value.filename == str(tmp_path / "x")
+
+
+def test_who_reads_a_file_that_is_replaced_reads_the_old_one_to_its_end(tmp_path: Path) -> None:
+    file = tmp_path / "plan.json"
+    write_atomically(file, "old")
+    with open(file) as reader:
+        write_atomically(file, "new")
+        assert reader.read() == "old"
+    assert file.read_text() == "new"
