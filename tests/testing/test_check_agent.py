@@ -22,13 +22,14 @@ BROKEN = {"toy_breaks", "toy_diverges"}
 NAMES = [name for name in registry.names() if name not in BROKEN]
 
 
-OF_A_TEMPLATE = {"naive", "doof", "iql", "rlpd", "frozen", "toy_torch", "toy_tune"}
-"""Those that are interrupted in every test run: one of each template; make test-slow has the rest."""
+OF_A_TEMPLATE = {"naive", "iql", "rlpd", "frozen", "toy_torch", "toy_tune"}
+LONG = (check_agent.resume_is_straight, check_agent.a_state_is_a_copy)
+"""Checks that every test run does for one of each template; make test-slow does them for all."""
 CASES = [
     pytest.param(
         holds,
         name,
-        marks=[pytest.mark.slow] * (holds is check_agent.resume_is_straight and name not in OF_A_TEMPLATE),
+        marks=[pytest.mark.slow] * (holds in LONG and name not in OF_A_TEMPLATE),
         id=f"{holds.__name__}-{name}",
     )
     for holds, name in itertools.product(check_agent.CHECKS, NAMES)
