@@ -149,7 +149,6 @@ def test_a_process_that_meets_a_broken_entry_compiles_it_anew(folder: Path) -> N
 
 
 @pytest.mark.faults
-@pytest.mark.slow
 def test_kills_inside_the_compiler_leave_nothing_that_stops_others(folder: Path) -> None:
     """Four processes that share the folder, killed with their compilers at 20 instants; all end alike."""
     wanted, instants = "", random.Random(0)

@@ -246,7 +246,6 @@ collect.collect("PointMass-v0", "high", work / "set.hdf5", recipe, lambda: False
 
 
 @pytest.mark.faults
-@pytest.mark.slow
 def test_a_collection_that_is_killed_at_20_instants_ends_with_the_same_bytes(tmp_path: Path) -> None:
     def start(folder: str) -> subprocess.Popen[bytes]:
         (tmp_path / folder).mkdir(exist_ok=True)
