@@ -67,8 +67,6 @@ class Doof(ModelBased[DoofConfig]):
     def __init__(self, task: Task, config: DoofConfig, data: Transitions) -> None:
         super().__init__(task, config, data)
         self.explorer, self.step = self.new_sac(), ""
-        self.updates_before = 0
-        """Updates when the step began."""
 
     @classmethod
     def steps(cls, config: DoofConfig, budget: Budget) -> dict[Stage, str]:
@@ -92,7 +90,7 @@ class Doof(ModelBased[DoofConfig]):
             self.explorer.load_networks(self.sac.networks())
         if self.step == "explorer":
             self._draw_uncertain()
-        self.due_training, self.updates_before = self.step == "dynamics", self.updates
+        self.due_training = self.step == "dynamics"
         self.model.adam.forget()
         self.learner.forget()
         self.replay.clear_model_buffer()
@@ -108,9 +106,12 @@ class Doof(ModelBased[DoofConfig]):
 
     def rates(self, update: int) -> Rates:
         """Anneal the actor's rate in step 5, as MOPO does."""
-        rates = super().rates(update)
-        done, all_of_it = update - self.updates_before, self.config.policy_updates
-        return annealed(rates, done, all_of_it) if self.step == "policy" else rates
+        rates, last = super().rates(update), self.config.policy_updates
+        if self.step != "policy":
+            return rates
+        steps = self.steps(self.config, self.task.budget)
+        a_round = sum(stage.updates for stage in steps) // list(steps.values()).count("policy")
+        return annealed(rates, update % a_round - (a_round - last), last)
 
     def _draw_uncertain(self) -> None:
         """Draw the uncertain set: offline transitions whose reward holds the bonus."""
@@ -149,15 +150,10 @@ class Doof(ModelBased[DoofConfig]):
 
     def state_dict(self) -> State:
         """Return everything, the explorer included."""
-        return {
-            **super().state_dict(),
-            "explorer": self.explorer.state_dict(),
-            "step": self.step,
-            "updates_before": self.updates_before,
-        }
+        return {**super().state_dict(), "explorer": self.explorer.state_dict(), "step": self.step}
 
     def load_state_dict(self, state: State) -> None:
         """Take everything back."""
         super().load_state_dict(state)
         self.explorer.load_state_dict(state["explorer"])
-        self.step, self.updates_before = state["step"], state["updates_before"]
+        self.step = state["step"]

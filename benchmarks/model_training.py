@@ -21,13 +21,13 @@ from typing import Any
 import numpy as np
 
 import o2obench
-from o2obench import registry
 from o2obench.agent import Agent, State
 from o2obench.datasets.registry import find_dataset
 from o2obench.envs.episode import Interaction
 from o2obench.envs.spec import find_env
 from o2obench.runs import checkpoint
 from o2obench.training import provenance
+from o2obench.training.collector import settle_machine
 from o2obench.transitions import Transitions, stack_steps
 from o2obench.util.files import write_atomically
 
@@ -145,10 +145,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("benchmarks/work"))
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
-    registry.algorithm("mopo")  # loads torch, whose settings follow
-    provenance.prepare(threads=1)
-    settings = provenance.compute("cpu", threads=1, compiled=True)
-    provenance.apply(settings)
+    settings = settle_machine(1, provenance.COMPILE_FROM)
     found: dict[str, dict[str, Any]] = {}
     for seed in arguments.seeds:
         study = Study(arguments.dataset, seed, arguments)

@@ -20,11 +20,10 @@ from typing import Any
 import numpy as np
 
 import o2obench
-from o2obench import registry
 from o2obench.agent import Agent, State
 from o2obench.datasets.registry import Dataset, find_dataset
 from o2obench.runs import checkpoint
-from o2obench.training import provenance
+from o2obench.training.collector import settle_machine
 from o2obench.training.evaluation import Arena
 from o2obench.util.files import write_atomically
 from o2obench.util.rng import Stream
@@ -109,10 +108,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("benchmarks/work"))
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
-    registry.algorithm("mopo")  # loads torch, whose settings follow
-    provenance.prepare(threads=1)
-    settings = provenance.compute("cpu", threads=1, compiled=True)
-    provenance.apply(settings)
+    settings = settle_machine(1, arguments.updates)
     dataset, began = find_dataset(arguments.dataset), time.monotonic()
     found = {
         str(penalty): {str(seed): Sweep(dataset, seed, arguments).scores(penalty) for seed in arguments.seeds}

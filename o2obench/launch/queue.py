@@ -53,19 +53,18 @@ def queue() -> list[Job] | None:
     return [Job(*fields) for fields in lines if len(fields) == 5]
 
 
-def in_queue(jobs: Sequence[str]) -> list[str]:
-    """Return those of these jobs that wait or run; all of them where SLURM does not say."""
-    found = queue() if jobs else []
+def still(jobs: Sequence[str], found: Sequence[Job] | None) -> list[str]:
+    """Return those of these jobs that wait or run, by SLURM's answer; all of them where there was none."""
     if found is None:
         return list(jobs)
     named = {job.id: job.name for job in found}
     return [job for job in jobs if named.get(job, "").startswith("o2obench-")]
 
 
-def held(jobs: Sequence[str]) -> dict[str, list[str]]:
+def held(jobs: Sequence[str], found: Sequence[Job] | None) -> dict[str, list[str]]:
     """Return those of these jobs that will not start by themselves, by SLURM's reason."""
     by_reason: dict[str, list[str]] = defaultdict(list)
-    for job in queue() or [] if jobs else []:
+    for job in found or []:
         if job.id in jobs and job.state == "PD" and HELD.search(job.reason):
             by_reason[job.reason].append(job.id)
     return dict(by_reason)

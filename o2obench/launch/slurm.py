@@ -37,7 +37,7 @@ from ..util.interpreter import PYTHON
 from . import jobs as job_registry
 from .local import Outcome, Pool, WorkerSettings, visible_gpus
 from .profile import Slurm, minutes
-from .queue import aloud, held, in_queue, queue, site_limit, told
+from .queue import Job, aloud, held, queue, site_limit, still, told
 
 Runs = tuple[str, ...]
 LATENCY = 60.0
@@ -262,8 +262,9 @@ class Cluster:
             _outside_jobs(),
         ):
             noted = job_registry.submitted(self.results, self.plan.suite)
-            self._require_all_noted(noted)
-            alive = set(in_queue(list(noted)))
+            found = queue()
+            self._require_all_noted(noted, found or [])
+            alive = set(still(list(noted), found))
             noted = {job: runs for job, runs in noted.items() if job in alive}
             queued = {run: job for job, runs in noted.items() for run in runs}
             todo, jobs_of = self.pending(queued), dict[int, list[str]]()
@@ -303,9 +304,9 @@ class Cluster:
         finally:
             lease.release()
 
-    def _require_all_noted(self, noted: Mapping[str, list[str]]) -> None:
+    def _require_all_noted(self, noted: Mapping[str, list[str]], found: Sequence[Job]) -> None:
         """Refuse to submit twice what SLURM has taken without an answer that could be read."""
-        stray = [job.id for job in queue() or [] if job.comment == self.comment and job.id not in noted]
+        stray = [job.id for job in found if job.comment == self.comment and job.id not in noted]
         if stray:
             whole = " ".join(sorted({job.split("_")[0] for job in stray}))
             raise UserError(
@@ -373,9 +374,10 @@ class Cluster:
             if time.monotonic() - asked_at >= self.profile.poll_seconds or not open_:
                 asked_at = time.monotonic()
                 noted = job_registry.submitted(self.results, self.plan.suite)
-                busy = in_queue(list(noted)) or any(states[run.id] == "running" for run in open_)
+                found = queue() if noted else []
+                busy = still(list(noted), found) or any(states[run.id] == "running" for run in open_)
                 idle = 0 if busy else idle + 1
-                said, before_that = held(list(noted)), said
+                said, before_that = held(list(noted), found), said
                 for reason in sorted(said.keys() - before_that.keys()):
                     print(told(reason, said[reason]), file=sys.stderr, flush=True)
             if not open_ or idle > 2:

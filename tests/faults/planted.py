@@ -127,7 +127,7 @@ BUGS: tuple[tuple[str, str, str, str], ...] = (
     ),
     (
         "o2obench/launch/slurm.py",
-        "            self._require_all_noted(noted)\n",
+        "            self._require_all_noted(noted, found or [])\n",
         "",
         f"{LAUNCH}::test_an_answer_of_sbatch_that_names_no_job_submits_nothing_twice",
     ),

@@ -30,7 +30,6 @@ from o2obench.launch import local, queue
 from o2obench.launch.flags import LaunchFlags
 from o2obench.launch.local import Pool, WorkerSettings
 from o2obench.launch.profile import Slurm, minutes, names, read_profile
-from o2obench.launch.queue import in_queue
 from o2obench.launch.slurm import Cluster, arrays
 from o2obench.launch.status import RunStatus, status, summarise
 from o2obench.planning.plan import Plan
@@ -317,7 +316,7 @@ def test_a_silent_scheduler_is_told_and_nothing_is_given_up(
         raise subprocess.TimeoutExpired(command, 60)
 
     monkeypatch.setattr(subprocess, "run", silent)
-    assert in_queue(["12_0"]) == ["12_0"]
+    assert queue.still(["12_0"], queue.queue()) == ["12_0"]
     assert "squeue does not answer" in capsys.readouterr().err
 
 
