@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
@@ -30,8 +31,14 @@ LATEX = {
     "≥": r"$\geq$",
     "≈": r"$\approx$",
     "↓": r"$\downarrow$",
-    "λ": r"$\lambda$",
 }
+GREEK = (
+    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu "
+    "nu xi pi rho sigma tau upsilon phi chi psi omega"
+)
+NAMES = dict(zip("αβγδεζηθικλμνξπρστυφχψω", GREEK.split(), strict=True))
+NAMES |= {letter: NAMES[letter.lower()].capitalize() for letter in "ΓΔΘΛΞΠΣΥΦΨΩ"}
+LATEX |= {letter: rf"$\{name}$" for letter, name in NAMES.items()}
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]")
 """What no name should hold, and what would change how the text around it is read."""
 
@@ -92,6 +99,11 @@ def latex(tables: Sequence[Table], label: str, reduced: Sequence[str]) -> str:
         rf"\label{{tab:{label}}}",
         r"\end{table}",
     ]
+    others = sorted({letter for letter in "".join(lines) if not letter.isascii() and letter.isalpha()})
+    if others:
+        lines.insert(
+            1, f"% Holds {' '.join(others)}: pdflatex reads Latin letters, lualatex all that its font has."
+        )
     return "\n".join(lines) + "\n"
 
 
@@ -111,9 +123,8 @@ def _tex_cell(cell: Value) -> str:
 
 
 def _tex(text: str) -> str:
-    """Escape everything that LaTeX would read as a command; what its fonts lack becomes a question mark."""
-    written = (LATEX.get(character, character) for character in plain(text))
-    return "".join(part if part.isascii() else "?" for part in written)
+    """Escape everything that LaTeX would read as a command; other letters stay, for it reads UTF-8."""
+    return "".join(LATEX.get(character, character) for character in unicodedata.normalize("NFC", plain(text)))
 
 
 # CSV

@@ -215,6 +215,16 @@ def test_a_hostile_name_in_a_table(name: str) -> None:
     assert body.count("$") == body.count(r"\$"), "no mathematics comes from a name"
 
 
+def test_letters_beyond_ascii_are_kept_in_latex() -> None:
+    names = ("Müller", "Mu\u0308ller", "β 0.5 Δt", "方法", "≥ 1 λ")
+    rows = tuple(cells.Row("d", name, (cells.Value(name, 1.0),)) for name in names)
+    tex = writers.latex([cells.Table("t", "t", "", (cells.Column("method", text=True),), rows)], "t", ())
+    written = [line.removesuffix(r" \\") for line in tex.split(r"\midrule")[1].strip().splitlines()]
+    assert written[:5] == ["Müller", "Müller", r"$\beta$ 0.5 $\Delta$t", "方法", r"$\geq$ 1 $\lambda$"]
+    assert "% Holds ü 方 法:" in tex
+    assert "?" not in tex
+
+
 def test_data_sets_whose_names_differ_in_signs_only_have_figures_of_their_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
