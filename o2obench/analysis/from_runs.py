@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..agent import Stage
 from ..datasets.reference_scores import Reference, references
 from ..datasets.registry import find_dataset
 from ..errors import UserError
-from ..planning.plan import Experiment, Plan
+from ..planning.plan import Experiment, Plan, readable_plans
 from ..runs.folder import ResultsFolder
 from ..runs.spec import Run, RunSpec
 from ..training.build import agent_class, config_of
@@ -22,10 +23,12 @@ NAME = "runs"
 def plan_of_runs(folders: Sequence[Path], results: ResultsFolder) -> Plan:
     """Return a plan that shows these runs, and the pretraining runs that they start from, as one suite.
 
-    Runs of one algorithm with other options have their hash in the method's name.
+    Runs of one algorithm with other options have their hash in the method's name. Stages are those of the
+    plan that has the run, so that runs of earlier versions can be shown; else those of its algorithm.
 
     Raises:
-        UserError: A folder holds no run of this results folder, or one that this version would not compute.
+        UserError: A folder holds no run of this results folder, or one that no plan here has and that this
+            version would not compute.
     """
     shown = [_run(folder) for folder in dict.fromkeys(folders)]
     parents = [_run(results.run(run.parent).path) for run in shown if run.parent]
@@ -43,8 +46,9 @@ def plan_of_runs(folders: Sequence[Path], results: ResultsFolder) -> Plan:
         )
         for run in shown
     ]
-    agents = {run.group: (agent_class(run.spec), run.spec) for run in runs}
-    configs = {group: config_of(spec, agent) for group, (agent, spec) in agents.items()}
+    plans, _ = readable_plans(results.plan_files())
+    planned = {group: (plan.stages[group], plan.schedules[group]) for plan in plans for group in plan.stages}
+    courses = {run.group: planned.get(run.group) or _course(run.spec) for run in runs}
     return Plan(
         suite=NAME,
         title=f"Single runs: {', '.join(dict.fromkeys(one.method for one in experiments))}",
@@ -54,8 +58,8 @@ def plan_of_runs(folders: Sequence[Path], results: ResultsFolder) -> Plan:
         reporting_steps=(),
         runs=tuple(runs),
         experiments=tuple(experiments),
-        stages={group: agent.stages(configs[group], spec.budget) for group, (agent, spec) in agents.items()},
-        schedules={group: agent.schedule(configs[group]) for group, (agent, _) in agents.items()},
+        stages={group: stages for group, (stages, _) in courses.items()},
+        schedules={group: schedule for group, (_, schedule) in courses.items()},
         scores={run.dataset: _scores(run) for run in runs},
     )
 
@@ -67,6 +71,13 @@ def _run(folder: Path) -> Run:
         return Run(about["dataset"], about["seed"], RunSpec.from_json(about["spec"]), about["parent"])
     except (KeyError, TypeError, ValueError):
         raise UserError(f"{folder}: run.json is missing or corrupted; start the run again") from None
+
+
+def _course(spec: RunSpec) -> tuple[Sequence[Stage], Mapping[str, int]]:
+    """Return the stages and schedules that an algorithm gives a run."""
+    agent = agent_class(spec)
+    config = config_of(spec, agent)
+    return agent.stages(config, spec.budget), agent.schedule(config)
 
 
 def _scores(run: Run) -> Reference:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import traceback
 from pathlib import Path
 from typing import Annotated
@@ -246,10 +247,12 @@ def retry(
     if not states:
         raise UserError("retry: name what to try again: --failed, --diverged or both")
     folder = ResultsFolder(results)
+    place = "" if results == Path("results") else f" --results {shlex.quote(str(results))}"
     for plan in read_plans(folder, suite):
         chosen = [run_folder for run in plan.runs if (run_folder := folder.run(run.id)).state() in states]
         again = [run_folder for run_folder in chosen if run_folder.forget_failure()]
         for run_folder in chosen:
             if run_folder not in again:
                 print(f"{plan.suite}: left: {run_folder.failure()}")
-        print(f"{plan.suite}: {len(again)} runs to try again; start them with: {plan.command}")
+        start = f"; start them with: {plan.command}{place}" if again else ""
+        print(f"{plan.suite}: {len(again)} runs to try again{start}")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from o2obench import __version__
+from o2obench import __version__, registry
 from o2obench.cli.progress import dry_run_table
 from o2obench.cli.tables import runs_table
 from o2obench.planning.expand import read_suite
@@ -393,6 +393,21 @@ def test_a_report_and_a_picture_of_single_runs(tmp_path: Path, o2obench: Command
         assert wrong.returncode == 2
         assert told in wrong.stderr
         assert len(wrong.stderr.strip().splitlines()) == 1
+
+
+def test_runs_of_an_earlier_version_are_shown_as_their_plan_has_them(
+    tmp_path: Path, o2obench: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = toy_plan("toy_tune", seeds=2, steps=1000)
+    finish(plan, tmp_path / "results")
+    plan.write(ResultsFolder(tmp_path / "results"))
+    runs = [str(ResultsFolder(tmp_path / "results").run(one.run).path) for one in plan.experiments]
+    monkeypatch.setattr(registry, "versions", lambda algorithm: {algorithm: 99})
+    shown = o2obench("plot", *runs, "--out", tmp_path / "curves.png")
+    assert shown.returncode == 0, shown.stderr
+    (tmp_path / "results" / "plans" / "toy.json").unlink()
+    refused = o2obench("plot", *runs, "--out", tmp_path / "curves.png")
+    assert "toy_tune: planned with" in refused.stderr
 
 
 def test_a_watched_report_is_made_until_nothing_runs(

@@ -557,9 +557,11 @@ def test_retry_forgets_failures_only(tmp_path: Path, o2obench: Command) -> None:
     make_pool(plan, tmp_path, WorkerSettings(2)).launch()
     [broken] = [ResultsFolder(tmp_path).run(run.id) for run in plan.runs if run.algorithm == "toy_breaks"]
     assert o2obench("retry", tmp_path).returncode == 2
-    assert "0 runs to try again" in o2obench("retry", tmp_path, "--diverged").stdout
+    assert o2obench("retry", tmp_path, "--diverged").stdout.endswith("0 runs to try again\n")
     assert broken.state() == "failed"
-    assert "1 runs to try again" in o2obench("retry", tmp_path, "--failed").stdout
+    again = o2obench("retry", tmp_path, "--failed").stdout
+    assert "1 runs to try again; start them with: o2obench suite" in again
+    assert f" --results {tmp_path}" in again, "where these runs are, not where suites go by default"
     assert broken.state() == "interrupted"
 
 
