@@ -21,8 +21,9 @@ from ..planning.plan import Plan, read_plans
 from ..runs import inventory
 from ..runs.folder import ResultsFolder, RunFolder
 from ..runs.jsonl import read_jsonl
+from ..runs.owner import LOCK_SECONDS
 from ..runs.spec import Run
-from ..util.files import is_number, read_json, usable, write_atomically
+from ..util.files import is_number, read_json, sweep, usable, write_atomically
 from . import results as folders
 
 if TYPE_CHECKING:
@@ -249,6 +250,7 @@ def export(
     _require(results, out, formats)
     tables = collect(results, suite)
     usable(out)
+    sweep(out, LOCK_SECONDS)
     lines = []
     for name in COLUMNS:
         frame = tables.frame(name)

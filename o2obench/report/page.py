@@ -22,8 +22,9 @@ from ..analysis.inference import FEW
 from ..analysis.results import parts
 from ..planning.plan import Plan
 from ..runs.folder import ResultsFolder
+from ..runs.owner import LOCK_SECONDS
 from ..runs.spec import film_name, folder_name, schedule_text
-from ..util.files import write_atomically
+from ..util.files import sweep, write_atomically
 from . import cache, paper_scores, tables, warnings, writers
 from .answer import lead, lead_of_all
 from .cells import Table, Value
@@ -84,6 +85,7 @@ def write_page(
     summary, formats = summarise(plan, results, options, external), options.formats
     shown = paper_figures(summary)
     out.mkdir(parents=True, exist_ok=True)
+    sweep(out, LOCK_SECONDS)
     overall = tables.shown(summary, [*plan.tables, *(["pairs"] if options.pairs else [])])
     overall += [table for table in [tuning(summary)] if table.rows]
     matrix = [] if options.pairs else tables.shown(summary, ["pairs"])

@@ -13,6 +13,7 @@ import secrets
 import shlex
 import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -226,12 +227,16 @@ def _free(folder: Path) -> str:
     return f"{room.f_bavail * room.f_frsize:,} free"
 
 
-def sweep(folder: Path) -> None:
-    """Remove what killed processes left of unfinished writes; only the owner of ``folder`` may."""
+def sweep(folder: Path, age: float = 0.0) -> None:
+    """Remove what killed processes left of unfinished writes.
+
+    What is younger than ``age`` (seconds) stays: where others may be writing, only old files are nobody's.
+    """
     for temporary in folder.iterdir():
         if TEMPORARY.fullmatch(temporary.name):
             with contextlib.suppress(OSError):
-                temporary.unlink()
+                if time.time() - temporary.lstat().st_mtime >= age:
+                    temporary.unlink()
 
 
 def sha256(file: Path, most: int | None = MOST_BYTES, follow: bool = False) -> str:

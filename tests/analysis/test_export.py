@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import shutil
 import sys
@@ -18,6 +19,7 @@ import o2obench
 from o2obench.analysis.export import BOOL, COLUMNS, FLOAT, INT, RUN, TEXT, collect, export
 from o2obench.errors import UserError
 from o2obench.planning.plan import Plan, read_plan
+from o2obench.report import write_report
 from o2obench.runs.folder import ResultsFolder, RunFolder
 from o2obench.runs.jsonl import read_jsonl
 from tests.conftest import Command
@@ -51,6 +53,24 @@ def tables(folder: Path) -> dict[str, list[dict[str, str]]]:
         with open(folder / f"{name}.csv", newline="") as file:
             found[name] = list(csv.DictReader(file))
     return found
+
+
+def test_what_a_killed_export_or_report_left_goes_with_the_next(results: Path, tmp_path: Path) -> None:
+    for write, out in ((export, tmp_path / "out"), (write_report, tmp_path / "page")):
+        folder = out if write is export else out / "toy"
+        folder.mkdir(parents=True)
+        old, young, other = (
+            folder / name
+            for name in (".runs.csv.77.0badcafe.tmp", ".runs.csv.78.0badcafe.tmp", "mine.77.0badcafe.tmp")
+        )
+        for file in (old, young, other):
+            file.write_text("half")
+        for file in (old, other):
+            os.utime(file, (1, 1))
+        write(ResultsFolder(results), out)
+        assert not old.exists()
+        assert young.exists(), "somebody may be writing it"
+        assert other.exists(), "nobody here gives files such a name"
 
 
 def test_every_number_is_that_of_a_log(results: Path, tmp_path: Path) -> None:
