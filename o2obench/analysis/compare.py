@@ -22,9 +22,9 @@ import numpy as np
 from ..errors import UserError
 from ..planning.plan import Plan, read_plans
 from ..runs.folder import ResultsFolder
+from ..runs.read import computed_record
 from ..runs.spec import EvaluationSchedule, Run, schedule_text
 from ..util.config import nearest
-from ..util.files import read_json
 from . import measures
 from .diff import differing_values
 from .inference import FEW, Estimate, difference_of, holm, paired_difference
@@ -356,9 +356,9 @@ def _side(source: _Source, label: str, runs: Sequence[Run]) -> Side:
 
 
 def _version(results: ResultsFolder, run: Run) -> str:
-    """Return the versions of a run that was computed, an empty string where it was not begun."""
-    record = read_json(results.run(run.id).record)
-    if not isinstance(record, dict):
+    """Return the versions of a run that was computed; empty where it was not begun or does not say."""
+    record = computed_record(results.run(run.id))
+    if record is None:
         return ""
     code = record["code"]
     commit = f" {code['commit'][:10]}{' (changed)' if code['dirty'] else ''}" if code["commit"] else ""

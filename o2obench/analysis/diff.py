@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 from ..errors import UserError
 from ..runs.folder import RunFolder
 from ..runs.jsonl import read_jsonl
+from ..runs.read import is_episode, is_evaluation
 from ..runs.spec import Run
 from ..util.files import read_json
 
@@ -22,7 +23,8 @@ KINDS = {
     "versions": "version",
 }
 """Parts of a run's specification and what they are called here; the rest is its identity."""
-LOGS = ("evaluations.jsonl", "episodes.jsonl")
+LOGS: Mapping[str, Callable[[Any], bool]] = {"evaluations.jsonl": is_evaluation, "episodes.jsonl": is_episode}
+"""What is held line by line, and what a line has to be."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,9 @@ def _part(name: str, a: Path, b: Path) -> tuple[int, Parted | None]:
     line = 0
     try:
         for line, (left, right) in enumerate(zip_longest(read_jsonl(a), read_jsonl(b)), start=1):
+            for file, row in ((a, left), (b, right)):
+                if row is not None and not LOGS[name](row):
+                    raise ValueError(f"{file}:{line}: not a line of such a log")
             if left != right:
                 return line - 1, Parted(name, line, left, right)
     except ValueError as error:

@@ -22,6 +22,7 @@ from ..runs import inventory
 from ..runs.folder import ResultsFolder, RunFolder
 from ..runs.jsonl import read_jsonl
 from ..runs.owner import LOCK_SECONDS
+from ..runs.read import is_episode
 from ..runs.spec import Run
 from ..util.files import is_number, read_json, sweep, usable, write_atomically
 from . import results as folders
@@ -204,7 +205,7 @@ def _evaluations(shown: _Shown, folder: RunFolder) -> Iterator[dict[str, Any]]:
 
 def _episodes(shown: _Shown, folder: RunFolder) -> Iterator[dict[str, Any]]:
     for row in read_jsonl(folder.episodes):
-        if not (_is_whole(row["env_steps"], row["length"]) and is_number(row["return"])):
+        if not is_episode(row):
             raise ValueError("not an episode")
         names = ("stage", "env_steps", "return", "length", "terminated")
         yield {**{name: row[name] for name in names}, "score": shown.score(row["return"])}

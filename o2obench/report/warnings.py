@@ -16,7 +16,8 @@ from ..datasets.reference_scores import known_reference
 from ..planning.plan import Plan, readable_plans
 from ..runs import inventory
 from ..runs.folder import ResultsFolder
-from ..util.files import is_folder, read_json
+from ..runs.read import computed_record
+from ..util.files import is_folder
 from .format import count
 
 MOST = 20
@@ -75,8 +76,8 @@ def notes(plan: Plan, results: ResultsFolder, around: Surroundings) -> list[str]
 
 def records(plan: Plan, results: ResultsFolder) -> dict[str, dict[str, Any]]:
     """Return run.json of every run that has a whole one: compute, code and mismatch are there."""
-    by_run = {run.id: read_json(results.run(run.id).record) for run in plan.runs}
-    return {run: record for run, record in by_run.items() if _whole(record)}
+    by_run = {run.id: computed_record(results.run(run.id)) for run in plan.runs}
+    return {run: record for run, record in by_run.items() if record}
 
 
 def mixtures(records: Mapping[str, dict[str, Any]]) -> list[str]:
@@ -102,20 +103,6 @@ def taken_over(plan: Plan, records: Mapping[str, dict[str, Any]]) -> list[str]:
         if told:
             found[f"{experiment.method}: of its pretraining ({experiment.pretraining}): {told}"] = None
     return list(found)
-
-
-def _whole(record: Any) -> bool:
-    if not isinstance(record, dict):
-        return False
-    compute, code = record.get("compute"), record.get("code")
-    return (
-        isinstance(compute, dict)
-        and isinstance(compute.get("versions"), dict)
-        and {"processor", "device", "threads", "matmul_precision", "compiled"} <= compute.keys()
-        and isinstance(code, dict)
-        and {"version", "commit", "dirty"} <= code.keys()
-        and isinstance(record.get("mismatch"), list)
-    )
 
 
 def _few(remark: str, names: Iterable[str]) -> list[str]:

@@ -137,15 +137,13 @@ def _read_episodes(folder: RunFolder, run: Run) -> Episodes:
     stages, env_steps, returns, lengths = [], [], [], []
     try:
         for number, row in enumerate(read_jsonl(folder.episodes), start=1):
-            clocks = (row["env_steps"], row["length"])
-            whole = all(type(value) is int and abs(value) < 2**53 for value in clocks)
-            if not (whole and isinstance(row["stage"], str) and is_number(row["return"])):
+            if not is_episode(row):
                 raise Unusable(f"{run.algorithm}: episodes.jsonl:{number}: not an episode")
             stages.append(sys.intern(row["stage"]))
             env_steps.append(row["env_steps"])
             returns.append(row["return"])
             lengths.append(row["length"])
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except ValueError:
         raise Unusable(f"{run.algorithm}: episodes.jsonl: a line is not an episode") from None
     return Episodes(
         stages=np.array(stages, object),
@@ -153,6 +151,24 @@ def _read_episodes(folder: RunFolder, run: Run) -> Episodes:
         returns=np.array(returns, np.float64),
         lengths=np.array(lengths, np.int64),
     )
+
+
+def computed_record(folder: RunFolder) -> dict[str, Any] | None:
+    """Return run.json where it says as it should what a run was computed with, else None."""
+    record = read_json(folder.record)
+    if not isinstance(record, dict):
+        return None
+    compute, code = record.get("compute"), record.get("code")
+    whole = (
+        isinstance(compute, dict)
+        and isinstance(compute.get("versions"), dict)
+        and {"processor", "device", "threads", "matmul_precision", "compiled"} <= compute.keys()
+        and isinstance(code, dict)
+        and {"version", "dirty"} <= code.keys()
+        and isinstance(code.get("commit", 0), str | None)
+        and isinstance(record.get("mismatch"), list)
+    )
+    return record if whole else None
 
 
 def unreadable(error: Exception) -> str:
@@ -193,7 +209,7 @@ def _rows(content: bytes, run: Run) -> list[dict[str, Any]]:
             row = json.loads(line) if parsed is None else parsed[number - 1]
         except (ValueError, RecursionError):
             raise Unusable(f"{where}: not a JSON record") from None
-        if not _formed(row):
+        if not is_evaluation(row):
             raise Unusable(f"{where}: not an evaluation: stage, env_steps, updates, returns")
         if not all(map(math.isfinite, row["returns"])):
             raise Unusable(f"{where}: a return is not finite")
@@ -201,15 +217,27 @@ def _rows(content: bytes, run: Run) -> list[dict[str, Any]]:
     return rows
 
 
-def _formed(row: Any) -> bool:
+def is_evaluation(row: Any) -> bool:
+    """Tell whether a value from evaluations.jsonl is an evaluation: stage, clocks, returns."""
+    if not (_is_row(row, "env_steps", "updates") and min(row["env_steps"], row["updates"]) >= 0):
+        return False
+    returns = row.get("returns")
+    return isinstance(returns, list) and bool(returns) and all(map(_is_return, returns))
+
+
+def is_episode(row: Any) -> bool:
+    """Tell whether a value from episodes.jsonl is an episode: stage, clock, length, a finite return."""
+    return _is_row(row, "env_steps", "length") and is_number(row.get("return"))
+
+
+def _is_row(row: Any, *counts: str) -> bool:
     if not isinstance(row, dict) or not isinstance(row.get("stage"), str):
         return False
-    clocks, returns = (row.get("env_steps"), row.get("updates")), row.get("returns")
-    if not all(type(clock) is int and 0 <= clock < 2**53 for clock in clocks):
-        return False
-    if not (isinstance(returns, list) and returns):
-        return False
-    return all(type(value) is float or (type(value) is int and abs(value) < 2**53) for value in returns)
+    return all(type(row.get(name)) is int and abs(row[name]) < 2**53 for name in counts)
+
+
+def _is_return(value: Any) -> bool:
+    return type(value) is float or (type(value) is int and abs(value) < 2**53)
 
 
 def _episode_faults(rows: Sequence[dict[str, Any]], run: Run) -> dict[str, bool]:
