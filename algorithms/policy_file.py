@@ -53,13 +53,7 @@ class PolicyFile(Agent[PolicyFileConfig]):
 
     def act(self, obs: Array, explore: bool) -> Array:
         """Return the policy's action; it says nothing of how to explore."""
-        x = np.asarray(obs, np.float32)
-        for i, (weight, bias) in enumerate(self.shown.layers):
-            x = x @ weight + bias[:, None]
-            if i < len(self.shown.layers) - 1 and self.shown.activation == "relu":
-                x = np.maximum(x, 0.0)
-        x = np.tanh(x) if self.shown.squash == "tanh" else np.clip(x, -1.0, 1.0)
-        return x.astype(np.float32)
+        return self.shown.act(obs)
 
     def work(self, stage: str) -> Iterator[Metrics]:
         """Do nothing."""

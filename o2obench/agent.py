@@ -70,6 +70,16 @@ class Network:
     activation: str = "relu"
     squash: str = "tanh"
 
+    def act(self, obs: Array) -> Array:
+        """Return the actions (seeds, n, act_dim) in [-1, 1] for obs (seeds, n, obs_dim); numpy only."""
+        x, last = np.asarray(obs, np.float32), len(self.layers) - 1
+        for i, (weight, bias) in enumerate(self.layers):
+            x = x @ weight + bias[:, None]
+            if i < last and self.activation == "relu":
+                x = np.maximum(x, 0.0)
+        x = np.tanh(x) if self.squash == "tanh" else np.clip(x, -1.0, 1.0)
+        return np.asarray(x, np.float32)
+
 
 @dataclass(frozen=True)
 class Task:

@@ -75,7 +75,7 @@ def write_policy(folder: Path, out: Path) -> list[str]:
             "`o2obench render`"
         )
     arrays = _arrays(network)
-    _require_equal(folder, agent, network, arrays)
+    _require_equal(folder, agent, network)
     content = io.BytesIO()
     np.savez(content, allow_pickle=False, **arrays)
     about = _about(run, network, arrays) | {"sha256": hashlib.sha256(content.getvalue()).hexdigest()}
@@ -88,16 +88,6 @@ def write_policy(folder: Path, out: Path) -> list[str]:
     return [f"policy: {files[0]}, {files[1].name} ({sizes}, {network.activation}, {network.squash})"]
 
 
-def act(arrays: dict[str, Array], activation: str, squash: str, obs: Array) -> Array:
-    """Return the actions (n, act_dim) in [-1, 1] of a written policy for obs (n, obs_dim); numpy only."""
-    x, last = obs.astype(np.float32), len(arrays) // 2 - 1
-    for i in range(last + 1):
-        x = x @ arrays[f"weight_{i}"] + arrays[f"bias_{i}"]
-        if i < last and activation == "relu":
-            x = np.maximum(x, 0.0)
-    return np.tanh(x) if squash == "tanh" else x
-
-
 def _arrays(network: Network) -> dict[str, Array]:
     """Return the only seed's weights (inputs, outputs) and biases (outputs,) by name."""
     arrays = dict[str, Array]()
@@ -106,11 +96,11 @@ def _arrays(network: Network) -> dict[str, Array]:
     return arrays
 
 
-def _require_equal(folder: Path, agent: Agent[Any], network: Network, arrays: dict[str, Array]) -> None:
+def _require_equal(folder: Path, agent: Agent[Any], network: Network) -> None:
     draw = generator(agent.task.seeds[0], Stream.POLICY_PROBE)
     obs = draw.normal(size=(ROWS, agent.task.obs_dim)).astype(np.float32)
     actions = agent.act(obs[None], explore=False)[0]
-    gap = float(np.abs(act(arrays, network.activation, network.squash, obs) - actions).max())
+    gap = float(np.abs(network.act(obs[None])[0] - actions).max())
     if not gap <= TOLERANCE:
         raise UserError(
             f"{folder}: the arrays act differently from the agent, by up to {gap:.2g}; not written"

@@ -1,4 +1,4 @@
-"""Data sets: ``data list | info | check | plot | export | fetch | collect``."""
+"""Data sets: ``data list | info | check | plot | export | import | scores | fetch | collect``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from ..util.files import shown
 from .app import App, app
 from .options import DatasetName, stop_on_signal
 
-data_app = App(help="Look at data sets, fetch them, check them, collect one.", no_args_is_help=True)
+COLUMN, COLUMNS = "The column's name, where it is not a usual one.", "Columns"
+"""Help, and the group of options that name columns."""
+data_app = App(help="Look at data sets, fetch them, check them, collect or import one.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 
 
@@ -93,6 +95,58 @@ def data_export(
     with busy(f"writing {name}"):
         written = describe.export(name, root)
     print(f"{written}: minari.load_dataset('{written.relative_to(root)}') with {minari.FOLDER}={root}")
+
+
+@data_app.command("import")
+def data_import(
+    source: Annotated[
+        str, typer.Argument(metavar="FILE", help="An .npz, .csv, .parquet or .hdf5 file, or minari:ID.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The data set to write; it must not exist.")],
+    env: Annotated[str, typer.Option(help="The environment it was recorded in, such as Hopper-v4.")],
+    obs: Annotated[str, typer.Option(help=COLUMN, rich_help_panel=COLUMNS)] = "",
+    action: Annotated[str, typer.Option(help=COLUMN, rich_help_panel=COLUMNS)] = "",
+    reward: Annotated[str, typer.Option(help=COLUMN, rich_help_panel=COLUMNS)] = "",
+    next_obs: Annotated[
+        str, typer.Option(help="What was observed after a step.", rich_help_panel=COLUMNS)
+    ] = "",
+    terminated: Annotated[str, typer.Option(help="Ends of the task.", rich_help_panel=COLUMNS)] = "",
+    truncated: Annotated[str, typer.Option(help="Ends by the clock.", rich_help_panel=COLUMNS)] = "",
+    done: Annotated[str, typer.Option(help="Ends of either kind.", rich_help_panel=COLUMNS)] = "",
+    episode: Annotated[str, typer.Option(help="The number of the episode.", rich_help_panel=COLUMNS)] = "",
+    ref_min: Annotated[float | None, typer.Option(help="The return of score 0.")] = None,
+    ref_max: Annotated[float | None, typer.Option(help="The return of score 100.")] = None,
+) -> None:
+    """Make a data set of your own file: its columns are named by you, or guessed and shown."""
+    from ..datasets.importing import NAMES, Imported, import_file
+    from .progress import busy
+
+    given = (obs, action, reward, next_obs, terminated, truncated, done, episode)
+    columns = {column: name for column, name in zip(NAMES, given, strict=True) if name}
+    with busy(f"reading {source}"):
+        text = import_file(source, out, Imported(env, columns, ref_min, ref_max))
+    print("\n".join(map(shown, text.split("\n"))))
+
+
+@data_app.command("scores")
+def data_scores(
+    env: Annotated[str, typer.Argument(help="An environment: hopper, or an id such as Hopper-v4.")],
+    policy: Annotated[Path | None, typer.Option(help="An expert's policy.npz.")] = None,
+    episodes: Annotated[int, typer.Option(min=1, help="Episodes of each policy.")] = 100,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    write: Annotated[Path | None, typer.Option(help="The data set whose card is to hold them.")] = None,
+) -> None:
+    """Measure which returns score 0 (random actions) and 100 (an expert's policy)."""
+    from ..training.collect import find_task
+    from ..training.reference_returns import measured, write_scores
+    from .progress import busy
+
+    spec = find_task(env)
+    with busy(f"playing {spec.id}"):
+        scores = measured(spec, policy, seed, episodes)
+    print("\n".join([spec.id, *(f"  {name:<8} {value}" for name, value in scores.items())]))
+    if write:
+        print(f"written to {write_scores(scores, spec, write)}")
 
 
 @data_app.command("fetch")

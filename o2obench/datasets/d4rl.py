@@ -168,8 +168,9 @@ def _columns(arrays: dict[str, Array], terminals: Array, timeouts: Array, findin
 def write(file: Path, arrays: dict[str, Array], card: dict[str, Any]) -> None:
     """Write a data set under a temporary name and rename it when it is whole; small and checksummed.
 
-    ``arrays`` holds D4RL's keys. Next observations are stored where they do not follow: at the ends. So is
-    the simulator's state (``infos/qpos``, ``infos/qvel``): where observations are qpos without the root's
+    ``arrays`` holds D4RL's keys. Next observations are stored where they do not follow, which is at the ends
+    (all of them, if they do not follow within episodes either; none, if there are none). So is the
+    simulator's state (``infos/qpos``, ``infos/qvel``): where observations are qpos without the root's
     position, then qvel clipped, only what the clipping cut off is stored, as ``infos/qvel_cut_off``.
     """
     import h5py
@@ -191,7 +192,7 @@ def _lean(arrays: dict[str, Array]) -> dict[str, Array]:
     lean = {key: arrays[key].astype(np.float32) for key in NEEDED[:3]} | {
         key: arrays[key] for key in NEEDED[3:]
     }
-    lean["final_observations"] = arrays["next_observations"][arrays["terminals"] | arrays["timeouts"]]
+    lean |= _next_observations(lean["observations"], arrays["terminals"] | arrays["timeouts"], arrays)
     qpos, qvel = arrays.get("infos/qpos"), arrays.get("infos/qvel")
     if qpos is None or qvel is None:
         return lean
@@ -201,6 +202,16 @@ def _lean(arrays: dict[str, Array]) -> dict[str, Array]:
     ):
         return {**lean, "infos/qvel_cut_off": qvel.astype(np.float32) - obs[:, split:]}
     return {**lean, "infos/qpos": qpos, "infos/qvel": qvel}
+
+
+def _next_observations(obs: Array, ends: Array, arrays: dict[str, Array]) -> dict[str, Array]:
+    if "next_observations" not in arrays:
+        return {}
+    next_obs = arrays["next_observations"].astype(np.float32)
+    ends = np.append(ends[:-1], True)  # of what is cut off the last observation is kept, too
+    if np.array_equal(next_obs[:-1][~ends[:-1]], obs[1:][~ends[:-1]]):
+        return {"final_observations": next_obs[ends]}
+    return {"next_observations": next_obs}
 
 
 def read_simulator(file: Path) -> tuple[Array, Array] | None:

@@ -17,6 +17,8 @@ from .download import recorded
 from .isolated_validation import apart
 from .registry import Dataset, find_dataset
 
+HALF = 0.51
+"""Of the bounds: actions that stay within are in other units, or of a very gentle policy."""
 FAR = 400.0
 """Scores beyond which, on either side, units are in doubt; the best published ones are below 150."""
 
@@ -135,6 +137,12 @@ def doubts(dataset: Dataset, data: Transitions) -> Iterator[str]:
         yield (
             f"an episode scores {farthest:,.0f}, where the reference expert has 100: are its rewards in "
             f"other units than those of {dataset.env.id}?"
+        )
+    widest = float(np.abs(data.action).max())
+    if widest <= HALF:
+        yield (
+            f"actions use {100 * widest:.0f} % of what {dataset.env.id} allows: are they scaled to other "
+            "bounds than its own?"
         )
     ends = np.append(np.flatnonzero(data.episode_start)[1:] - 1, len(data) - 1)
     cut = lengths[data.truncated[ends]]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pkgutil
 import resource
 import signal
 import subprocess
@@ -79,7 +80,20 @@ def _digest(value: Any) -> str:
 
 def apart(file: Path, env: EnvSpec) -> list[str]:
     """Look at everything, in a process of its own; return notes, raise UserError with all that is wrong."""
-    command = [*PYTHON, "-c", CHILD, str(file), env.id]
+    return in_child(file, f"{__name__}:examine_for", env.id)
+
+
+def examine_for(file: Path, env_id: str) -> list[str]:
+    """Look at everything, as data of an environment."""
+    return examine(file, find_env(env_id))
+
+
+def in_child(file: Path, function: str, *arguments: str) -> list[str]:
+    """Call ``module:function`` of ours with a file and arguments in a process of its own; return its lines.
+
+    Raises UserError with all that is wrong: what the function raised, or that reading ended the process.
+    """
+    command = [*PYTHON, "-c", CHILD, function, str(file), *arguments]
     try:
         child = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
     except subprocess.TimeoutExpired:
@@ -100,14 +114,14 @@ def apart(file: Path, env: EnvSpec) -> list[str]:
 
 
 def main() -> None:
-    """Examine the file of the command line under limits of memory and time; print what was found."""
-    file, env_id = Path(sys.argv[1]), sys.argv[2]
+    """Call the function of the command line under limits of memory and time; print what it returned."""
+    function, file = sys.argv[1], Path(sys.argv[2])
     most = MEMORY + MEMORY_PER_BYTE * file.stat().st_size
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
     answer: dict[str, list[str]] = {"problems": [], "notes": []}
     try:
-        answer["notes"] = examine(file, find_env(env_id))
+        answer["notes"] = pkgutil.resolve_name(function)(file, *sys.argv[3:])
     except UserError as error:
         answer["problems"] = list(error.problems)
     except MemoryError:

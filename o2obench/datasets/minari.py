@@ -48,8 +48,10 @@ def root_folder() -> Path:
     return folder_of_user(FOLDER, ".minari", "datasets")
 
 
-def metadata(file: Path) -> dict[str, Any]:
+def metadata(file: Path, env: str = "") -> dict[str, Any]:
     """Return the metadata beside a main_data.hdf5; raise UserError naming the key that is wrong.
+
+    ``env``: the environment as the user says it is, whatever the metadata say or lack.
 
     Keys: ``environment`` (id), ``total_episodes``, ``total_steps``, ``ref_min`` and ``ref_max`` or None.
     """
@@ -72,7 +74,7 @@ def metadata(file: Path) -> dict[str, Any]:
         if not isinstance(count, int) or isinstance(count, bool) or count < 1:
             raise UserError(f"{path}: {key}: {count!r}, expected a count")
         counts[key] = count
-    return {**counts, "environment": _environment(path, value), **_reference(path, value)}
+    return {**counts, "environment": env or _environment(path, value), **_reference(path, value)}
 
 
 def _environment(path: Path, value: dict[str, Any]) -> str:
@@ -130,9 +132,12 @@ def _reference(path: Path, value: dict[str, Any]) -> dict[str, float | None]:
     return {"ref_min": float(low), "ref_max": float(high)}
 
 
-def read_columns(file: Path, env: EnvSpec, findings: Summary) -> Columns:
-    """Return the arrays of a data set, its episodes one after the other in the order of their numbers."""
-    meta = metadata(file)
+def read_columns(file: Path, env: EnvSpec, findings: Summary, trust_env: bool = False) -> Columns:
+    """Return the arrays of a data set, its episodes one after the other in the order of their numbers.
+
+    ``trust_env``: the environment is the user's word, whatever the metadata say.
+    """
+    meta = metadata(file, env.id if trust_env else "")
     if meta["environment"] != env.id:
         raise UserError(f"{file.with_name(METADATA)}: env_spec.id: {meta['environment']}, this is {env.id}")
     rows, episodes = meta["total_steps"], meta["total_episodes"]

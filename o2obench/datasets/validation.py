@@ -47,15 +47,15 @@ WRITTEN = "is still being written, or its writer was killed; wait for it, or get
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 STRANGERS = (
     (b"\x1f\x8b", "is gzip-compressed; unpack it with gunzip"),
-    (b"PK", "is a zip archive (an .npz?); only HDF5 is read"),
+    (b"PK", "is a zip archive (an .npz?); `o2obench data import` makes a data set of it"),
     (b"\x80\x03", "is a Python pickle; pickles are never opened"),
     (b"\x80\x04", "is a Python pickle; pickles are never opened"),
     (b"\x80\x05", "is a Python pickle; pickles are never opened"),
-    (b"\x93NUMPY", "is a single numpy array; only HDF5 is read"),
+    (b"\x93NUMPY", "is a single numpy array; `o2obench data import` takes an .npz of several"),
     (b"version https://git-lfs", "is a pointer of git-lfs, not the data; get them with `git lfs pull`"),
     (b"<", "is a web page, not the data; what was downloaded is an error message"),
     (b"{", "is JSON, not the data; what was downloaded is an error message"),
-    (b"PAR1", "is Parquet; only HDF5 is read"),
+    (b"PAR1", "is Parquet; `o2obench data import` makes a data set of it"),
     (b"ARROW1", "is Arrow; only HDF5 is read"),
 )
 

@@ -20,14 +20,13 @@ from ..envs.spec import EnvSpec, environments, find_env
 from ..errors import UserError
 from ..transitions import Array
 from ..util.files import usable, write_atomically
-from ..util.rng import Stream, derive, generator
+from ..util.rng import Stream, derive
 from . import provenance
 from .collector import Training, append, collector, new_rows, record, to_arrays
+from .reference_returns import EPISODES, random_return
 
 MEDIUM_SCORE = 100.0 / 3.0
 EXPERT_SCORE = 90.0
-EPISODES = 100
-"""Of random actions, where a task has no reference scores."""
 
 
 def collect(task: str, kind: str, file: Path | None, recipe: Recipe, stop: Callable[[], bool]) -> Path:
@@ -181,17 +180,6 @@ class Levels:
         if not self.known or kind not in ("random", "medium", "medium-replay"):
             return self.training.steps
         return self.step(kind.removesuffix("-replay"))
-
-
-def random_return(spec: EnvSpec, seed: int) -> float:
-    """Return the mean return of episodes of uniform random actions."""
-    interaction, draw = Interaction(spec, seed), generator(seed, Stream.RANDOM_ACTIONS)
-    returns = list[float]()
-    while len(returns) < EPISODES:
-        finished = interaction.step(draw.uniform(-1, 1, spec.act_dim).astype(np.float32))[1]
-        if finished:
-            returns.append(finished.env_return)
-    return float(np.mean(returns))
 
 
 def rollouts(training: Training, step: int, rows: int, kind: str) -> dict[str, Array]:

@@ -58,6 +58,7 @@ class Stream(StrEnum):
     POLICY_PROBE = "policy"
     # collecting data
     RANDOM_ACTIONS = "random actions"
+    REFERENCE_SCORES = "reference scores"
     COLLECTED_DATA = "data"
     TOY_DATA = "pointmass-mixed-v0"
 

@@ -54,6 +54,7 @@ def test_a_good_file_is_read_as_it_is(tmp_path: Path) -> None:
     ("change", "doubt"),
     [
         ({"rewards": 1e6}, "in other units than those of Hopper-v4"),
+        ({"actions": 0.5}, "actions use 50 % of what Hopper-v4 allows: are they scaled to other bounds"),
         (
             {"rewards": 1.0},
             "all 2 episodes that are truncated have 20 steps, Hopper-v4 is played for 1,000 here",
@@ -62,7 +63,7 @@ def test_a_good_file_is_read_as_it_is(tmp_path: Path) -> None:
 )
 def test_valid_data_that_look_wrong_are_said_to(tmp_path: Path, change: dict[str, float], doubt: str) -> None:
     arrays = hopper_arrays()
-    file = write(tmp_path / "mine.hdf5", {k: v * change.get(k, 1) for k, v in arrays.items()})
+    file = write(tmp_path / "mine.hdf5", {k: v * change[k] if k in change else v for k, v in arrays.items()})
     card = {"environment": "Hopper-v4", "ref_min": -20.0, "ref_max": 3234.0}
     file.with_suffix(".json").write_text(json.dumps(card))
     assert doubt in check_text(f"file:{file}", "")
