@@ -17,7 +17,7 @@ from typing import Any
 from .agent import Agent
 from .errors import UserError
 from .util.config import Located, merge, nearest, read_yaml
-from .util.plugins import load
+from .util.plugins import entry_points, load
 
 PACKAGE = "o2obench.algorithms"
 GROUP = "o2obench.algorithms"
@@ -43,7 +43,7 @@ def _ours() -> set[str]:
 @functools.cache
 def _others() -> dict[str, metadata.EntryPoint]:
     """Return the algorithms of other packages; looking through all that is installed takes a while."""
-    return {entry.name: entry for entry in metadata.entry_points(group=GROUP)}
+    return entry_points(GROUP)
 
 
 def algorithm(name: str) -> type[Agent[Any]]:

@@ -233,7 +233,7 @@ def test_a_package_never_takes_the_name_of_what_is_built_in(
     with pytest.raises(UserError, match=r"Hopper-v4: the package toy_family.windy gives the name"):
         environments.find_env("Hopper-v4")
     figure = metadata.EntryPoint("curves", "toy_family.figure:priority", "o2obench.figures")
-    monkeypatch.setattr("o2obench.planning.report_items.metadata.entry_points", lambda group: [figure])
+    monkeypatch.setattr("o2obench.planning.report_items.entry_points", lambda group: {"curves": figure})
     assert not report_items.plugin_figures.__wrapped__()
 
 
@@ -245,7 +245,7 @@ def test_a_name_that_two_packages_give_is_refused(monkeypatch: pytest.MonkeyPatc
         registry.algorithm("mine")
 
 
-@pytest.mark.parametrize("fault", ["raise RuntimeError('no licence')", "a b"])
+@pytest.mark.parametrize("fault", ["raise RuntimeError('no licence')", "a b", "import sys; sys.exit(0)"])
 def test_whatever_a_plug_in_raises_names_its_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
@@ -253,6 +253,18 @@ def test_whatever_a_plug_in_raises_names_its_package(
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(UserError, match=r"a group: mine: spoilt:X cannot be imported: .*package spoilt$"):
         plugins.load(metadata.EntryPoint("mine", "spoilt:X", "a group"))
+
+
+def test_a_package_whose_entry_points_cannot_be_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "spoilt-1.0.dist-info"
+    package.mkdir()
+    (package / "METADATA").write_text("Name: spoilt\nVersion: 1.0\n")
+    (package / "entry_points.txt").write_text("[o2obench.algorithms]\nnovalue\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError, match=r"the package spoilt: its entry_points.txt cannot be read; mend or"):
+        plugins.entry_points("o2obench.algorithms")
 
 
 def test_no_process_imports_from_the_folder_it_is_started_in(

@@ -22,9 +22,9 @@ from ..runs import inventory
 from ..runs.folder import ResultsFolder, RunFolder
 from ..runs.jsonl import read_jsonl
 from ..runs.owner import LOCK_SECONDS
-from ..runs.read import is_episode
+from ..runs.read import computed_record, is_clocked, is_episode, is_evaluation
 from ..runs.spec import Run
-from ..util.files import is_number, read_json, sweep, usable, write_atomically
+from ..util.files import is_number, sweep, usable, write_atomically
 from . import results as folders
 
 if TYPE_CHECKING:
@@ -174,7 +174,9 @@ def _planned(shown: _Shown) -> dict[str, Any]:
 
 def _computed(shown: _Shown, folder: RunFolder, last: Mapping[str, Any], seconds: float) -> dict[str, Any]:
     """Return what a finished run says of itself."""
-    record = read_json(folder.record)
+    record = computed_record(folder)
+    if record is None:
+        raise ValueError("run.json does not say what it was computed with")
     compute, code = record["compute"], record["code"]
     names = ("device", "processor", "threads", "matmul_precision", "compiled")
     return {
@@ -189,6 +191,8 @@ def _computed(shown: _Shown, folder: RunFolder, last: Mapping[str, Any], seconds
 
 def _evaluations(shown: _Shown, folder: RunFolder) -> Iterator[dict[str, Any]]:
     for row in read_jsonl(folder.evaluations):
+        if not is_evaluation(row):
+            raise ValueError("not an evaluation")
         returns = np.array(row["returns"], np.float64)
         mean = sum(row["returns"]) / len(row["returns"])
         yield {
@@ -221,7 +225,7 @@ def _metrics(shown: _Shown, folder: RunFolder) -> Iterator[dict[str, Any]]:
 
 def _clock(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return the clock of a log's row; raise ValueError where it is none."""
-    if not (isinstance(row["stage"], str) and _is_whole(row["env_steps"], row["updates"])):
+    if not is_clocked(row):
         raise ValueError("not a clock")
     return {name: row[name] for name in CLOCK}
 

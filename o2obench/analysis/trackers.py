@@ -20,6 +20,7 @@ from ..errors import UserError
 from ..planning.plan import Plan, read_plans
 from ..runs import inventory
 from ..runs.folder import ResultsFolder
+from ..runs.read import is_clocked, is_episode, is_evaluation
 from ..runs.spec import Run
 from ..util.files import is_number, is_readable, open_plain, read_json, shown, usable, write_atomically
 
@@ -184,12 +185,18 @@ def _new_rows(file: Path, start: int) -> tuple[list[dict[str, Any]], int]:
     return [json.loads(line) for line in content[:end].splitlines()], start + end
 
 
+FORMS = {"evaluations": is_evaluation, "episodes": is_episode, "train": is_clocked}
+"""What a line of each log has to be."""
+
+
 def _points(log: str, rows: Sequence[dict[str, Any]], plan: Plan, run: Run) -> Iterator[Point]:
     online = {stage.name for stage in plan.stages[run.group] if stage.env_steps}
     if online or run.parent:
         online.add("start")  # the evaluation at the online start
     reference = _reference(plan, run)
     for row in rows:
+        if not FORMS[log](row):
+            raise ValueError("not a line of such a log")
         axis = "env_steps" if row["stage"] in online or log == "episodes" else "updates"
         values = VALUES[log](row, reference)
         yield Point(axis, int(row[axis]), {f"by_{axis}/{name}": value for name, value in values.items()})

@@ -23,6 +23,10 @@ REMEDIES = {
     **dict.fromkeys(
         (errno.EACCES, errno.EPERM, errno.EROFS), "name a place that you may use, or get the right to"
     ),
+    **dict.fromkeys(
+        (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOENT, errno.ENAMETOOLONG, errno.ELOOP),
+        "something else stands there or nothing does; name another place",
+    ),
 }
 """What to do about errors of the system, by number."""
 
@@ -64,6 +68,7 @@ def _system_error(error: OSError) -> str:
 def _fail(problem: object, code: int) -> None:
     if DEBUG in sys.argv:
         raise
-    if str(problem):
-        print("\n".join(map(shown, str(problem).split("\n"))), file=sys.stderr)
+    lines = problem.problems if isinstance(problem, UserError) else str(problem).split("\n")
+    for line in filter(None, lines):
+        print(shown(line), file=sys.stderr)
     raise SystemExit(code)

@@ -22,6 +22,7 @@ from .options import (
     RunNames,
     Suite,
     names_of,
+    require_picture,
     runs_to_complete,
 )
 
@@ -96,8 +97,7 @@ def plot(
     from ..report.plots.style import Target
     from ..report.summary import summarise
 
-    if out.suffix not in (".png", ".pdf", ".svg"):
-        raise UserError(f"--out {out}: a picture ends in .png, .pdf or .svg")
+    require_picture(out)
     folder, folders = _runs_of(runs, results)
     summary = summarise(plan_of_runs(folders, folder), folder)
     if len(summary.datasets) > 1:

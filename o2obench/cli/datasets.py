@@ -10,7 +10,7 @@ import typer
 from ..errors import UserError
 from ..util.files import shown
 from .app import App, app
-from .options import DatasetName, stop_on_signal
+from .options import DatasetName, require_picture, stop_on_signal
 
 COLUMN, COLUMNS = "The column's name, where it is not a usual one.", "Columns"
 """Help, and the group of options that name columns."""
@@ -69,12 +69,7 @@ def data_plot(
     from .progress import busy
 
     file = file or Path(f"{folder_name(name)}.png")
-    if file.suffix not in (".png", ".pdf", ".svg"):
-        raise UserError(f"{file}: a picture ends in .png, .pdf or .svg")
-    if not file.parent.is_dir() or file.is_dir():
-        raise UserError(
-            f"{file}: its folder is missing, or it is a folder; name a picture in a folder that is there"
-        )
+    require_picture(file)
     with busy(f"drawing {name}"):
         plot(name, file)
     print(f"picture: {file}")

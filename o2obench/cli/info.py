@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
 from rich.table import Table
 
 from .. import registry
 from ..agent import Agent, Config
+from .markup import escape
 
 Schema = Mapping[str, Any]
 """A JSON schema, as pydantic makes it of a type."""

@@ -140,6 +140,16 @@ def seeds_of(text: str) -> tuple[int, ...] | None:
     return tuple(chosen)
 
 
+def require_picture(file: Path) -> None:
+    """Refuse a name that no picture can be written to, before anything is drawn."""
+    if file.suffix not in (".png", ".pdf", ".svg"):
+        raise UserError(f"{file}: a picture ends in .png, .pdf or .svg")
+    if not file.parent.is_dir() or file.is_dir():
+        raise UserError(
+            f"{file}: its folder is missing, or it is a folder; name a picture in a folder that is there"
+        )
+
+
 class Stop:
     """True once the process was asked to end: by a signal, or because its launcher is gone."""
 

@@ -13,7 +13,6 @@ from contextlib import contextmanager
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -32,6 +31,7 @@ from ..launch.status import (
 from ..planning.plan import Plan, read_plans
 from ..runs.folder import ResultsFolder
 from ..runs.spec import Run, evaluations_due, schedule_text
+from .markup import escape
 from .tables import runs_table, suites_table
 
 PLAIN_EVERY, WATCH_EVERY = 15.0, 3.0

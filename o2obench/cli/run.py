@@ -90,6 +90,9 @@ def suite(
         plan = read_suite(find_suite(name), selection, folder)
     launch = Launch(plan, folder, profile, options)
     if dry_run:
+        for path in (results, out):
+            if path.exists() and not path.is_dir():
+                raise UserError(f"{path}: is not a folder; name another")
         dry_run_table(plan, folder, launch.at_once)
         for script in launch.scripts():
             print(f"\n{script}")

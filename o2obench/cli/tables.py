@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rich.cells import cell_len
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -20,6 +19,7 @@ from ..datasets.registry import data_folder, dataset_names, find_dataset
 from ..launch.status import STATES, RunStatus, SuiteStatus, clock, headline
 from ..planning.plan import Plan
 from ..report import cache
+from .markup import escape
 
 COLOURS = {
     **{"done": "green", "running": "cyan", "failed": "red", "diverged": "red"},

@@ -19,7 +19,7 @@ from typing import Any
 from filelock import SoftFileLease
 
 from ..errors import UserError
-from ..util.files import read_json, sha256, sync_folder, write_atomically
+from ..util.files import is_file, kind_of, read_json, sha256, sync_folder, write_atomically
 from . import minari, validation
 from .isolated_validation import admit
 from .registry import Dataset, find_dataset
@@ -51,11 +51,14 @@ def fetch(data: Dataset, offline: bool = False, say: Callable[[str], None] = pri
         _fetch_minari(data, offline, say)
         return
     data.file.parent.mkdir(parents=True, exist_ok=True)
-    with SoftFileLease(data.file.with_name(f".{data.file.name}.lock"), lease_duration=LOCK_SECONDS):
+    part = data.file.with_name(f".{data.file.name}.part")
+    for path in (part, data.file.with_name(LOCK), lock := data.file.with_name(f".{data.file.name}.lock")):
+        if os.path.lexists(path) and not is_file(path):
+            raise UserError(f"{path}: is {kind_of(path.lstat().st_mode)}, not a file; remove it")
+    with SoftFileLease(lock, lease_duration=LOCK_SECONDS):
         if data.file.is_file():
             _accept(data, data.file, say)
             return
-        part = data.file.with_name(f".{data.file.name}.part")
         address = url(data)
         if offline:
             raise UserError(
@@ -64,9 +67,9 @@ def fetch(data: Dataset, offline: bool = False, say: Callable[[str], None] = pri
         _download(data, address, part, say)
         try:
             _accept(data, part, say)
-        except UserError:
+        except UserError as error:
             part.unlink(missing_ok=True)
-            raise
+            raise UserError(*(p.replace(str(part), f"{address}") for p in error.problems)) from None
         os.replace(part, data.file)
         sync_folder(data.file.parent)
 
@@ -108,9 +111,15 @@ def by_hand(data: Dataset) -> str:
 def recorded(data: Dataset) -> dict[str, Any] | None:
     """Return what was written down when the file was first fetched: bytes, sha256, url."""
     assert data.file is not None
-    records = read_json(data.file.with_name(LOCK), follow=True)
-    entry = records.get(data.file.name) if isinstance(records, dict) else None
-    return entry if isinstance(entry, dict) else None
+    return _records(data.file.with_name(LOCK)).get(data.file.name)
+
+
+def _records(file: Path) -> dict[str, dict[str, Any]]:
+    """Return what was written down of all first fetches; raise UserError where that cannot be read."""
+    records = read_json(file) if os.path.lexists(file) else {}
+    if not isinstance(records, dict) or not all(isinstance(entry, dict) for entry in records.values()):
+        raise UserError(f"{file}: is corrupted; it records first fetches: mend it, or remove it")
+    return records
 
 
 def _accept(data: Dataset, file: Path, say: Callable[[str], None]) -> None:
@@ -128,7 +137,7 @@ def _accept(data: Dataset, file: Path, say: Callable[[str], None]) -> None:
         say(f"{data.name}: {data.file} is the file of its first fetch ({digest[:12]})")
         return
     admit(file, data.env, digest)
-    records = read_json(data.file.with_name(LOCK), follow=True) or {}
+    records = _records(data.file.with_name(LOCK))
     records[data.file.name] = {"bytes": size, "sha256": digest, "url": url(data)}
     write_atomically(data.file.with_name(LOCK), json.dumps(records, indent=1, sort_keys=True) + "\n")
     say(

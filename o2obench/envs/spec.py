@@ -25,7 +25,7 @@ from ..errors import UserError
 from ..transitions import Array
 from ..util.config import nearest
 from ..util.interpreter import variable
-from ..util.plugins import load
+from ..util.plugins import entry_points, load
 from .pointmass import PointMass, left_the_field
 from .termination import (
     ant_terminal,
@@ -149,7 +149,7 @@ def environments() -> dict[str, EnvSpec]:
 
 @functools.cache
 def _others() -> dict[str, metadata.EntryPoint]:
-    return {entry.name: entry for entry in metadata.entry_points(group="o2obench.environments")}
+    return entry_points("o2obench.environments")
 
 
 @functools.cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,7 +38,7 @@ class LaunchFlags:
         """Return what was given, as a profile would hold it."""
         given = {name: value for name, value in vars(self).items() if value is not None}
         for name in ("seed_batch", "time"):
-            if str(given.get(name, "")).isdigit():
+            if re.fullmatch("[0-9]{1,9}", str(given.get(name, ""))):
                 given[name] = int(given[name])
         if given.get("gpus", "all") != "all":
             given["gpus"] = [part.strip() for part in given["gpus"].split(",")]

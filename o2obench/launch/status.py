@@ -81,7 +81,8 @@ def _status(
         doing, done = _doing(progress), _amount(progress, "env_steps") + _amount(progress, "updates")
         rate = _amount(progress, "rate")
     experiment = experiments.get(run.id)
-    dataset = experiment.dataset if experiment else parents[run.id].dataset
+    shows = experiment or parents.get(run.id)
+    dataset = shows.dataset if shows else run.dataset
     failed = state in ("failed", "diverged")
     return RunStatus(
         run=run.id,

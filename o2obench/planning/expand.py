@@ -409,12 +409,9 @@ def _require_data(names: Sequence[str], entries: Sequence[Entry], from_file: boo
 
 def _braces(pattern: str) -> Iterator[str]:
     """Expand ``{a,b}-{c,d}`` to all combinations."""
-    match = re.search(r"\{([^{}]*)\}", pattern)
-    if not match:
-        yield pattern
-        return
-    for choice in match[1].split(","):
-        yield from _braces(pattern[: match.start()] + choice.strip() + pattern[match.end() :])
+    parts = re.split(r"\{([^{}]*)\}", pattern)
+    choices = [part.split(",") if i % 2 else [part] for i, part in enumerate(parts)]
+    yield from ("".join(part.strip() for part in choice) for choice in itertools.product(*choices))
 
 
 def _require_different_pretrainings(experiments: Sequence[Experiment], place: str) -> None:

@@ -6,11 +6,12 @@ import functools
 import json
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
 
 from ..agent import Stage
 from ..datasets import policy_files
@@ -156,7 +157,7 @@ class _Parts(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
 
     seeds: tuple[int, ...]
-    reporting_steps: tuple[int, ...]
+    reporting_steps: tuple[NonNegativeInt, ...]
     experiments: tuple[Experiment, ...]
     stages: dict[str, tuple[Stage, ...]]
     schedules: dict[str, dict[str, int]]
@@ -171,17 +172,14 @@ def read_plan(file: Path) -> Plan:
         if value.pop("sha256") != digest(value):
             raise ValueError("its contents were changed")
         run_ids = {run["id"] for run in value["runs"]}
-        if not all(
-            {experiment["run"], experiment["parent"] or experiment["run"]} <= run_ids
-            for experiment in value["experiments"]
-        ):
+        used = {experiment[of] for experiment in value["experiments"] for of in ("run", "parent")}
+        if not used <= run_ids | {None}:
             raise ValueError("an experiment's run is not in it")
+        if not all(isinstance(value[name], str) for name in ("title", "command", "reference")):
+            raise ValueError("its title or its command is no text")
         if not SUITE_NAME.fullmatch(value["suite"]):
             raise ValueError(f"{value['suite']!r} is not the name of a suite")
-        texts = [value["title"], value["command"], value["reference"], *value["reduced"], *value["scores"]]
-        for experiment in value["experiments"]:
-            texts += [experiment["method"], experiment["algorithm"], experiment["dataset"]]
-        if not all(map(str.isprintable, texts)):
+        if not all(map(str.isprintable, _texts(value))):
             raise ValueError("it holds characters that act on a terminal")
         specs = {group: RunSpec.from_json(spec) for group, spec in value.pop("specs").items()}
         parts = _Parts.model_validate_json(json.dumps({name: value[name] for name in _Parts.model_fields}))
@@ -210,6 +208,19 @@ def read_plan(file: Path) -> Plan:
         told = isinstance(error, ValueError) and not isinstance(error, ValidationError)
         why = str(error) if told else "corrupted or of another version"
         raise UserError(f"{file}: not a plan ({why}); start the suite again to rewrite it") from None
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Yield all texts of a JSON value, the names in it too."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        yield from value
+        for part in value.values():
+            yield from _texts(part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from _texts(part)
 
 
 def readable_plans(files: Iterable[Path]) -> tuple[list[Plan], list[str]]:

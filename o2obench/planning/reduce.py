@@ -24,6 +24,12 @@ def reduce_suite(full: SuiteFile, source: Located) -> tuple[Located, list[str]]:
             raise UserError(f"{place}: reduced.{key}: unknown key; {nearest(key, keys)}")
         if key == "seeds":
             value["seeds"] = cut
+            where = {at: text for at, text in where.items() if at[:1] != ("seeds",)}
+            below = {at[1:]: text for at, text in source.where.items() if at[:2] == ("reduced", "seeds")}
+            where |= {("seeds",): place, **below}
+            now, before = (len(of) if isinstance(of, list) else of for of in (cut, full.seeds))
+            if isinstance(now, int) and now > before:
+                raise UserError(f"{place}: reduced.seeds: {now:,} is more than the full {before:,}")
         elif not isinstance(cut, dict):
             raise UserError(f"{place}: reduced.{key}: expected options in braces, got {cut!r}")
         elif key in ("offline", "online"):

@@ -11,6 +11,7 @@ from collections.abc import Collection
 from importlib import metadata
 
 from ..util.config import nearest
+from ..util.plugins import entry_points
 
 GROUP = "o2obench.figures"
 
@@ -40,7 +41,7 @@ TABLES = (*USUAL_TABLES, "pairs", "explorer", "distance_uniform", "distance_roll
 @functools.cache
 def plugin_figures() -> dict[str, metadata.EntryPoint]:
     """Return the figures of installed packages by name, not loaded; the names of ours are ours."""
-    return {entry.name: entry for entry in metadata.entry_points(group=GROUP) if entry.name not in FIGURES}
+    return {name: entry for name, entry in entry_points(GROUP).items() if name not in FIGURES}
 
 
 def known_figure(name: str) -> str:

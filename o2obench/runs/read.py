@@ -17,7 +17,7 @@ from ..transitions import Array
 from ..util.files import is_file, is_number, read_json, read_plain
 from .folder import RunFolder
 from .jsonl import parse_lines, read_jsonl
-from .spec import Run
+from .spec import MOST, Run
 
 
 class Unusable(Exception):
@@ -162,9 +162,14 @@ def computed_record(folder: RunFolder) -> dict[str, Any] | None:
     whole = (
         isinstance(compute, dict)
         and isinstance(compute.get("versions"), dict)
-        and {"processor", "device", "threads", "matmul_precision", "compiled"} <= compute.keys()
+        and all(isinstance(value, str) for value in compute["versions"].values())
+        and all(isinstance(compute.get(name), str) for name in ("processor", "device", "matmul_precision"))
+        and type(compute.get("threads")) is int
+        and 0 < compute["threads"] < MOST
+        and isinstance(compute.get("compiled"), bool)
         and isinstance(code, dict)
-        and {"version", "dirty"} <= code.keys()
+        and isinstance(code.get("version"), str)
+        and isinstance(code.get("dirty", 0), bool | None)
         and isinstance(code.get("commit", 0), str | None)
         and isinstance(record.get("mismatch"), list)
     )
@@ -219,25 +224,31 @@ def _rows(content: bytes, run: Run) -> list[dict[str, Any]]:
 
 def is_evaluation(row: Any) -> bool:
     """Tell whether a value from evaluations.jsonl is an evaluation: stage, clocks, returns."""
-    if not (_is_row(row, "env_steps", "updates") and min(row["env_steps"], row["updates"]) >= 0):
+    if not (is_clocked(row) and min(row["env_steps"], row["updates"]) >= 0):
         return False
     returns = row.get("returns")
     return isinstance(returns, list) and bool(returns) and all(map(_is_return, returns))
 
 
 def is_episode(row: Any) -> bool:
-    """Tell whether a value from episodes.jsonl is an episode: stage, clock, length, a finite return."""
-    return _is_row(row, "env_steps", "length") and is_number(row.get("return"))
+    """Tell whether a value from episodes.jsonl is an episode: stage, clock, length, finite return, end."""
+    whole = _is_row(row, "env_steps", "length") and is_number(row.get("return"))
+    return whole and isinstance(row.get("terminated"), bool)
+
+
+def is_clocked(row: Any) -> bool:
+    """Tell whether a value from train.jsonl has a stage and clocks."""
+    return _is_row(row, "env_steps", "updates")
 
 
 def _is_row(row: Any, *counts: str) -> bool:
     if not isinstance(row, dict) or not isinstance(row.get("stage"), str):
         return False
-    return all(type(row.get(name)) is int and abs(row[name]) < 2**53 for name in counts)
+    return all(type(row.get(name)) is int and abs(row[name]) < MOST for name in counts)
 
 
 def _is_return(value: Any) -> bool:
-    return type(value) is float or (type(value) is int and abs(value) < 2**53)
+    return type(value) is float or (type(value) is int and abs(value) < MOST)
 
 
 def _episode_faults(rows: Sequence[dict[str, Any]], run: Run) -> dict[str, bool]:

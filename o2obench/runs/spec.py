@@ -18,8 +18,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from ..agent import Budget
 
+MOST = 2**53
+"""Counts from here on are none: a JSON number holds them no longer."""
 LEVELS = (
     r"[A-Za-z0-9_()=-][A-Za-z0-9._()=-]*",
     r"[^./\x00-\x1f\x7f][^/\x00-\x1f\x7f]*",
@@ -90,16 +94,6 @@ class Protocol:
     episodes: int
     final_episodes: int
 
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Protocol:
-        """Rebuild a protocol from its JSON value."""
-        parts = {
-            name: tuple(Interval(**part) for part in value[name])
-            for name in ("steps", "updates")
-            if not isinstance(value[name], int)
-        }
-        return cls(**{**value, **parts})
-
 
 @dataclass(frozen=True)
 class DataSource:
@@ -133,13 +127,20 @@ class RunSpec:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> RunSpec:
-        """Rebuild an identity; raise TypeError, KeyError or AttributeError where the value is none."""
-        parts = {
-            "data": DataSource(**value["data"]) if value["data"] else None,
-            "budget": Budget(**value["budget"]),
-            "protocol": Protocol.from_json(value["protocol"]),
-        }
-        return cls(**{**value, **parts})
+        """Rebuild an identity; raise ValueError where the value is none."""
+        text = json.dumps(value)
+        spec = _identity().validate_json(text, strict=True)
+        counts = (spec.budget.offline_updates, spec.budget.online_steps, *spec.versions.values())
+        if not all(0 <= count < MOST for count in counts):
+            raise ValueError("a number is no count")
+        if json.dumps(spec.to_json(), sort_keys=True) != json.dumps(value, sort_keys=True):
+            raise ValueError("there is more than an identity")
+        return spec
+
+
+@functools.cache
+def _identity() -> TypeAdapter[RunSpec]:
+    return TypeAdapter(RunSpec)
 
 
 @dataclass(frozen=True)
@@ -186,7 +187,7 @@ class Run:
         if run.id != value["id"]:
             raise ValueError(f"{value['id']}: the contents belong to {run.id}; the record was edited")
         for name in filter(None, (run.id, run.parent)):
-            if not re.fullmatch("/".join(LEVELS), name):
+            if not (re.fullmatch("/".join(LEVELS), name) and name.isprintable()):
                 raise ValueError(f"{name!r} is not the name of a run; the record was edited")
         return run
 

@@ -17,7 +17,7 @@ import numpy as np
 from ..agent import EXPLORER_RETURN, Agent, HasExplorer, Metrics, Stage, State, take_seed
 from ..envs.episode import Interaction, nothing
 from ..envs.spec import find_env
-from ..errors import Diverged, Interrupted
+from ..errors import Diverged, Interrupted, RunFailed
 from ..runs.folder import ResultsFolder
 from ..runs.spec import EvaluationSchedule, evaluations_due
 from ..runs.writer import RunWriter
@@ -261,12 +261,25 @@ class Training:
 
     def load(self, saved: State) -> None:
         """Take back the state of a seed batch."""
-        self.clock, self.number = Clock(**saved["clock"]), saved["number"]
+        self.clock, self.number = self._clock(saved["clock"]), saved["number"]
         self.agent.load_state_dict(saved["agent"])
         if self.evaluator:
             self.evaluator.load_state_dict(saved["pending"])
         for writer, interaction in zip(self.writers, self.interactions, strict=bool(self.interactions)):
             interaction.load_state_dict(saved["seeds"][writer.run.id]["interaction"])
+
+    def _clock(self, value: dict[str, Any]) -> Clock:
+        """Return a saved clock; refuse one that no run of these stages can have shown."""
+        clock = Clock(**value)
+        counts = (clock.stage, clock.env_steps, clock.stage_steps, clock.stage_updates, clock.evaluated)
+        whole = all(type(count) is int and count >= 0 for count in counts) and clock.stage <= len(self.stages)
+        before = sum(stage.env_steps for stage in self.stages[: clock.stage]) if whole else 0
+        if not whole or clock.env_steps != before + clock.begun * clock.stage_steps:
+            raise RunFailed(
+                f"{self.writers[0].folder.checkpoint}: its clock is none of this run: {value}; "
+                "remove that folder, and the run begins anew"
+            )
+        return clock
 
     def finish(self) -> None:
         """Publish every run that is alive; what remains of its state is what a child run needs."""

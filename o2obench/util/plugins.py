@@ -27,12 +27,27 @@ def load(entry: metadata.EntryPoint, own: Collection[str] = ()) -> Any:
         raise UserError(f"{about}: is given by {' and '.join(packages)}; uninstall all but one")
     try:
         return entry.load()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         kind = "" if isinstance(error, ImportError | AttributeError) else f"{type(error).__name__}: "
         raise UserError(
             f"{about}: {entry.value} cannot be imported: {kind}{error}; mend or uninstall the "
             f"package {package}"
         ) from error
+
+
+def entry_points(group: str) -> dict[str, metadata.EntryPoint]:
+    """Return what installed packages add to a group; raise UserError naming one whose list cannot be read."""
+    try:
+        return {entry.name: entry for entry in metadata.entry_points(group=group)}
+    except Exception as error:
+        for package in metadata.distributions():
+            try:
+                package.entry_points  # noqa: B018  (reading it is the test)
+            except Exception:  # noqa: BLE001  (whatever the parser raises)
+                raise UserError(
+                    f"the package {package.name}: its entry_points.txt cannot be read; mend or uninstall it"
+                ) from error
+        raise
 
 
 @functools.cache

@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import fcntl
 import json
+import os
+import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -79,6 +81,9 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     yield found
     found.http.shutdown()
     found.http.server_close()
+
+
+FILE = "hopper_medium-v2.hdf5"
 
 
 def hopper() -> Dataset:
@@ -171,6 +176,38 @@ def test_a_file_that_changed_since_its_first_fetch_is_refused(server: Server, tm
     with pytest.raises(UserError, match="recorded"):
         fetch(data, say=quietly)
     assert left(data) == ["fetched.json"]
+
+
+@pytest.mark.parametrize(
+    "name", [".hopper_medium-v2.hdf5.part", "fetched.json", ".hopper_medium-v2.hdf5.lock"]
+)
+@pytest.mark.parametrize("kind", ["a link", "a pipe", "a folder"])
+def test_what_is_no_file_is_not_written_through(server: Server, name: str, kind: str, tmp_path: Path) -> None:
+    data = hopper()
+    assert data.file is not None
+    outside = tmp_path / "outside"
+    outside.write_text("mine")
+    place = data.file.with_name(name)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    makers: dict[str, Callable[[], None]]
+    makers = {"a link": lambda: place.symlink_to(outside), "a pipe": lambda: os.mkfifo(place)}
+    makers.get(kind, place.mkdir)()
+    with pytest.raises(UserError, match=f"{re.escape(name)}: is {kind}, not a file; remove it"):
+        fetch(data, say=quietly)
+    assert outside.read_text() == "mine"
+    assert not data.file.exists()
+
+
+@pytest.mark.parametrize("content", ["[1]", '{"other.hdf5": {"sha256": "aa"', '{"other.hdf5": 1}'])
+def test_records_of_first_fetches_are_not_lost(server: Server, content: str) -> None:
+    data = hopper()
+    assert data.file is not None
+    record = data.file.with_name("fetched.json")
+    record.parent.mkdir(parents=True, exist_ok=True)
+    record.write_text(content)
+    with pytest.raises(UserError, match=r"fetched\.json: is corrupted; it records first fetches"):
+        fetch(data, say=quietly)
+    assert record.read_text() == content
 
 
 def test_a_longer_leftover_is_thrown_away(server: Server) -> None:

@@ -13,12 +13,14 @@ import pytest
 from o2obench import registry
 from o2obench.cli.options import seeds_of
 from o2obench.errors import UserError
+from o2obench.launch.flags import LaunchFlags
 from o2obench.launch.profile import read_profile
 from o2obench.planning.expand import read_suite
 from o2obench.planning.load import read_layers
 from o2obench.planning.schema import Selection
 from o2obench.training.options import Options
 from o2obench.util.config import Located, parse_scalar, read_yaml, validate
+from tests.conftest import Command
 
 TAGS = ("!!binary xx", "!!bool maybe", "!!int 1", "!!float x", "!!timestamp x", "!!set {b}", "!!str 1", "! x")
 
@@ -113,6 +115,23 @@ def test_seeds_that_cannot_be_meant_are_refused_at_once(text: str) -> None:
     with pytest.raises(UserError, match=r"^--seeds ") as refused:
         seeds_of(text)
     assert len(str(refused.value)) < 200
+
+
+@pytest.mark.parametrize("text", ["²", "٣", "9" * 5000])
+def test_digits_of_other_scripts_are_no_numbers_of_a_launch(text: str) -> None:
+    assert LaunchFlags(seed_batch=text, time=text).values() == {"seed_batch": text, "time": text}
+
+
+def test_a_name_of_many_braces_is_refused_and_a_line_break_makes_no_second_line(
+    tmp_path: Path, o2obench: Command
+) -> None:
+    for name, told in (("{a,b}" * 2000, "over 100,000 experiments"), ("a\\nb", "dataset a\\nb: not known")):
+        file = tmp_path / "s.yaml"
+        file.write_text(f'algorithms: [frozen]\ndatasets: ["{name}"]\n')
+        refused = o2obench("suite", file, "--dry-run")
+        assert refused.returncode == 2
+        assert told in refused.stderr
+        assert len(refused.stderr.splitlines()) == 1
 
 
 def test_a_plans_own_command_can_be_given_again(tmp_path: Path) -> None:

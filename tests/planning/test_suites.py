@@ -246,6 +246,8 @@ def test_a_suite_on_top_of_others_changes_what_it_names_only(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("reduced", "message"),
     [
+        ("{seeds: 9}", "s.yaml:10:11: reduced.seeds: 9 is more than the full 2"),
+        ("{seeds: -1}", "s.yaml:10:11: seeds: input should be greater than 0"),
         ("{toy_tune: {rate: 0.01}}", "reduced.toy_tune.rate: is not a count"),
         ("{toy_tune: {inner: 20}}", "reduced.toy_tune.inner: 20 is more than the full 12"),
         ("{toy_tun: {inner: 2}}", "reduced.toy_tun: unknown key; did you mean toy_tune?"),

@@ -250,7 +250,7 @@ NOT_USED: dict[str, tuple[Callable[[Grid], None], str]] = {
     "a row twice": (keep(lambda rows: [*rows[:3], *rows[2:]]), "an evaluation stands there twice"),
     "clock backwards": (keep(lambda rows: [*rows[:2], rows[3], rows[2], *rows[4:]]), "clock runs backwards"),
     "partial curve": (keep(lambda rows: rows[:2]), "its evaluations end at step"),
-    "an episode of something else": (episode({"a": 1}), "episodes.jsonl: a line is not an episode"),
+    "an episode of something else": (episode({"a": 1}), "episodes.jsonl:1: not an episode"),
     "an episode without a number": (episode(EPISODE | {"return": None}), "episodes.jsonl:1: not an episode"),
     "episodes backwards": (episode(EPISODE | {"env_steps": 10**6}), "episodes end backwards"),
     "pretraining failed": (parent_failed, "mopo: failed: OSError: disk full"),

@@ -16,6 +16,7 @@ VALUES = {
     **{"OFFLINE_PROBE": "offline probe", "ONLINE_PROBE": "online probe", "DIAGNOSIS": "diagnosis"},
     **{"IMAGINED_ACTIONS": "imagined actions", "IMAGINED_ELITES": "imagined elites"},
     **{"IMAGINED_NOISE": "imagined noise", "POLICY_PROBE": "policy", "RANDOM_ACTIONS": "random actions"},
+    **{"REFERENCE_SCORES": "reference scores"},
     **{"COLLECTED_DATA": "data", "TOY_DATA": "pointmass-mixed-v0"},
 }
 
