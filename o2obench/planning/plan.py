@@ -6,7 +6,7 @@ import functools
 import json
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ from .report_items import USUAL_FIGURES, USUAL_TABLES, known_figure, known_table
 
 SUITE_NAME = re.compile(r"[\w(][\w .,()=+@-]*")
 """Suites name files, jobs and headings: words, blanks and a few marks, none of which acts anywhere."""
+
+ESCAPED = re.compile(r"(?<!\\)(?:\\\\)*\\[bfnrtu]")
 
 
 @dataclass(frozen=True)
@@ -179,7 +181,7 @@ def read_plan(file: Path) -> Plan:
             raise ValueError("its title or its command is no text")
         if not SUITE_NAME.fullmatch(value["suite"]):
             raise ValueError(f"{value['suite']!r} is not the name of a suite")
-        if not all(map(str.isprintable, _texts(value))):
+        if _acts(value):
             raise ValueError("it holds characters that act on a terminal")
         specs = {group: RunSpec.from_json(spec) for group, spec in value.pop("specs").items()}
         parts = _Parts.model_validate_json(json.dumps({name: value[name] for name in _Parts.model_fields}))
@@ -210,17 +212,10 @@ def read_plan(file: Path) -> Plan:
         raise UserError(f"{file}: not a plan ({why}); start the suite again to rewrite it") from None
 
 
-def _texts(value: Any) -> Iterator[str]:
-    """Yield all texts of a JSON value, the names in it too."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        yield from value
-        for part in value.values():
-            yield from _texts(part)
-    elif isinstance(value, list):
-        for part in value:
-            yield from _texts(part)
+def _acts(value: Any) -> bool:
+    """Tell whether a text anywhere in a JSON value holds a character that acts on a terminal."""
+    written = json.dumps(value, ensure_ascii=False)  # with what JSON escapes: control characters
+    return not written.isprintable() or bool(ESCAPED.search(written))
 
 
 def readable_plans(files: Iterable[Path]) -> tuple[list[Plan], list[str]]:

@@ -14,7 +14,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +103,10 @@ class DataSource:
     sha256: str
 
 
+PARTS = ("budget", "protocol", "data")
+"""The parts of an identity that have parts of their own."""
+
+
 @dataclass(frozen=True)
 class RunSpec:
     """The identity of a run without its seed; ``parent`` is the hash of the pretraining's."""
@@ -123,18 +127,19 @@ class RunSpec:
 
     def to_json(self) -> dict[str, Any]:
         """Return the identity as a JSON value; ``from_json`` reads it back."""
-        return asdict(self)
+        value = {field.name: getattr(self, field.name) for field in fields(self)}
+        return value | {name: asdict(value[name]) for name in PARTS if value[name] is not None}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> RunSpec:
         """Rebuild an identity; raise ValueError where the value is none."""
-        text = json.dumps(value)
-        spec = _identity().validate_json(text, strict=True)
+        spec = _identity().validate_json(json.dumps(value), strict=True)
         counts = (spec.budget.offline_updates, spec.budget.online_steps, *spec.versions.values())
         if not all(0 <= count < MOST for count in counts):
             raise ValueError("a number is no count")
-        if json.dumps(spec.to_json(), sort_keys=True) != json.dumps(value, sort_keys=True):
-            raise ValueError("there is more than an identity")
+        for part, whole in ((spec, value), *((getattr(spec, name), value[name]) for name in PARTS)):
+            if part is not None and vars(part).keys() != whole.keys():
+                raise ValueError("there is more than an identity")
         return spec
 
 
