@@ -215,7 +215,7 @@ def read_plan(file: Path) -> Plan:
 def _acts(value: Any) -> bool:
     """Tell whether a text anywhere in a JSON value holds a character that acts on a terminal."""
     written = json.dumps(value, ensure_ascii=False)  # with what JSON escapes: control characters
-    return not written.isprintable() or bool(ESCAPED.search(written))
+    return not written.isprintable() or ("\\" in written and bool(ESCAPED.search(written)))
 
 
 def readable_plans(files: Iterable[Path]) -> tuple[list[Plan], list[str]]:
