@@ -48,6 +48,18 @@ EvaluateSchedule = Annotated[
 ]
 
 
+_SeedList = Annotated[list[Seed], Field(min_length=1)]
+Seeds = Annotated[
+    Annotated[_SeedList, Tag("list")]  # by itself, so that a wrong seed is one mistake
+    | Annotated[Annotated[int, Field(gt=0, le=1000)] | _SeedList, Tag("either")],
+    Discriminator(lambda value: "list" if isinstance(value, list) else "either"),
+]
+Entry = Annotated[
+    Annotated[str, Tag("name")] | Annotated[dict[str, dict[str, Any]], Tag("options")],
+    Discriminator(lambda value: "options" if isinstance(value, dict) else "name"),
+]
+
+
 def evaluation_schedule(value: int | list[EvaluateEvery]) -> EvaluationSchedule:
     """Return a suite's evaluation schedule as a run's identity holds it; one part is a plain number."""
     if isinstance(value, int):
@@ -93,9 +105,9 @@ class SuiteFile(_Strict):
     """What a suite file may hold."""
 
     title: Annotated[str, AfterValidator(_one_line)] = ""
-    algorithms: Annotated[list[str | dict[str, dict[str, Any]]], Field(min_length=1)]
+    algorithms: Annotated[list[Entry], Field(min_length=1)]
     datasets: Annotated[list[str], Field(min_length=1)]
-    seeds: Annotated[int, Field(gt=0, le=1000)] | Annotated[list[Seed], Field(min_length=1)] = 5
+    seeds: Seeds = 5
     offline: Offline = Offline()
     online: Online = Online()
     frozen: bool = True

@@ -117,6 +117,18 @@ def test_seeds_that_cannot_be_meant_are_refused_at_once(text: str) -> None:
     assert len(str(refused.value)) < 200
 
 
+@pytest.mark.parametrize("wrong", ["seeds: [-1]", "seeds: [4294967296]", "algorithms: [frozen: null]"])
+def test_one_mistake_is_one_line(tmp_path: Path, wrong: str) -> None:
+    good = {"algorithms": "[frozen]", "datasets": "[pointmass-mixed-v0]", "seeds": "[1]"}
+    key, _, value = wrong.partition(": ")
+    text = "".join(f"{name}: {of}\n" for name, of in (good | {key: value}).items())
+    (tmp_path / "s.yaml").write_text(text)
+    with pytest.raises(UserError) as refused:
+        read_suite(tmp_path / "s.yaml", Selection())
+    assert len(refused.value.problems) == 1
+    assert key in refused.value.problems[0]
+
+
 @pytest.mark.parametrize("text", ["²", "٣", "9" * 5000])
 def test_digits_of_other_scripts_are_no_numbers_of_a_launch(text: str) -> None:
     assert LaunchFlags(seed_batch=text, time=text).values() == {"seed_batch": text, "time": text}
