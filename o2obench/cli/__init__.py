@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import errno
 import sys
+from collections import deque
 
 from ..errors import Interrupted, RunFailed, UserError
 from ..util.files import FULL, shown
 from . import algorithms, analyse, datasets, maintain, run
 from .app import DEBUG, NAME, UsageError, app
 
+ANYWHERE = ("--import", "--terminal")
+"""Options of all commands that may stand behind the command, too; ``--debug`` is another."""
 PARTS = [part.__name__ for part in (run, analyse, maintain, algorithms, datasets)]
 """Where commands are written, in the order in which the help lists them."""
 app.registered_commands.sort(key=lambda command: PARTS.index(str(command.callback.__module__)))
@@ -33,7 +36,7 @@ REMEDIES = {
 
 def main() -> None:
     """Run the command line; bad input is one line per problem and exit code 2."""
-    arguments = [argument for argument in sys.argv[1:] if argument != DEBUG]
+    arguments = _common_first([argument for argument in sys.argv[1:] if argument != DEBUG])
     try:
         code = app(arguments, prog_name=NAME, standalone_mode=False)
     except UsageError as error:
@@ -49,6 +52,22 @@ def main() -> None:
     except Exception as error:  # noqa: BLE001  (the last resort: one line instead of a traceback)
         _fail(f"{type(error).__name__}: {error} ({NAME} {DEBUG} shows where)", 1)
     raise SystemExit(code)
+
+
+def _common_first(arguments: list[str]) -> list[str]:
+    """Return the arguments with the options of all commands, which may stand anywhere, before the command."""
+    first, rest, words = list[str](), list[str](), deque(arguments)
+    while words:
+        word = words.popleft()
+        if word == "--":
+            return [*first, *rest, word, *words]
+        if word.partition("=")[0] not in ANYWHERE:
+            rest.append(word)
+            continue
+        first.append(word)
+        if "=" not in word and words:
+            first.append(words.popleft())
+    return first + rest
 
 
 def _usage(error: UsageError) -> str:

@@ -62,8 +62,19 @@ def _common(
     ] = False,
     debug: Annotated[bool, typer.Option(DEBUG, help="Show tracebacks; may stand anywhere.")] = False,
     data_folder: Annotated[str, typer.Option(help="Where data sets lie; like $O2OBENCH_DATA.")] = "",
+    import_: Annotated[
+        list[str] | None,
+        typer.Option("--import", help="A module of your own, which registers environments; or its .py file."),
+    ] = None,
+    terminal: Annotated[
+        str, typer.Option(help="MODULE:FUNCTION of it: when environments end for which nobody has said so.")
+    ] = "",
 ) -> None:
     """Which method fine-tunes an offline-trained agent fastest without a collapse?"""
+    if import_ or terminal:
+        from ..envs.own import take_own
+
+        take_own(import_ or [], terminal)
     if data_folder:
         os.environ["O2OBENCH_DATA"] = data_folder
         os.environ.setdefault("MINARI_DATASETS_PATH", os.path.join(data_folder, "minari"))

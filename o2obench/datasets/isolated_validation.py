@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from ..envs.own import own_arguments, take_own_of, with_rule
 from ..envs.spec import EnvSpec, find_env
 from ..errors import UserError
 from ..util.files import folder_of_user, read_json, write_atomically
@@ -56,6 +57,7 @@ def admit(file: Path, env: EnvSpec, sha256: str) -> list[str]:
     Raises UserError with all that is wrong. Nothing is written about a bad file.
     """
     rules = [validation.VERSION, env.id, env.obs_dim, env.act_dim, env.horizon]
+    rules += [] if env.rule is None else [env.rule]
     rules += [np.broadcast_to(bound, env.act_dim).tolist() for bound in (env.low, env.high)]
     key = _digest([sha256, rules])
     verdict = cache_folder() / f"{key[:32]}.json"
@@ -80,12 +82,13 @@ def _digest(value: Any) -> str:
 
 def apart(file: Path, env: EnvSpec) -> list[str]:
     """Look at everything, in a process of its own; return notes, raise UserError with all that is wrong."""
-    return in_child(file, f"{__name__}:examine_for", env.id)
+    return in_child(file, f"{__name__}:examine_for", env.id, json.dumps(env.rule))
 
 
-def examine_for(file: Path, env_id: str) -> list[str]:
-    """Look at everything, as data of an environment."""
-    return examine(file, find_env(env_id))
+def examine_for(file: Path, env_id: str, rule: str) -> list[str]:
+    """Look at everything, as data of an environment, with a termination rule of the user's own or null."""
+    env, own = find_env(env_id), json.loads(rule)
+    return examine(file, env if own is None else with_rule(env, own))
 
 
 def in_child(file: Path, function: str, *arguments: str) -> list[str]:
@@ -93,7 +96,7 @@ def in_child(file: Path, function: str, *arguments: str) -> list[str]:
 
     Raises UserError with all that is wrong: what the function raised, or that reading ended the process.
     """
-    command = [*PYTHON, "-c", CHILD, function, str(file), *arguments]
+    command = [*PYTHON, "-c", CHILD, json.dumps(own_arguments()), function, str(file), *arguments]
     try:
         child = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
     except subprocess.TimeoutExpired:
@@ -115,13 +118,14 @@ def in_child(file: Path, function: str, *arguments: str) -> list[str]:
 
 def main() -> None:
     """Call the function of the command line under limits of memory and time; print what it returned."""
-    function, file = sys.argv[1], Path(sys.argv[2])
+    own, function, file = json.loads(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
     most = MEMORY + MEMORY_PER_BYTE * file.stat().st_size
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
     answer: dict[str, list[str]] = {"problems": [], "notes": []}
     try:
-        answer["notes"] = pkgutil.resolve_name(function)(file, *sys.argv[3:])
+        take_own_of(own)
+        answer["notes"] = pkgutil.resolve_name(function)(file, *sys.argv[4:])
     except UserError as error:
         answer["problems"] = list(error.problems)
     except MemoryError:

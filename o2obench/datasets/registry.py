@@ -11,10 +11,13 @@ import difflib
 import functools
 import hashlib
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ..envs.own import with_rule
 from ..envs.spec import EnvSpec, environments, find_env
 from ..errors import UserError
 from ..transitions import Transitions
@@ -253,6 +256,12 @@ def _of_card(name: str, file: Path) -> Dataset:
             f"ref_min, ref_max, the returns of score 0 and 100, where we have none) to {card_file}"
         )
     env = _env_of(card_file, card["environment"])
+    if "terminal" in card:
+        rule = card["terminal"]
+        if isinstance(rule, dict) and "function" in rule:
+            raise UserError(f"{card_file}: terminal: no card names a function; use --terminal MODULE:NAME")
+        with told_of(card_file, "terminal"):
+            env = with_rule(env, rule)
     return Dataset(name, env, _scores(name, env, card, card_file), file)
 
 
@@ -274,6 +283,15 @@ def _of_minari(name: str, rest: str) -> Dataset:
     place = file.with_name(minari.METADATA)
     env = _env_of(place, meta["environment"])
     return Dataset(name, env, _scores(name, env, meta, place), file)
+
+
+@contextmanager
+def told_of(place: Path, key: str) -> Iterator[None]:
+    """Let what is wrong with a key be said with its file."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(*(f"{place}: {key}: {problem}" for problem in error.problems)) from None
 
 
 def _env_of(place: Path, env_id: str) -> EnvSpec:

@@ -26,6 +26,7 @@ from ..transitions import Array
 from ..util.config import nearest
 from ..util.interpreter import variable
 from ..util.plugins import entry_points, load
+from .own import own_rule, with_rule
 from .pointmass import PointMass, left_the_field
 from .termination import (
     ant_terminal,
@@ -61,6 +62,8 @@ class EnvSpec:
     high: float | Array = 1.0
     locomotion: Locomotion | None = None
     """How to step many copies at once, where that is known."""
+    rule: Any = None
+    """The termination rule as data, or the name and hash of its function, where it is a user's own."""
 
     def vector_env(self, count: int) -> VectorEnv:
         """Make ``count`` copies that step together."""
@@ -176,7 +179,8 @@ def find_env(env_id: str) -> EnvSpec:
     if env_id in _BUILT_IN:
         return _BUILT_IN[env_id]
     try:
-        return _registered(env_id)
+        spec = _registered(env_id)
+        return with_rule(spec, own_rule()) if own_rule() else spec
     except UserError:
         for entry in _others().values():  # it may be one that cannot be had, or bears another name
             _loaded(entry)
@@ -199,7 +203,7 @@ def default_arguments(env_id: str) -> dict[str, Any]:
 @functools.cache
 def _registered(env_id: str) -> EnvSpec:
     import gymnasium
-    from gymnasium.spaces import Box
+    from gymnasium.spaces import Box, Dict
 
     spec = gymnasium.registry.get(env_id)
     if spec is None:  # never make(): it would import what stands before a colon
@@ -213,6 +217,9 @@ def _registered(env_id: str) -> EnvSpec:
         remedy = f"; write {' or '.join(known)}" if known else ""
         raise UserError(f"environment {env_id}: cannot be made here: {why}{remedy}") from None
     obs, action = env.observation_space, env.action_space
+    if isinstance(obs, Dict) and {"observation", "desired_goal"} <= obs.keys():
+        make = _with_goal(make)
+        obs = make().observation_space
     if not (isinstance(obs, Box) and len(obs.shape) == 1 and obs.dtype.kind == "f"):
         raise UserError(f"environment {env_id}: observations are {obs}; only vectors of numbers work here")
     if not (isinstance(action, Box) and len(action.shape) == 1 and action.is_bounded()):
@@ -226,3 +233,21 @@ def _registered(env_id: str) -> EnvSpec:
         low=action.low.astype(np.float32),
         high=action.high.astype(np.float32),
     )
+
+
+def _with_goal(make: Callable[[], Any]) -> Callable[[], Any]:
+    """Return what makes a goal environment whose observation is a vector: the state, then the goal."""
+
+    def flat() -> Any:
+        from gymnasium.spaces import Box
+        from gymnasium.wrappers import TransformObservation
+
+        env = make()
+        parts = [env.observation_space[name] for name in ("observation", "desired_goal")]
+        low, high = (np.concatenate([getattr(part, end) for part in parts]) for end in ("low", "high"))
+        space = Box(low.astype(np.float32), high.astype(np.float32))
+        return TransformObservation(
+            env, lambda obs: np.concatenate([obs["observation"], obs["desired_goal"]]), space
+        )
+
+    return flat

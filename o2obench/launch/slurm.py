@@ -26,6 +26,7 @@ from typing import Any
 
 from filelock import SoftFileLease, Timeout
 
+from ..envs.own import own_arguments, take_own_of
 from ..errors import RunFailed, UserError
 from ..planning.plan import Plan, read_plan
 from ..runs.folder import ResultsFolder
@@ -65,9 +66,11 @@ class ArrayTask:
         self.plan_file, self.results, self.runs = plan_file, results, runs
         self.settings, self.options, self.patience = settings, options, patience
         self.pool: Pool | None = None
+        self.own = own_arguments()
 
     def __call__(self) -> None:
         """Compute the runs; raise RunFailed where one could not be finished."""
+        take_own_of(self.own)
         file = Path(self.plan_file)
         if not _appears(file):
             raise RunFailed(

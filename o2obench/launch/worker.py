@@ -12,6 +12,7 @@ from pathlib import Path
 
 from filelock import SoftFileLease, Timeout
 
+from ..envs.own import own_arguments
 from ..runs.folder import ResultsFolder, RunFolder
 from ..runs.lock import lock_on
 from ..runs.spec import Run
@@ -44,7 +45,8 @@ class Worker:
         for folder in self.folders:
             folder.make()
         ids = [run.id for run in runs]
-        command = [*PYTHON, "-m", "o2obench", "work", str(plan_file), *ids, "--results", str(results)]
+        command = [*PYTHON, "-m", "o2obench", *own_arguments(), "work", str(plan_file), *ids]
+        command += ["--results", str(results)]
         names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
         threads = dict.fromkeys(names, str(options.threads))
         with open(self.folders[0].log, "ab", opener=_no_link) as log, _deaf_to_the_scheduler():

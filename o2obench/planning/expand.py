@@ -238,8 +238,8 @@ class _Builder:
         if agent.needs_terminal and dataset.env.terminal is None:
             raise UserError(
                 f"{name} on {data}: nobody has written down when {dataset.env.id} ends, which "
-                "rollouts in a model need; register an EnvSpec with `terminal` by the entry point "
-                "o2obench.environments"
+                'rollouts in a model need; write `"terminal": "never"` or a comparison to the data card, or '
+                "name a function by --terminal MODULE:FUNCTION (docs/data.md)"
             )
         if entry.pretraining and (policy := entry.pretraining.policy):
             policy.require_shape(dataset.env.obs_dim, dataset.env.act_dim, data)
@@ -256,6 +256,7 @@ class _Builder:
             versions=registry.versions(name),
             config=config.model_dump(mode="json"),
             environment=dataset.env.id,
+            terminal=dataset.env.rule,
             data=DataSource(dataset.key, dataset.sha256()) if uses_data else None,
             # what it takes, not what the suite offers
             budget=Budget(budget.offline_updates if offline else 0, steps),

@@ -109,7 +109,10 @@ PARTS = ("budget", "protocol", "data")
 
 @dataclass(frozen=True)
 class RunSpec:
-    """The identity of a run without its seed; ``parent`` is the hash of the pretraining's."""
+    """The identity of a run without its seed; ``parent`` is the hash of the pretraining's.
+
+    ``terminal`` is a user's own termination rule (``envs.spec.with_rule``).
+    """
 
     algorithm: str
     versions: Mapping[str, int]
@@ -119,6 +122,7 @@ class RunSpec:
     budget: Budget
     protocol: Protocol
     parent: str | None
+    terminal: Any = None
 
     @functools.cached_property
     def hash(self) -> str:
@@ -128,6 +132,8 @@ class RunSpec:
     def to_json(self) -> dict[str, Any]:
         """Return the identity as a JSON value; ``from_json`` reads it back."""
         value = {field.name: getattr(self, field.name) for field in fields(self)}
+        if self.terminal is None:  # as it is where nobody gives one
+            del value["terminal"]
         return value | {name: asdict(value[name]) for name in PARTS if value[name] is not None}
 
     @classmethod
@@ -138,7 +144,7 @@ class RunSpec:
         if not all(0 <= count < MOST for count in counts):
             raise ValueError("a number is no count")
         for part, whole in ((spec, value), *((getattr(spec, name), value[name]) for name in PARTS)):
-            if part is not None and vars(part).keys() != whole.keys():
+            if part is not None and vars(part).keys() != whole.keys() | ({"terminal"} & vars(part).keys()):
                 raise ValueError("there is more than an identity")
         return spec
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..agent import State
+from ..envs.own import own_arguments, take_own_of
 from ..envs.spec import find_env
 from ..errors import RunFailed
 from ..runs.folder import ResultsFolder
@@ -48,7 +49,8 @@ class Evaluator:
         self.busy = False
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, list(runs), results), daemon=True)
+        given = (theirs, list(runs), results, own_arguments())
+        self.process = context.Process(target=_serve, args=given, daemon=True)
         self.process.start()
         theirs.close()
 
@@ -105,12 +107,13 @@ def _gone() -> RunFailed:
     return RunFailed("the evaluation process ended; its last words are in the run's log.txt")
 
 
-def _serve(pipe: Any, runs: list[Run], results: ResultsFolder) -> None:
+def _serve(pipe: Any, runs: list[Run], results: ResultsFolder, own: list[str]) -> None:
     """Evaluate one snapshot after another, on a CPU, until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     from . import provenance
     from .build import build
 
+    take_own_of(own)
     agent = build(runs, results, "cpu", with_data=False)
     provenance.prepare(threads=1)
     arena = Arena(find_env(runs[0].spec.environment), agent.task.seeds)

@@ -13,6 +13,7 @@ from .. import registry
 from ..agent import Agent, Config, Network, Task
 from ..datasets import policy_files
 from ..datasets.registry import find_dataset
+from ..envs.own import with_rule
 from ..envs.spec import EnvSpec, find_env
 from ..errors import UserError
 from ..runs.folder import ResultsFolder
@@ -64,6 +65,7 @@ def _build(
     pretraining: Any,
 ) -> Agent[Any]:
     env, agent = find_env(spec.environment), agent_class(spec)
+    env = env if spec.terminal is None else with_rule(env, spec.terminal)
     task = Task(
         obs_dim=env.obs_dim,
         act_dim=env.act_dim,
