@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import itertools
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -412,6 +413,10 @@ def _braces(pattern: str) -> Iterator[str]:
     """Expand ``{a,b}-{c,d}`` to all combinations."""
     parts = re.split(r"\{([^{}]*)\}", pattern)
     choices = [part.split(",") if i % 2 else [part] for i, part in enumerate(parts)]
+    if math.prod(map(len, choices)) > MOST_EXPERIMENTS:
+        raise UserError(
+            f"{pattern[:20]}...: stands for over {MOST_EXPERIMENTS:,} data sets; name those you mean"
+        )
     yield from ("".join(part.strip() for part in choice) for choice in itertools.product(*choices))
 
 

@@ -137,7 +137,7 @@ def test_digits_of_other_scripts_are_no_numbers_of_a_launch(text: str) -> None:
 def test_a_name_of_many_braces_is_refused_and_a_line_break_makes_no_second_line(
     tmp_path: Path, o2obench: Command
 ) -> None:
-    for name, told in (("{a,b}" * 2000, "over 100,000 experiments"), ("a\\nb", "dataset a\\nb: not known")):
+    for name, told in (("{a,b}" * 2000, "over 100,000 data sets"), ("a\\nb", "dataset a\\nb: not known")):
         file = tmp_path / "s.yaml"
         file.write_text(f'algorithms: [frozen]\ndatasets: ["{name}"]\n')
         refused = o2obench("suite", file, "--dry-run")

@@ -117,7 +117,7 @@ def test_yaml_that_cannot_be_meant_is_refused(tmp_path: Path, text: str, message
         (
             "[pointmass-mixed-v0]",
             "['" + 26 * "{a,b}" + "']",
-            "s.yaml:2:1: the suite has over 100,000 experiments",
+            "s.yaml:5:12: {a,b}{a,b}{a,b}{a,b}...: stands for over 100,000 data sets",
         ),
         ("seeds: 2", "seeds: 0", "s.yaml:6:1: seeds: input should be greater than 0"),
         ("algorithms:\n", "algorithms: []\nx:\n", "s.yaml:2:1: algorithms: list should have at least 1 item"),
