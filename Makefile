@@ -18,10 +18,10 @@ FIGURES := $(CURDIR)/.fault-figures
 export PYTHONSAFEPATH := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup suite report data check format test test-slow test-faults test-slurm bench bench-data bench-launch bench-report bench-gpu clean
+.PHONY: help setup suite report data check format test test-slow test-faults test-slurm bench bench-methods bench-data bench-launch bench-report bench-gpu clean
 
 help: ## Show this help.
-	@grep -E '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 setup: $(READY) ## Make .venv with the pinned packages.
 
@@ -68,6 +68,9 @@ test-slurm: $(READY) ## Bring up a real SLURM, send grids through it, take it do
 
 bench: $(READY) ## The engine against a baseline and Stable-Baselines3, 20 minutes; run nothing beside it.
 	$(BIN)/python benchmarks/bench.py $(ARGS)
+
+bench-methods: $(READY) ## Updates of every model-free method against SAC's, beside what is counted; 6 minutes.
+	$(BIN)/python benchmarks/methods.py $(ARGS)
 
 bench-report: $(READY) ## The report of 10,000 runs: seconds and memory; 3 minutes, half of it to make the runs.
 	$(BIN)/python benchmarks/report.py $(ARGS)

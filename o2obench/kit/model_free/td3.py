@@ -70,12 +70,15 @@ class Td3(OffPolicy[C], Generic[C]):
         draws = super().draws()
         return {name: draws[name] for name in draws if name != ACTIONS}
 
-    def next_value(self, batch: Batch, draws: Values) -> Tensor:
-        """Return the least target value at the target policy's action with clipped noise, (seeds, batch)."""
+    def target_action(self, batch: Batch, draws: Values) -> Tensor:
+        """Return the target policy's action at the next obs, with clipped noise, (seeds, batch, act_dim)."""
         noise = self.config.policy_noise * draws[NEXT_ACTIONS]
         noise = noise.clamp(-self.config.noise_clip, self.config.noise_clip)
-        action = torch.tanh(self.nets["target actor"](batch.next_obs))
-        return self.target_value(batch.next_obs, (action + noise).clamp(-1.0, 1.0), draws)
+        return (torch.tanh(self.nets["target actor"](batch.next_obs)) + noise).clamp(-1.0, 1.0)
+
+    def next_value(self, batch: Batch, draws: Values) -> Tensor:
+        """Return the least target value at the target policy's action, (seeds, batch)."""
+        return self.target_value(batch.next_obs, self.target_action(batch, draws), draws)
 
     def actor_loss(self, flat: Tensor, batch: Batch, draws: Values, constants: Values) -> Tensor:
         """Return -td3_alpha Q1 / mean |Q1| + bc_weight (pi - a)^2, means over the batch, and the latter."""

@@ -1,0 +1,73 @@
+"""Updates a second of every model-free method, in SAC updates of the same call, beside what is counted.
+
+    make bench-methods                # about 6 minutes; run nothing beside it
+
+A method that takes more than 1.5 times the products that it needs is marked: mend it, or say why.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from pathlib import Path
+
+from measure import updates_of
+
+from o2obench.training import provenance
+from o2obench.training.collector import settle_machine
+from o2obench.util.files import write_atomically
+
+COUNTED = {
+    "sac": 1.0,
+    "bc": 0.19,
+    "iql": 0.93,
+    "awac": 1.1,
+    "td3_bc": 0.72,
+    "rebrac": 6.1,
+    "cql": 12.3,
+    "cal_ql": 12.3,
+}
+"""Matrix products of an update at a method's default options, as multiples of SAC's."""
+MOST = 1.5
+ROUNDS, SECONDS = 3, 3.0
+
+
+def rate(name: str, rows: int) -> float:
+    """Return updates a second, compiled and warm."""
+    update = updates_of(name, rows)
+    update()
+    began, count = time.perf_counter(), 0
+    while time.perf_counter() - began < SECONDS:
+        update()
+        count += 100
+    return count / (time.perf_counter() - began)
+
+
+def main() -> None:
+    """Measure all methods in turn, several times; print a table of medians, write it down."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, default=50_000)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--out", type=Path)
+    given = parser.parse_args()
+    settings = settle_machine(1, provenance.COMPILE_FROM)
+    found: dict[str, list[float]] = {name: [] for name in COUNTED}
+    for _ in range(given.rounds):
+        for name in COUNTED:
+            found[name].append(rate(name, given.rows))
+    sac = statistics.median(found["sac"])
+    print(f"{'method':<10}{'updates/s':>12}{'x SAC':>8}{'counted':>9}")
+    for name, rates in found.items():
+        times = sac / statistics.median(rates)
+        mark = f"  over {MOST} times what is counted" if times > MOST * COUNTED[name] else ""
+        print(f"{name:<10}{statistics.median(rates):>12.0f}{times:>8.2f}{COUNTED[name]:>9.2f}{mark}")
+    if given.out:
+        write_atomically(
+            given.out, json.dumps({"compute": settings, "updates_per_second": found}, indent=1) + "\n"
+        )
+
+
+if __name__ == "__main__":
+    main()

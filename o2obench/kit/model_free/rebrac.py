@@ -1,0 +1,86 @@
+"""The losses of ReBRAC (Tarasov et al. 2023, arXiv:2305.09836): TD3+BC with both sides held to the data.
+
+The actor climbs the least critic, divided by its mean absolute value over the batch, and is held to the
+batch's actions by ``actor_bc`` times a squared error, summed over the action's components (TD3+BC: their
+mean, and the first critic). Offline the target is lowered by ``critic_bc`` times the squared distance of the
+target policy's action from the action that the data take next (eq. 6, 7). Three hidden layers; the critics'
+are normalised after the activation (released code), heads start within 1e-3 (actor) and 3e-3 (critics).
+
+Decided here: the target policy follows the actor after its step (released code: before it, a lag of one
+update). The released code fills hidden biases with 0.1; here they are drawn like the weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Generic, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...transitions import Array, Transitions
+from ...util.rng import Stream
+from ..networks import Initialiser, Mlp, bounded_init, uniform_init
+from ..options import Rate, Weight, Widths
+from ..replay import Batch
+from .config import OffPolicyConfig
+from .td3 import Td3, Td3Options
+from .template import Values
+
+HEADS: Mapping[str, Initialiser] = {Stream.ACTOR: bounded_init(1e-3), Stream.CRITICS: bounded_init(3e-3)}
+
+
+class RebracOptions(Td3Options):
+    """Options of the losses; the defaults are those of locomotion."""
+
+    hidden_dims: Widths = (256, 256, 256)
+    actor_lr: Rate = 1e-3
+    critic_lr: Rate = 1e-3
+    bc_weight: Weight = 0.01
+    """Weight of the squared error to the batch's actions (the paper's beta 1)."""
+    td3_alpha: Weight = 1.0
+
+
+C = TypeVar("C", bound=RebracOptions)
+
+
+class Rebrac(Td3[C], Generic[C]):
+    """TD3 whose actor, and offline whose target, are held to the data."""
+
+    def mlp(self, name: str, members: tuple[int, ...], inputs: int, outputs: int, free: int = 0) -> Mlp:
+        """Return networks with small heads; critics are normalised after the activation."""
+        config: OffPolicyConfig = self.config
+        widths = (config.critic_hidden_dims if name == Stream.CRITICS else None) or config.hidden_dims
+        return Mlp(
+            name,
+            self.task.seeds,
+            members,
+            (inputs, *widths, outputs),
+            torch.relu,
+            self.task.device,
+            init=uniform_init,
+            head=HEADS[name],
+            norm="after" if name == Stream.CRITICS else None,
+            free=free,
+        )
+
+    def bc_weight(self) -> Tensor | float:
+        """Return the weight of the regression now."""
+        return self.config.bc_weight
+
+    def actor_loss(self, flat: Tensor, batch: Batch, draws: Values, constants: Values) -> Tensor:
+        """Return bc_weight |pi - a|^2 - min Q / mean |min Q|, means over the batch, and the first's error."""
+        action = torch.tanh(self.nets["actor"](batch.obs, flat))
+        q = self.q("critics", batch.obs, action).amin(1)
+        scale = self.config.td3_alpha / q.detach().abs().mean(-1)
+        bc = (action - batch.action).square().sum(-1).mean(-1)
+        return torch.stack([self.bc_weight() * bc - scale * q.mean(-1), bc])
+
+
+def next_actions(data: Transitions) -> Array:
+    """Return the action that the data take after each step (n, act_dim); NaN where an episode ends."""
+    following = np.full_like(data.action, np.nan)
+    inside = ~data.episode_start[1:]
+    following[:-1][inside] = data.action[1:][inside]
+    return following
