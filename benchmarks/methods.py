@@ -23,6 +23,7 @@ COUNTED = {
     "sac": 1.0,
     "bc": 0.19,
     "iql": 0.93,
+    "pex": 1.2,
     "awac": 1.1,
     "td3_bc": 0.72,
     "rebrac": 6.1,

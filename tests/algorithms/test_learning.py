@@ -121,6 +121,7 @@ ONLINE: dict[str, Any] = {"hidden_dims": (64, 64), "learning_starts": 250}
     ("name", "parent", "steps", "options"),
     [
         ("iql_finetune", ("iql", 300, {"normalize_reward": False}), 1000, {"utd_ratio": 2}),
+        ("pex", ("iql", 300, {"normalize_reward": False}), 1000, {"utd_ratio": 2}),
         ("awac_finetune", ("awac", 100, {}), 800, {"utd_ratio": 2}),
         ("td3_bc_finetune", ("td3_bc", 100, {}), 800, {"utd_ratio": 2}),
         ("rebrac_finetune", ("rebrac", 100, {"batch_size": 256}), 800, {"utd_ratio": 2}),
