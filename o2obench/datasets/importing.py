@@ -106,7 +106,7 @@ def import_file(source: str, out: Path, about: Imported) -> str:
     if not scores and reference_of(env.id) is None:
         notes.append(
             f"nobody has written down which returns score 0 and 100 in {env.id}: "
-            f"`o2obench data scores {env.id} --write {out}` measures them"
+            f"`o2obench data scores {env.id} --policy EXPERT.npz --write {out}` measures them"
         )
     return "\n".join([f"{out}: written; its name is file:{out}", *shown, *said, *notes])
 
