@@ -44,6 +44,16 @@ def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
+@pytest.fixture(scope="session")
+def two_seeds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A results folder of toys, two seeds, the last run interrupted; made once, to be copied."""
+    from tests.helpers.results import make_results
+
+    folder = tmp_path_factory.mktemp("two-seeds") / "results"
+    make_results(folder, seeds=2)
+    return folder
+
+
 @pytest.fixture
 def o2obench() -> Command:
     """Run the command line in this process, which has loaded its libraries already; runs get their own."""

@@ -24,23 +24,14 @@ from o2obench.runs.folder import ResultsFolder, RunFolder
 from o2obench.runs.jsonl import read_jsonl
 from tests.conftest import Command
 from tests.helpers.folders import finish
-from tests.helpers.results import make_results
 from tests.helpers.suites import toy_plan
 
 PAGE = Path(__file__).parents[2] / "docs" / "export.md"
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two seeds; the fine-tuning run of the last one is not finished."""
-    folder = tmp_path_factory.mktemp("template") / "results"
-    make_results(folder, seeds=2)
-    return folder
-
-
 @pytest.fixture
-def results(template: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(template, tmp_path / "results"))
+def results(two_seeds: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(two_seeds, tmp_path / "results"))
 
 
 def plan(results: Path) -> Plan:

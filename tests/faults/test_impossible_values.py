@@ -18,21 +18,13 @@ from o2obench.training.runner import execute
 from o2obench.util.files import sha256
 from tests.conftest import Command
 from tests.faults.test_strange_files import UNEXPECTED, rehash
-from tests.helpers.results import make_results
 
 ESCAPES = "x\x1b]0;owned\x07\x1b[31m\x9b31m\u202e"
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("template") / "results"
-    make_results(folder, seeds=2)
-    return folder
-
-
 @pytest.fixture
-def results(template: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(template, tmp_path / "results"))
+def results(two_seeds: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(two_seeds, tmp_path / "results"))
 
 
 def put(value: Any, place: str, new: Any) -> None:
