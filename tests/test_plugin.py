@@ -367,6 +367,7 @@ def test_a_resumed_agent_has_its_column(computed: tuple[Plan, ResultsFolder]) ->
 # ---- the contract -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(FAMILY))
 def test_the_check_of_an_agent_passes(name: str) -> None:
     said: list[str] = []

@@ -712,6 +712,7 @@ print(json.dumps([kill_at, problems]))
 """
 
 
+@pytest.mark.slow
 def test_a_merge_killed_before_any_change_leaves_no_half_run_and_can_be_repeated(
     results: Path, tmp_path: Path
 ) -> None:

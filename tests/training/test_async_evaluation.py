@@ -82,7 +82,8 @@ def test_an_evaluator_that_dies_ends_the_run_with_a_reason(
     assert "evaluation process" in ResultsFolder(tmp_path).run(run.id).failed.read_text()
 
 
-@pytest.mark.parametrize("options", [Options(), pytest.param(APART, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [Options(), APART])
 def test_an_explorer_is_judged_when_it_has_learnt_and_the_evaluated_policy_stays(
     tmp_path: Path, options: Options
 ) -> None:
