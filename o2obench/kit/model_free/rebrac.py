@@ -1,7 +1,7 @@
 """The losses of ReBRAC (Tarasov et al. 2023, arXiv:2305.09836): TD3+BC with both sides held to the data.
 
 The actor climbs the least critic, divided by its mean absolute value over the batch, and is held to the
-batch's actions by ``actor_bc`` times a squared error, summed over the action's components (TD3+BC: their
+batch's actions by ``bc_weight`` times a squared error, summed over the action's components (TD3+BC: their
 mean, and the first critic). Offline the target is lowered by ``critic_bc`` times the squared distance of the
 target policy's action from the action that the data take next (eq. 6, 7). Three hidden layers; the critics'
 are normalised after the activation (released code), heads start within 1e-3 (actor) and 3e-3 (critics).
@@ -13,7 +13,7 @@ update). The released code fills hidden biases with 0.1; here they are drawn lik
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Generic, TypeVar
+from typing import ClassVar, Generic, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -21,14 +21,11 @@ from torch import Tensor
 
 from ...transitions import Array, Transitions
 from ...util.rng import Stream
-from ..networks import Initialiser, Mlp, bounded_init, uniform_init
+from ..networks import Initialiser, bounded_init
 from ..options import Rate, Weight, Widths
 from ..replay import Batch
-from .config import OffPolicyConfig
 from .td3 import Td3, Td3Options
 from .template import Values
-
-HEADS: Mapping[str, Initialiser] = {Stream.ACTOR: bounded_init(1e-3), Stream.CRITICS: bounded_init(3e-3)}
 
 
 class RebracOptions(Td3Options):
@@ -40,6 +37,7 @@ class RebracOptions(Td3Options):
     bc_weight: Weight = 0.01
     """Weight of the squared error to the batch's actions (the paper's beta 1)."""
     td3_alpha: Weight = 1.0
+    layer_norm: Literal["none", "critics", "all"] = "critics"
 
 
 C = TypeVar("C", bound=RebracOptions)
@@ -48,22 +46,11 @@ C = TypeVar("C", bound=RebracOptions)
 class Rebrac(Td3[C], Generic[C]):
     """TD3 whose actor, and offline whose target, are held to the data."""
 
-    def mlp(self, name: str, members: tuple[int, ...], inputs: int, outputs: int, free: int = 0) -> Mlp:
-        """Return networks with small heads; critics are normalised after the activation."""
-        config: OffPolicyConfig = self.config
-        widths = (config.critic_hidden_dims if name == Stream.CRITICS else None) or config.hidden_dims
-        return Mlp(
-            name,
-            self.task.seeds,
-            members,
-            (inputs, *widths, outputs),
-            torch.relu,
-            self.task.device,
-            init=uniform_init,
-            head=HEADS[name],
-            norm="after" if name == Stream.CRITICS else None,
-            free=free,
-        )
+    norm_place = "after"
+    heads: ClassVar[Mapping[str, Initialiser]] = {
+        Stream.ACTOR: bounded_init(1e-3),
+        Stream.CRITICS: bounded_init(3e-3),
+    }
 
     def bc_weight(self) -> Tensor | float:
         """Return the weight of the regression now."""

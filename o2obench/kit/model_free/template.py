@@ -36,7 +36,17 @@ from ...transitions import Array, Transitions
 from ...util.rng import Stream
 from ...util.timers import timed
 from ..compile import Repeat, compiled
-from ..networks import Adam, Mlp, gradients, orthogonal_init, to_array, uniform_init, xavier_init
+from ..networks import (
+    Adam,
+    Initialiser,
+    Mlp,
+    Norm,
+    gradients,
+    orthogonal_init,
+    to_array,
+    uniform_init,
+    xavier_init,
+)
 from ..policies import Policy, TanhGaussian
 from ..replay import Batch, Replay
 from ..rng import Streams
@@ -73,6 +83,10 @@ class OffPolicy(Agent[C], Generic[C]):
     """Networks that move by the share ``tau`` towards another after an update."""
     entropy_in_target: bool = True
     """Whether the next value counts the policy's entropy."""
+    norm_place: ClassVar[Norm] = "before"
+    """Where networks with norms have them: before the activation or after it."""
+    heads: ClassVar[Mapping[str, Initialiser]] = {}
+    """First weights of the last layers, by the networks' names, where they are not those of ``init``."""
     metrics: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "critics": ("critics/loss", "critics/q"),
         "actor": ("actor/loss", "actor/log_prob"),
@@ -210,7 +224,8 @@ class OffPolicy(Agent[C], Generic[C]):
             torch.relu,
             self.task.device,
             init=INITS[self.config.init],
-            norm="before" if self.config.layer_norm in normed else None,
+            head=self.heads.get(name),
+            norm=self.norm_place if self.config.layer_norm in normed else None,
             free=free,
         )
 
