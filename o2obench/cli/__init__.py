@@ -27,9 +27,10 @@ REMEDIES = {
         (errno.EACCES, errno.EPERM, errno.EROFS), "name a place that you may use, or get the right to"
     ),
     **dict.fromkeys(
-        (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOENT, errno.ENAMETOOLONG, errno.ELOOP),
+        (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOENT, errno.ELOOP),
         "something else stands there or nothing does; name another place",
     ),
+    errno.ENAMETOOLONG: "name a shorter one",
 }
 """What to do about errors of the system, by number."""
 

@@ -112,6 +112,29 @@ def test_one_run_of_impossible_values_is_one_problem(
         assert said.returncode in (0, 2)
 
 
+def test_a_place_that_cannot_be_written_to_is_named_with_a_remedy(
+    results: Path, tmp_path: Path, o2obench: Command
+) -> None:
+    (tmp_path / "out" / "runs.csv").mkdir(parents=True)
+    (tmp_path / "page" / "toy").mkdir(parents=True)
+    (tmp_path / "page" / "toy" / "index.html").mkdir()
+    (tmp_path / "file").write_text("")
+    for words, remedy in (
+        (("export", results, "--out", tmp_path / "out"), "name another place"),
+        (("report", results, "--format", "html", "--out", tmp_path / "page"), "name another place"),
+        (
+            ("plot", "toy_tune:0", "--results", results, "--out", tmp_path / "file" / "x.png"),
+            "name a picture",
+        ),
+        (("status", "x" * 300), "name a shorter one"),
+    ):
+        said = o2obench(*words)
+        assert said.returncode in (1, 2), words
+        assert remedy in said.stderr, words
+        assert len(said.stderr.splitlines()) == 1
+        assert UNEXPECTED not in said.stderr
+
+
 def test_what_a_run_says_of_its_machine_does_not_act_on_the_terminal(
     results: Path, o2obench: Command
 ) -> None:
