@@ -123,7 +123,7 @@ class Levels:
         if self.known:
             return self.known
         spec, means = self.training.spec, self.means()
-        low, high = random_return(spec, self.training.seed), max(means.values())
+        low, high = random_return(spec, self.training.seed, EPISODES), max(means.values())
         if high <= low:
             raise UserError(
                 f"{spec.id}: {self.training.steps:,} steps of SAC are no better than random actions; train "
