@@ -50,7 +50,13 @@ CANDIDATES: dict[str, list[dict[str, Any]]] = {
         UNION | SLOW,
     ],
     "comou": [FAST | {"steps_per_model_epoch": None}, FAST, MIDDLE, SLOW, FAST | WARM, UNION | SLOW],
-    "moore": [FAST, FAST | WARM, MIDDLE, SLOW, *(SLOW | {"holdout_weights": by} for by in ("half", "online"))],
+    "moore": [
+        FAST,
+        FAST | WARM,
+        MIDDLE,
+        SLOW,
+        *(SLOW | {"holdout_weights": by} for by in ("half", "online")),
+    ],
 }
 """Options over BASE; what is first of naive and CoMoU counts a pass in transitions, 4 to 16 batches here."""
 
