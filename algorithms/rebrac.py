@@ -17,6 +17,8 @@ from o2obench.kit.options import Size, Weight
 from o2obench.kit.replay import Batch
 from o2obench.transitions import Array, Transitions
 
+NEXT_ACTION = "next_action"
+
 
 class RebracConfig(RebracOptions, OfflineConfig):
     """ReBRAC's options offline."""
@@ -25,9 +27,6 @@ class RebracConfig(RebracOptions, OfflineConfig):
     normalize_obs: bool = False
     critic_bc: Weight = 0.01
     """Weight of the target's distance from the data's next action (the paper's beta 2)."""
-
-
-NEXT_ACTION = "next_action"
 
 
 class OfflineRebrac(Offline[RebracConfig], Rebrac[RebracConfig]):

@@ -14,7 +14,6 @@ import os
 import re
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,8 +98,8 @@ def import_file(source: str, out: Path, about: Imported) -> str:
         write_atomically(out.with_suffix(".json"), json.dumps(card, indent=1) + "\n")
         os.replace(temporary, out)
     except BaseException:
-        with suppress(OSError):
-            temporary.unlink()
+        for path in (temporary, out.with_suffix(".json")):  # neither was there before
+            path.unlink(missing_ok=True)
         raise
     shown = [f"  {column:<11} {name}" for column, name in named.items()]
     if not scores and reference_of(env.id) is None:
