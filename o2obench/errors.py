@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class UserError(Exception):
     """Something the user wrote cannot work; refused before anything starts (exit code 2).
@@ -12,6 +15,17 @@ class UserError(Exception):
     def __init__(self, *problems: str) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
+
+
+@contextmanager
+def told_at(place: object) -> Iterator[None]:
+    """Put a file, or a line of it, before what is refused."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(
+            *(f"{place}: {problem}" if place else problem for problem in error.problems)
+        ) from None
 
 
 class RunFailed(Exception):

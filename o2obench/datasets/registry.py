@@ -11,15 +11,13 @@ import difflib
 import functools
 import hashlib
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ..envs.own import with_rule
 from ..envs.spec import EnvSpec, environments, find_env
-from ..errors import UserError
+from ..errors import UserError, told_at
 from ..transitions import Transitions
 from ..util.files import expanded, folder_of_user, is_number, read_json, sha256
 from . import minari, validation
@@ -260,7 +258,7 @@ def _of_card(name: str, file: Path) -> Dataset:
         rule = card["terminal"]
         if isinstance(rule, dict) and "function" in rule:
             raise UserError(f"{card_file}: terminal: no card names a function; use --terminal MODULE:NAME")
-        with told_of(card_file, "terminal"):
+        with told_at(f"{card_file}: terminal"):
             env = with_rule(env, rule)
     return Dataset(name, env, _scores(name, env, card, card_file), file)
 
@@ -285,21 +283,10 @@ def _of_minari(name: str, rest: str) -> Dataset:
     return Dataset(name, env, _scores(name, env, meta, place), file)
 
 
-@contextmanager
-def told_of(place: Path, key: str) -> Iterator[None]:
-    """Let what is wrong with a key be said with its file."""
-    try:
-        yield
-    except UserError as error:
-        raise UserError(*(f"{place}: {key}: {problem}" for problem in error.problems)) from None
-
-
 def _env_of(place: Path, env_id: str) -> EnvSpec:
     """Return the environment that a file names; raise UserError naming both when it is not known."""
-    try:
+    with told_at(place):
         return find_env(env_id)
-    except UserError as error:
-        raise UserError(f"{place}: {error}") from None
 
 
 def _scores(name: str, env: EnvSpec, card: dict[str, Any], place: Path) -> Reference:

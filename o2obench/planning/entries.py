@@ -7,7 +7,6 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 from .. import registry
 from ..agent import Agent
 from ..datasets import policy_files
-from ..errors import UserError
+from ..errors import UserError, told_at
 from ..util.config import Located, nearest
 from .schema import MOST_EXPERIMENTS, SuiteFile
 
@@ -215,14 +214,3 @@ def _fill(label: str, options: dict[str, Any], place: str) -> str:
     if not text.strip() or not text.isprintable():
         raise UserError(f"{place}: label: {label!r} must be printable text")
     return text
-
-
-@contextmanager
-def told_at(place: str) -> Iterator[None]:
-    """Put a file's line before what is refused."""
-    try:
-        yield
-    except UserError as error:
-        raise UserError(
-            *(f"{place}: {problem}" if place else problem for problem in error.problems)
-        ) from None

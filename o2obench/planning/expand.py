@@ -15,7 +15,7 @@ from ..agent import Agent, Budget, Config, Stage
 from ..datasets import policy_files, statistics
 from ..datasets.reference_scores import COLLECTED, KINDS, twin
 from ..datasets.registry import canonical, find_dataset, is_collected, is_d4rl
-from ..errors import UserError
+from ..errors import UserError, told_at
 from ..runs.folder import ResultsFolder
 from ..runs.spec import DataSource, Protocol, Run, RunSpec
 from ..util.config import Located, merge, nearest, parse_scalar, validate
@@ -31,7 +31,6 @@ from .entries import (
     default_pretraining,
     one_and_the_same,
     require_policy_named,
-    told_at,
 )
 from .load import is_packaged, read_layers
 from .plan import SUITE_NAME, Experiment, Plan
