@@ -11,7 +11,7 @@ from typing import Literal
 
 from o2obench.kit.model_free.awac import AdvantageWeighted, AwacOptions
 from o2obench.kit.model_free.config import OnlineConfig
-from o2obench.kit.model_free.template import Online
+from o2obench.kit.model_free.online import Online
 from o2obench.kit.options import Share
 
 

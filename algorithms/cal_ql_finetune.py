@@ -15,7 +15,7 @@ import torch
 
 from o2obench.kit.model_free.cal_ql import RETURN, STEPS, Calibrated, CalQlOptions
 from o2obench.kit.model_free.config import OnlineConfig
-from o2obench.kit.model_free.template import Online
+from o2obench.kit.model_free.online import Online
 from o2obench.kit.networks import to_array
 from o2obench.kit.options import Share
 from o2obench.transitions import Transitions

@@ -12,7 +12,7 @@ from typing import Literal
 
 from o2obench.kit.model_free.config import OnlineConfig
 from o2obench.kit.model_free.cql import Conservative, CqlOptions
-from o2obench.kit.model_free.template import Online
+from o2obench.kit.model_free.online import Online
 from o2obench.kit.options import Share
 
 

@@ -23,19 +23,18 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from o2obench.agent import KEPT, Network, State, stack_seeds
+from o2obench.agent import KEPT, State
 from o2obench.kit.model_free.config import OnlineConfig
 from o2obench.kit.model_free.iql import ImplicitQ, IqlOptions
-from o2obench.kit.model_free.template import ACTIONS, Draw, Online, Values
-from o2obench.kit.networks import Mlp, to_array
+from o2obench.kit.model_free.online import Online
+from o2obench.kit.model_free.template import ACTIONS, Draw, Values
+from o2obench.kit.networks import Mlp
 from o2obench.kit.options import Share, Weight
 from o2obench.kit.policies import Gaussian
 from o2obench.kit.replay import Batch
-from o2obench.transitions import Array
 
 OLD, WHICH = "old actor", "which policy"
-JUDGED = ("actor", OLD, "critics")
-"""The networks that decide an action."""
+POLICIES = ("actor", OLD)
 
 
 class PexConfig(IqlOptions, OnlineConfig):
@@ -55,6 +54,7 @@ class Pex(Online[PexConfig], ImplicitQ[PexConfig]):
     Config = PexConfig
     pretrain = "iql"
     requires = ("actor", "critics", "value")
+    judged = (*POLICIES, "critics")
 
     def policy_of(self, act_dim: int) -> Gaussian:
         """Return IQL's policy, its log deviation at least -5."""
@@ -94,42 +94,18 @@ class Pex(Online[PexConfig], ImplicitQ[PexConfig]):
         which = self.streams.uniform(WHICH, *obs.shape[1:-1])
         return self.chosen(obs, self.policy_action(obs), which)
 
-    @torch.no_grad()
-    def act(self, obs: Array, explore: bool) -> Array:
-        """Return an action to explore with, or the better of the two modes."""
-        standard = self.observed(obs)
-        if explore:
-            return to_array(self.explore(standard))
-        mode = self.policy_kind.mode(self.policy_kind.distribution(self.nets["actor"], standard))
-        old = self.policy_kind.mode(self.policy_kind.distribution(self.nets[OLD], standard))
-        better = self.q("critics", standard, mode).amin(1) > self.q("critics", standard, old).amin(1)
-        return to_array(torch.where(better[..., None], mode, old))
-
-    def policy(self) -> State:
-        """Return what decides an action."""
-        return {**{name: self.nets[name].state_dict() for name in JUDGED}, "maps": self._maps()}
-
-    def load_policy(self, policy: State) -> None:
-        """Take it over."""
-        for name in JUDGED:
-            self.nets[name].load_state_dict(policy[name])
-        self._load_maps(policy["maps"])
-
-    def network(self) -> Network | None:
-        """Return None: two policies and their critics are no single network."""
-        return None
+    def judge(self, obs: Tensor) -> Tensor:
+        """Return the better of the two modes."""
+        modes = {
+            name: self.policy_kind.mode(self.policy_kind.distribution(self.nets[name], obs))
+            for name in POLICIES
+        }
+        value = {name: self.q("critics", obs, mode).amin(1) for name, mode in modes.items()}
+        return torch.where((value["actor"] > value[OLD])[..., None], modes["actor"], modes[OLD])
 
     def warm_start(self, states: Sequence[State]) -> None:
         """Take values and maps over, and the policy as the old one."""
-        state = stack_seeds(states)
-        self._load_maps(state["maps"])
-        for name in ("critics", "targets", "value"):
-            self.nets[name].load_state_dict(state["nets"][name])
-        self.nets[OLD].load_state_dict(state["nets"]["actor"])
-
-    def restore(self, states: Sequence[State]) -> None:
-        """Take all learners over, of a finished run of its own."""
-        self._load_learners(stack_seeds(states))
+        self.take_networks(states, critics="critics", targets="targets", value="value", **{OLD: "actor"})
 
     def taken_over(self) -> Mapping[str, str]:
         """Say what begins anew."""

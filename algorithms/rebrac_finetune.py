@@ -14,12 +14,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from o2obench.agent import State, Task
 from o2obench.kit.model_free.config import OnlineConfig
+from o2obench.kit.model_free.online import Online
 from o2obench.kit.model_free.rebrac import Rebrac, RebracOptions
-from o2obench.kit.model_free.template import Online
 from o2obench.kit.options import Share
-from o2obench.transitions import Transitions
 
 LEAST = 0.5
 
@@ -37,28 +35,15 @@ class RebracFinetune(Online[RebracFinetuneConfig], Rebrac[RebracFinetuneConfig])
     pretrain = "rebrac"
     requires = ("actor", "critics")
 
-    def __init__(self, task: Task, config: RebracFinetuneConfig, data: Transitions) -> None:
-        super().__init__(task, config, data)
-        self.weight = torch.tensor(config.bc_weight, device=task.device)
+    def over_time(self, step: int) -> dict[str, float]:
+        """Let the weight of the regression fall to a half."""
+        left = 1.0 - step / max(1, self.task.budget.online_steps)
+        return {"bc_weight": self.config.bc_weight * max(LEAST, left)}
 
     def bc_weight(self) -> Tensor:
         """Return the weight of the regression now."""
-        return self.weight
+        return self.now["bc_weight"]
 
     def explore(self, obs: Tensor) -> Tensor:
         """Return the policy's action, without noise."""
         return torch.tanh(self.nets["actor"](obs))
-
-    def observe(self, step: Transitions) -> None:
-        """Store the step; the regression fades."""
-        super().observe(step)
-        self._fade()
-
-    def load_state_dict(self, state: State) -> None:
-        """Take everything back."""
-        super().load_state_dict(state)
-        self._fade()
-
-    def _fade(self) -> None:
-        left = 1.0 - self.replay.online / max(1, self.task.budget.online_steps)
-        self.weight.fill_(self.config.bc_weight * max(LEAST, left))

@@ -62,12 +62,11 @@ class SacFrom(OnlineSac[SacFromConfig], Conservative[SacFromConfig]):
     def stages(cls, config: SacFromConfig, budget: Budget) -> tuple[Stage, ...]:
         """Fit the critics first where they are to be, then learn with the environment."""
         stages = super().stages(config, budget)
-        return (Stage(WARMUP, updates=config.critic_warmup), *stages) if config.critic_warmup else stages
+        return (Stage(WARMUP), *stages) if config.critic_warmup else stages
 
-    def begin(self, stage: str) -> None:
-        """Order the updates of a critic warm-up."""
-        super().begin(stage)
-        self.due = self.config.critic_warmup if stage == WARMUP else 0
+    def due_at_begin(self, stage: str) -> int:
+        """Return the updates of a critic warm-up."""
+        return self.config.critic_warmup if stage == WARMUP else super().due_at_begin(stage)
 
     def parts_of(self, stage: str) -> Sequence[str]:
         """Let only the critics learn in their warm-up."""
@@ -81,10 +80,6 @@ class SacFrom(OnlineSac[SacFromConfig], Conservative[SacFromConfig]):
         if "maps" in state:
             self._load_maps(state["maps"])
         self.taken = {"actor": self._take_actor(state, states), "critics": self._take_critics(state)}
-
-    def restore(self, states: Sequence[State]) -> None:
-        """Take all learners over, of a finished run of its own."""
-        self._load_learners(stack_seeds(states))
 
     def taken_over(self) -> Mapping[str, str]:
         """Return what became of the pretraining's actor and critics."""

@@ -11,8 +11,8 @@ from __future__ import annotations
 from typing import Literal
 
 from o2obench.kit.model_free.config import OnlineConfig
+from o2obench.kit.model_free.online import Online
 from o2obench.kit.model_free.td3 import Td3, Td3Options
-from o2obench.kit.model_free.template import Online
 from o2obench.kit.options import Share
 
 

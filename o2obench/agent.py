@@ -44,10 +44,25 @@ class Config(BaseModel):
         frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
 
+    def identity(self) -> dict[str, Any]:
+        """Return the options as a run's identity has them: without ``later`` ones at their defaults."""
+        return self.model_dump(mode="json", exclude=set(self._at_later_defaults()))
+
+    def _at_later_defaults(self) -> Iterator[str]:
+        for name, field in type(self).model_fields.items():
+            extra = field.json_schema_extra
+            if isinstance(extra, dict) and extra.get("later") and getattr(self, name) == field.default:
+                yield name
+
 
 def count(default: Any, **constraints: Any) -> Any:
     """Declare an option that a reduced suite may cut: a number of epochs, steps, updates or rows."""
     return Field(default, json_schema_extra={"count": True}, **constraints)
+
+
+def later(default: Any, **constraints: Any) -> Any:
+    """Declare an option that came after results: with its default it is no part of a run's identity."""
+    return Field(default, json_schema_extra={"later": True}, **constraints)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ from ..transitions import Array
 
 FEWEST_SETTINGS, FEWEST_SEEDS = 4, 5
 """Settings and seeds below which there is nothing to choose from, or too little to judge it by."""
+UNSET = "default"
+"""What stands for an option that a run's identity leaves out (``o2obench.agent.later``)."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def sensitivity(options: Sequence[Mapping[str, object]], scores: Array) -> dict[
     means = scores.mean(axis=1)
     found: dict[str, dict[str, float]] = {}
     for name in sorted({name for each in options for name in each}):
-        values = [str(each.get(name)) for each in options]
+        values = [str(each.get(name, UNSET)) for each in options]
         if len(set(values)) > 1:
             of = {value: np.array([other == value for other in values]) for value in dict.fromkeys(values)}
             found[name] = {value: float(means[members].mean()) for value, members in of.items()}

@@ -86,6 +86,27 @@ class TanhGaussian:
 
 
 @dataclass(frozen=True)
+class MomentMatched(TanhGaussian):
+    """One tanh-Gaussian for several actors of a seed: mean and variance of the mixture of their normals.
+
+    The actor is a stack with (members,) for each seed (arXiv:2107.00591, section 4.2).
+    """
+
+    def distribution(
+        self, actor: Mlp, obs: Tensor, flat: Tensor | None = None, mask: Tensor | None = None
+    ) -> Distribution:
+        """Return mean and log deviation of the mixture before tanh."""
+        means, log_stds = super().distribution(actor, obs.unsqueeze(1), flat, mask)
+        mean = means.mean(1)
+        variance = (means.square() + (2.0 * log_stds).exp()).mean(1) - mean.square()
+        least, most = math.exp(2.0 * self.log_std_min), math.exp(2.0 * self.log_std_max)
+        return mean, 0.5 * variance.clamp(least, most).log()
+
+    def network(self, actor: Mlp) -> None:
+        """Return None: several networks are no single one."""
+
+
+@dataclass(frozen=True)
 class Gaussian:
     """A normal with one deviation for all states, around tanh of the outputs or the outputs themselves.
 

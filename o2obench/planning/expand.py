@@ -254,7 +254,7 @@ class _Builder:
         spec = RunSpec(
             algorithm=name,
             versions=registry.versions(name),
-            config=config.model_dump(mode="json"),
+            config=config.identity(),
             environment=dataset.env.id,
             terminal=dataset.env.rule,
             data=DataSource(dataset.key, dataset.sha256()) if uses_data else None,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
 import itertools
 import os
 import shutil
@@ -232,7 +234,7 @@ OUTSIDE = {
     "in a checkpoint, before the manifest": ("o2obench.runs.checkpoint:write_manifest", 2),
     "in a checkpoint, before the old ones go": ("o2obench.runs.checkpoint:numbered", 3),
     "before the last state": ("o2obench.runs.writer:RunWriter.finish", 1),
-    "before the publish lock": ("o2obench.runs.writer:RunWriter.publish", 1),
+    "before the publish lock": ("o2obench.runs.lock:RunLock.publish_lock", 2),
     "before the publish lock of the beginning": ("o2obench.runs.lock:RunLock.publish_lock", 1),
 }
 INSIDE = {
@@ -295,6 +297,13 @@ def some(places: dict[str, tuple[str, int]], unmarked: set[str]) -> list[object]
     """Return parameters: a few places for every test run, the others for many."""
     many = pytest.mark.faults
     return [pytest.param(name, marks=() if name in unmarked else many) for name in places]
+
+
+@pytest.mark.parametrize("place", [place for place, _ in {**OUTSIDE, **INSIDE}.values()])
+def test_the_places_are_there(place: str) -> None:
+    """Most of them are only stopped at by ``make test-faults``: a renamed one would go unnoticed."""
+    module, _, name = place.partition(":")
+    assert callable(functools.reduce(getattr, name.split("."), importlib.import_module(module)))
 
 
 @pytest.mark.parametrize("place", some(OUTSIDE, {"in a checkpoint, before the manifest"}))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from ...agent import Config, count
+from ...agent import Config, count, later
 from ..options import Count, Members, Rate, Share, Size, Widths
 
 
@@ -71,7 +71,15 @@ class OnlineConfig(OffPolicyConfig):
     """Whether online transitions are drawn from finished episodes only."""
     replay_seeded: Count = count(0)
     """Offline transitions that count as online ones from the beginning, drawn with replacement."""
+    replay_on_policy: Rate | None = later(None)
+    """Draw by how likely the policy finds a transition's episode: the temperature (ARB); null: evenly."""
     learning_starts: Annotated[int, Field(ge=1)] = count(1000)
     """Environment steps before anything is learnt."""
     utd_ratio: Size = count(1)
     """Updates per environment step."""
+
+    @model_validator(mode="after")
+    def _draws_from_all(self) -> Self:
+        if self.replay_on_policy is not None and self.replay_data != "union":
+            raise ValueError("replay_on_policy draws from all transitions; set replay_data: union, too")
+        return self

@@ -28,25 +28,31 @@ from .template import Draw, OffPolicy, Values
 DROPOUT = "dropout"
 
 
-class IqlOptions(OffPolicyConfig):
-    """Options of the losses; the defaults are those of locomotion."""
+class InSampleOptions(OffPolicyConfig):
+    """Options of learning from the data's actions alone."""
 
-    expectile: Share = 0.7
-    """Expectile of the critics that the value learns; 0.5 is the mean."""
     beta: Weight = 3.0
     """Inverse temperature of the policy's weights."""
     actor_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the actor's hidden units left out in training."""
 
 
+class IqlOptions(InSampleOptions):
+    """Options of the losses; the defaults are those of locomotion."""
+
+    expectile: Share = 0.7
+    """Expectile of the critics that the value learns; 0.5 is the mean."""
+
+
+B = TypeVar("B", bound=InSampleOptions)
 C = TypeVar("C", bound=IqlOptions)
 
 
-class ImplicitQ(OffPolicy[C], Generic[C]):
-    """Value, critics, actor."""
+class InSample(OffPolicy[B], Generic[B]):
+    """Value, critics, actor; how the value is learnt is left open (``value_loss``)."""
 
-    provides = ("actor", "critics", "value")
-    order = ("value", "critics", "actor")
+    provides: ClassVar[tuple[str, ...]] = ("actor", "critics", "value")
+    order: tuple[str, ...] = ("value", "critics", "actor")
     metrics: ClassVar[Mapping[str, tuple[str, ...]]] = {
         **OffPolicy.metrics,
         "value": ("value/loss", "value/v"),
@@ -81,13 +87,6 @@ class ImplicitQ(OffPolicy[C], Generic[C]):
         """Return V, (seeds, batch)."""
         return self.nets["value"](obs, flat).squeeze(-1)
 
-    def value_loss(self, flat: Tensor, batch: Batch, draws: Values, constants: Values) -> Tensor:
-        """Return the expectile loss |tau - 1(u < 0)| u^2 of u = min Q' - V, and the mean of V, (2, seeds)."""
-        v = self.v(batch.obs, flat)
-        u = constants["q"] - v
-        side = torch.where(u < 0, 1.0 - self.config.expectile, self.config.expectile)
-        return torch.stack([(side * u.square()).mean(-1), v.mean(-1)])
-
     def actor_loss(self, flat: Tensor, batch: Batch, draws: Values, constants: Values) -> Tensor:
         """Return the regression to the batch's actions, (2, seeds)."""
         return self.weighted_regression(flat, batch, constants["log_weight"], self.dropout(draws))
@@ -96,3 +95,14 @@ class ImplicitQ(OffPolicy[C], Generic[C]):
         """Return what multiplies the actor's hidden units: 0, or 1 / (1 - the share that drops out)."""
         share = self.config.actor_dropout
         return (0.5 * (draws[DROPOUT] + 1.0) >= share).float() / (1.0 - share) if share else None
+
+
+class ImplicitQ(InSample[C], Generic[C]):
+    """Its value is an expectile of the critics'."""
+
+    def value_loss(self, flat: Tensor, batch: Batch, draws: Values, constants: Values) -> Tensor:
+        """Return the expectile loss |tau - 1(u < 0)| u^2 of u = min Q' - V, and the mean of V, (2, seeds)."""
+        v = self.v(batch.obs, flat)
+        u = constants["q"] - v
+        side = torch.where(u < 0, 1.0 - self.config.expectile, self.config.expectile)
+        return torch.stack([(side * u.square()).mean(-1), v.mean(-1)])

@@ -16,9 +16,9 @@ from collections.abc import Mapping
 from typing import ClassVar, Generic, Literal, TypeVar
 
 import numpy as np
-import torch
 from torch import Tensor
 
+from ...agent import later
 from ...transitions import Array, Transitions
 from ...util.rng import Stream
 from ..networks import Initialiser, bounded_init
@@ -37,6 +37,7 @@ class RebracOptions(Td3Options):
     bc_weight: Weight = 0.01
     """Weight of the squared error to the batch's actions (the paper's beta 1)."""
     td3_alpha: Weight = 1.0
+    actor_value: Literal["first", "min", "mean"] = later("min")
     layer_norm: Literal["none", "critics", "all"] = "critics"
 
 
@@ -52,17 +53,9 @@ class Rebrac(Td3[C], Generic[C]):
         Stream.CRITICS: bounded_init(3e-3),
     }
 
-    def bc_weight(self) -> Tensor | float:
-        """Return the weight of the regression now."""
-        return self.config.bc_weight
-
-    def actor_loss(self, flat: Tensor, batch: Batch, draws: Values, constants: Values) -> Tensor:
-        """Return bc_weight |pi - a|^2 - min Q / mean |min Q|, means over the batch, and the first's error."""
-        action = torch.tanh(self.nets["actor"](batch.obs, flat))
-        q = self.q("critics", batch.obs, action).amin(1)
-        scale = self.config.td3_alpha / q.detach().abs().mean(-1)
-        bc = (action - batch.action).square().sum(-1).mean(-1)
-        return torch.stack([self.bc_weight() * bc - scale * q.mean(-1), bc])
+    def distance(self, action: Tensor, batch: Batch, draws: Values) -> Tensor:
+        """Return |pi - a|^2, the mean over the batch, (seeds,)."""
+        return (action - batch.action).square().sum(-1).mean(-1)
 
 
 def next_actions(data: Transitions) -> Array:

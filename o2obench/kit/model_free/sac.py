@@ -16,7 +16,8 @@ from ...agent import Task
 from ...transitions import Transitions
 from ...util.rng import Stream
 from .config import OffPolicyConfig, OnlineConfig
-from .template import ACTIONS, Draw, OffPolicy, Online
+from .online import Online
+from .template import ACTIONS, Draw, OffPolicy
 
 
 class SacOptions(OffPolicyConfig):

@@ -11,11 +11,12 @@ It explores with normal noise of deviation 0.1, not clipped (CORL's SPOT and OPT
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Generic, TypeVar
+from typing import ClassVar, Generic, Literal, TypeVar
 
 import torch
 from torch import Tensor
 
+from ...agent import later
 from ..networks import Mlp
 from ..options import Size, Weight
 from ..policies import Gaussian
@@ -37,6 +38,8 @@ class Td3Options(OffPolicyConfig):
     """The most of that noise, either way."""
     policy_every: Size = 2
     """Updates of the critics for one of the policy and all targets."""
+    actor_value: Literal["first", "min", "mean"] = later("first")
+    """What the actor climbs: the value of the first critic, the least of all, or their mean."""
 
 
 C = TypeVar("C", bound=Td3Options)
@@ -45,7 +48,7 @@ C = TypeVar("C", bound=Td3Options)
 class Td3(OffPolicy[C], Generic[C]):
     """Critics, and a deterministic actor with a target of its own."""
 
-    order = ("critics", "actor")
+    order: tuple[str, ...] = ("critics", "actor")
     followers: ClassVar[Mapping[str, str]] = {"targets": "critics", "target actor": "actor"}
     entropy_in_target = False
     metrics: ClassVar[Mapping[str, tuple[str, ...]]] = {
@@ -81,9 +84,25 @@ class Td3(OffPolicy[C], Generic[C]):
         return self.target_value(batch.next_obs, self.target_action(batch, draws), draws)
 
     def actor_loss(self, flat: Tensor, batch: Batch, draws: Values, constants: Values) -> Tensor:
-        """Return -td3_alpha Q1 / mean |Q1| + bc_weight (pi - a)^2, means over the batch, and the latter."""
+        """Return -td3_alpha Q / mean |Q| + bc_weight x ``distance``, means over the batch, and the latter."""
         action = torch.tanh(self.nets["actor"](batch.obs, flat))
-        q = self.q("critics", batch.obs, action)[:, 0]
+        q = self.actor_value(self.q("critics", batch.obs, action))
         scale = self.config.td3_alpha / q.detach().abs().mean(-1)
-        bc = (action - batch.action).square().mean((1, 2))
-        return torch.stack([self.config.bc_weight * bc - scale * q.mean(-1), bc])
+        distance = self.distance(action, batch, draws)
+        return torch.stack([self.bc_weight() * distance - scale * q.mean(-1), distance])
+
+    def actor_value(self, q: Tensor) -> Tensor:
+        """Return what the actor climbs, (seeds, batch), as the option says."""
+        which = self.config.actor_value
+        return q[:, 0] if which == "first" else q.amin(1) if which == "min" else q.mean(1)
+
+    def bc_weight(self) -> Tensor | float:
+        """Return the weight of the distance now, for all seeds or for each (seeds,)."""
+        return self.config.bc_weight
+
+    def distance(self, action: Tensor, batch: Batch, draws: Values) -> Tensor:
+        """Return how far the policy's actions (seeds, batch, act_dim) are from the data, (seeds,).
+
+        The squared error to the batch's actions, a mean over components, too.
+        """
+        return (action - batch.action).square().mean((1, 2))

@@ -6,15 +6,16 @@ of an update. Its defaults are SAC. An algorithm changes what differs, by one of
 - ``stages``: the parts of its training, in order (``Offline`` and ``Online`` are the two usual ones);
 - ``policy_of``, ``networks``, ``scalars``: what its actor's outputs mean, which networks and plain parameters
   there are; ``followers``: which networks trail which;
-- ``every``: the parts and followers that move in every k-th update only; ``parts_of``: those that learn in a
-  stage;
+- ``joint``: parts that train several networks as one; ``every``: the parts and followers that move in every
+  k-th update only; ``parts_of``: those that learn in a stage;
 - ``columns``: what it keeps of a transition beside the transition;
 - ``draws``: the random numbers of an update;
 - ``next_value``: what the critics bootstrap from, and ``constants``: what an update computes once, before any
   part moves;
 - ``critics_loss``, ``actor_loss`` and a method ``NAME_loss`` for each part of its own;
-- ``batches``: the transitions of an update; ``explore``: how it acts to collect data;
-- ``rates``: learning rates over time.
+- ``batches``: the transitions of an update; ``explore`` and ``judge``: how it acts to collect data and to be
+  evaluated, and ``judged``, the networks that the latter needs;
+- ``rates``: learning rates over time; ``over_time``: other constants that change while it learns online.
 
 Observations and rewards pass through one affine map (``maps``) that belongs to the pretraining and is handed
 over with its networks, targets and optimisers' moments: who learns on goes on with all of them.
@@ -50,7 +51,7 @@ from ..networks import (
 from ..policies import Policy, TanhGaussian
 from ..replay import Batch, Replay
 from ..rng import Streams
-from .config import MapOptions, OfflineConfig, OffPolicyConfig, OnlineConfig
+from .config import MapOptions, OfflineConfig, OffPolicyConfig
 
 VERSION = 1
 """Raise it whenever the numbers that the template computes change."""
@@ -66,7 +67,7 @@ Values = dict[str, Tensor]
 Draw = tuple[Literal["normal", "uniform"], tuple[int, ...]]
 """Kind and shape of random numbers, without the seeds; uniform ones lie in [-1, 1), where actions lie."""
 ACTIONS, NEXT_ACTIONS = "policy actions", "next actions"
-SUBSET, SEEDED = "critics of the target", "seeded transitions"
+SUBSET = "critics of the target"
 """Purposes of random numbers."""
 INITS = {"uniform": uniform_init, "orthogonal": orthogonal_init, "xavier": xavier_init}
 C = TypeVar("C", bound=OffPolicyConfig)
@@ -81,8 +82,14 @@ class OffPolicy(Agent[C], Generic[C]):
     """The parts of an update: each takes its step before the next computes its loss."""
     followers: ClassVar[Mapping[str, str]] = {"targets": "critics"}
     """Networks that move by the share ``tau`` towards another after an update."""
+    joint: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    """Parts that train several networks as one, and which: their parameters lie in one tensor."""
     entropy_in_target: bool = True
     """Whether the next value counts the policy's entropy."""
+    judged: ClassVar[tuple[str, ...]] = ("actor",)
+    """The networks that decide an action in an evaluation."""
+    most_norm: ClassVar[Mapping[str, float]] = {}
+    """The largest norm of a part's gradient, where a longer one is shortened."""
     norm_place: ClassVar[Norm] = "before"
     """Where networks with norms have them: before the activation or after it."""
     heads: ClassVar[Mapping[str, Initialiser]] = {}
@@ -101,6 +108,8 @@ class OffPolicy(Agent[C], Generic[C]):
         self.policy_kind = self.policy_of(task.act_dim)
         self.nets = self.networks()
         self.parameters = {name: net.flat for name, net in self.nets.items()}
+        for name, members in self.joint.items():
+            self.parameters[name] = self._joined(members)
         for name, value in self.scalars().items():
             self.parameters[name] = torch.full((len(seeds),), value, device=device)
         self.adams = {name: Adam([self.parameters[name]]) for name in self.order}
@@ -113,8 +122,8 @@ class OffPolicy(Agent[C], Generic[C]):
         self.replay = Replay(data, len(seeds), dims, self._env_steps(), 0, device, columns=self.columns(data))
         self.losses = torch.zeros((len(self._metric_names()), len(seeds)), device=device)
         """Sums over updates since they were last read."""
-        self.updates = self.due = self.first = self.read = 0
-        """All updates, those still to be done, those before this stage, those before the losses were read."""
+        self.updates = self.clock = self.due = self.first = self.read = 0
+        """Those of the policy; of any part: all, those due, before this stage, when losses were read."""
         self.stage = ""
         self.period = math.lcm(*self.every().values())
         self._update, self._repeat = functools.cache(self._compiled), Repeat(self._one)
@@ -200,10 +209,24 @@ class OffPolicy(Agent[C], Generic[C]):
         """Return the actions with which data are collected: a sample of the policy."""
         return self.policy_action(obs)
 
+    def judge(self, obs: Tensor) -> Tensor:
+        """Return the actions that are evaluated: the mode of the policy."""
+        return self.policy_kind.mode(
+            self.policy_kind.distribution(self.nets["actor"], self.actor_inputs(obs))
+        )
+
+    def actor_inputs(self, obs: Tensor) -> Tensor:
+        """Return what the actor takes where it acts at observations, (seeds, n, inputs)."""
+        return obs
+
     def policy_action(self, obs: Tensor) -> Tensor:
         """Return a sample of the policy at observations as the networks know them."""
         noise = self.streams.normal(Stream.EXPLORATION, *obs.shape[1:-1], self.task.act_dim)
-        return self.sample(obs, noise)[0]
+        return self.sample(self.actor_inputs(obs), noise)[0]
+
+    def pace(self, name: str) -> float:
+        """Return the share by which a follower moves towards its leader."""
+        return self.config.tau
 
     def rates(self, update: int) -> dict[str, float]:
         """Return the learning rate of each part after ``update`` updates."""
@@ -212,15 +235,24 @@ class OffPolicy(Agent[C], Generic[C]):
 
     # ---- what losses are made of ------------------------------------------------------------------------
 
-    def mlp(self, name: str, members: tuple[int, ...], inputs: int, outputs: int, free: int = 0) -> Mlp:
-        """Return networks of the family's widths, first weights and norms."""
+    def mlp(
+        self,
+        name: str,
+        members: tuple[int, ...],
+        inputs: int,
+        outputs: int,
+        free: int = 0,
+        hidden: tuple[int, ...] | None = None,
+    ) -> Mlp:
+        """Return networks of the family's widths (unless ``hidden`` is given), first weights and norms."""
         of_critics = self.config.critic_hidden_dims or self.config.hidden_dims
+        widths = hidden or (of_critics if name == Stream.CRITICS else self.config.hidden_dims)
         normed = ("critics", "all") if name == Stream.CRITICS else ("all",)
         return Mlp(
             name,
             self.task.seeds,
             members,
-            (inputs, *(of_critics if name == Stream.CRITICS else self.config.hidden_dims), outputs),
+            (inputs, *widths, outputs),
             torch.relu,
             self.task.device,
             init=INITS[self.config.init],
@@ -228,6 +260,19 @@ class OffPolicy(Agent[C], Generic[C]):
             norm=self.norm_place if self.config.layer_norm in normed else None,
             free=free,
         )
+
+    def _joined(self, names: Sequence[str]) -> Tensor:
+        """Return one tensor of the parameters of networks, which become views of it."""
+        whole = torch.cat([self.nets[name].flat for name in names], -1)
+        sizes = [self.nets[name].flat.shape[-1] for name in names]
+        for name, part in zip(names, whole.split(sizes, -1), strict=True):
+            self.nets[name].flat = part
+        return whole
+
+    def parted(self, name: str, flat: Tensor | None) -> tuple[Tensor | None, ...]:
+        """Return the parameters of each network of a joint part, as views of ``flat`` where it is given."""
+        sizes = [self.nets[member].flat.shape[-1] for member in self.joint[name]]
+        return (None,) * len(sizes) if flat is None else flat.split(sizes, -1)
 
     def new_critics(self) -> Mlp:
         """Return critics in their first state; targets begin there, too."""
@@ -320,12 +365,14 @@ class OffPolicy(Agent[C], Generic[C]):
                 return values[0].sum(), values
 
             steps, values = gradients(loss, [self.parameters[name]])
+            if name in self.most_norm:
+                steps = tuple(_shortened(step, self.most_norm[name]) for step in steps)
             self.adams[name].step(steps, scales[i])
             constants[name] = values.detach()
             reports.append(values)
         for name, leader in self.followers.items():
             if name in moving and name in self.nets:
-                self.nets[name].follow(self.nets[leader], self.config.tau)
+                self.nets[name].follow(self.nets[leader], self.pace(name))
         return torch.cat(reports)
 
     def _compiled(self, moving: tuple[str, ...]) -> Callable[..., Tensor]:
@@ -346,16 +393,18 @@ class OffPolicy(Agent[C], Generic[C]):
         """Do the updates that are due, those of a stage without the environment among them."""
         while self.due:
             turn = min(TURN - TURN % self.period or self.period, self.due)
-            clock = range(self.updates - self.first + 1, self.updates - self.first + turn + 1)
+            clock = range(self.clock - self.first + 1, self.clock - self.first + turn + 1)
             moving = [self._moving(stage, number) for number in clock]
             with timed("update"):
                 drawn = [self.draw(purpose, turn, *draw) for purpose, draw in self.draws().items()]
                 index = self.row_numbers(turn).movedim(1, 0)
                 self._repeat(self.replay, index, self._scales(moving), *drawn, kinds=moving)
-            before, self.updates, self.due = self.updates, self.updates + turn, self.due - turn
-            if self.updates // REPORT_EVERY > before // REPORT_EVERY:
+            before, self.clock, self.due = self.clock, self.clock + turn, self.due - turn
+            if "actor" in self.parts_of(stage):
+                self.updates += turn
+            if self.clock // REPORT_EVERY > before // REPORT_EVERY:
                 yield self._report()
-            elif self.updates // TURN > before // TURN:
+            elif self.clock // TURN > before // TURN:
                 yield {}
 
     def row_numbers(self, updates: int) -> Tensor:
@@ -370,7 +419,7 @@ class OffPolicy(Agent[C], Generic[C]):
 
     def _scales(self, moving: Sequence[tuple[str, ...]]) -> Tensor:
         """Count the next steps of all optimisers; return what they need, (updates, parts, seeds, 2)."""
-        rates = [self.rates(self.updates + k) for k in range(len(moving))]
+        rates = [self.rates(self.clock + k) for k in range(len(moving))]
         shape = (len(moving), len(self.order), len(self.task.seeds), 2)
         scales = torch.zeros(shape, device=self.task.device)
         for i, name in enumerate(self.order):
@@ -388,13 +437,13 @@ class OffPolicy(Agent[C], Generic[C]):
     def _report(self) -> Metrics:
         """Return the means of the losses since they were last read, each over the steps of its part."""
         sums, parts = to_array(self.losses), self.parts_of(self.stage)
-        clock, metrics = range(self.read - self.first + 1, self.updates - self.first + 1), dict[str, Array]()
+        clock, metrics = range(self.read - self.first + 1, self.clock - self.first + 1), dict[str, Array]()
         for part in self.order:
             steps = len([n for n in clock if n % self.every().get(part, 1) == 0])
             names = self.metrics[part] if part in parts and steps else ()
             metrics |= {name: sums[self._metric_names().index(name)] / np.float32(steps) for name in names}
         self.losses.zero_()
-        self.read = self.updates
+        self.read = self.clock
         return metrics
 
     def _metric_names(self) -> list[str]:
@@ -404,29 +453,36 @@ class OffPolicy(Agent[C], Generic[C]):
 
     def begin(self, stage: str) -> None:
         """Enter a stage: the updates that it counts begin now."""
-        self.stage, self.first, self.read = stage, self.updates, self.updates
+        self.stage, self.first, self.read = stage, self.clock, self.clock
+        self.due = self.due_at_begin(stage)
         self.losses.zero_()
+
+    def due_at_begin(self, stage: str) -> int:
+        """Return the updates that a stage does before its first environment step."""
+        return 0
 
     @torch.no_grad()
     def act(self, obs: Array, explore: bool) -> Array:
         """Return the mode of the policy, or an action to explore with."""
         standard = self.observed(obs)
-        if explore:
-            return to_array(self.explore(standard))
-        return to_array(self.policy_kind.mode(self.policy_kind.distribution(self.nets["actor"], standard)))
+        return to_array(self.explore(standard) if explore else self.judge(standard))
 
     def policy(self) -> State:
-        """Return the actor and the map of observations."""
-        return {"actor": self.nets["actor"].state_dict(), "maps": self._maps()}
+        """Return what decides an action, and the map of observations."""
+        return {**{name: self.nets[name].state_dict() for name in self.judged}, "maps": self._maps()}
 
     def load_policy(self, policy: State) -> None:
-        """Take an actor over."""
-        self.nets["actor"].load_state_dict(policy["actor"])
+        """Take it over."""
+        for name in self.judged:
+            self.nets[name].load_state_dict(policy[name])
         self._load_maps(policy["maps"])
 
     def network(self) -> Network | None:
-        """Return the mode as plain arrays of raw observations: their map goes into the first layer."""
-        network = self.policy_kind.network(self.nets["actor"])
+        """Return the mode as plain arrays of raw observations: their map goes into the first layer.
+
+        None where more than one network decides.
+        """
+        network = self.policy_kind.network(self.nets["actor"]) if self.judged == ("actor",) else None
         if network is None:
             return None
         (weight, bias), *rest = network.layers
@@ -436,7 +492,18 @@ class OffPolicy(Agent[C], Generic[C]):
 
     def warm_start(self, states: Sequence[State]) -> None:
         """Go on from pretrained states: networks, targets, moments and the map of the data."""
+        self.restore(states)
+
+    def restore(self, states: Sequence[State]) -> None:
+        """Take all learners over, of finished runs of its own."""
         self._load_learners(stack_seeds(states))
+
+    def take_networks(self, states: Sequence[State], **sources: str) -> None:
+        """Take the maps over, and networks: each under the name that it has in the pretraining."""
+        state = stack_seeds(states)
+        self._load_maps(state["maps"])
+        for name, source in sources.items():
+            self.nets[name].load_state_dict(state["nets"][source])
 
     def pretrained_state(self) -> State:
         """Return networks, targets, moments and the map of the data."""
@@ -447,6 +514,7 @@ class OffPolicy(Agent[C], Generic[C]):
             "maps": self._maps(),
             "policy": type(self.policy_kind).__name__,
             "updates": self.updates,
+            "clock": self.clock,
         }
 
     def state_dict(self) -> State:
@@ -469,7 +537,7 @@ class OffPolicy(Agent[C], Generic[C]):
         self.replay.load_state_dict(state["replay"])
         self.streams.load_state_dict(state["streams"])
         self.updates, self.due, self.stage = state["updates"], state["due"], state["stage"]
-        self.first, self.read = state["first"], state["read"]
+        self.clock, self.first, self.read = state["clock"], state["first"], state["read"]
 
     def _load_learners(self, state: State) -> None:
         self._load_maps(state["maps"])
@@ -502,6 +570,12 @@ class OffPolicy(Agent[C], Generic[C]):
         return sum(stage.env_steps for stage in self.stages(self.config, self.task.budget))
 
 
+def _shortened(gradient: Tensor, most: float) -> Tensor:
+    """Return the gradient of each seed with a norm of at most ``most``."""
+    norm = gradient.flatten(1).square().sum(1).sqrt().view(-1, *(1,) * (gradient.dim() - 1))
+    return gradient * (most / (norm + 1e-6)).clamp(max=1.0)
+
+
 F = TypeVar("F", bound=OfflineConfig)
 
 
@@ -519,86 +593,14 @@ class Offline(OffPolicy[F], Generic[F]):
         updates = budget.offline_updates
         return (Stage("offline", updates=min(updates, config.max_updates or updates)),)
 
-    def begin(self, stage: str) -> None:
-        """Order all updates."""
-        super().begin(stage)
-        self.due = self.planned_updates()
+    def due_at_begin(self, stage: str) -> int:
+        """Return all updates."""
+        return self.planned_updates()
 
     def observe(self, step: Transitions) -> None:
         """Refuse: this stage has no environment."""
         raise TypeError(f"{type(self).__name__} is trained without the environment")
 
     def planned_updates(self) -> int:
-        """Return the updates of the whole training."""
-        return self.stages(self.config, self.task.budget)[0].updates
-
-
-D = TypeVar("D", bound=OnlineConfig)
-
-
-class Online(OffPolicy[D], Generic[D]):
-    """Learning with the environment: ``utd_ratio`` updates a step after ``learning_starts`` steps."""
-
-    def __init__(self, task: Task, config: D, data: Transitions) -> None:
-        super().__init__(task, config, data)
-        self.finished = torch.zeros(len(task.seeds), dtype=torch.int64, device=task.device)
-        """Online transitions of finished episodes, of each seed."""
-        drawn = self.streams.uniform(SEEDED, config.replay_seeded if len(data) else 0)
-        self.seeded = self.replay.offline_index(drawn)
-
-    @classmethod
-    def stages(cls, config: D, budget: Budget) -> tuple[Stage, ...]:
-        """Learn with the environment from the first step on."""
-        steps = budget.online_steps
-        return (Stage("fine-tune", steps, config.utd_ratio * max(0, steps - config.learning_starts)),)
-
-    def observe(self, step: Transitions) -> None:
-        """Store the step."""
-        self.replay.append(step)
-        ended = torch.from_numpy(np.asarray(step.terminated | step.truncated)).to(self.task.device)
-        self.finished = torch.where(ended, self.replay.online, self.finished)
-        if self.replay.online > self.config.learning_starts:
-            self.due = self.config.utd_ratio
-
-    def batches(self, updates: int) -> Tensor:
-        """Return row numbers of batches, (seeds, updates, batch): offline ones before there are others."""
-        if not self.replay.online:
-            return super().batches(updates)
-        uniform = self.streams.uniform(Stream.REAL_BATCH, updates, self.config.batch_size)
-        mix, offline = self.config.replay_data, self.replay.offline
-        first, count = self._drawn_from()
-        pool = (self.seeded.shape[1] + count)[:, None, None]
-        if mix == "union":
-            row = (uniform * (offline + pool)).long()
-            return torch.where(row < offline, row, self._online_rows(row - offline, first))
-        share = 0 if mix == "online" else int(float(mix) * self.config.batch_size)
-        of_offline, of_online = uniform.split([share, self.config.batch_size - share], -1)
-        online = self._online_rows((of_online * pool).long(), first)
-        if self.config.replay_finished and offline:  # no episode may have ended yet
-            online = torch.where(pool > 0, online, self.replay.offline_index(of_online))
-        return torch.cat([self.replay.offline_index(of_offline), online], -1)
-
-    def _drawn_from(self) -> tuple[Tensor, Tensor]:
-        """Return the first online transition that batches draw from, and how many they do, of each seed."""
-        online = torch.full_like(self.finished, self.replay.online)
-        count = self.finished if self.config.replay_finished else online
-        first = (count - (self.config.replay_window or self.replay.online)).clamp(min=0)
-        return first, count - first
-
-    def _online_rows(self, place: Tensor, first: Tensor) -> Tensor:
-        """Turn places, (seeds, updates, n), to row numbers: the seeded come first, then online ones."""
-        seeded = self.seeded.shape[1]
-        rows = place - seeded + (first + self.replay.online_base)[:, None, None]
-        if not seeded:
-            return rows
-        of_seeded = self.seeded.gather(1, place.clamp(0, seeded - 1).flatten(1)).view_as(place)
-        return torch.where(place < seeded, of_seeded, rows)
-
-    def state_dict(self) -> State:
-        """Return everything a resume needs."""
-        return {**super().state_dict(), "finished": to_array(self.finished)}
-
-    def load_state_dict(self, state: State) -> None:
-        """Take everything back."""
-        super().load_state_dict(state)
-        self.finished.copy_(torch.from_numpy(state["finished"]))
+        """Return the updates of the policy's training, the last stage."""
+        return self.stages(self.config, self.task.budget)[-1].updates

@@ -13,6 +13,7 @@ import numpy as np
 from ...analysis import statistics
 from ...analysis.inference import FEW, FEWEST, NEWCOMBE, Estimate, probability_of_improvement
 from ...analysis.statistics import Statistic
+from ...analysis.tuning import UNSET
 from ..colours import PALETTE, lines_of
 from ..format import count
 from ..summary import Summary, on_common_steps
@@ -253,10 +254,12 @@ def _swept(summary: Summary, algorithm: str) -> tuple[str, dict[str, str]] | Non
         if experiment.algorithm == algorithm and experiment.dataset == summary.datasets[0]
     }
     keys = {key for config in configs.values() for key in config}
-    differ = [key for key in sorted(keys) if len({str(config.get(key)) for config in configs.values()}) > 1]
+    differ = [
+        key for key in sorted(keys) if len({str(config.get(key, UNSET)) for config in configs.values()}) > 1
+    ]
     if len(configs) < 3 or len(differ) != 1:
         return None
-    return differ[0], {str(config.get(differ[0])): label for label, config in configs.items()}
+    return differ[0], {str(config.get(differ[0], UNSET)): label for label, config in configs.items()}
 
 
 def _line(axis: Any, summary: Summary, name: str, x: Any, y: Any, low: Any, high: Any) -> None:
