@@ -20,7 +20,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from o2obench.agent import State, count, stack_seeds
+from o2obench.agent import State, count
 from o2obench.kit.model_free.config import OnlineConfig
 from o2obench.kit.model_free.online import Online
 from o2obench.kit.model_free.template import ACTIONS, NEXT_ACTIONS, Values
@@ -110,6 +110,4 @@ class Proto(Online[ProtoConfig]):
     def warm_start(self, states: Sequence[State]) -> None:
         """Take policy, critics and maps over; the slow copy begins as the policy."""
         self.take_networks(states, actor="actor", critics="critics", targets="targets", **{SLOW: "actor"})
-        state = stack_seeds(states)
-        for name in ("actor", "critics"):
-            self.adams[name].load_state_dict(state["adams"][name])
+        self.take_moments(states, "actor", "critics")

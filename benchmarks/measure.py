@@ -23,6 +23,7 @@ import torch
 from o2obench import registry
 from o2obench.agent import Budget, Task
 from o2obench.envs.spec import find_env
+from o2obench.kit.model_free.online import Online
 from o2obench.training import provenance
 from o2obench.training.evaluation import Arena
 from o2obench.transitions import Transitions, stack_steps
@@ -117,11 +118,14 @@ def model_free(engine: bool, rows: int) -> dict[str, tuple[Callable[[], None], i
 
 
 def updates_of(name: str, rows: int) -> Callable[[], None]:
-    """Return what does 100 updates of an agent on random data of Hopper's shape, RLPD those of five steps."""
+    """Return what does 100 updates of an agent on random data of Hopper's shape.
+
+    Agents that learn online have 32 transitions of their own; RLPD's updates are those of five steps.
+    """
     algorithm, data = registry.algorithm(name), random_data(rows)
     task = Task(11, 3, 1000, (0,), None, Budget(10**6, 100))
     agent: Any = algorithm(task, algorithm.Config(), data)
-    for i in range(32 if name == "rlpd" else 0):
+    for i in range(32 if isinstance(agent, Online) else 0):
         agent.replay.append(stack_steps([data[i]]))
 
     def update() -> None:

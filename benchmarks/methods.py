@@ -29,8 +29,24 @@ COUNTED = {
     "rebrac": 6.1,
     "cql": 12.3,
     "cal_ql": 12.3,
+    "spot": 1.8,
+    "redq_bc": 2.8,
+    "adaptive_bc": 2.8,
+    "eql": 0.93,
+    "proto": 1.1,
+    "famo2o": 1.5,
+    "sac_ml": 1.8,
+    "aca": 1.3,
+    "sung": 4.4,
+    "sung_cql": 17.0,
+    "cql_ensemble": 28.0,
+    "balanced_replay": 5.4,
 }
-"""Matrix products of an update at a method's default options, as multiples of SAC's."""
+"""Matrix products of an update at a method's default options, as multiples of SAC's.
+
+Fine-tuning that computes what its pretraining does (``spot_finetune``) has no row, nor has ``jsrl``, whose
+update is SAC's.
+"""
 MOST = 1.5
 ROUNDS, SECONDS = 3, 3.0
 

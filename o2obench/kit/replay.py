@@ -36,6 +36,18 @@ class Batch(NamedTuple):
     columns: dict[str, Tensor] = {}  # noqa: RUF012  (empty, and never written to)
 
 
+def gathered(batch: Batch, index: Tensor) -> Batch:
+    """Return some transitions of a batch (seeds, n): those with the numbers ``index`` (seeds, k)."""
+
+    def some(part: Tensor) -> Tensor:
+        wide = index.view(*index.shape, *(1,) * (part.dim() - 2))
+        return part.gather(1, wide.expand(*index.shape, *part.shape[2:]))
+
+    obs, action, reward, next_obs, terminated = (some(part) for part in batch[:5])
+    columns = {name: some(part) for name, part in batch.columns.items()}
+    return Batch(obs, action, reward, next_obs, terminated, columns)
+
+
 class Replay:
     """The matrix and its counts. ``online`` is equal for all seeds, the fill of the model buffer is not.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from typing import Any
 
@@ -72,9 +73,10 @@ def trained(name: str, updates: int, **options: Any) -> Any:
     cls = registry.algorithm(name)
     task = Task(4, 2, 50, SEEDS, left_the_field, Budget(updates, 0))
     agent = cls(task, cls.Config.model_validate({"hidden_dims": (64, 64), **options}), mixed_data())
-    agent.begin("offline")
-    for _ in agent.work("offline"):
-        pass
+    for stage in cls.stages(agent.config, task.budget):
+        agent.begin(stage.name)
+        for _ in agent.work(stage.name):
+            pass
     return agent
 
 
@@ -102,6 +104,12 @@ def bound(of: Any) -> float:
         ("awac", 2000, {}),
         ("td3_bc", 2000, {}),
         ("rebrac", 2000, {"batch_size": 256, "hidden_dims": (64, 64)}),
+        ("spot", 2000, {"density_hidden_dims": (64, 64), "density_updates": 500}),
+        ("redq_bc", 1000, {}),
+        ("eql", 2000, {"normalize_reward": False}),
+        ("famo2o", 2000, {"normalize_reward": False}),
+        ("sac_ml", 2000, {}),
+        ("cql_ensemble", 300, {"actor_lr": 1e-3, "cql_actions": 2, "members": 2}),
         ("cql", 600, {"actor_lr": 3e-4, "cql_actions": 3}),
         ("cal_ql", 600, {"actor_lr": 3e-4, "cql_actions": 3}),
     ],
@@ -114,6 +122,10 @@ def test_a_model_free_method_beats_chance(name: str, updates: int, options: dict
 
 
 ONLINE: dict[str, Any] = {"hidden_dims": (64, 64), "learning_starts": 250}
+SMALL_DENSITY_NET: dict[str, Any] = {"density_hidden_dims": (64, 64)}
+ADAPTIVE: dict[str, Any] = {"num_critics": 3, "utd_ratio": 2, "replay_seeded": 500, "gain_target": 1e-3}
+"""Episodes have 50 steps, not 1,000, so the weight falls faster."""
+SMALL_DENSITY: dict[str, Any] = {**SMALL_DENSITY_NET, "density_updates": 500}
 
 
 @pytest.mark.slow
@@ -130,6 +142,20 @@ ONLINE: dict[str, Any] = {"hidden_dims": (64, 64), "learning_starts": 250}
         ("sac_from", ("cql", 100, {"cql_actions": 3}), 1000, {"replay_data": 0.5, "actor_lr": 1e-3}),
         ("wsrl", ("cql", 100, {"cql_actions": 3}), 600, {"actor_lr": 1e-3}),
         ("rlpd", None, 600, {"utd_ratio": 4, "num_critics": 4}),
+        ("spot_finetune", ("spot", 100, SMALL_DENSITY), 800, {"utd_ratio": 2, **SMALL_DENSITY_NET}),
+        ("adaptive_bc", ("redq_bc", 100, {"num_critics": 3}), 1250, ADAPTIVE),
+        ("proto", ("eql", 100, {"normalize_reward": False}), 1000, {"replay_seeded": 500}),
+        ("famo2o_finetune", ("famo2o", 300, {"normalize_reward": False}), 1000, {"utd_ratio": 2}),
+        ("aca", ("sac_ml", 100, {}), 1250, {"prior_updates": 500, "prior_end": 0.0, "utd_ratio": 2}),
+        ("sung", ("td3_bc", 100, {}), 1000, {"utd_ratio": 2, "candidates": 10, "kept": 3, **SMALL_DENSITY}),
+        (
+            "sung_cql",
+            ("cql", 100, {"cql_actions": 3}),
+            1200,
+            {"cql_actions": 3, "actor_lr": 1e-3, **SMALL_DENSITY},
+        ),
+        ("jsrl", ("iql", 100, {"normalize_reward": False}), 1500, {"roll_in": "random", "utd_ratio": 2}),
+        ("balanced_replay", ("cql_ensemble", 50, {"cql_actions": 2, "members": 2}), 800, {"members": 2}),
     ],
 )
 def test_fine_tuning_beats_its_pretraining(
@@ -137,7 +163,8 @@ def test_fine_tuning_beats_its_pretraining(
 ) -> None:
     """Means over seeds: what a short pretraining reaches, or chance, is passed by four standard errors."""
     cls = registry.algorithm(name)
-    task = Task(4, 2, 50, SEEDS, left_the_field, Budget(0, steps))
+    guide = functools.partial(trained, parent[0], 0, **parent[2]) if parent else None
+    task = Task(4, 2, 50, SEEDS, left_the_field, Budget(0, steps), pretraining=guide)
     agent = cls(task, cls.Config.model_validate({**ONLINE, **options}), mixed_data())
     before = chance()
     if parent:
@@ -145,7 +172,10 @@ def test_fine_tuning_beats_its_pretraining(
         agent.warm_start([take_seed(pretrained.pretrained_state(), i) for i in range(len(SEEDS))])
         before = returns(lambda obs: pretrained.act(obs, explore=False))
     lives = [Interaction(find_env("PointMass-v0"), seed) for seed in SEEDS]
-    agent.begin("fine-tune")
+    for stage in cls.stages(agent.config, task.budget):
+        agent.begin(stage.name)
+        for _ in agent.work(stage.name):
+            pass
     for _ in range(steps):
         actions = agent.act(np.stack([life.obs for life in lives])[:, None], explore=True)[:, 0]
         agent.observe(stack_steps([life.step(a)[0] for life, a in zip(lives, actions, strict=True)]))

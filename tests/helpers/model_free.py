@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from o2obench import registry
 from o2obench.agent import Budget, Task
 from o2obench.datasets.toy import mixed_data
 from o2obench.kit.networks import Mlp
+from o2obench.kit.replay import Batch
 from o2obench.transitions import Transitions, stack_steps
 
 OBS, ACT = 4, 2
@@ -28,14 +29,29 @@ def agent(
 def trained(name: str, updates: int = 50, seeds: tuple[int, ...] = (0,), **options: Any) -> Any:
     cls = registry.algorithm(name)
     made = agent(cls, mixed_data(500), seeds, updates, **options)
-    made.begin("offline")
-    work(made)
+    for stage in cls.stages(made.config, made.task.budget):
+        made.begin(stage.name)
+        work(made, stage.name)
     return made
 
 
-def work(made: Any) -> None:
-    for _ in made.work("any"):
+def work(made: Any, stage: str = "") -> None:
+    for _ in made.work(stage):
         pass
+
+
+def learns(made: Any, part: str, batch: Batch, draws: Mapping[str, Tensor]) -> Tensor:
+    """Return the gradient of a part's loss at its parameters."""
+    flat = made.parameters[part].clone().requires_grad_()
+    constants = made.constants(batch, draws)
+    loss = getattr(made, f"{part}_loss")(flat, batch, draws, constants)[0].sum()
+    [found] = torch.autograd.grad(loss, [flat])
+    return found
+
+
+def rows(made: Any, count: int = 64) -> Batch:
+    """Return the first transitions as the networks know them, for every seed."""
+    return cast(Batch, made.mapped(made.replay.take(torch.arange(count).expand(len(made.task.seeds), -1))))
 
 
 def finetuned(name: str, parent: Any, steps: int = 60, **options: Any) -> Any:

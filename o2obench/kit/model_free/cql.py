@@ -74,12 +74,13 @@ class Conservative(SoftActorCritic[C], Generic[C]):
 
     def draws(self) -> dict[str, Draw]:
         """Draw also the actions of the penalty."""
-        n, batch, act_dim = self.config.cql_actions, self.config.batch_size, self.task.act_dim
+        batch, act_dim = self.config.batch_size, self.task.act_dim
+        n_pushed = self.config.cql_actions * self.pushed_count()
         draws = super().draws()
         draws[NEXT_ACTIONS] = ("normal", (self.config.next_actions * batch, act_dim))
         if self.config.cql_alpha:
-            draws[UNIFORM] = ("uniform", (n * batch, act_dim))
-            draws[POLICY] = ("normal", (2, n * batch, act_dim))
+            draws[UNIFORM] = ("uniform", (n_pushed, act_dim))
+            draws[POLICY] = ("normal", (2, n_pushed, act_dim))
         return draws
 
     def next_value(self, batch: Batch, draws: Values) -> Tensor:
@@ -100,7 +101,8 @@ class Conservative(SoftActorCritic[C], Generic[C]):
         if self.config.cql_alpha:
             density = torch.full_like(draws[UNIFORM][..., 0], -math.log(2) * self.task.act_dim)
             parts = [(draws[UNIFORM], density)]
-            for obs, noise in zip((batch.obs, batch.next_obs), draws[POLICY].unbind(1), strict=True):
+            some = self.pushed(batch, draws)
+            for obs, noise in zip((some.obs, some.next_obs), draws[POLICY].unbind(1), strict=True):
                 parts.append(self.sample(self._repeated(obs, 1), noise))
             actions, log_density = zip(*parts, strict=True)
             constants |= {"actions": torch.cat(actions, 1), "log_density": torch.cat(log_density, 1)}
@@ -112,7 +114,7 @@ class Conservative(SoftActorCritic[C], Generic[C]):
         if not self.config.cql_alpha:
             nothing = torch.zeros_like(q)
             return torch.stack([loss, q, *(nothing for _ in self.metrics["critics"][2:])])
-        gap, logged = self.gap(flat, batch, constants)
+        gap, logged = self.gap(flat, self.pushed(batch, draws), constants)
         if self.config.gap_min is not None:
             gap = gap.clamp(min=self.config.gap_min)
         penalty = self.config.cql_alpha * gap.mean(-1).sum(-1)
@@ -129,6 +131,14 @@ class Conservative(SoftActorCritic[C], Generic[C]):
         q, logged = self.raised(pushed_down, batch)
         weighted = (q - constants["log_density"][:, None]).unflatten(-1, (-1, batch.reward.shape[-1]))
         return torch.logsumexp(weighted, 2) - self.q("critics", batch.obs, batch.action, flat), logged
+
+    def pushed_count(self) -> int:
+        """Return how many transitions of a batch the penalty counts for: all."""
+        return self.config.batch_size
+
+    def pushed(self, batch: Batch, draws: Values) -> Batch:
+        """Return the transitions for which the penalty counts."""
+        return batch
 
     def raised(self, q: Tensor, batch: Batch) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Return the values of the penalty's actions, (seeds, critics, 3 n batch), uniform ones first.

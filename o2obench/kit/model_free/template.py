@@ -498,6 +498,14 @@ class OffPolicy(Agent[C], Generic[C]):
         """Take all learners over, of finished runs of its own."""
         self._load_learners(stack_seeds(states))
 
+    def take_moments(self, states: Sequence[State], *names: str) -> None:
+        """Take the moments of parts over, and the plain parameters among them."""
+        state = stack_seeds(states)
+        for name in names:
+            self.adams[name].load_state_dict(state["adams"][name])
+            if name in self.scalars():
+                self.parameters[name].copy_(torch.from_numpy(state["scalars"][name]))
+
     def take_networks(self, states: Sequence[State], **sources: str) -> None:
         """Take the maps over, and networks: each under the name that it has in the pretraining."""
         state = stack_seeds(states)
