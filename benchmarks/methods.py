@@ -41,6 +41,9 @@ COUNTED = {
     "sung_cql": 17.0,
     "cql_ensemble": 28.0,
     "balanced_replay": 5.4,
+    "cql_n": 28.0,
+    "enoto": 4.0,
+    "opt": 1.8,
 }
 """Matrix products of an update at a method's default options, as multiples of SAC's.
 

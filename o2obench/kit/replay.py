@@ -48,6 +48,12 @@ def gathered(batch: Batch, index: Tensor) -> Batch:
     return Batch(obs, action, reward, next_obs, terminated, columns)
 
 
+def halves(batch: Batch) -> tuple[Batch, Batch]:
+    """Return the first and the second half of a batch (seeds, 2 n)."""
+    half = torch.arange(batch.reward.shape[1] // 2, device=batch.reward.device).expand(len(batch.reward), -1)
+    return gathered(batch, half), gathered(batch, half + half.shape[1])
+
+
 class Replay:
     """The matrix and its counts. ``online`` is equal for all seeds, the fill of the model buffer is not.
 

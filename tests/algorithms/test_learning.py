@@ -110,6 +110,7 @@ def bound(of: Any) -> float:
         ("famo2o", 2000, {"normalize_reward": False}),
         ("sac_ml", 2000, {}),
         ("cql_ensemble", 300, {"actor_lr": 1e-3, "cql_actions": 2, "members": 2}),
+        ("cql_n", 400, {"actor_lr": 1e-3, "cql_actions": 2, "num_critics": 3}),
         ("cql", 600, {"actor_lr": 3e-4, "cql_actions": 3}),
         ("cal_ql", 600, {"actor_lr": 3e-4, "cql_actions": 3}),
     ],
@@ -155,6 +156,13 @@ SMALL_DENSITY: dict[str, Any] = {**SMALL_DENSITY_NET, "density_updates": 500}
             {"cql_actions": 3, "actor_lr": 1e-3, **SMALL_DENSITY},
         ),
         ("jsrl", ("iql", 100, {"normalize_reward": False}), 1500, {"roll_in": "random", "utd_ratio": 2}),
+        (
+            "enoto",
+            ("cql_n", 50, {"cql_actions": 2, "num_critics": 3}),
+            800,
+            {"actor_lr": 1e-3, "num_critics": 3},
+        ),
+        ("opt", ("td3_bc", 100, {}), 1000, {"learning_starts": 250, "utd_ratio": 2, "meta_updates": 250}),
         ("balanced_replay", ("cql_ensemble", 50, {"cql_actions": 2, "members": 2}), 800, {"members": 2}),
     ],
 )

@@ -105,6 +105,8 @@ class ByDensityRatio(Online[C], Generic[C]):
         self, moving: tuple[str, ...], replay: Replay, index: Tensor, scales: Tensor, *drawn: Tensor
     ) -> None:
         super()._one(moving, replay, index, scales, *drawn)
+        if RATIO not in moving:
+            return
         w = self.ratio(self.mapped(replay.take(index))) ** (1.0 / self.config.ratio_temperature)
         batch, offline, _ = w.chunk(3, -1)
         priority = (batch / (offline.mean(-1, keepdim=True) + TINY)).clamp(LEAST, MOST)

@@ -385,7 +385,7 @@ class OffPolicy(Agent[C], Generic[C]):
         self, moving: tuple[str, ...], replay: Replay, index: Tensor, scales: Tensor, *drawn: Tensor
     ) -> None:
         rows, wide = self.config.batch_size, None
-        if index.shape[-1] > rows and "actor" in moving:
+        if index.shape[-1] > rows and not self.every().keys().isdisjoint(moving):
             wide = replay.take(index[:, rows:])
         self.losses += self._update(moving)(replay.take(index[:, :rows]), wide, scales, *drawn)
 
