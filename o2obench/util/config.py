@@ -108,14 +108,18 @@ class Located:
 def read_yaml(path: Path) -> Located:
     """Read one YAML file; raise UserError with a position when it is not well formed."""
     where: dict[Place, str] = {(): f"{path}:1:1"}
+    text = ""
+
+    def at(mark: yaml.Mark) -> str:
+        return _position(path, text, mark.index)
 
     def walk(node: yaml.Node, place: Place) -> Any:
-        where.setdefault(place, _position(path, node.start_mark))
+        where.setdefault(place, at(node.start_mark))
         if isinstance(node, yaml.MappingNode):
             mapping: dict[str, Any] = {}
             for key_node, value_node in node.value:
                 key = loader.construct_object(key_node)
-                position = _position(path, key_node.start_mark)
+                position = at(key_node.start_mark)
                 if not isinstance(key, str):
                     raise UserError(f"{position}: {key!r}: a key must be text; put it in quotes")
                 if key in mapping:
@@ -128,12 +132,13 @@ def read_yaml(path: Path) -> Located:
         return loader.construct_object(node)
 
     try:
-        loader = _Yaml12(read_plain(path, MOST_BYTES, follow=True).decode("utf-8-sig"))
+        text = _decoded(path, read_plain(path, MOST_BYTES, follow=True))
+        loader = _Yaml12(text)
         node = loader.get_single_node()
         value = walk(node, ()) if node is not None else {}
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        position = _position(path, mark) if mark else str(path)
+        position = at(mark) if mark else str(path)
         problem = str(error.problem or error.context)
         remedy = "; indent with spaces" if r"'\t'" in problem else ""
         raise UserError(f"{position}: not valid YAML: {problem}{remedy}") from None
@@ -280,5 +285,17 @@ def _exists(value: Any, place: Sequence[Any]) -> bool:
     return True
 
 
-def _position(path: Path, mark: Any) -> str:
-    return f"{path}:{mark.line + 1}:{mark.column + 1}"
+def _decoded(path: Path, content: bytes) -> str:
+    """Return a file's text; raise UserError with the place of the first byte that is not UTF-8."""
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = content[: error.start].decode("utf-8", errors="replace")
+        position, byte = _position(path, before, len(before)), content[error.start]
+        raise UserError(f"{position}: not UTF-8 (byte 0x{byte:02x}); save the file as UTF-8") from None
+
+
+def _position(path: Path, text: str, index: int) -> str:
+    """Return the place of a character as editors count lines; PyYAML counts rarer line breaks, too."""
+    breaks = [found.end() for found in re.finditer(r"\r\n?|\n", text[:index])]
+    return f"{path}:{len(breaks) + 1}:{index - (breaks[-1] if breaks else 0) + 1}"

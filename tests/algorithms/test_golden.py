@@ -22,6 +22,8 @@ from o2obench.transitions import stack_steps
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "ten_updates.json"
 NAMES = [name for name in registry.names() if not name.startswith("toy_")]
+OF_A_PART = {"mopo", "naive", "sac", "iql", "td3_bc", "cql", "rlpd"}
+"""One or two of each shared part, in every test run; make test-slow does all."""
 
 
 def after_ten_updates(name: str) -> list[float]:
@@ -63,7 +65,9 @@ def wide_networks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("wide_networks")
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name not in OF_A_PART)) for name in NAMES]
+)
 def test_ten_updates(name: str, update_golden: bool) -> None:
     found: dict[str, Any] = {"versions": registry.versions(name), "numbers": after_ten_updates(name)}
     golden = json.loads(GOLDEN.read_text()) if GOLDEN.exists() else {}

@@ -98,6 +98,7 @@ def assert_same(one: Agent[Any], other: Agent[Any]) -> None:
 # ---- identities ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_t10_comou_with_full_trust_is_naive_fine_tuning(pretrained: Any) -> None:
     naive = tuned("naive", pretrained)
     assert_same(tuned("comou", pretrained, trust=1.0), naive)
@@ -166,6 +167,7 @@ def test_t9_two_levels_are_the_same_law_as_weights_per_row() -> None:
     assert abs(chi - 2499) < 5 * math.sqrt(2 * 2499)
 
 
+@pytest.mark.slow
 def test_t9_held_out_rows_are_weighted_alike(pretrained: Any) -> None:
     made = tuned("moore", pretrained, steps=40, alpha=0.5)
     fit = made._new_training()
@@ -416,6 +418,7 @@ def test_t16_the_old_copy_is_a_copy(pretrained: Any) -> None:
     assert torch.allclose(again.mean, refitted.model.predict(raw, parameters).mean, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_t16_the_copy_is_taken_once_a_training(pretrained: Any) -> None:
     """Not once for ever, which would be another anchor, and not again inside a training."""
     made, copies = tuned("comou", pretrained, steps=25, steps_per_model_epoch=30), []
@@ -779,6 +782,7 @@ def test_what_the_papers_plot_is_logged(pretrained: Any) -> None:
         )
 
 
+@pytest.mark.slow
 def test_a_pack_saved_inside_a_model_training_goes_on(pretrained: Any) -> None:
     """Cut into seeds and joined again at every yield, also within a fit; alone each seed goes its own way."""
 

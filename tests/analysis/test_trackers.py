@@ -203,6 +203,7 @@ def test_wandb_goes_on_in_the_run_of_the_same_identity(
     assert fake.inits[-1]["config"]["seed"] == tune.seed
 
 
+@pytest.mark.slow
 def test_watching_goes_on_until_it_is_interrupted(results: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "o2obench", "mirror", str(results), "--watch"]
     command += ["--to", "tensorboard", "--out", str(tmp_path / "board")]

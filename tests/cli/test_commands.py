@@ -63,6 +63,7 @@ def test_a_suite_runs_reports_and_is_skipped_the_second_time(
     assert "6 done" in status.stdout
 
 
+@pytest.mark.slow
 def test_a_failed_run_stops_only_its_children_and_makes_the_exit_code_1(
     tmp_path: Path, o2obench: Command
 ) -> None:
@@ -205,6 +206,7 @@ def test_debug_shows_the_traceback_wherever_it_stands(
     assert without.returncode == 2
 
 
+@pytest.mark.slow
 def test_nobody_reads_on(o2obench_process: Command) -> None:
     command = f"{sys.executable} -m o2obench list | head -1; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=environment())
@@ -297,6 +299,7 @@ def test_workers_end_when_their_launcher_is_killed(tmp_path: Path) -> None:
     assert "interrupted" in states(tmp_path / "results").values()
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_without_a_word_is_recorded(tmp_path: Path) -> None:
     suite = write_suite(tmp_path, updates=500000)
     command = [sys.executable, "-m", "o2obench", "suite", str(suite), "--jobs", "1", "--no-report"]

@@ -29,6 +29,7 @@ pwd.getpwuid, make, pathlib.Path.mkdir = nobody, pathlib.Path.mkdir, guarded
 PACKAGED = "invertedpendulum-replay-v0"
 
 
+@pytest.mark.slow
 def test_a_paths_tilde_and_variables_are_the_users(o2obench: Command, tmp_path: Path) -> None:
     user = {"HOME": str(tmp_path / "home"), "PROJECT": "mine"}
     (tmp_path / "home" / "mine").mkdir(parents=True)

@@ -69,6 +69,7 @@ def test_killed_runs_end_with_equal_bytes(algorithm: str, tmp_path: Path) -> Non
     assert len(redone) >= 2, f"hardly any work was lost and redone, so little was tested: {found}"
 
 
+@pytest.mark.slow
 def test_the_comparison_notices_a_forgotten_stream(tmp_path: Path) -> None:
     found = kill_everywhere("naive", tmp_path, "--forget", "sac noise", "--only", "mid-episode")
     assert not all(result["equal"] for result in found.values()), "the control passed: the test is blind"

@@ -82,6 +82,7 @@ def test_a_launcher_told_to_end_saves_and_the_same_command_goes_on(
     assert_equal(results, undisturbed)
 
 
+@pytest.mark.slow
 def test_a_second_interrupt_kills_what_does_not_answer(server: Server, tmp_path: Path) -> None:
     hang = {"toy_tune": {"how": "hang", "once": str(tmp_path / "hung"), "label": "hangs"}}
     suite, results = suite_file(tmp_path, "toy_tune", hang), tmp_path / "results"
@@ -97,6 +98,7 @@ def test_a_second_interrupt_kills_what_does_not_answer(server: Server, tmp_path:
     assert outcome(resumed) == outcome(well)
 
 
+@pytest.mark.slow
 def test_a_launcher_killed_takes_its_workers_along_and_another_goes_on(
     server: Server, tmp_path: Path, undisturbed: Path
 ) -> None:
@@ -153,6 +155,7 @@ def test_a_worker_that_dies_ends_its_run_only(server: Server, tmp_path: Path) ->
     record("PD-6", "workers that die", injections=5, runs_lost=0)
 
 
+@pytest.mark.slow
 def test_a_run_that_stands_still_is_killed_and_resumed(server: Server, tmp_path: Path) -> None:
     once = {"toy_tune": {"how": "hang", "once": str(tmp_path / "hung"), "label": "once"}}
     suite, results = suite_file(tmp_path, "toy_tune", once), tmp_path / "results"

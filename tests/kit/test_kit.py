@@ -364,6 +364,7 @@ def test_t7_a_batch_is_12_real_and_244_model_rows() -> None:
     assert bool(((index[~real] - agent.replay.model_base) < fill).all())
 
 
+@pytest.mark.slow
 def test_t7_rows_come_from_the_sources_of_the_rule() -> None:
     for rows, low in (("online", 0.0), ("union", 0.7)):
         agent = make_agent("naive", replay_data=rows)
@@ -752,6 +753,7 @@ def test_t21_the_reward_is_last_and_observations_keep_their_order() -> None:
 # ---- the seed axis -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_pack_in_which_one_fit_stops_early_equals_the_single_runs() -> None:
     settings_: dict[str, Any] = {
         "max_model_epochs": 8,
@@ -840,6 +842,7 @@ def test_effective_size_counts_rows_of_equal_weight() -> None:
 # ---- identities --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_mbpo_is_naive_once_what_differs_is_equal(monkeypatch: pytest.MonkeyPatch) -> None:
     """Equalised: warm-up length and exploration in it, temperature rate, scaler refit, no pretraining."""
     equal: dict[str, Any] = {

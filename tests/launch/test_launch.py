@@ -173,6 +173,7 @@ def test_a_worker_stopped_from_outside_is_not_started_again(tmp_path: Path) -> N
     assert ResultsFolder(tmp_path).run(plan.runs[0].id).state() == "interrupted"
 
 
+@pytest.mark.slow
 def test_a_run_that_failed_with_another_launcher_is_not_tried_again(tmp_path: Path) -> None:
     plan = toy_plan("toy_breaks", seeds=1, steps=60)
     one, two = (make_pool(plan, tmp_path, WorkerSettings(1)) for _ in range(2))
@@ -444,6 +445,7 @@ def test_gpus_and_device_must_agree(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 # ---- jobs, status, retry --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_cancel_lets_a_launcher_save_and_end(tmp_path: Path, o2obench: Command) -> None:
     suite = tmp_path / "long.yaml"
     suite.write_text(
@@ -474,6 +476,7 @@ def test_a_number_that_is_used_again_is_another_process(tmp_path: Path) -> None:
         ]
 
 
+@pytest.mark.slow
 def test_status_tells_the_last_error_and_its_log(tmp_path: Path, o2obench: Command) -> None:
     plan = toy_plan("toy_tune", "toy_breaks", seeds=1, steps=60)
     make_pool(plan, tmp_path, WorkerSettings(2)).launch()
@@ -552,6 +555,7 @@ def test_status_says_when_a_suite_and_its_runs_will_be_done() -> None:
     assert "left" not in idle, "nothing that runs, no column for its time"
 
 
+@pytest.mark.slow
 def test_retry_forgets_failures_only(tmp_path: Path, o2obench: Command) -> None:
     plan = toy_plan("toy_tune", "toy_breaks", seeds=1, steps=60)
     make_pool(plan, tmp_path, WorkerSettings(2)).launch()
@@ -581,6 +585,7 @@ def test_a_dead_owner_makes_a_run_stale(tmp_path: Path) -> None:
     assert outcome.finished == [plan.runs[0].id]
 
 
+@pytest.mark.slow
 def test_a_lock_without_an_owner_does_not_block_a_run(tmp_path: Path) -> None:
     plan = toy_plan("toy_offline", seeds=1)
     folder = ResultsFolder(tmp_path).run(plan.runs[0].id)

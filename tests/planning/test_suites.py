@@ -67,11 +67,17 @@ def test_scalars_follow_yaml_1_2(tmp_path: Path) -> None:
         ("a: &x 1\nb: *x\n", "v.yaml:2:4: not valid YAML: aliases (*name) are not allowed"),
         ("1: 2\n", "v.yaml:1:1: 1: a key must be text; put it in quotes"),
         ("a:\n\t- 1\n", "v.yaml:2:1: not valid YAML: found character '\\t'"),
+        ('a: "one\u2028line, still\u0085one"\na: 2\n', "v.yaml:2:1: a: written twice"),
+        ("a: 1\r\nb: 2\r\nb: 3\r\n", "v.yaml:3:1: b: written twice"),
+        ("a: 1\rb: 2\rb: 3\r", "v.yaml:3:1: b: written twice"),
+        (b"a: 1\ntitle: Gr\xfc\xdfe\n", "v.yaml:2:10: not UTF-8 (byte 0xfc); save the file as UTF-8"),
+        ("a: 1\n".encode("utf-16"), "v.yaml:1:1: not UTF-8 (byte 0xff); save the file as UTF-8"),
+        (b"\xef\xbb\xbfa: 1\na: 2\n", "v.yaml:2:1: a: written twice"),
     ],
 )
-def test_yaml_that_cannot_be_meant_is_refused(tmp_path: Path, text: str, message: str) -> None:
+def test_yaml_that_cannot_be_meant_is_refused(tmp_path: Path, text: str | bytes, message: str) -> None:
     file = tmp_path / "v.yaml"
-    file.write_text(text)
+    file.write_bytes(text.encode() if isinstance(text, str) else text)
     with pytest.raises(UserError) as caught:
         read_yaml(file)
     assert message in str(caught.value)
@@ -352,6 +358,7 @@ def test_suites_share_the_runs_of_doof(monkeypatch: pytest.MonkeyPatch) -> None:
         assert set.intersection(*ids), algorithm
 
 
+@pytest.mark.slow
 def test_every_suite_resolves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As if all data were here: a row of options for every algorithm on every data set."""
     monkeypatch.setattr(Dataset, "present", True)

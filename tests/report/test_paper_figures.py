@@ -141,6 +141,7 @@ def test_edited_episodes_are_not_shown(tmp_path: Path, monkeypatch: pytest.Monke
     assert [row[1] for row in texts(found)] == [f"DOOF ratio {r}" for r in (0.25, 0.5, 1.0, 2.0)]
 
 
+@pytest.mark.slow
 def test_errors_before_and_after_as_diagnose_kept_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -265,6 +266,7 @@ def test_how_the_penalty_fades(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 # ---- curves over updates ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_curves_stand_over_updates_where_a_method_learns_apart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -280,6 +282,7 @@ def test_curves_stand_over_updates_where_a_method_learns_apart(
     assert "doof_control</text>" in drawn, "which takes no step"
 
 
+@pytest.mark.slow
 def test_a_report_computes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a fresh process: no torch, no simulator."""
     plan = replace(paper_plan("doof_table2_distance-small", monkeypatch, seeds=(0,)), figures=())

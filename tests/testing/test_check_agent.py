@@ -23,7 +23,12 @@ NAMES = [name for name in registry.names() if name not in BROKEN]
 
 
 OF_A_TEMPLATE = {"naive", "iql", "rlpd", "frozen", "toy_torch", "toy_tune"}
-LONG = (check_agent.resume_is_straight, check_agent.a_state_is_a_copy)
+LONG = (
+    check_agent.resume_is_straight,
+    check_agent.a_state_is_a_copy,
+    check_agent.neighbours_do_not_matter,
+    check_agent.global_randomness_untouched,
+)
 """Checks that every test run does for one of each template; make test-slow does them for all."""
 CASES = [
     pytest.param(

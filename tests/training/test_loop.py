@@ -257,6 +257,7 @@ def test_states_of_a_seed_batch_can_be_cut_and_joined() -> None:
         stack_seeds([{"n": 1}, {"n": 2}])
 
 
+@pytest.mark.slow
 def test_what_needs_torch_only_as_its_pretraining_does_computes_with_the_parents_precision(
     tmp_path: Path,
 ) -> None:
