@@ -44,6 +44,7 @@ COUNTED = {
     "cql_n": 28.0,
     "enoto": 4.0,
     "opt": 1.8,
+    "fql": 21.0,
 }
 """Matrix products of an update at a method's default options, as multiples of SAC's.
 

@@ -24,6 +24,7 @@ MANY_ROWS = 512
 
 Norm = Literal["before", "after"] | None
 """Where a layer is normalised: before its activation (RLPD, WSRL), after it (ReBRAC), not at all."""
+Activation = Callable[[Tensor], Tensor]
 Initialiser = Callable[[int, tuple[int, ...], torch.Generator], tuple[Tensor, Tensor]]
 
 
@@ -106,7 +107,7 @@ class Mlp:
         seeds: Sequence[int],
         members: tuple[int, ...],
         sizes: Sequence[int],
-        activation: Callable[[Tensor], Tensor],
+        activation: Activation,
         device: str,
         init: Initialiser = uniform_init,
         head: Initialiser | None = None,

@@ -21,6 +21,8 @@ from o2obench.training.evaluation import Arena
 from o2obench.transitions import stack_steps
 
 SEEDS = (0, 1, 2)
+FAST: dict[str, Any] = {"actor_lr": 1e-3, "critic_lr": 1e-3}
+"""Rates with which a toy is learnt in a few hundred updates."""
 
 
 def mean_returns_after_training(updates: int) -> Any:
@@ -99,71 +101,68 @@ def bound(of: Any) -> float:
 @pytest.mark.parametrize(
     ("name", "updates", "options"),
     [
-        ("bc", 2000, {}),
-        ("iql", 2000, {"normalize_reward": False}),
-        ("awac", 2000, {}),
-        ("td3_bc", 2000, {}),
-        ("rebrac", 2000, {"batch_size": 256, "hidden_dims": (64, 64)}),
-        ("spot", 2000, {"density_hidden_dims": (64, 64), "density_updates": 500}),
-        ("redq_bc", 1000, {}),
-        ("eql", 2000, {"normalize_reward": False}),
-        ("famo2o", 2000, {"normalize_reward": False}),
-        ("sac_ml", 2000, {}),
-        ("cql_ensemble", 300, {"actor_lr": 1e-3, "cql_actions": 2, "members": 2}),
-        ("cql_n", 400, {"actor_lr": 1e-3, "cql_actions": 2, "num_critics": 3}),
-        ("cql", 600, {"actor_lr": 3e-4, "cql_actions": 3}),
-        ("cal_ql", 600, {"actor_lr": 3e-4, "cql_actions": 3}),
+        ("bc", 700, {}),
+        ("iql", 700, {"normalize_reward": False}),
+        ("awac", 700, {}),
+        ("td3_bc", 700, {}),
+        ("rebrac", 700, {"batch_size": 256}),
+        ("spot", 700, {"density_hidden_dims": (64, 64), "density_updates": 250}),
+        ("redq_bc", 500, {}),
+        ("eql", 700, {"normalize_reward": False}),
+        ("famo2o", 700, {"normalize_reward": False}),
+        ("sac_ml", 700, {}),
+        ("cql_ensemble", 150, {"cql_actions": 2, "members": 2}),
+        ("fql", 600, {}),
+        ("cql_n", 200, {"cql_actions": 2, "num_critics": 3}),
+        ("cql", 300, {"cql_actions": 3}),
+        ("cal_ql", 300, {"cql_actions": 3}),
     ],
 )
 def test_a_model_free_method_beats_chance(name: str, updates: int, options: dict[str, Any]) -> None:
     """Each seed's mean is above what random actions reach with p < 1e-4."""
-    agent = trained(name, updates, **options)
+    agent = trained(name, updates, **{**FAST, **options})
     learnt = returns(lambda obs: agent.act(obs, explore=False)).mean(axis=1)
     assert (learnt > bound(chance())).all(), (learnt, bound(chance()))
 
 
-ONLINE: dict[str, Any] = {"hidden_dims": (64, 64), "learning_starts": 250}
-SMALL_DENSITY_NET: dict[str, Any] = {"density_hidden_dims": (64, 64)}
+ONLINE: dict[str, Any] = {"hidden_dims": (64, 64), "learning_starts": 150, **FAST}
+DENSITY_NET: dict[str, Any] = {"density_hidden_dims": (64, 64)}
+DENSITY: dict[str, Any] = {**DENSITY_NET, "density_updates": 250}
 ADAPTIVE: dict[str, Any] = {"num_critics": 3, "utd_ratio": 2, "replay_seeded": 500, "gain_target": 1e-3}
 """Episodes have 50 steps, not 1,000, so the weight falls faster."""
-SMALL_DENSITY: dict[str, Any] = {**SMALL_DENSITY_NET, "density_updates": 500}
+SUNG: dict[str, Any] = {**DENSITY, "candidates": 20, "kept": 4}
+HELD: dict[str, Any] = {"recent_share": 0.3, "uncertain_share": 1.0, "bc_weight": 1.0}
+"""A pretraining of 100 updates is left where only the newest transitions count."""
+RAW: dict[str, Any] = {"normalize_reward": False}
+CHEAP_CQL: dict[str, Any] = {"cql_actions": 2}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "parent", "steps", "options"),
     [
-        ("iql_finetune", ("iql", 300, {"normalize_reward": False}), 1000, {"utd_ratio": 2}),
-        ("pex", ("iql", 300, {"normalize_reward": False}), 1000, {"utd_ratio": 2}),
-        ("awac_finetune", ("awac", 100, {}), 800, {"utd_ratio": 2}),
-        ("td3_bc_finetune", ("td3_bc", 100, {}), 800, {"utd_ratio": 2}),
-        ("rebrac_finetune", ("rebrac", 100, {"batch_size": 256}), 800, {"utd_ratio": 2}),
-        ("cql_finetune", ("cql", 100, {"cql_actions": 3}), 800, {"cql_actions": 3, "actor_lr": 1e-3}),
-        ("cal_ql_finetune", ("cal_ql", 100, {"cql_actions": 3}), 800, {"cql_actions": 3, "actor_lr": 1e-3}),
-        ("sac_from", ("cql", 100, {"cql_actions": 3}), 1000, {"replay_data": 0.5, "actor_lr": 1e-3}),
-        ("wsrl", ("cql", 100, {"cql_actions": 3}), 600, {"actor_lr": 1e-3}),
-        ("rlpd", None, 600, {"utd_ratio": 4, "num_critics": 4}),
-        ("spot_finetune", ("spot", 100, SMALL_DENSITY), 800, {"utd_ratio": 2, **SMALL_DENSITY_NET}),
-        ("adaptive_bc", ("redq_bc", 100, {"num_critics": 3}), 1250, ADAPTIVE),
-        ("proto", ("eql", 100, {"normalize_reward": False}), 1000, {"replay_seeded": 500}),
-        ("famo2o_finetune", ("famo2o", 300, {"normalize_reward": False}), 1000, {"utd_ratio": 2}),
-        ("aca", ("sac_ml", 100, {}), 1250, {"prior_updates": 500, "prior_end": 0.0, "utd_ratio": 2}),
-        ("sung", ("td3_bc", 100, {}), 1000, {"utd_ratio": 2, "candidates": 10, "kept": 3, **SMALL_DENSITY}),
-        (
-            "sung_cql",
-            ("cql", 100, {"cql_actions": 3}),
-            1200,
-            {"cql_actions": 3, "actor_lr": 1e-3, **SMALL_DENSITY},
-        ),
-        ("jsrl", ("iql", 100, {"normalize_reward": False}), 1500, {"roll_in": "random", "utd_ratio": 2}),
-        (
-            "enoto",
-            ("cql_n", 50, {"cql_actions": 2, "num_critics": 3}),
-            800,
-            {"actor_lr": 1e-3, "num_critics": 3},
-        ),
-        ("opt", ("td3_bc", 100, {}), 1000, {"learning_starts": 250, "utd_ratio": 2, "meta_updates": 250}),
-        ("balanced_replay", ("cql_ensemble", 50, {"cql_actions": 2, "members": 2}), 800, {"members": 2}),
+        ("iql_finetune", ("iql", 300, RAW), 750, {}),
+        ("pex", ("iql", 300, RAW), 750, {}),
+        ("awac_finetune", ("awac", 100, {}), 750, {}),
+        ("td3_bc_finetune", ("td3_bc", 100, {}), 750, {}),
+        ("rebrac_finetune", ("rebrac", 100, {"batch_size": 256}), 600, {}),
+        ("spot_finetune", ("spot", 100, DENSITY), 750, DENSITY_NET),
+        ("adaptive_bc", ("redq_bc", 100, {"num_critics": 3}), 1000, ADAPTIVE),
+        ("proto", ("eql", 100, RAW), 750, {"replay_seeded": 500}),
+        ("famo2o_finetune", ("famo2o", 300, RAW), 750, {}),
+        ("aca", ("sac_ml", 100, {}), 1000, {"prior_updates": 500, "prior_end": 0.0}),
+        ("sung", ("td3_bc", 100, {}), 1200, {**SUNG, **HELD}),
+        ("sung_cql", ("cql", 50, CHEAP_CQL), 1000, {**SUNG, **CHEAP_CQL}),
+        ("jsrl", ("iql", 100, RAW), 1000, {"roll_in": "random", "utd_ratio": 2}),
+        ("enoto", ("cql_n", 50, {**CHEAP_CQL, "num_critics": 3}), 1000, {"num_critics": 3}),
+        ("opt", ("td3_bc", 100, {}), 600, {"utd_ratio": 2, "meta_updates": 50}),
+        ("fql_finetune", ("fql", 100, {}), 600, {}),
+        ("balanced_replay", ("cql_ensemble", 50, {**CHEAP_CQL, "members": 2}), 750, {"members": 2}),
+        ("cql_finetune", ("cql", 50, CHEAP_CQL), 800, {**CHEAP_CQL, "cql_alpha": 1.0}),
+        ("cal_ql_finetune", ("cal_ql", 50, CHEAP_CQL), 800, {**CHEAP_CQL, "cql_alpha": 1.0}),
+        ("sac_from", ("cql", 50, CHEAP_CQL), 800, {"replay_data": 0.5}),
+        ("wsrl", ("cql", 50, CHEAP_CQL), 500, {}),
+        ("rlpd", None, 450, {"utd_ratio": 4, "num_critics": 4}),
     ],
 )
 def test_fine_tuning_beats_its_pretraining(

@@ -85,7 +85,7 @@ def test_compiled_steps_compute_what_eager_ones_do() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options"),
-    [("iql", {"actor_dropout": 0.1}), ("td3_bc", {}), ("cal_ql", {"cql_actions": 2, "target_gap": 1.0})],
+    [("iql", {"actor_dropout": 0.1}), ("cal_ql", {"cql_actions": 2, "target_gap": 1.0})],
 )
 def test_compiled_updates_of_model_free_methods_compute_what_eager_ones_do(
     name: str, options: dict[str, Any]

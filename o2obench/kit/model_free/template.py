@@ -253,7 +253,7 @@ class OffPolicy(Agent[C], Generic[C]):
             self.task.seeds,
             members,
             (inputs, *widths, outputs),
-            torch.relu,
+            self.activation,
             self.task.device,
             init=INITS[self.config.init],
             head=self.heads.get(name),
@@ -273,6 +273,11 @@ class OffPolicy(Agent[C], Generic[C]):
         """Return the parameters of each network of a joint part, as views of ``flat`` where it is given."""
         sizes = [self.nets[member].flat.shape[-1] for member in self.joint[name]]
         return (None,) * len(sizes) if flat is None else flat.split(sizes, -1)
+
+    @staticmethod
+    def activation(x: Tensor) -> Tensor:
+        """Return what stands between the layers of all networks, of their outputs."""
+        return torch.relu(x)
 
     def new_critics(self) -> Mlp:
         """Return critics in their first state; targets begin there, too."""
