@@ -22,6 +22,9 @@ Result = TypeVar("Result")
 GRAPH_STEPS = 10
 """Steps in one CUDA graph: enough to hide the host, few enough to fit small turns."""
 
+MOST_COMPILED = 10_000
+"""Agents of a process that may compile one function; torch's own limit is eight, after which it fails."""
+
 _compiling = False
 
 
@@ -59,7 +62,10 @@ def compiled(function: Callable[..., Result]) -> Callable[..., Result]:
 
     @functools.cache
     def fast() -> Callable[..., Result]:
-        return torch.compile(function, fullgraph=True, dynamic=False)  # imports the compiler: seconds
+        from torch._dynamo import config  # imports the compiler: seconds
+
+        config.recompile_limit = config.accumulated_recompile_limit = MOST_COMPILED
+        return torch.compile(function, fullgraph=True, dynamic=False)
 
     called = False
 

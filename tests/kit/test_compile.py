@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +95,18 @@ def test_compiled_updates_of_model_free_methods_compute_what_eager_ones_do(
         compile.use_compiler(on)
         states.append(trained(name, updates=6, seeds=(0, 1), **options).state_dict())
     assert_equal_up_to_rounding(states[0], states[1], 1e-4)
+
+
+@pytest.mark.usefixtures("compiler")
+@pytest.mark.slow
+def test_a_process_compiles_one_function_for_any_number_of_agents() -> None:
+    """torch's own limit is eight of a function; the next one would fail."""
+
+    def of_an_agent(number: int) -> Callable[[Tensor], Tensor]:
+        return compile.compiled(lambda x: number * x)
+
+    for number in range(12):
+        assert torch.equal(of_an_agent(number)(torch.ones(3)), torch.full((3,), float(number)))
 
 
 @pytest.mark.usefixtures("compiler")
