@@ -77,11 +77,10 @@ class Aca(Online[AcaConfig]):
     def prior(self, obs: Tensor, action: Tensor) -> Tensor:
         """Return c(s, a), (seeds, batch)."""
         mean, log_std = of = self.policy_kind.distribution(self.nets[OFFLINE], obs)
-        floor = torch.full_like(mean[..., 0], torch.inf)
-        for side in (-self.config.prior_width, self.config.prior_width):
-            noise = torch.full_like(mean, side)
-            far = mean + log_std.exp() * noise
-            floor = torch.minimum(floor, (normal_log_prob(noise, log_std) - tanh_log_slope(far)).sum(-1))
+        width = self.config.prior_width
+        far = torch.stack([mean - width * log_std.exp(), mean + width * log_std.exp()])
+        density = normal_log_prob(torch.full_like(mean, width), log_std) - tanh_log_slope(far)
+        floor = density.sum(-1).amin(0)
         above = self.policy_kind.log_prob(of, action) - floor
         return self.now["prior"] * (softplus(above) + floor)
 

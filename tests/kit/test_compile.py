@@ -24,7 +24,8 @@ from o2obench.training import provenance
 from o2obench.training.options import Options
 from o2obench.training.runner import execute
 from o2obench.util.files import read_json
-from tests.helpers.model_free import trained
+from tests.helpers.model_free import agent as small_agent
+from tests.helpers.model_free import feed, trained, work
 from tests.helpers.suites import toy_plan
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
@@ -94,6 +95,38 @@ def test_compiled_updates_of_model_free_methods_compute_what_eager_ones_do(
     for on in (True, False):
         compile.use_compiler(on)
         states.append(trained(name, updates=6, seeds=(0, 1), **options).state_dict())
+    assert_equal_up_to_rounding(states[0], states[1], 1e-4)
+
+
+DENSITY: dict[str, Any] = {"density_hidden_dims": (32, 32), "density_updates": 4}
+
+
+@pytest.mark.usefixtures("compiler")
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "parent", "options"),
+    [
+        ("aca", "sac_ml", {}),  # a shortened gradient
+        ("opt", "td3_bc", {"meta_updates": 4}),  # a gradient inside a loss
+        ("sung", "td3_bc", {**DENSITY, "candidates": 3}),  # two networks that are one part
+    ],
+)
+def test_compiled_fine_tuning_computes_what_eager_fine_tuning_does(
+    name: str, parent: str, options: dict[str, Any]
+) -> None:
+    states, data = [], mixed_data(500)
+    compile.use_compiler(False)
+    before = trained(parent, updates=4).pretrained_state()
+    for on in (True, False):
+        compile.use_compiler(on)
+        made = small_agent(registry.algorithm(name), data, learning_starts=5, **options)
+        made.warm_start([before])
+        for stage in type(made).stages(made.config, made.task.budget):
+            made.begin(stage.name)
+            work(made, stage.name)
+            feed(made, data[:5] if stage.name == "collect" else data[:0])
+        feed(made, data[5:12])
+        states.append(made.state_dict())
     assert_equal_up_to_rounding(states[0], states[1], 1e-4)
 
 

@@ -584,8 +584,13 @@ class OffPolicy(Agent[C], Generic[C]):
 
 
 def _shortened(gradient: Tensor, most: float) -> Tensor:
-    """Return the gradient of each seed with a norm of at most ``most``."""
-    norm = gradient.flatten(1).square().sum(1).sqrt().view(-1, *(1,) * (gradient.dim() - 1))
+    """Return the gradient of each seed with a norm of at most ``most``.
+
+    Squares are added up one by one: torch's compiler (2.13) fails on a sum over what a gradient is put
+    together from.
+    """
+    square = gradient.flatten(1).double().square().cumsum(1)[:, -1]
+    norm = square.sqrt().float().view(-1, *(1,) * (gradient.dim() - 1))
     return gradient * (most / (norm + 1e-6)).clamp(max=1.0)
 
 
