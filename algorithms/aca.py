@@ -7,7 +7,8 @@ offline policy says which action is better. SAC goes on with this value; w falls
 ``prior_updates`` updates. The actor's gradient has a norm of at most 0.25, alpha begins at 1.
 
 Only online transitions are kept, and the best ``replay_top_episodes`` of the data where a row says so.
-Decided here: the published values are those of 100,000 steps; no learning in the first 1,000 steps, as for
+Decided here: the published values are those of 100,000 steps; optimisers begin anew (the released code's
+library takes the offline moments over); no learning in the first 1,000 steps, as for
 all methods. The paper's policy for mazes (not squashed) is left out.
 """
 

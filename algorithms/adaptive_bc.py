@@ -1,8 +1,8 @@
 """REDQ + AdaptiveBC (Zhao et al. 2022, arXiv:2210.13846): the pull to the data follows the returns.
 
 ``redq_bc`` goes on with new transitions. At the end of each training episode the regression's weight moves by
-the episode's steps times -``gain_target`` (1.05 - R) + ``gain_drop`` max(0, R - r), within 0 and its offline
-value: r is the episode's return, R its running mean, both as shares of the way from ``return_low`` to
+the episode's steps times -``gain_target`` (1.05 - R) + ``gain_drop`` max(0, R - r), within 0 and
+``bc_weight``: r is the episode's return, R its running mean, both as shares of the way from ``return_low`` to
 ``return_high``. So it fades while the policy is below the target and returns when performance falls (eq. 6).
 
 Decided here: R begins at the first training episode's return (released code: one evaluation episode, outside

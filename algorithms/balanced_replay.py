@@ -54,7 +54,7 @@ class BalancedReplay(ByDensityRatio[BalancedReplayConfig]):
     def new_critics(self) -> Mlp:
         """Return ``num_critics`` for each member."""
         critics = self.config.members * self.config.num_critics
-        return self.mlp(Stream.CRITICS, (critics,), self.task.obs_dim + self.task.act_dim, 1)
+        return self.mlp(Stream.CRITICS, (critics,), self.task.obs_dim + self.task.act_dim, 1, critic=True)
 
     def of_members(self, q: Tensor) -> Tensor:
         """Return each member's least value, (seeds, members, batch)."""

@@ -8,7 +8,8 @@ for each episode, uniform up to the horizon (the paper's JSRL-Random).
 
 Decided here: the mean of training episodes stands for the paper's evaluations, which would be outside the
 budget; what is evaluated is the learner alone, so the first evaluation is that of a fresh policy; learning
-starts after 1,000 steps, as for all methods here. The guide is any pretraining's policy (``from:``).
+starts after 1,000 steps, as for all methods here, on raw observations and rewards. The guide is any
+pretraining's policy (``from:``).
 """
 
 from __future__ import annotations

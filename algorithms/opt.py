@@ -8,9 +8,10 @@ times the old value plus k times the new one, without TD3+BC's regression; k ris
 to ``blend_to``.
 
 Decided where sources differ: k reaches its end at online step ``blend_until`` (others count from the end of
-the collection); exploration noise is not clipped; TD3+BC standardises observations, the paper's does not; the
-old critics and the actor begin with fresh moments, the new critics keep theirs. Within 10,000 steps the
-paper's 25,000 steps of collection cannot be had: 2,500 here; the other numbers are the paper's. Its version
+the collection); s is a factor without a gradient; exploration noise is not clipped; TD3+BC standardises
+observations, the paper's does not; the old critics and the actor begin with fresh moments, the new critics
+keep theirs; what was collected has half of the first batches, however much it is. Within 10,000 steps the
+paper's 25,000 steps of collection cannot be had: 2,500 here, 25,000 in suites of 100,000 steps. Its version
 on SPOT is left out.
 """
 
@@ -90,12 +91,22 @@ class Opt(ByDensityRatio[OptConfig], Td3[OptConfig]):
     def second_critics(self) -> Mlp:
         """Return critics with first weights of their own."""
         inputs = self.task.obs_dim + self.task.act_dim
-        return self.mlp(NEW, (self.config.num_critics,), inputs, 1)
+        return self.mlp(NEW, (self.config.num_critics,), inputs, 1, critic=True)
 
     def every(self) -> dict[str, int]:
-        """Delay all targets and the policy; let what learns from two halves learn in every update."""
-        delayed = {name: self.config.policy_every for name in ("actor", *self.followers)}
-        return {**delayed, NEW if self.stage == META else RATIO: 1}
+        """Delay the policy and all targets."""
+        return dict.fromkeys(("actor", *self.followers), self.config.policy_every)
+
+    def widely(self) -> Sequence[str]:
+        """Let the new critics learn from offline and online halves in their stage."""
+        return (NEW,) if self.stage == META else super().widely()
+
+    def row_numbers(self, updates: int) -> Tensor:
+        """Return batches with both kinds behind them; in the new critics' stage nothing reads the batches."""
+        if self.stage != META:
+            return super().row_numbers(updates)
+        rows = self.both_kinds(updates)
+        return torch.cat([rows[..., : self.config.batch_size], rows], -1)
 
     def over_time(self, step: int) -> dict[str, float]:
         """Let the share of the new critics rise."""

@@ -7,7 +7,7 @@ the environment steps. Half of each batch is offline, and 10,000 offline transit
 
 The value function is dropped, policy and slow copy begin as the offline policy, alpha at 0.01, with a target
 entropy of -act_dim / 2. Actions are normal around a tanh mean; a density is that of the uncut action.
-Decided here: critics and their moments are kept (as the paper's text has it), no learning in the first
+Decided here: critics are kept, as the paper's text has it, and the moments of both; no learning in the first
 1,000 steps, as for all methods. The paper's TD3 variant is left out.
 """
 

@@ -42,8 +42,7 @@ class SacMl(Offline[SacMlConfig]):
 
     def networks(self) -> dict[str, Mlp]:
         """Add Z, two networks shaped as critics of the observation alone."""
-        hidden = self.config.critic_hidden_dims or self.config.hidden_dims
-        return {**super().networks(), "states": self.mlp("states", (2,), self.task.obs_dim, 1, hidden=hidden)}
+        return {**super().networks(), "states": self.mlp("states", (2,), self.task.obs_dim, 1, critic=True)}
 
     def z(self, obs: Tensor, flat: Tensor | None = None) -> Tensor:
         """Return both values of observations, (seeds, 2, batch)."""

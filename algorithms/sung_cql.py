@@ -3,6 +3,9 @@
 Of 100 samples of its policy it keeps the 20 of the highest uncertainty and takes one by its value. CQL's
 penalty counts a tenth, for a tenth of a batch, drawn without replacement by a softmax of the uncertainty of
 its transitions (``o2obench.kit.model_free.sung``).
+
+Decided here: the pretraining is this project's ``cql`` (the paper's: xavier first weights, small heads,
+actions within 0.99), whose observations are not standardised, so that the autoencoder sees raw ones.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import os
 import subprocess
@@ -19,6 +20,8 @@ PLUGIN = Path(__file__).parent / "plugin"
 sys.path.insert(0, str(PLUGIN))
 for _threads in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[_threads] = "1"
+importlib.import_module("submitit")
+"""Its import sets logging up and closes the handlers that are there: absl's, with a stream of pytest's."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -31,10 +31,9 @@ from .reference_scores import (
     references,
     task_and_kind,
 )
-from .toy import mixed_data
+from .toy import MADE
 
 EMBEDDED = Path(__file__).parent / "embedded"
-TOY = "pointmass-mixed-v0"
 MINARI_ID = re.compile(r"(?:[A-Za-z0-9_-]+/)*[A-Za-z0-9_-]+-v[0-9]+")
 TASKS = ("halfcheetah", "hopper", "walker2d")
 
@@ -69,7 +68,7 @@ class Dataset:
     def sha256(self) -> str:
         """Return the SHA-256 of the file (of file and metadata for Minari's, of arrays for the toy data)."""
         if self.file is None:
-            return _toy_sha256()
+            return _sha256_of_made(self.name)
         self.require()
         if self.file.name == minari.MAIN:
             both = (_sha256_now(self.file), _sha256_now(self.file.with_name(minari.METADATA)))
@@ -117,7 +116,7 @@ class Dataset:
             raise UserError(
                 f"{self.file}: SHA-256 is {self.sha256()[:12]}, the run was planned on {sha256[:12]}"
             )
-        return mixed_data() if self.file is None else validation.transitions(self.columns(), self.env)
+        return MADE[self.name]() if self.file is None else validation.transitions(self.columns(), self.env)
 
 
 def canonical(name: str) -> str:
@@ -166,7 +165,7 @@ def find_dataset(name: str) -> Dataset:
             f"dataset {name}: its environment {task} is not known here; `o2obench data list` shows the data "
             "sets that can be used"
         ) from None
-    if name == TOY:
+    if name in MADE:
         return Dataset(name, env, scores, None)
     embedded = _embedded(name)
     file = embedded if embedded.is_file() else data_folder() / scores.file
@@ -312,8 +311,8 @@ def _scores(name: str, env: EnvSpec, card: dict[str, Any], place: Path) -> Refer
 
 
 @functools.cache
-def _toy_sha256() -> str:
-    data = mixed_data()
+def _sha256_of_made(name: str) -> str:
+    data = MADE[name]()
     arrays = [getattr(data, name) for name in data.__dataclass_fields__]
     return hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()
 

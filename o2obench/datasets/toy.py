@@ -1,4 +1,4 @@
-"""The toy data set of the point mass, made when it is asked for; always the same."""
+"""The data sets of the point mass and its maze, made when they are asked for; always the same."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..envs.pointmass import PointMass, good_action
+from ..envs.pointmaze import FREE, PointMaze, towards
 from ..transitions import Transitions
 from ..util.rng import Stream, generator
 
@@ -29,10 +30,39 @@ def mixed_data(rows: int = 5000) -> Transitions:
                 (obs, action, reward, next_obs, terminated, truncated or len(steps) + 1 == rows, start)
             )
             obs, start = next_obs, False
-    obs_, action_, reward_, next_obs_, terminated_, truncated_, start_ = map(
-        np.array, zip(*steps, strict=True)
-    )
-    return Transitions(
-        *(obs_, action_, reward_.astype(np.float32), next_obs_),
-        *(terminated_, truncated_ & ~terminated_, start_),
-    )
+    return _joined(steps)
+
+
+@functools.cache
+def play_data(rows: int = 20_000) -> Transitions:
+    """Return the maze's data set: a noisy controller that walks from anywhere to one cell after another.
+
+    Whoever passes the goal ends the episode, as everywhere; most episodes have no such end in mind.
+    """
+    random, env, steps = generator(0, Stream.MAZE_DATA), PointMaze(), list[tuple[Any, ...]]()
+    while len(steps) < rows:
+        cell, aim = (FREE[int(random.integers(len(FREE)))] for _ in range(2))
+        env.set_state(np.concatenate([np.add(cell, random.uniform(0.3, 0.7, 2)), np.zeros(2)]))
+        obs, ended, start = env.state.astype(np.float32), False, True
+        while not ended and len(steps) < rows:
+            if tuple(obs[:2].astype(int)) == aim:
+                aim = FREE[int(random.integers(len(FREE)))]
+            noise = random.normal(0.0, 0.5, 2)
+            action = np.clip(towards(obs, aim) + noise, -1, 1).astype(np.float32)
+            next_obs, reward, terminated, truncated, _ = env.step(action)
+            ended = terminated or truncated
+            steps.append(
+                (obs, action, reward, next_obs, terminated, truncated or len(steps) + 1 == rows, start)
+            )
+            obs, start = next_obs, False
+    return _joined(steps)
+
+
+def _joined(steps: list[tuple[Any, ...]]) -> Transitions:
+    obs, action, reward, next_obs, terminated, truncated, start = map(np.array, zip(*steps, strict=True))
+    ends = (terminated, truncated & ~terminated, start)
+    return Transitions(obs, action, reward.astype(np.float32), next_obs, *ends)
+
+
+MADE = {"pointmass-mixed-v0": mixed_data, "pointmaze-play-v0": play_data}
+"""The data sets that have no file, and what makes them."""

@@ -28,6 +28,7 @@ from ..util.interpreter import variable
 from ..util.plugins import entry_points, load
 from .own import own_rule, with_rule
 from .pointmass import PointMass, left_the_field
+from .pointmaze import PointMaze, reached_the_goal
 from .termination import (
     ant_terminal,
     double_pendulum_terminal,
@@ -136,6 +137,7 @@ _BUILT_IN = {
         _mujoco("InvertedPendulum-v5", (4, 1, 1000), pendulum_terminal, 3.0),
         _mujoco("InvertedDoublePendulum-v5", (9, 1, 1000), double_pendulum_terminal),
         EnvSpec("PointMass-v0", 4, 2, PointMass.horizon, PointMass, left_the_field),
+        EnvSpec("PointMaze-v0", 4, 2, PointMaze.horizon, PointMaze, reached_the_goal),
     )
 }
 

@@ -61,6 +61,7 @@ class Stream(StrEnum):
     REFERENCE_SCORES = "reference scores"
     COLLECTED_DATA = "data"
     TOY_DATA = "pointmass-mixed-v0"
+    MAZE_DATA = "pointmaze-play-v0"
 
 
 def derive(seed: int, *purpose: str | int) -> int:

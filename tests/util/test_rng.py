@@ -17,7 +17,7 @@ VALUES = {
     **{"IMAGINED_ACTIONS": "imagined actions", "IMAGINED_ELITES": "imagined elites"},
     **{"IMAGINED_NOISE": "imagined noise", "POLICY_PROBE": "policy", "RANDOM_ACTIONS": "random actions"},
     **{"REFERENCE_SCORES": "reference scores"},
-    **{"COLLECTED_DATA": "data", "TOY_DATA": "pointmass-mixed-v0"},
+    **{"COLLECTED_DATA": "data", "TOY_DATA": "pointmass-mixed-v0", "MAZE_DATA": "pointmaze-play-v0"},
 }
 
 

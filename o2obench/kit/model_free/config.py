@@ -80,6 +80,11 @@ class OnlineConfig(OffPolicyConfig):
 
     @model_validator(mode="after")
     def _draws_from_all(self) -> Self:
-        if self.replay_on_policy is not None and self.replay_data != "union":
+        if self.replay_on_policy is None:
+            return self
+        if self.replay_data != "union":
             raise ValueError("replay_on_policy draws from all transitions; set replay_data: union, too")
+        if self.replay_window or self.replay_finished or self.replay_seeded:
+            narrowed = "replay_window: null, replay_finished: false, replay_seeded: 0"
+            raise ValueError(f"replay_on_policy draws from all transitions; set {narrowed}, too")
         return self

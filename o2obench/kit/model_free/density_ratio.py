@@ -12,14 +12,14 @@ next step on.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, ClassVar, Generic, Literal, TypeVar
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from ...agent import State, Task
+from ...agent import State, Task, later
 from ...transitions import Transitions
 from ..networks import Initialiser, Mlp, to_array, uniform_init
 from ..options import Rate
@@ -40,6 +40,8 @@ class DensityRatioOptions(OnlineConfig):
     """Share of the first batches that is online."""
     ratio_temperature: Rate = 5.0
     """Root of the density ratio that is a priority (T)."""
+    replay_on_policy: None = later(None)
+    """Transitions have these priorities; there are no others."""
 
 
 C = TypeVar("C", bound=DensityRatioOptions)
@@ -90,16 +92,19 @@ class ByDensityRatio(Online[C], Generic[C]):
         of_online = -(2.0 * online / (online + 1.0) + TINY).log().mean(-1)
         return torch.stack([of_offline + of_online, offline.mean(-1), online.mean(-1)])
 
-    def every(self) -> dict[str, int]:
-        """Let the ratio learn from transitions of its own in every update."""
-        return {RATIO: 1}
+    def widely(self) -> Sequence[str]:
+        """Let the ratio learn from transitions of its own."""
+        return (RATIO,)
 
     def row_numbers(self, updates: int) -> Tensor:
         """Return the batches, and behind each as many offline and online transitions for the ratio."""
+        return torch.cat([self.batches(updates), self.both_kinds(updates)], -1)
+
+    def both_kinds(self, updates: int) -> Tensor:
+        """Return row numbers, (seeds, updates, 2 n): a batch of offline and one of online transitions."""
         uniform = self.streams.uniform(RATIO_BATCH, updates, 2 * self.config.batch_size)
         offline, online = uniform.chunk(2, -1)
-        of_each = [self.replay.offline_index(offline), self.replay.online_index(online)]
-        return torch.cat([self.batches(updates), *of_each], -1)
+        return torch.cat([self.replay.offline_index(offline), self.replay.online_index(online)], -1)
 
     def _one(
         self, moving: tuple[str, ...], replay: Replay, index: Tensor, scales: Tensor, *drawn: Tensor

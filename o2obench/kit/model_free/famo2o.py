@@ -7,7 +7,9 @@ action and keeps some entropy (eq. 4), with a temperature that is learnt for an 
 
 Offline b is uniform in its range, online it is a sample of the balance policy as it was before the update.
 Acting takes the balance's mode, evaluation the mode of both. As in the released code the balance learns in
-both stages and its entropy is that of the squashed number before it is stretched to the range.
+both stages and its entropy is that of the squashed number before it is stretched to the range. As in ``iql``
+V(s') and the advantage come from before V's step, and first weights are torch's (released code: after it, and
+orthogonal). ``beta`` has no effect: the range takes its place.
 """
 
 from __future__ import annotations

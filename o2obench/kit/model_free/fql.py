@@ -7,7 +7,8 @@ action in one step; it climbs the mean of the critics and is held to where the f
 the next observation, with fresh noise; their values are averaged, not minimised.
 
 Evaluation takes z = 0 (released code: fresh noise), since what is evaluated here is a function of the
-observation. Four hidden layers of 512 with GELU; critics have layer norms, before the activation.
+observation. Four hidden layers of 512 with GELU; critics have layer norms, after the activation. All critics
+are averaged: ``target_critics`` has no effect.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ class FqlOptions(OffPolicyConfig):
 
     hidden_dims: Widths = (512, 512, 512, 512)
     layer_norm: Literal["none", "critics", "all"] = "critics"
+    init: Literal["uniform", "orthogonal", "xavier"] = "xavier"
     flow_alpha: Weight = 10.0
     """Weight of the squared distance from the flow's action."""
     flow_steps: Size = 10
@@ -49,6 +51,7 @@ class Flow(OffPolicy[C], Generic[C]):
     """Critics, a flow model of the data's actions, and a policy that takes noise to actions."""
 
     order = ("critics", FLOW, "actor")
+    norm_place = "after"
     metrics: ClassVar[Mapping[str, tuple[str, ...]]] = {
         **OffPolicy.metrics,
         FLOW: ("flow/loss", "flow/velocity"),

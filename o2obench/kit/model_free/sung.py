@@ -23,7 +23,7 @@ from typing import Generic, Literal, TypeVar
 import torch
 from torch import Tensor
 
-from ...agent import Budget, Stage, State
+from ...agent import Budget, Stage, State, later
 from ...util.rng import Stream
 from ..options import Share, Size
 from .config import OnlineConfig
@@ -38,6 +38,8 @@ class SungOptions(DensityOptions, OnlineConfig):
 
     replay_data: Literal["union"] = "union"
     replay_window: Size | None = 20_000
+    replay_on_policy: None = later(None)
+    """Batches are SUNG's own."""
     recent_share: Share = 0.9
     """Share of a batch that comes from the newest online transitions."""
     candidates: Size = 100

@@ -146,6 +146,10 @@ class OffPolicy(Agent[C], Generic[C]):
         """Return the parts and followers that move in every k-th update of a stage only."""
         return {}
 
+    def widely(self) -> Sequence[str]:
+        """Return the parts that learn from the rows behind a batch, where there are any: delayed ones."""
+        return tuple(self.every())
+
     def parts_of(self, stage: str) -> Sequence[str]:
         """Return the parts that learn in a stage."""
         return self.order
@@ -243,11 +247,12 @@ class OffPolicy(Agent[C], Generic[C]):
         outputs: int,
         free: int = 0,
         hidden: tuple[int, ...] | None = None,
+        critic: bool = False,
     ) -> Mlp:
         """Return networks of the family's widths (unless ``hidden`` is given), first weights and norms."""
         of_critics = self.config.critic_hidden_dims or self.config.hidden_dims
-        widths = hidden or (of_critics if name == Stream.CRITICS else self.config.hidden_dims)
-        normed = ("critics", "all") if name == Stream.CRITICS else ("all",)
+        widths = hidden or (of_critics if critic else self.config.hidden_dims)
+        normed = ("critics", "all") if critic else ("all",)
         return Mlp(
             name,
             self.task.seeds,
@@ -281,7 +286,8 @@ class OffPolicy(Agent[C], Generic[C]):
 
     def new_critics(self) -> Mlp:
         """Return critics in their first state; targets begin there, too."""
-        return self.mlp(Stream.CRITICS, (self.config.num_critics,), self.task.obs_dim + self.task.act_dim, 1)
+        inputs = self.task.obs_dim + self.task.act_dim
+        return self.mlp(Stream.CRITICS, (self.config.num_critics,), inputs, 1, critic=True)
 
     def new_actor(self) -> Mlp:
         """Return an actor with the outputs that its policy needs."""
@@ -350,7 +356,7 @@ class OffPolicy(Agent[C], Generic[C]):
         """Do one update: a function of this object's tensors, a batch, step sizes and random numbers.
 
         ``moving`` names the parts and followers that take their step, ``scales`` is (parts, seeds, 2), what
-        Adam's schedules say; the actor and alpha learn from ``wide`` where it is given. Returns all metrics
+        Adam's schedules say; those of ``widely`` learn from ``wide`` where it is given. Returns all metrics
         (n, seeds), zeros for parts that rest.
         """
         batch = self.mapped(batch)
@@ -363,7 +369,7 @@ class OffPolicy(Agent[C], Generic[C]):
                 reports.append(torch.zeros_like(self.losses[: len(self.metrics[name])]))
                 continue
             of_part = getattr(self, f"{name}_loss")
-            of_batch = wide if name in self.every() else batch
+            of_batch = wide if name in self.widely() else batch
 
             def loss(flat: Tensor, of_part: Any = of_part, rows: Batch = of_batch) -> tuple[Tensor, Tensor]:
                 values = of_part(flat, rows, draws, constants)
@@ -390,7 +396,7 @@ class OffPolicy(Agent[C], Generic[C]):
         self, moving: tuple[str, ...], replay: Replay, index: Tensor, scales: Tensor, *drawn: Tensor
     ) -> None:
         rows, wide = self.config.batch_size, None
-        if index.shape[-1] > rows and not self.every().keys().isdisjoint(moving):
+        if index.shape[-1] > rows and not set(self.widely()).isdisjoint(moving):
             wide = replay.take(index[:, rows:])
         self.losses += self._update(moving)(replay.take(index[:, :rows]), wide, scales, *drawn)
 

@@ -76,7 +76,7 @@ def test_a_trained_flow_has_the_mean_of_the_datas_actions() -> None:
     action = np.where(np.random.default_rng(0).random((2000, 1)) < 0.5, -0.5, 0.5).astype(np.float32)
     data = replace(data, action=np.repeat(action, ACT, 1))
     ours = agent(
-        registry.algorithm("fql"), data, updates=600, hidden_dims=(64, 64), actor_lr=1e-3, critic_lr=1e-3
+        registry.algorithm("fql"), data, updates=1500, hidden_dims=(64, 64), actor_lr=1e-3, critic_lr=1e-3
     )
     ours.parts_of = lambda stage: ("flow",)
     ours.begin("offline")

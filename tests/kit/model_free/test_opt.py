@@ -108,6 +108,25 @@ def test_each_stage_moves_what_is_its_own() -> None:
     assert ours.adams["critics"].steps.tolist() == [60], "they began anew"
 
 
+def test_the_policy_learns_from_the_batch_and_the_ratio_from_both_kinds() -> None:
+    """The rows behind a batch are for the density ratio alone."""
+    ours = made(learning_starts=20, policy_every=1)
+    feed(ours, mixed_data(500)[:30])
+    rows_read: dict[str, int] = {}
+    for part in ("critics", "new_critics", "actor", "ratio"):
+        loss = getattr(ours, f"{part}_loss")
+
+        def noted(flat: Any, batch: Any, *more: Any, part: str = part, loss: Any = loss) -> Any:
+            rows_read[part] = batch.reward.shape[1]
+            return loss(flat, batch, *more)
+
+        setattr(ours, f"{part}_loss", noted)
+    ours.observe(stacked(30))
+    for _ in ours.work("fine-tune"):
+        pass
+    assert rows_read == {"critics": 64, "new_critics": 64, "actor": 64, "ratio": 128}
+
+
 def stacked(i: int) -> Any:
     return stack_steps([mixed_data(500)[i]])
 

@@ -101,8 +101,16 @@ def test_methods_draw_episodes_that_their_policy_finds_likely(name: str) -> None
     assert float(child.priorities.weights.flatten(1)[0, 560]) == 1.0
 
 
-def test_weights_and_a_share_are_refused_together() -> None:
-    with pytest.raises(
-        ValidationError, match="replay_on_policy draws from all transitions; set replay_data: union"
-    ):
-        agent(registry.algorithm("cql_finetune"), mixed_data(500), replay_on_policy=5.0)
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("cql_finetune", {}, "draws from all transitions; set replay_data: union, too"),
+        ("cal_ql_finetune", {"replay_data": "union"}, "set replay_window: null, replay_finished: false, "),
+        ("sung", {}, "replay_on_policy"),
+        ("opt", {}, "replay_on_policy"),
+        ("balanced_replay", {}, "replay_on_policy"),
+    ],
+)
+def test_what_draws_otherwise_is_refused(name: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        agent(registry.algorithm(name), mixed_data(500), replay_on_policy=5.0, **options)
