@@ -243,7 +243,7 @@ def test_the_help_of_a_suite_has_groups(o2obench: Command) -> None:
     [
         ("o2obench info na", ["naive"]),
         ("o2obench suite mujoco_all-", ["mujoco_all-small"]),
-        ("o2obench data info point", ["pointmass-mixed-v0"]),
+        ("o2obench data info point", ["pointmass-mixed-v0", "pointmaze-play-v0"]),
         ("o2obench render toy_o", ["toy_offline:0"]),
     ],
 )

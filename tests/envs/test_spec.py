@@ -18,7 +18,7 @@ from o2obench.training.options import Options
 from o2obench.training.runner import execute
 from o2obench.util.config import Located
 
-TOYS = {"PointMass-v0", "WindyMass-v0"}
+TOYS = {"PointMass-v0", "PointMaze-v0", "WindyMass-v0"}
 
 
 @pytest.mark.parametrize("env_id", [name for name in environments() if name not in TOYS])

@@ -23,7 +23,6 @@ from typing import Any
 from unittest import mock
 
 from o2obench.datasets import registry as datasets
-from o2obench.datasets.toy import mixed_data
 from o2obench.errors import Interrupted
 from o2obench.planning.plan import Plan
 from o2obench.runs.folder import ResultsFolder, RunFolder
@@ -73,7 +72,6 @@ def settled() -> Iterator[None]:
             mock.patch.object(loop.Training, "heartbeat", saving),
             mock.patch.object(provenance, "compute", return_value=machine),
             mock.patch.object(provenance, "code", return_value=code),
-            mock.patch("o2obench.datasets.registry.mixed_data", functools.cache(mixed_data)),
             mock.patch("importlib.metadata.entry_points", functools.cache(metadata.entry_points)),
         ):
             patches.enter_context(patch)

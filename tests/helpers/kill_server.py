@@ -11,7 +11,6 @@ a kill costs only the work it interrupts. Kinds of places: ``named`` ones, ``ran
 from __future__ import annotations
 
 import argparse
-import functools
 import itertools
 import json
 import math
@@ -30,7 +29,6 @@ from typing import Any
 from unittest import mock
 
 from o2obench.datasets import registry as datasets
-from o2obench.datasets.toy import mixed_data
 from o2obench.envs.episode import Interaction
 from o2obench.runs import checkpoint, jsonl, writer
 from o2obench.runs.folder import ResultsFolder, RunFolder
@@ -279,7 +277,6 @@ def main(name: str, folder: Path, forget: str = "", only: str = "named", number:
 
 def make_fast() -> None:
     """Make the toy data once, and do not wait for the disk: a kill loses nothing that was written."""
-    vars(datasets)["mixed_data"] = functools.cache(mixed_data)
     datasets.find_dataset("pointmass-mixed-v0").sha256()
     vars(os)["fsync"] = lambda handle: None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import random
@@ -16,8 +15,6 @@ from typing import Any
 
 import pytest
 
-from o2obench.datasets import registry as datasets
-from o2obench.datasets.toy import mixed_data
 from o2obench.errors import UserError
 from o2obench.maintenance import doctor
 from o2obench.maintenance.clean import Choice, clean
@@ -34,7 +31,6 @@ from tests.conftest import Command, environment
 from tests.helpers.results import listing, make_results
 from tests.helpers.suites import toy_plan
 
-toy_data = functools.cache(mixed_data)
 DRY = Choice(dry_run=True)
 
 
@@ -47,9 +43,8 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _one_cache(template: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make and check the toy data once, not for every run of every plan."""
+    """Check data once, not for every run of every plan."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(template.with_name("cache")))
-    monkeypatch.setattr(datasets, "mixed_data", toy_data)
 
 
 @pytest.fixture
