@@ -22,7 +22,7 @@ from o2obench.transitions import stack_steps
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "ten_updates.json"
 NAMES = [name for name in registry.names() if not name.startswith("toy_")]
-OF_A_PART = {"mopo", "naive", "sac", "iql", "td3_bc", "cql", "rlpd"}
+OF_A_PART = {"mopo", "sac", "iql", "td3_bc", "cql", "rlpd"}
 """One or two of each shared part, in every test run; make test-slow does all."""
 
 

@@ -77,6 +77,7 @@ def pictures(file: Path) -> int:
         return int(getattr(film, "n_frames", 1))
 
 
+@pytest.mark.slow
 def test_a_film_shows_the_episodes_of_the_evaluation(policies: Any, tmp_path: Path) -> None:
     folder, _, returns = policies["mopo"]
     lines = render(folder, 3, tmp_path / "a.gif")

@@ -288,6 +288,7 @@ def test_interrupt_saves_and_the_same_command_goes_on(tmp_path: Path, o2obench: 
         assert one == two
 
 
+@pytest.mark.slow
 def test_workers_end_when_their_launcher_is_killed(tmp_path: Path) -> None:
     suite = write_suite(tmp_path, updates=500000)
     command = [sys.executable, "-m", "o2obench", "suite", str(suite), "--jobs", "1"]

@@ -389,6 +389,7 @@ def test_a_corrupted_pretrained_state_is_refused_by_name(server: Server, tmp_pat
 # ---- CO-6: readers beside writers -----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_status_and_tables_are_read_while_runs_write(server: Server, tmp_path: Path) -> None:
     suite, results = suite_file(tmp_path, seeds=4, epochs=2), tmp_path / "results"
     launcher = server.start("suite", suite, "--no-report", "--jobs", "2")

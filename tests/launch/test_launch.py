@@ -274,6 +274,7 @@ def test_the_dry_run_prints_what_is_submitted(tmp_path: Path, monkeypatch: pytes
     assert "--dependency=aftercorr:1" in submitted[1]
 
 
+@pytest.mark.slow
 def test_cancelled_jobs_are_submitted_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cluster, state = cluster_of(tmp_path, monkeypatch)
     cluster.submit()
@@ -389,6 +390,7 @@ def test_programs_that_hang_are_named_while_one_waits(
     assert not capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_submission_of_another_machine_is_named_while_one_waits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -569,6 +571,7 @@ def test_retry_forgets_failures_only(tmp_path: Path, o2obench: Command) -> None:
     assert broken.state() == "interrupted"
 
 
+@pytest.mark.slow
 def test_a_dead_owner_makes_a_run_stale(tmp_path: Path) -> None:
     plan = toy_plan("toy_offline", seeds=1)
     folder = ResultsFolder(tmp_path).run(plan.runs[0].id)

@@ -652,6 +652,7 @@ def test_a_control_may_be_the_reference() -> None:
     )
 
 
+@pytest.mark.slow
 def test_the_figures_of_papers_show_only_what_was_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -171,6 +171,7 @@ HOSTILE = [
 ]
 
 
+@pytest.mark.slow
 def test_hostile_names_are_text_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = paper_plan(
         "mujoco_all", monkeypatch, seeds=(0, 1), algorithms=("frozen", "naive", "comou"), datasets=DATASETS

@@ -22,7 +22,7 @@ BROKEN = {"toy_breaks", "toy_diverges"}
 NAMES = [name for name in registry.names() if name not in BROKEN]
 
 
-OF_A_TEMPLATE = {"naive", "iql", "rlpd", "frozen", "toy_torch", "toy_tune"}
+OF_A_TEMPLATE = {"mbpo", "iql", "rlpd", "frozen", "toy_tune"}
 LONG = (
     check_agent.resume_is_straight,
     check_agent.a_state_is_a_copy,
@@ -46,6 +46,7 @@ def test_contract(holds: Callable[[str], None], name: str) -> None:
     holds(name)
 
 
+@pytest.mark.slow
 def test_every_stage_and_every_model_fit_is_interrupted() -> None:
     found = check_agent.resume_is_straight("doof")
     assert found.endswith("1 model fits")

@@ -72,6 +72,7 @@ def test_an_interrupted_training_ends_as_one_that_was_not(tmp_path: Path) -> Non
     assert all(saved)
 
 
+@pytest.mark.slow
 def test_a_training_runs_on_the_threads_it_is_given(tmp_path: Path) -> None:
     """In a process of its own: torch must be imported before it is settled."""
     code = (

@@ -134,6 +134,7 @@ def test_evaluating_more_often_changes_no_learning(tmp_path: Path) -> None:
     assert finals[0] == finals[1]
 
 
+@pytest.mark.slow
 def test_a_seed_batch_writes_what_single_runs_write(tmp_path: Path) -> None:
     plan = toy_plan(seeds=3)
     compute(plan, tmp_path / "single")
