@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from .. import registry
 from ..agent import Agent, Config, Network, Task
@@ -39,8 +40,15 @@ def agent_class(spec: RunSpec) -> type[Agent[Any]]:
 
 
 def config_of(spec: RunSpec, agent: type[Agent[Any]]) -> Config:
-    """Return the typed options of a run."""
-    return agent.Config.model_validate_json(json.dumps(spec.config))
+    """Return the typed options of a run; raise UserError where its record holds none."""
+    try:
+        return agent.Config.model_validate_json(json.dumps(spec.config))
+    except ValidationError as error:
+        first = error.errors()[0]
+        option, problem = ".".join(map(str, first["loc"])), first["msg"].lower()
+        raise UserError(
+            f"{spec.algorithm}: option {option}: {problem}; the record of the run was edited, start it again"
+        ) from None
 
 
 def build(runs: Sequence[Run], results: ResultsFolder, device: str, with_data: bool = True) -> Agent[Any]:

@@ -112,6 +112,28 @@ def test_one_run_of_impossible_values_is_one_problem(
         assert said.returncode in (0, 2)
 
 
+def test_options_of_wrong_types_in_a_record_are_refused_in_a_line(
+    results: Path, tmp_path: Path, o2obench: Command
+) -> None:
+    [record] = results.glob("*/toy_tune/*/seed-0/run.json")
+    value = json.loads(record.read_text())
+    for option in value["run"]["spec"]["config"]:
+        changed = json.loads(record.read_text())
+        changed["run"]["spec"]["config"][option] = "word"
+        copy = tmp_path / option
+        shutil.copytree(results, copy)
+        (copy / record.relative_to(results)).write_text(json.dumps(changed))
+        run = (copy / record.relative_to(results)).parent
+        for words in (
+            ("plot", run, "--out", tmp_path / "x.png"),
+            ("report", run, "--out", tmp_path / "page"),
+        ):
+            said = o2obench(*words)
+            assert UNEXPECTED not in said.stderr, words
+            assert said.returncode in (0, 2), words
+            assert len(said.stderr.splitlines()) <= 1, said.stderr
+
+
 def test_a_place_that_cannot_be_written_to_is_named_with_a_remedy(
     results: Path, tmp_path: Path, o2obench: Command
 ) -> None:
