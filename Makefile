@@ -55,7 +55,7 @@ format: $(READY) ## Format the code and mend what ruff can mend.
 test: $(READY) ## The unmarked tests: 3 minutes on 2 cores, no network.
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal
 
-test-slow: $(READY) ## Learning, the compiler, the tutorial, the wheel, kills of whole methods: two minutes and a half.
+test-slow: $(READY) ## Learning, the compiler, the tutorial, the wheel, kills of whole methods: 11 minutes.
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m slow
 
 test-faults: $(READY) ## Kills, corruption, launchers against each other; N=200 kills, and a table of figures.
