@@ -556,7 +556,8 @@ class OffPolicy(Agent[C], Generic[C]):
         self.replay.load_state_dict(state["replay"])
         self.streams.load_state_dict(state["streams"])
         self.updates, self.due, self.stage = state["updates"], state["due"], state["stage"]
-        self.clock, self.first, self.read = state["clock"], state["first"], state["read"]
+        self.first, self.read = state["first"], state["read"]
+        self.clock = state.get("clock", self.updates)  # older checkpoints counted both as one
 
     def _load_learners(self, state: State) -> None:
         self._load_maps(state["maps"])

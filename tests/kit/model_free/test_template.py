@@ -253,6 +253,18 @@ def test_fine_tuning_goes_on_with_everything() -> None:
     assert float(child.maps["reward_scale"]) == float(parent.maps["reward_scale"]) != 1.0
 
 
+def test_a_checkpoint_from_before_updates_of_other_parts_were_counted_goes_on() -> None:
+    made = finetuned("iql_finetune", trained("iql"), steps=40)
+    state = made.state_dict()
+    del state["clock"]
+    again = agent(registry.algorithm("iql_finetune"), mixed_data(500), learning_starts=20)
+    again.load_state_dict(state)
+    for each in (made, again):
+        feed(each, mixed_data(500)[40:60])
+    assert again.clock == made.clock == 40
+    assert torch.equal(again.nets["actor"].flat, made.nets["actor"].flat)
+
+
 def test_learning_that_begins_beyond_the_budget_changes_nothing() -> None:
     """Identity 9: as frozen."""
     parent = trained("iql")
