@@ -46,7 +46,7 @@ from .processes import (
 
 @pytest.mark.parametrize(
     ("launchers", "seeds", "killed"),
-    [(3, 3, 1), pytest.param(8, 20, 2, marks=pytest.mark.faults)],
+    [pytest.param(3, 3, 1, marks=pytest.mark.slow), pytest.param(8, 20, 2, marks=pytest.mark.faults)],
 )
 def test_many_launchers_publish_every_run_once(
     server: Server, tmp_path: Path, launchers: int, seeds: int, killed: int
@@ -293,10 +293,10 @@ def test_a_superseded_owner_reports_nothing(tmp_path: Path, run: Run) -> None:
     new.release()
 
 
-def some(places: dict[str, tuple[str, int]], unmarked: set[str]) -> list[object]:
-    """Return parameters: a few places for every test run, the others for many."""
-    many = pytest.mark.faults
-    return [pytest.param(name, marks=() if name in unmarked else many) for name in places]
+def some(places: dict[str, tuple[str, int]], few: set[str]) -> list[object]:
+    """Return parameters: a few places for the slow tests, the others for many."""
+    slow, many = pytest.mark.slow, pytest.mark.faults
+    return [pytest.param(name, marks=slow if name in few else many) for name in places]
 
 
 @pytest.mark.parametrize("place", [place for place, _ in {**OUTSIDE, **INSIDE}.values()])
@@ -345,7 +345,9 @@ def test_nobody_begins_while_a_paused_owner_holds_the_publish_lock(
 # ---- CO-5: one pretraining run that many want -----------------------------------------------------------
 
 
-@pytest.mark.parametrize("kill", [True, pytest.param(False, marks=pytest.mark.faults)])
+@pytest.mark.parametrize(
+    "kill", [pytest.param(True, marks=pytest.mark.slow), pytest.param(False, marks=pytest.mark.faults)]
+)
 def test_a_pretraining_run_that_eight_algorithms_want_is_trained_once(
     server: Server, tmp_path: Path, kill: bool
 ) -> None:

@@ -75,6 +75,7 @@ def test_the_comparison_notices_a_forgotten_stream(tmp_path: Path) -> None:
     assert not all(result["equal"] for result in found.values()), "the control passed: the test is blind"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("algorithm", "keep"), [("toy_offline", "2"), ("toy_tune", "1")])
 def test_killed_between_the_parts_of_a_commit(algorithm: str, keep: str, tmp_path: Path) -> None:
     found = kill_everywhere(algorithm, tmp_path, "--only", "commit", "--keep", keep)

@@ -62,7 +62,7 @@ def assert_equal(results: Path, undisturbed: Path) -> None:
 @pytest.mark.parametrize(
     ("number", "group", "code"),
     [
-        (signal.SIGTERM, False, 143),
+        pytest.param(signal.SIGTERM, False, 143, marks=pytest.mark.slow),
         pytest.param(signal.SIGINT, False, 130, marks=pytest.mark.faults),
         pytest.param(signal.SIGTERM, True, 143, marks=pytest.mark.faults),
         pytest.param(signal.SIGINT, True, 130, marks=pytest.mark.faults),
