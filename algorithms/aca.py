@@ -30,7 +30,7 @@ from o2obench.kit.networks import Mlp
 from o2obench.kit.options import Count, Share, Size, Weight
 from o2obench.kit.policies import normal_log_prob, tanh_log_slope
 from o2obench.kit.replay import Batch
-from o2obench.transitions import Transitions
+from o2obench.transitions import Transitions, episode_returns
 
 OFFLINE = "offline actor"
 
@@ -125,8 +125,7 @@ def blind_to_action(values: Tensor, critics: Mlp, obs_dim: int) -> Tensor:
 
 def rows_of_best(data: Transitions, episodes: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     """Return the row numbers of the ``episodes`` episodes of the highest returns, in the data's order."""
-    begins = np.flatnonzero(data.episode_start)
-    ends = np.append(begins[1:], len(data))
-    returns = np.add.reduceat(data.reward.astype(np.float64), begins)
-    best = np.sort(np.argsort(-returns, kind="stable")[:episodes])
-    return np.concatenate([np.arange(begins[i], ends[i]) for i in best])
+    returns, lengths = episode_returns(data)
+    best = np.argsort(-returns, kind="stable")[:episodes]
+    episode = np.repeat(np.arange(len(lengths)), lengths)
+    return np.flatnonzero(np.isin(episode, best))

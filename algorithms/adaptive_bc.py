@@ -24,7 +24,7 @@ from o2obench.kit.model_free.online import Online
 from o2obench.kit.model_free.td3 import Td3
 from o2obench.kit.networks import to_array
 from o2obench.kit.options import Count, Share, Size, Weight
-from o2obench.transitions import Transitions
+from o2obench.transitions import Transitions, episode_returns
 
 from .redq_bc import RedqBcOptions
 
@@ -58,16 +58,11 @@ class AdaptiveBc(Online[AdaptiveBcConfig], Td3[AdaptiveBcConfig]):
 
     def __init__(self, task: Task, config: AdaptiveBcConfig, data: Transitions) -> None:
         super().__init__(task, config, data)
-        begins = np.flatnonzero(data.episode_start)
-        returns = (
-            np.add.reduceat(data.reward.astype(np.float64), begins) if len(data) else np.array([0.0, 1.0])
-        )
-        given = (config.return_low, config.return_high)
-        self.low, high = (
-            of if of is not None else end
-            for of, end in zip(given, (returns.min(), returns.max()), strict=True)
-        )
-        self.range = max(float(high - self.low), 1e-6)
+        returns = episode_returns(data)[0] if len(data) else np.array([0.0, 1.0])
+        low, high = config.return_low, config.return_high
+        self.low = float(returns.min()) if low is None else low
+        high = float(returns.max()) if high is None else high
+        self.range = max(high - self.low, 1e-6)
         self.episodes = Episodes(len(task.seeds))
         self.weight = torch.full((len(task.seeds),), config.bc_weight, device=task.device)
         self.mean = np.full(len(task.seeds), np.nan)

@@ -24,8 +24,6 @@ from o2obench.kit.model_free.template import NEXT_ACTIONS, Values
 from o2obench.kit.options import Members, Rate, Share, Size, Weight
 from o2obench.kit.replay import Batch
 
-CANDIDATES = "candidate actions"
-
 
 class EnotoConfig(OnlineConfig):
     """ENOTO's options."""
@@ -75,8 +73,7 @@ class Enoto(Online[EnotoConfig]):
     def explore(self, obs: Tensor) -> Tensor:
         """Return the candidate of the greatest optimistic value."""
         (seeds, n, _), many = obs.shape, self.config.candidates
-        repeated = obs.repeat_interleave(many, 1)
-        actions = self.sample(repeated, self.streams.normal(CANDIDATES, n * many, self.task.act_dim))[0]
+        repeated, actions = self.candidates(obs, many)
         q = self.q("critics", repeated, actions)
         best = (q.mean(1) + self.config.optimism * q.std(1)).view(seeds, n, many).argmax(-1)
         index = best[..., None, None].expand(-1, -1, 1, self.task.act_dim)

@@ -45,5 +45,5 @@ class SungTd3(Sung[SungConfig], Td3[SungConfig]):
 
     def explore(self, obs: Tensor) -> Tensor:
         """Return one of the noisy actions: a good one, by its uncertainty."""
-        actions, q, uncertainty = self.candidates(obs)
+        actions, q, uncertainty = self.judged_candidates(obs)
         return self.chosen(obs, actions, q, uncertainty)

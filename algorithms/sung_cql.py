@@ -60,5 +60,5 @@ class SungCql(Sung[SungCqlConfig], Conservative[SungCqlConfig]):
 
     def explore(self, obs: Tensor) -> Tensor:
         """Return one of the samples: an uncertain one, by its value."""
-        actions, q, uncertainty = self.candidates(obs)
+        actions, q, uncertainty = self.judged_candidates(obs)
         return self.chosen(obs, actions, uncertainty, q)

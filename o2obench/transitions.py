@@ -40,3 +40,10 @@ def stack_steps(steps: Sequence[Transitions]) -> Transitions:
     """Join single steps along a new first axis: the seeds of a seed batch."""
     names = Transitions.__dataclass_fields__
     return Transitions(**{name: np.stack([getattr(step, name) for step in steps]) for name in names})
+
+
+def episode_returns(data: Transitions) -> tuple[Array, Array]:
+    """Return raw return and length of every episode, the last and possibly cut one included."""
+    starts = np.flatnonzero(data.episode_start)
+    returns = np.add.reduceat(data.reward.astype(np.float64), starts)
+    return returns, np.diff([*starts, len(data)])

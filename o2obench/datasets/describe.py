@@ -10,7 +10,7 @@ import numpy as np
 
 from ..envs.spec import find_env
 from ..errors import UserError
-from ..transitions import Array, Transitions
+from ..transitions import Array, Transitions, episode_returns
 from ..util.files import read_json, shown
 from . import minari
 from .download import recorded
@@ -119,13 +119,6 @@ def export(name: str, root: Path) -> Path:
     return minari.write(
         f"{scheme}/{task}/{kind}", root, dataset.env, dataset.columns(), scores, card(dataset)
     )
-
-
-def episode_returns(data: Transitions) -> tuple[Array, Array]:
-    """Return raw return and length of every episode, the last and possibly cut one included."""
-    starts = np.flatnonzero(data.episode_start)
-    returns = np.add.reduceat(data.reward.astype(np.float64), starts)
-    return returns, np.diff([*starts, len(data)])
 
 
 def doubts(dataset: Dataset, data: Transitions) -> Iterator[str]:

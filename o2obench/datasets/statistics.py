@@ -6,8 +6,8 @@ import contextlib
 import json
 
 from ..errors import UserError
+from ..transitions import episode_returns
 from ..util.files import is_number, read_json, write_atomically
-from .describe import episode_returns
 from .isolated_validation import cache_folder
 from .registry import Dataset
 

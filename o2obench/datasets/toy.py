@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from ..envs.pointmass import PointMass, good_action
-from ..envs.pointmaze import FREE, PointMaze, towards
-from ..transitions import Transitions
+from ..envs.pointmaze import FREE, Cell, PointMaze, towards
+from ..transitions import Array, Transitions
 from ..util.rng import Stream, generator
 
 
@@ -20,16 +21,11 @@ def mixed_data(rows: int = 5000) -> Transitions:
     while len(steps) < rows:
         skill = random.uniform(0.0, 0.1)
         obs, _ = env.reset(seed=int(random.integers(2**31)))
-        ended, start = False, True
-        while not ended and len(steps) < rows:
-            noise = random.uniform(-1.0, 1.0, 2)
-            action = np.clip(skill * good_action(obs) + (1 - skill) * noise, -1, 1).astype(np.float32)
-            next_obs, reward, terminated, truncated, _ = env.step(action)
-            ended = terminated or truncated
-            steps.append(
-                (obs, action, reward, next_obs, terminated, truncated or len(steps) + 1 == rows, start)
-            )
-            obs, start = next_obs, False
+
+        def act(obs: Array, skill: float = skill) -> Array:
+            return skill * good_action(obs) + (1 - skill) * random.uniform(-1.0, 1.0, 2)
+
+        _walk(env, obs, act, steps, rows)
     return _joined(steps)
 
 
@@ -41,21 +37,38 @@ def play_data(rows: int = 20_000) -> Transitions:
     """
     random, env, steps = generator(0, Stream.MAZE_DATA), PointMaze(), list[tuple[Any, ...]]()
     while len(steps) < rows:
-        cell, aim = (FREE[int(random.integers(len(FREE)))] for _ in range(2))
+        cell, aims = _any_cell(random), [_any_cell(random)]
         env.set_state(np.concatenate([np.add(cell, random.uniform(0.3, 0.7, 2)), np.zeros(2)]))
-        obs, ended, start = env.state.astype(np.float32), False, True
-        while not ended and len(steps) < rows:
-            if tuple(obs[:2].astype(int)) == aim:
-                aim = FREE[int(random.integers(len(FREE)))]
-            noise = random.normal(0.0, 0.5, 2)
-            action = np.clip(towards(obs, aim) + noise, -1, 1).astype(np.float32)
-            next_obs, reward, terminated, truncated, _ = env.step(action)
-            ended = terminated or truncated
-            steps.append(
-                (obs, action, reward, next_obs, terminated, truncated or len(steps) + 1 == rows, start)
-            )
-            obs, start = next_obs, False
+
+        def act(obs: Array, aims: list[Cell] = aims) -> Array:
+            if tuple(obs[:2].astype(int)) == aims[-1]:
+                aims.append(_any_cell(random))
+            return towards(obs, aims[-1]) + random.normal(0.0, 0.5, 2)
+
+        _walk(env, env.state.astype(np.float32), act, steps, rows)
     return _joined(steps)
+
+
+def _any_cell(random: np.random.Generator) -> Cell:
+    return FREE[int(random.integers(len(FREE)))]
+
+
+def _walk(
+    env: PointMass | PointMaze,
+    obs: Array,
+    act: Callable[[Array], Array],
+    steps: list[tuple[Any, ...]],
+    rows: int,
+) -> None:
+    """Add an episode's steps from ``obs`` on, until it ends or there are ``rows`` steps."""
+    ended, start = False, True
+    while not ended and len(steps) < rows:
+        action = np.clip(act(obs), -1, 1).astype(np.float32)
+        next_obs, reward, terminated, truncated, _ = env.step(action)
+        ended = terminated or truncated
+        cut = truncated or len(steps) + 1 == rows
+        steps.append((obs, action, reward, next_obs, terminated, cut, start))
+        obs, start = next_obs, False
 
 
 def _joined(steps: list[tuple[Any, ...]]) -> Transitions:

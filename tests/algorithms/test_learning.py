@@ -11,14 +11,13 @@ import pytest
 
 from o2obench import registry
 from o2obench.agent import Budget, Task, take_seed
-from o2obench.datasets.describe import episode_returns
 from o2obench.datasets.registry import reference
 from o2obench.datasets.toy import mixed_data
 from o2obench.envs.episode import Interaction
 from o2obench.envs.pointmass import left_the_field
 from o2obench.envs.spec import find_env
 from o2obench.training.evaluation import Arena
-from o2obench.transitions import stack_steps
+from o2obench.transitions import episode_returns, stack_steps
 
 SEEDS = (0, 1, 2)
 FAST: dict[str, Any] = {"actor_lr": 1e-3, "critic_lr": 1e-3}

@@ -16,14 +16,14 @@ import pytest
 from o2obench.datasets import d4rl, describe, validation
 from o2obench.datasets import registry as datasets
 from o2obench.datasets.d4rl import read_simulator
-from o2obench.datasets.describe import check_text, doubts, episode_returns, info_text
+from o2obench.datasets.describe import check_text, doubts, info_text
 from o2obench.datasets.isolated_validation import read_columns
 from o2obench.datasets.reference_scores import references
 from o2obench.datasets.registry import reference
 from o2obench.datasets.toy import mixed_data
 from o2obench.envs.spec import find_env
 from o2obench.errors import UserError
-from o2obench.transitions import Transitions
+from o2obench.transitions import Transitions, episode_returns
 from tests.helpers.datasets import hopper_arrays, minari_episodes, write, write_minari
 
 HOPPER = find_env("Hopper-v4")

@@ -117,8 +117,7 @@ class FamO2o(ImplicitQ[C], Generic[C]):
         picked = self.balanced(batch.obs, draws[PICKED])[0] if self.picks else draws[PICKED]
         constants = super().constants(batch, draws)
         beta = self.stretched(picked)
-        advantage = constants["q"] - self.v(batch.obs)
-        return {**constants, "beta": beta, "log_weight": beta.squeeze(-1) * advantage}
+        return {**constants, "beta": beta, "log_weight": beta.squeeze(-1) * constants["advantage"]}
 
     def actor_loss(self, flat: Tensor, batch: Batch, draws: Values, constants: Values) -> Tensor:
         """Return the regression of the policy that knows b, (2, seeds)."""

@@ -74,10 +74,11 @@ class InSample(OffPolicy[B], Generic[B]):
         return {DROPOUT: ("uniform", (self.config.batch_size, sum(self.config.hidden_dims)))}
 
     def constants(self, batch: Batch, draws: Values) -> Values:
-        """Return also min Q'(s, a) and the logarithm of the policy's weights, (seeds, batch)."""
+        """Return also min Q'(s, a), its advantage and the log of the policy's weights, (seeds, batch)."""
         q = self.q("targets", batch.obs, batch.action).amin(1)
-        log_weight = self.config.beta * (q - self.v(batch.obs))
-        return {**super().constants(batch, draws), "q": q, "log_weight": log_weight}
+        advantage = q - self.v(batch.obs)
+        own = {"q": q, "advantage": advantage, "log_weight": self.config.beta * advantage}
+        return {**super().constants(batch, draws), **own}
 
     def next_value(self, batch: Batch, draws: Values) -> Tensor:
         """Return V(s'), (seeds, batch)."""

@@ -30,7 +30,7 @@ from .config import OnlineConfig
 from .density import DENSITY, DensityOptions, HasDensity
 from .online import Online
 
-CANDIDATES, CANDIDATE_LATENTS, CHOSEN = "candidate actions", "candidate latents", "chosen candidate"
+CANDIDATE_LATENTS, CHOSEN = "candidate latents", "chosen candidate"
 
 
 class SungOptions(DensityOptions, OnlineConfig):
@@ -87,10 +87,13 @@ class Sung(HasDensity[C], Online[C], Generic[C]):
         """Return U of (obs, action), (seeds, n), with one latent each."""
         return self.negative_bound(obs, action, noise)[0].detach()
 
+    def window(self) -> int:
+        """Return how many of the newest online transitions there are to draw from."""
+        return min(self.replay.online, self.config.replay_window or self.replay.online)
+
     def recent(self) -> int:
-        """Return how many of a batch's transitions come from the newest online ones."""
-        newest = min(self.replay.online, self.config.replay_window or self.replay.online)
-        return min(int(self.config.recent_share * self.config.batch_size), newest)
+        """Return how many of a batch's transitions come from them."""
+        return min(int(self.config.recent_share * self.config.batch_size), self.window())
 
     def batches(self, updates: int) -> Tensor:
         """Return row numbers, (seeds, updates, batch): newest online transitions first, then any."""
@@ -98,8 +101,7 @@ class Sung(HasDensity[C], Online[C], Generic[C]):
             return super().batches(updates)
         uniform = self.streams.uniform(Stream.REAL_BATCH, updates, self.config.batch_size)
         newest, rest = uniform.split([self.recent(), self.config.batch_size - self.recent()], -1)
-        every = self.replay.offline + self.replay.online
-        window = min(self.replay.online, self.config.replay_window or self.replay.online)
+        every, window = self.replay.offline + self.replay.online, self.window()
         places = torch.cat([every - window + (newest * window).long(), (rest * every).long()], -1)
         return self.rows_at(places)
 
@@ -115,15 +117,13 @@ class Sung(HasDensity[C], Online[C], Generic[C]):
         index = best.gather(-1, place.clamp(max=best.shape[-1] - 1))
         return actions.gather(-2, index[..., None].expand(*index.shape, actions.shape[-1])).squeeze(-2)
 
-    def candidates(self, obs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def judged_candidates(self, obs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return candidate actions of the policy for each obs, their least Q and U.
 
         Actions are (seeds, n, candidates, act_dim), both scores (seeds, n, candidates).
         """
         (seeds, n, _), many = obs.shape, self.config.candidates
-        repeated = obs.repeat_interleave(many, 1)
-        noise = self.streams.normal(CANDIDATES, n * many, self.task.act_dim)
-        actions = self.sample(repeated, noise)[0]
+        repeated, actions = self.candidates(obs, many)
         latents = self.streams.normal(CANDIDATE_LATENTS, n * many, 2 * self.task.act_dim)
         scores = (
             self.actor_value(self.q("critics", repeated, actions)),

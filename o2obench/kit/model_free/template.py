@@ -33,7 +33,7 @@ import torch
 from torch import Tensor
 
 from ...agent import Agent, Budget, Metrics, Network, Stage, State, Task, stack_seeds
-from ...transitions import Array, Transitions
+from ...transitions import Array, Transitions, episode_returns
 from ...util.rng import Stream
 from ...util.timers import timed
 from ..compile import Repeat, compiled
@@ -67,7 +67,7 @@ Values = dict[str, Tensor]
 Draw = tuple[Literal["normal", "uniform"], tuple[int, ...]]
 """Kind and shape of random numbers, without the seeds; uniform ones lie in [-1, 1), where actions lie."""
 ACTIONS, NEXT_ACTIONS = "policy actions", "next actions"
-SUBSET = "critics of the target"
+SUBSET, CANDIDATES = "critics of the target", "candidate actions"
 """Purposes of random numbers."""
 INITS = {"uniform": uniform_init, "orthogonal": orthogonal_init, "xavier": xavier_init}
 C = TypeVar("C", bound=OffPolicyConfig)
@@ -231,6 +231,15 @@ class OffPolicy(Agent[C], Generic[C]):
     def pace(self, name: str) -> float:
         """Return the share by which a follower moves towards its leader."""
         return self.config.tau
+
+    def candidates(self, obs: Tensor, many: int) -> tuple[Tensor, Tensor]:
+        """Return each of the observations ``many`` times, and a sample of the policy for each of them.
+
+        Both are (seeds, n many, ..) for (seeds, n, ..); those of one observation stand together.
+        """
+        repeated = obs.repeat_interleave(many, 1)
+        noise = self.streams.normal(CANDIDATES, *repeated.shape[1:-1], self.task.act_dim)
+        return repeated, self.sample(repeated, noise)[0]
 
     def rates(self, update: int) -> dict[str, float]:
         """Return the learning rate of each part after ``update`` updates."""
@@ -575,7 +584,7 @@ class OffPolicy(Agent[C], Generic[C]):
             self.maps["obs_std"].copy_(torch.from_numpy(data.obs.std(0, dtype=np.float64) + 1e-3))
         self.maps["reward_scale"].fill_(config.reward_scale)
         if config.normalize_reward:
-            returns = np.add.reduceat(data.reward.astype(np.float64), np.flatnonzero(data.episode_start))
+            returns, _ = episode_returns(data)
             self.maps["reward_scale"].fill_(1000.0 / max(float(np.ptp(returns)), 1e-6))
         self.maps["reward_shift"].fill_(config.reward_shift)
 

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ...datasets.describe import episode_returns
 from ...datasets.registry import find_dataset
-from ...transitions import Array
+from ...transitions import Array, episode_returns
 from .style import STYLE, prepared
 
 SHOWN = 100_000

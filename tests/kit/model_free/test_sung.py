@@ -37,7 +37,7 @@ def test_a_batch_is_split_between_the_newest_and_all_transitions(online: int, re
 def test_one_candidate_is_the_policys_noisy_action() -> None:
     ours = made(candidates=1)
     obs = torch.randn(1, 5, OBS)
-    actions, _, _ = ours.candidates(obs)
+    actions, _, _ = ours.judged_candidates(obs)
     torch.testing.assert_close(ours.chosen(obs, actions, *torch.randn(2, 1, 5, 1)), actions[:, :, 0])
     mode = torch.tanh(ours.nets["actor"](obs))
     assert (actions[:, :, 0] - mode).abs().max() < 0.6
