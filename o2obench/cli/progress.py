@@ -39,7 +39,7 @@ PLAIN_EVERY, WATCH_EVERY = 15.0, 3.0
 SHARE = 0.05
 """Of a launcher's time, for reading where the runs stand."""
 MOST_LINES = 200
-"""Runs of a suite that are listed where nobody can scroll back."""
+"""Suites, and runs of one, that are listed where nobody can scroll back."""
 
 
 @functools.cache
@@ -110,11 +110,11 @@ def show_status(results: ResultsFolder, suite: str, watch: bool, as_json: bool) 
 
     def picture() -> RenderableType:
         suites = read()
+        limit = max(5, console().height - 14) if console().is_terminal else MOST_LINES
         shown: list[RenderableType] = [
-            suites_table([summarise(plan, runs, results) for plan, runs in suites])
+            suites_table([summarise(plan, runs, results) for plan, runs in suites], limit)
         ]
         if suite or len(suites) == 1:
-            limit = max(5, console().height - 14) if console().is_terminal else MOST_LINES
             shown += [runs_table(plan, runs, limit=limit, width=console().width) for plan, runs in suites]
         return Group(*shown)
 

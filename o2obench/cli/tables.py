@@ -157,9 +157,19 @@ def at_about(seconds: float, now: datetime | None = None) -> str:
     return f"{then:%a %H:%M}" if then - now < timedelta(days=6) else f"{then:%d %b}"
 
 
-def suites_table(suites: Sequence[SuiteStatus]) -> Table:
-    """Return one line per suite, and below it each suite's last error."""
+TELLING = ("failed", "diverged", "stale", "running", "interrupted", "waiting", "done")
+"""The states of runs, those first that somebody who looks wants to see first."""
+
+
+def suites_table(suites: Sequence[SuiteStatus], limit: int | None = None) -> Table:
+    """Return one line per suite, and below it each suite's last error.
+
+    Beyond ``limit`` rows, the most telling ones; the last errors are those of the suites that are shown.
+    """
     states = [state for state in STATES if any(suite.counts[state] for suite in suites)]
+    hidden = 0 if limit is None else max(0, len(suites) - limit)
+    if hidden:
+        suites = sorted(suites, key=_telling)[:limit]
     table = Table(title_justify="left", caption_justify="left")
     for column in ("suite", *states, "progress", "per second", "left"):
         table.add_column(column, justify="left" if column == "suite" else "right")
@@ -174,8 +184,13 @@ def suites_table(suites: Sequence[SuiteStatus]) -> Table:
             *(f"{suite.rate:,.0f}" if suite.rate else "", "" if done else remaining),
         )
     errors = [f"{escape(suite.error)}\n  log: {escape(suite.log)}" for suite in suites if suite.error]
-    table.caption = "\n".join(["last errors:", *errors]) if errors else None
+    below = [f"and {hidden:,} more suites; --suite NAME shows one, --json all"] if hidden else []
+    table.caption = "\n".join([*below, *(["last errors:", *errors] if errors else [])]) or None
     return table
+
+
+def _telling(suite: SuiteStatus) -> int:
+    return next((i for i, state in enumerate(TELLING) if suite.counts[state]), len(TELLING))
 
 
 NARROW = 100
@@ -193,8 +208,7 @@ def runs_table(
     table = Table(title=escape(title), title_justify="left", caption_justify="left")
     shown = list(runs)
     if limit is not None and len(runs) > limit:
-        telling = ("failed", "diverged", "stale", "running", "interrupted", "waiting", "done")
-        shown = sorted(runs, key=lambda run: telling.index(run.state))[:limit]
+        shown = sorted(runs, key=lambda run: TELLING.index(run.state))[:limit]
         table.caption = f"and {len(runs) - limit} more runs"
     size = 0.5 if width < NARROW else 1.0
     columns = {

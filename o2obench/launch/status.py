@@ -141,10 +141,12 @@ def _left(runs: Sequence[RunStatus]) -> float:
 
 
 def clock(seconds: float) -> str:
-    """Return seconds as ``1 h 05 min``, ``12 min`` or ``40 s``."""
+    """Return seconds as ``40 s``, ``12 min``, ``2 h 05 min`` or, from three days on, ``1,144 days``."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
+    if minutes >= 3 * 24 * 60:
+        return f"{minutes / (24 * 60):,.0f} days"
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 

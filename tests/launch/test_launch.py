@@ -31,7 +31,7 @@ from o2obench.launch.flags import LaunchFlags
 from o2obench.launch.local import Pool, WorkerSettings
 from o2obench.launch.profile import Slurm, minutes, names, read_profile
 from o2obench.launch.slurm import Cluster, arrays
-from o2obench.launch.status import RunStatus, status, summarise
+from o2obench.launch.status import RunStatus, clock, status, summarise
 from o2obench.planning.plan import Plan
 from o2obench.runs.folder import ResultsFolder
 from o2obench.training.options import Options
@@ -506,6 +506,32 @@ def test_status_knows_a_run_without_a_speed_from_none(
     told = {line.split()[1]: line for line in capsys.readouterr().out.splitlines() if "%" in line}
     assert "no speed yet" in told["begun"]
     assert "nothing runs" in told["idle"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(40, "40 s"), (720, "12 min"), (7500, "2 h 05 min"), (71.5 * 3600, "71 h 30 min"), (1e8, "1,157 days")],
+)
+def test_a_time_is_told_in_the_unit_that_one_thinks_in(seconds: float, text: str) -> None:
+    assert clock(seconds) == text
+
+
+def test_of_very_many_suites_the_most_telling_are_listed() -> None:
+    waits = summarise(toy_plan(seeds=1), [], ResultsFolder(Path("results")))
+    states = ["waiting"] * 500 + ["failed", "running"] + ["done"] * 500
+    suites = [
+        replace(waits, suite=f"{state}-{i}", counts={**waits.counts, state: 1})
+        for i, state in enumerate(states)
+    ]
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(suites_table(suites, limit=4))
+    told = console.export_text()
+    assert [line.split()[1] for line in told.splitlines() if "%" in line] == [
+        *("failed-500", "running-501", "waiting-0", "waiting-1")
+    ]
+    assert "and 998 more suites; --suite NAME shows one, --json all" in told
+    console.print(suites_table(suites[:4], limit=4))
+    assert "more suites" not in console.export_text()
 
 
 def stop_after(beats: int) -> Callable[[], bool]:
