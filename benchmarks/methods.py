@@ -45,6 +45,7 @@ COUNTED = {
     "enoto": 4.0,
     "opt": 1.8,
     "fql": 21.0,
+    "fowm": 41.0,
 }
 """Matrix products of an update at a method's default options, as multiples of SAC's.
 

@@ -22,8 +22,10 @@ from ..util.rng import Stream, derive
 MANY_ROWS = 512
 """On a CPU, larger batches pass network after network: a network's activations stay in the cache."""
 
-Norm = Literal["before", "after"] | None
-"""Where a layer is normalised: before its activation (RLPD, WSRL), after it (ReBRAC), not at all."""
+Norm = Literal["before", "after", "first"] | None
+"""Where layers are normalised: before their activations (RLPD, WSRL), after them (ReBRAC), before the first
+one only (TD-MPC), not at all.
+"""
 Activation = Callable[[Tensor], Tensor]
 Initialiser = Callable[[int, tuple[int, ...], torch.Generator], tuple[Tensor, Tensor]]
 
@@ -51,13 +53,27 @@ def truncated_normal_init(
     return weight / (2.0 * math.sqrt(inputs)), torch.zeros((*stack, 1, outputs))
 
 
-def orthogonal_init(inputs: int, shape: tuple[int, ...], generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Return orthogonal weights (arXiv:1312.6120) of gain sqrt 2 and zero biases: CORL's and WSRL's CQL."""
+def orthogonal_of(gain: float) -> Initialiser:
+    """Return an initialiser of orthogonal weights (arXiv:1312.6120) with this gain, and zero biases."""
+
+    def init(inputs: int, shape: tuple[int, ...], generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        *stack, outputs = shape
+        weight = torch.empty((*stack, inputs, outputs))
+        for net in weight.view(-1, inputs, outputs):
+            torch.nn.init.orthogonal_(net, gain, generator=generator)
+        return weight, torch.zeros((*stack, 1, outputs))
+
+    return init
+
+
+orthogonal_init = orthogonal_of(math.sqrt(2.0))
+"""CORL's and WSRL's CQL."""
+
+
+def zero_init(inputs: int, shape: tuple[int, ...], generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Return zeros, for a last layer that begins with the output 0; it draws nothing."""
     *stack, outputs = shape
-    weight = torch.empty((*stack, inputs, outputs))
-    for net in weight.view(-1, inputs, outputs):
-        torch.nn.init.orthogonal_(net, math.sqrt(2.0), generator=generator)
-    return weight, torch.zeros((*stack, 1, outputs))
+    return torch.zeros((*stack, inputs, outputs)), torch.zeros((*stack, 1, outputs))
 
 
 def xavier_init(inputs: int, shape: tuple[int, ...], generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -93,11 +109,11 @@ class Mlp:
         seeds: The seeds.
         members: Networks of each seed, such as (2,) for twins.
         sizes: Inputs, hidden widths, outputs.
-        activation: Between two layers.
+        activation: Between two layers, or one for each hidden layer.
         device: Where the parameters lie.
         init: The first weights and biases of hidden layers, and of the last one unless ``head`` is given.
         head: Those of the last layer.
-        norm: Layer normalisation (arXiv:1607.06450) before the activation, after it, or not at all.
+        norm: Layer normalisation (arXiv:1607.06450), see ``Norm``.
         free: How many parameters that are no weights.
     """
 
@@ -107,23 +123,28 @@ class Mlp:
         seeds: Sequence[int],
         members: tuple[int, ...],
         sizes: Sequence[int],
-        activation: Activation,
+        activation: Activation | tuple[Activation, ...],
         device: str,
         init: Initialiser = uniform_init,
         head: Initialiser | None = None,
         norm: Norm = None,
         free: int = 0,
     ) -> None:
-        self.activation, self.norm, self.shapes = activation, norm, tuple(pairwise(sizes))
-        hidden = sum(o for _, o in self.shapes[:-1]) if norm else 0
-        self.parts = [*(count for i, o in self.shapes for count in (i * o, o)), hidden, hidden, free]
+        self.norm, self.shapes = norm, tuple(pairwise(sizes))
+        layers = len(self.shapes) - 1
+        self.activations = activation if isinstance(activation, tuple) else (activation,) * layers
+        normed = {None: 0, "first": 1}.get(norm, layers)
+        self.normed = [o for _, o in self.shapes[:-1][:normed]]
+        """Widths of the layers that are normalised, the first ones."""
+        of_norms = sum(self.normed)
+        self.parts = [*(count for i, o in self.shapes for count in (i * o, o)), of_norms, of_norms, free]
         inits = [*(init for _ in self.shapes[:-1]), head or init]
         of_seed = []
         for seed in seeds:
             stream = torch.Generator().manual_seed(derive(seed, Stream.INIT, name))
             drawn = [of(i, (*members, o), stream) for of, (i, o) in zip(inits, self.shapes, strict=True)]
             parts = [part.flatten(-2) for layer in drawn for part in layer]
-            parts += [torch.ones((*members, hidden)), torch.zeros((*members, hidden + free))]
+            parts += [torch.ones((*members, of_norms)), torch.zeros((*members, of_norms + free))]
             of_seed.append(torch.cat(parts, -1))
         self.flat = torch.stack(of_seed).to(device)
 
@@ -134,12 +155,11 @@ class Mlp:
         return list(zip(weights, parts[1::2], strict=True))
 
     def norms(self, flat: Tensor | None = None) -> list[tuple[Tensor, Tensor]]:
-        """Return (gain, shift) of each hidden layer's norm as views, each (*stack, outputs)."""
-        if not self.norm:
+        """Return (gain, shift) of each normalised layer as views, each (*stack, outputs)."""
+        if not self.normed:
             return []
-        widths = [o for _, o in self.shapes[:-1]]
         gain, shift = (self.flat if flat is None else flat).split(self.parts, -1)[-3:-1]
-        return list(zip(gain.split(widths, -1), shift.split(widths, -1), strict=True))
+        return list(zip(gain.split(self.normed, -1), shift.split(self.normed, -1), strict=True))
 
     def free(self, flat: Tensor | None = None) -> Tensor:
         """Return the parameters that are no weights, (*stack, free)."""
@@ -176,9 +196,9 @@ class Mlp:
             x = torch.baddbmm(bias, x, weight)
             if i == len(layers) - 1:
                 break
-            if self.norm == "before":
+            if self.norm != "after" and i < len(norms):
                 x = _normalised(x, *norms[i])
-            x = self.activation(x)
+            x = self.activations[i](x)
             if self.norm == "after":
                 x = _normalised(x, *norms[i])
             if kept:

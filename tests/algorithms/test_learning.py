@@ -24,6 +24,12 @@ FAST: dict[str, Any] = {"actor_lr": 1e-3, "critic_lr": 1e-3}
 """Rates with which a toy is learnt in a few hundred updates."""
 
 
+FOWM: dict[str, Any] = {
+    **{"batch_size": 64, "horizon": 3, "latent_dim": 16, "encoder_dim": 32, "penalty_coef": 1.0},
+    **{"plan_samples": 40, "plan_policies": 10, "elites": 10, "num_critics": 3},
+}
+
+
 def mean_returns_after_training(updates: int) -> Any:
     """Train three seeds side by side; return their mean returns over 20 episodes."""
     mopo = registry.algorithm("mopo")
@@ -112,6 +118,7 @@ def bound(of: Any) -> float:
         ("sac_ml", 700, {}),
         ("cql_ensemble", 150, {"cql_actions": 2, "members": 2}),
         ("fql", 600, {}),
+        ("fowm", 250, {**FOWM, "normalize_reward": False}),
         ("cql_n", 200, {"cql_actions": 2, "num_critics": 3}),
         ("cql", 300, {"cql_actions": 3}),
         ("cal_ql", 300, {"cql_actions": 3}),
@@ -156,6 +163,7 @@ CHEAP_CQL: dict[str, Any] = {"cql_actions": 2}
         ("enoto", ("cql_n", 50, {**CHEAP_CQL, "num_critics": 3}), 1000, {"num_critics": 3}),
         ("opt", ("td3_bc", 100, {}), 600, {"utd_ratio": 2, "meta_updates": 50}),
         ("fql_finetune", ("fql", 100, {}), 600, {}),
+        ("fowm_finetune", ("fowm", 50, {**FOWM, **RAW}), 350, FOWM),
         ("balanced_replay", ("cql_ensemble", 50, {**CHEAP_CQL, "members": 2}), 750, {"members": 2}),
         ("cql_finetune", ("cql", 50, CHEAP_CQL), 800, {**CHEAP_CQL, "cql_alpha": 1.0}),
         ("cal_ql_finetune", ("cal_ql", 50, CHEAP_CQL), 800, {**CHEAP_CQL, "cql_alpha": 1.0}),

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ...agent import Budget, Stage, State, Task
-from ...transitions import Transitions
+from ...transitions import Array, Transitions
 from ...util.rng import Stream
 from ..networks import to_array
 from .config import OnlineConfig
@@ -57,9 +57,16 @@ class Online(OffPolicy[D], Generic[D]):
         """Return the constants that change while it learns, after ``step`` environment steps."""
         return {}
 
+    def columns_of(self, step: Transitions) -> dict[str, Array]:
+        """Return the columns of its own for an environment step, (seeds,) or (seeds, width) each.
+
+        Those that are not given are 0.
+        """
+        return {}
+
     def observe(self, step: Transitions) -> None:
         """Store the step."""
-        self.replay.append(step)
+        self.replay.append(step, **self.columns_of(step))
         self._set_now()
         place = self.replay.offline + self.replay.online - 1
         if self.priorities:

@@ -107,9 +107,8 @@ class OffPolicy(Agent[C], Generic[C]):
         self.streams = Streams(seeds, device)
         self.policy_kind = self.policy_of(task.act_dim)
         self.nets = self.networks()
-        self.parameters = {name: net.flat for name, net in self.nets.items()}
-        for name, members in self.joint.items():
-            self.parameters[name] = self._joined(members)
+        self.parameters = {name: self._joined(members) for name, members in self.joint.items()}
+        self.parameters |= {name: net.flat for name, net in self.nets.items()}
         for name, value in self.scalars().items():
             self.parameters[name] = torch.full((len(seeds),), value, device=device)
         self.adams = {name: Adam([self.parameters[name]]) for name in self.order}
@@ -277,16 +276,20 @@ class OffPolicy(Agent[C], Generic[C]):
 
     def _joined(self, names: Sequence[str]) -> Tensor:
         """Return one tensor of the parameters of networks, which become views of it."""
-        whole = torch.cat([self.nets[name].flat for name in names], -1)
-        sizes = [self.nets[name].flat.shape[-1] for name in names]
-        for name, part in zip(names, whole.split(sizes, -1), strict=True):
-            self.nets[name].flat = part
+        nets = [self.nets[name] for name in names]
+        whole = torch.cat([net.flat.flatten(1) for net in nets], -1)
+        sizes = [net.flat[0].numel() for net in nets]
+        for net, part in zip(nets, whole.split(sizes, -1), strict=True):
+            net.flat = part.unflatten(-1, net.flat.shape[1:])
         return whole
 
     def parted(self, name: str, flat: Tensor | None) -> tuple[Tensor | None, ...]:
         """Return the parameters of each network of a joint part, as views of ``flat`` where it is given."""
-        sizes = [self.nets[member].flat.shape[-1] for member in self.joint[name]]
-        return (None,) * len(sizes) if flat is None else flat.split(sizes, -1)
+        shapes = [self.nets[member].flat.shape[1:] for member in self.joint[name]]
+        if flat is None:
+            return (None,) * len(shapes)
+        parts = flat.split([shape.numel() for shape in shapes], -1)
+        return tuple(part.unflatten(-1, shape) for part, shape in zip(parts, shapes, strict=True))
 
     @staticmethod
     def activation(x: Tensor) -> Tensor:
@@ -434,7 +437,8 @@ class OffPolicy(Agent[C], Generic[C]):
     def _moving(self, stage: str, number: int) -> tuple[str, ...]:
         """Return what takes its step in the ``number``-th update of a stage."""
         every, parts = self.every(), self.parts_of(stage)
-        names = [*parts, *(name for name, leader in self.followers.items() if leader in parts)]
+        learning = {member for part in parts for member in self.joint.get(part, (part,))}
+        names = [*parts, *(name for name, leader in self.followers.items() if leader in learning)]
         return tuple(name for name in names if number % every.get(name, 1) == 0)
 
     def _scales(self, moving: Sequence[tuple[str, ...]]) -> Tensor:
