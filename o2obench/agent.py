@@ -215,7 +215,8 @@ class Agent(ABC, Generic[C]):
     def act(self, obs: Array, explore: bool) -> Array:
         """Map obs (seeds, n, obs_dim) to actions (seeds, n, act_dim) in [-1, 1].
 
-        ``explore=False`` is always the policy to be evaluated and leaves no trace in the agent.
+        ``explore=False`` is always the policy to be evaluated and leaves no trace in the agent. One that
+        remembers its episode (``HasMemory``) acts here as in an episode's first step.
         """
 
     @abstractmethod
@@ -244,6 +245,24 @@ class Agent(ABC, Generic[C]):
     def load_policy(self, policy: State) -> None:
         """Take a policy over, in an agent that was built without data only to be evaluated."""
         raise TypeError(f"{type(self).__name__} does not hand its policy out")
+
+
+class Player(Protocol):
+    """Plays one episode in each of (seeds, n) environments, side by side, and remembers it."""
+
+    def __call__(self, obs: Array) -> Array:
+        """Return the next actions (seeds, n, act_dim) in [-1, 1] for the observations after the last."""
+
+    def observe(self, reward: Array) -> None:
+        """Take in the rewards (seeds, n) of these actions; 0 where an episode has ended before."""
+
+
+@runtime_checkable
+class HasMemory(Protocol):
+    """An agent whose evaluated policy depends on its episode so far, not on the observation alone."""
+
+    def player(self) -> Player:
+        """Return the evaluated policy at the beginning of episodes; playing leaves no trace in the agent."""
 
 
 @runtime_checkable

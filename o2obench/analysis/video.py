@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..agent import Agent
+from ..agent import Agent, HasMemory
 from ..datasets.reference_scores import known_reference, reference_of
 from ..envs.rendering import with_pictures
 from ..envs.spec import EnvSpec, find_env
@@ -86,11 +87,16 @@ def _film(env: Any, spec: EnvSpec, agent: Agent[Any], seed: int, episode: int) -
     every = max(1, round(rate / FRAMES_PER_SECOND))
     obs, _ = env.reset(seed=derive(seed, Stream.EVALUATION, Stream.AT_ONLINE_START, episode))
     pictures, env_return, steps, ended = [np.asarray(env.render())], 0.0, 0, False
-    batch = np.zeros((1, WIDTH, spec.obs_dim), np.float32)
+    batch, heard = np.zeros((1, WIDTH, spec.obs_dim), np.float32), np.zeros((1, WIDTH), np.float32)
+    player = agent.player() if isinstance(agent, HasMemory) else None
+    act = player or functools.partial(agent.act, explore=False)
     while not ended:
         batch[0, episode % WIDTH] = obs
-        action = agent.act(batch, explore=False)[0, episode % WIDTH]
+        action = act(batch)[0, episode % WIDTH]
         obs, reward, terminated, truncated, _ = env.step(spec.from_unit(action))
+        if player:
+            heard[0, episode % WIDTH] = reward
+            player.observe(heard)
         env_return, steps, ended = env_return + float(reward), steps + 1, terminated or truncated
         if ended or steps % every == 0:
             pictures.append(np.asarray(env.render()))

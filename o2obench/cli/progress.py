@@ -175,7 +175,7 @@ def cautions(plan: Plan, runs: Sequence[Run] | None = None) -> list[str]:
 def _cautions(plan: Plan, run: Run) -> Iterator[str]:
     (updates, steps), label = plan.work(run), plan.method(run)
     first, schedule = plan.schedules[run.group].get("learning_starts"), run.spec.protocol.steps
-    if first and steps and not updates:
+    if first and steps and not updates and steps <= first:
         yield f"{label}: learns nothing: learning_starts = {first:,}, steps = {steps:,}"
     if steps and not evaluations_due(schedule, steps):
         yield f"{label}: evaluated at its ends only: {schedule_text(schedule, 'steps')}, it takes {steps:,}"

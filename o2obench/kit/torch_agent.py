@@ -41,14 +41,14 @@ class TorchConfig(Config):
     utd_ratio: Size = count(1)
 
 
+B = TypeVar("B", bound=Config)
 C = TypeVar("C", bound=TorchConfig)
 
 
-class TorchAgent(Agent[C], Generic[C]):
-    """Learns from the data for the offline budget, then with the environment.
+class TorchModules(Agent[B], Generic[B]):
+    """One seed's modules, optimisers and tensors, its random numbers and its transitions.
 
-    With ``pretrain`` set to another algorithm's name it begins from that one's finished run instead, and only
-    learns with the environment.
+    Which stages there are, when updates are due (``due``) and what they learn from is left open.
     """
 
     seed_batches = False
@@ -59,8 +59,8 @@ class TorchAgent(Agent[C], Generic[C]):
         """Put modules, optimisers and tensors on ``self``."""
 
     @abstractmethod
-    def update(self, batch: Batch) -> Mapping[str, Tensor]:
-        """Learn from obs, action, next_obs (batch, dim), reward, terminated (batch,); return what to log."""
+    def learn(self) -> Mapping[str, Tensor]:
+        """Do one update; return what to log."""
 
     @abstractmethod
     def action(self, obs: Tensor, explore: bool) -> Tensor:
@@ -68,7 +68,7 @@ class TorchAgent(Agent[C], Generic[C]):
 
     # ---- the agent interface ------------------------------------------------------------------------
 
-    def __init__(self, task: Task, config: C, data: Transitions) -> None:
+    def __init__(self, task: Task, config: B, data: Transitions) -> None:
         super().__init__(task, config, data)
         [seed] = task.seeds
         steps = sum(stage.env_steps for stage in self.stages(config, task.budget))
@@ -80,30 +80,11 @@ class TorchAgent(Agent[C], Generic[C]):
         for module in self._all(nn.Module).values():
             module.to(task.device)
 
-    @classmethod
-    def stages(cls, config: C, budget: Budget) -> tuple[Stage, ...]:
-        """Learn offline unless there is a pretraining, then with the environment."""
-        steps = budget.online_steps
-        updates = config.utd_ratio * max(0, steps - config.learning_starts)
-        online = (Stage("fine-tune", steps, updates),) if steps else ()
-        return online if cls.pretrain else (Stage("offline", updates=budget.offline_updates), *online)
-
-    def begin(self, stage: str) -> None:
-        """Order the updates of the offline stage."""
-        self.due = self.task.budget.offline_updates if stage == "offline" else 0
-
-    def observe(self, step: Transitions) -> None:
-        """Store the step."""
-        self.replay.append(step)
-        if self.replay.online > self.config.learning_starts:
-            self.due = self.config.utd_ratio
-
     def work(self, stage: str) -> Iterator[Metrics]:
         """Do the updates that are due."""
         while self.due:
             with timed("update"), self._own_randomness():
-                batch = self._batch()
-                for name, value in self.update(batch).items():
+                for name, value in self.learn().items():
                     self.logged[name] = self.logged.get(name, 0.0) + float(value.detach())
             self.updates, self.due = self.updates + 1, self.due - 1
             if self.updates % REPORT_EVERY == 0:
@@ -117,17 +98,6 @@ class TorchAgent(Agent[C], Generic[C]):
         tensor = torch.from_numpy(np.array(obs[0], np.float32)).to(self.task.device)
         with torch.no_grad(), self._own_randomness(keep=explore):
             return to_array(self.action(tensor, explore).clamp(-1.0, 1.0)[None])
-
-    def _batch(self) -> Batch:
-        rows = self.config.batch_size
-        if not self.replay.online:
-            offline = rows
-        else:
-            offline = int(self.config.offline_share * rows) if self.replay.offline else 0
-        uniform = torch.rand((1, rows), dtype=torch.float64, device=self.task.device)
-        of_offline, of_online = uniform.split([offline, rows - offline], 1)
-        index = [self.replay.offline_index(of_offline), self.replay.online_index(of_online)]
-        return self.replay.unpack(self.replay.rows[torch.cat(index, 1)[0]])
 
     @contextmanager
     def _own_randomness(self, keep: bool = True) -> Iterator[None]:
@@ -192,6 +162,51 @@ class TorchAgent(Agent[C], Generic[C]):
             getattr(self, name).data.copy_(torch.from_numpy(values)[0])
         for name, values in state["optimisers"].items():
             _load_optimiser(getattr(self, name), values)
+
+
+class TorchAgent(TorchModules[C], Generic[C]):
+    """Learns from the data for the offline budget, then with the environment.
+
+    With ``pretrain`` set to another algorithm's name it begins from that one's finished run instead, and only
+    learns with the environment.
+    """
+
+    @abstractmethod
+    def update(self, batch: Batch) -> Mapping[str, Tensor]:
+        """Learn from obs, action, next_obs (batch, dim), reward, terminated (batch,); return what to log."""
+
+    @classmethod
+    def stages(cls, config: C, budget: Budget) -> tuple[Stage, ...]:
+        """Learn offline unless there is a pretraining, then with the environment."""
+        steps = budget.online_steps
+        updates = config.utd_ratio * max(0, steps - config.learning_starts)
+        online = (Stage("fine-tune", steps, updates),) if steps else ()
+        return online if cls.pretrain else (Stage("offline", updates=budget.offline_updates), *online)
+
+    def begin(self, stage: str) -> None:
+        """Order the updates of the offline stage."""
+        self.due = self.task.budget.offline_updates if stage == "offline" else 0
+
+    def observe(self, step: Transitions) -> None:
+        """Store the step."""
+        self.replay.append(step)
+        if self.replay.online > self.config.learning_starts:
+            self.due = self.config.utd_ratio
+
+    def learn(self) -> Mapping[str, Tensor]:
+        """Update from a batch."""
+        return self.update(self._batch())
+
+    def _batch(self) -> Batch:
+        rows = self.config.batch_size
+        if not self.replay.online:
+            offline = rows
+        else:
+            offline = int(self.config.offline_share * rows) if self.replay.offline else 0
+        uniform = torch.rand((1, rows), dtype=torch.float64, device=self.task.device)
+        of_offline, of_online = uniform.split([offline, rows - offline], 1)
+        index = [self.replay.offline_index(of_offline), self.replay.online_index(of_online)]
+        return self.replay.unpack(self.replay.rows[torch.cat(index, 1)[0]])
 
 
 def _arrays(tensors: Mapping[str, Tensor]) -> State:

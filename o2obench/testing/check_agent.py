@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from .. import registry
-from ..agent import Agent, Budget, Config, Metrics, State, Task, take_seed
+from ..agent import Agent, Budget, Config, HasMemory, Metrics, State, Task, take_seed
 from ..datasets.toy import mixed_data
 from ..envs.episode import Interaction
 from ..envs.spec import find_env
@@ -217,10 +217,16 @@ def a_state_is_a_copy(name: str) -> None:
 
 
 def evaluation_leaves_no_trace(name: str) -> None:
-    """act(explore=False) changes nothing in the agent."""
+    """act(explore=False), or playing an episode where it remembers it, changes nothing in the agent."""
     agent = train(build(name))
-    before = agent.state_dict()
-    agent.act(_observations(1, 5), explore=False)
+    before, obs = agent.state_dict(), _observations(1, 5)
+    first = agent.act(obs, explore=False)
+    if isinstance(agent, HasMemory):
+        player = agent.player()
+        assert np.array_equal(player(obs), first), "an episode begins with another action than act's"
+        for _ in range(FEW):
+            player.observe(np.ones((1, 5), np.float32))
+            player(obs)
     wrong = differences(before, agent.state_dict())
     assert not wrong, f"changed by an evaluation: {', '.join(wrong[:5])}"
 

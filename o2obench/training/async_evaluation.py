@@ -21,7 +21,7 @@ from ..errors import RunFailed
 from ..runs.folder import ResultsFolder
 from ..runs.spec import Run
 from ..transitions import Array
-from .evaluation import Arena
+from .evaluation import Arena, evaluated
 
 AHEAD = 4
 """Snapshots that may wait for their evaluation; with more, training waits."""
@@ -123,4 +123,4 @@ def _serve(pipe: Any, runs: list[Run], results: ResultsFolder, own: list[str]) -
         except (EOFError, OSError):
             return
         agent.load_policy(policy)
-        pipe.send(arena.returns(lambda obs: agent.act(obs, explore=False), key, episodes))
+        pipe.send(arena.returns(evaluated(agent), key, episodes))

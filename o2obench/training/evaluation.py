@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
+from ..agent import Agent, HasMemory
 from ..envs.spec import EnvSpec
 from ..transitions import Array
 from ..util.rng import Stream, derive
+
+Act = Callable[[Array], Array]
+"""Observations (seeds, n, obs_dim) -> actions (seeds, n, act_dim)."""
+
+
+def evaluated(agent: Agent[Any]) -> Act | HasMemory:
+    """Return an agent's policy to be evaluated, as ``Arena.returns`` takes it."""
+    return agent if isinstance(agent, HasMemory) else functools.partial(agent.act, explore=False)
 
 
 class Arena:
@@ -18,8 +29,8 @@ class Arena:
         self.spec, self.seeds, self.width = spec, seeds, width
         self.envs = spec.vector_env(len(seeds) * width)
 
-    def returns(self, act: Callable[[Array], Array], clock: tuple[str | int, ...], episodes: int) -> Array:
-        """Return the raw returns (seeds, episodes) of a policy that maps obs (seeds, width, d) to actions.
+    def returns(self, act: Act | HasMemory, clock: tuple[str | int, ...], episodes: int) -> Array:
+        """Return the raw returns (seeds, episodes) of a policy: a function, or one that has memory.
 
         Episode i starts from the state derived from (seed, clock, i): equal for every algorithm at the
         same clock. All episodes of a wave step together; the batch keeps its shape when one ends.
@@ -27,7 +38,9 @@ class Arena:
         waves = [self._wave(act, clock, first) for first in range(0, episodes, self.width)]
         return np.concatenate(waves, axis=1)[:, :episodes]
 
-    def _wave(self, act: Callable[[Array], Array], clock: tuple[str | int, ...], first: int) -> Array:
+    def _wave(self, policy: Act | HasMemory, clock: tuple[str | int, ...], first: int) -> Array:
+        remembers = isinstance(policy, HasMemory)
+        act: Any = policy.player() if isinstance(policy, HasMemory) else policy
         count = len(self.seeds) * self.width
         returns, running = np.zeros(count), np.ones(count, bool)
         obs = np.zeros((count, self.spec.obs_dim), np.float32)
@@ -40,4 +53,8 @@ class Arena:
             chosen = np.flatnonzero(running)
             obs[chosen], running[chosen] = next_obs, ~ended
             returns[chosen] += reward
+            if remembers:
+                heard = np.zeros(count, np.float32)
+                heard[chosen] = reward
+                act.observe(heard.reshape(len(self.seeds), self.width))
         return returns.reshape(len(self.seeds), self.width)

@@ -26,7 +26,7 @@ from ..util import timers
 from ..util.rng import Stream
 from ..util.timers import timed
 from .async_evaluation import Evaluator, Snapshot
-from .evaluation import Arena
+from .evaluation import Arena, evaluated
 from .options import Options, Stop, never
 
 StartStates = tuple[str | int, ...]
@@ -165,7 +165,7 @@ class Training:
             self.evaluator.submit(Snapshot(*clock, episodes, key, self.agent.policy() or {}))
         elif self.arena:
             with timed("evaluation"):
-                returns = self.arena.returns(lambda obs: self.agent.act(obs, explore=False), key, episodes)
+                returns = self.arena.returns(evaluated(self.agent), key, episodes)
             self.write_evaluation(*clock, returns)
 
     def evaluate_explorer(self, stage: str, episodes: int, key: StartStates) -> None:
@@ -177,11 +177,11 @@ class Training:
         if self.evaluator:
             self.evaluator.submit(Snapshot(*clock, episodes, key, explorer, explorer=True))
         elif self.arena:
-            evaluated = self.agent.policy() or {}
+            own = self.agent.policy() or {}
             self.agent.load_policy(explorer)
             with timed("evaluation"):
-                returns = self.arena.returns(lambda obs: self.agent.act(obs, explore=False), key, episodes)
-            self.agent.load_policy(evaluated)
+                returns = self.arena.returns(evaluated(self.agent), key, episodes)
+            self.agent.load_policy(own)
             self.write_explorer(*clock, returns)
 
     def collect(self, wait: bool) -> None:

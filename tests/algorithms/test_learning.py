@@ -16,7 +16,7 @@ from o2obench.datasets.toy import mixed_data
 from o2obench.envs.episode import Interaction
 from o2obench.envs.pointmass import left_the_field
 from o2obench.envs.spec import find_env
-from o2obench.training.evaluation import Arena
+from o2obench.training.evaluation import Arena, evaluated
 from o2obench.transitions import episode_returns, stack_steps
 
 SEEDS = (0, 1, 2)
@@ -197,3 +197,46 @@ def test_fine_tuning_beats_its_pretraining(
             pass
     learnt = returns(lambda obs: agent.act(obs, explore=False))
     assert learnt.mean() > bound(before), (learnt.mean(axis=1), bound(before))
+
+
+ODT: dict[str, Any] = {
+    **{"layers": 2, "heads": 2, "head_dim": 16, "dropout": 0.0, "batch_size": 32, "context": 10},
+    **{"lr": 1e-2, "warmup_updates": 100, "reward_scale": 0.05, "wanted_return": 45.0},
+}
+
+
+def decision_transformer(name: str, budget: Budget, seed: int, **options: Any) -> Any:
+    cls = registry.algorithm(name)
+    task = Task(4, 2, 50, (seed,), left_the_field, budget)
+    return cls(task, cls.Config.model_validate({**ODT, **options}), mixed_data())
+
+
+@pytest.mark.slow
+def test_a_decision_transformer_beats_chance_and_then_itself() -> None:
+    """One seed at a time; means over 40 episodes of each: four standard errors."""
+    arenas = [Arena(find_env("PointMass-v0"), (seed,)) for seed in SEEDS]
+    before, after, later = [], [], []
+    for seed, arena in zip(SEEDS, arenas, strict=True):
+        agent = decision_transformer("odt", Budget(400, 0), seed)
+        agent.begin("offline")
+        for _ in agent.work("offline"):
+            pass
+        after.append(arena.returns(evaluated(agent), ("learning",), 40))
+        little = decision_transformer("odt", Budget(60, 0), seed)
+        little.begin("offline")
+        for _ in little.work("offline"):
+            pass
+        before.append(arena.returns(evaluated(little), ("learning",), 40))
+        more = {"exploring_return": 50.0, "episode_updates": 20, "learning_starts": 150}
+        agent = decision_transformer("odt_finetune", Budget(0, 1000), seed, **more)
+        agent.warm_start([little.pretrained_state()])
+        agent.begin("fine-tune")
+        life = Interaction(find_env("PointMass-v0"), seed)
+        for _ in range(1000):
+            action = agent.act(life.obs[None, None], explore=True)[0, 0]
+            agent.observe(stack_steps([life.step(action)[0]]))
+            for _ in agent.work("fine-tune"):
+                pass
+        later.append(arena.returns(evaluated(agent), ("learning",), 40))
+    assert np.mean(after) > bound(chance()), (np.mean(after), bound(chance()))
+    assert np.mean(later) > bound(np.concatenate(before)), (np.mean(later), bound(np.concatenate(before)))

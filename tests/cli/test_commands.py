@@ -185,10 +185,12 @@ def test_a_single_run_says_its_scores_and_what_it_cannot_learn(tmp_path: Path, o
     assert "caution: toy_tune: evaluated at its ends only: every 1,000 steps, it takes 40" in done.stdout
     assert done.stdout.count("    score ") == 2, "the pretraining's and its own"
     (tmp_path / "short.yaml").write_text(
-        "algorithms: [naive]\ndatasets: [pointmass-mixed-v0]\nonline: {steps: 500, evaluate_every: 100}\n"
+        "algorithms: [naive, odt_finetune: {learning_starts: 400}]\ndatasets: [pointmass-mixed-v0]\n"
+        "online: {steps: 500, evaluate_every: 100}\n"
     )
     shown = o2obench("suite", "short.yaml", "--dry-run").stdout
     assert "caution: naive: learns nothing: learning_starts = 1,000, steps = 500" in shown
+    assert "caution: odt_finetune" not in shown, "how many updates it does is not known beforehand"
     assert "mopo (pretraining)" in shown
 
 
