@@ -150,10 +150,10 @@ class Replay:
         """Turn numbers in [0, 1) of shape (seeds, ...) to row numbers of what an algorithm made itself."""
         return (uniform * self.extra).long() + _per_seed(self.extra_base, uniform)
 
-    def set_extra(self, rows: Tensor) -> None:
-        """Store rows (seeds, extra, width) that an algorithm made."""
-        for start, of_seed in zip(self.extra_base.tolist(), rows, strict=True):
-            self.rows[start : start + self.extra] = of_seed
+    def set_extra(self, rows: Tensor, first: int = 0) -> None:
+        """Store rows (seeds, n, width) that an algorithm made, from the ``first`` of its own on."""
+        for start, of_seed in zip((self.extra_base + first).tolist(), rows, strict=True):
+            self.rows[start : start + len(of_seed)] = of_seed
 
     def append(self, step: Transitions, **own: Array) -> None:
         """Store one environment step of every seed, and the algorithm's own columns of it (seeds, ...)."""

@@ -301,8 +301,9 @@ def small_plan(name: str) -> Plan:
         "online": {"steps": STEPS, "evaluate_every": 10},
     }
     for used in {name, registry.algorithm(name).pretrain} - {None}:
-        few = _few(registry.algorithm(str(used)))
-        reduced[str(used)] = few | {key: LIFE for key in few if key.endswith("updates")}
+        few, full = (of(registry.algorithm(str(used))) for of in (_few, _counts))
+        lives = {key: min(LIFE, full[key] or LIFE) for key in few if key.endswith("updates")}
+        reduced[str(used)] = few | lives
     value = {"algorithms": [name], "datasets": [DATA], "seeds": [0], "frozen": False, "reduced": reduced}
     plan = expand(Located(value), f"check-{name}", Selection(defaults=True))
     runs: dict[str, Run] = {}
@@ -335,8 +336,11 @@ CHECKS: tuple[Callable[[str], str | None], ...] = (
 
 
 def _few(agent: type[Agent[Any]]) -> dict[str, int]:
-    counts = _declared(agent, "count").items()
-    return {key: FEW for key, default in counts if default is None or default > FEW}
+    return {key: FEW for key, default in _counts(agent).items() if default is None or default > FEW}
+
+
+def _counts(agent: type[Agent[Any]]) -> dict[str, int | None]:
+    return _declared(agent, "count")
 
 
 def _narrow(agent: type[Agent[Any]]) -> dict[str, tuple[int, ...]]:

@@ -141,6 +141,15 @@ HELD: dict[str, Any] = {"recent_share": 0.3, "uncertain_share": 1.0, "bc_weight"
 """A pretraining of 100 updates is left where only the newest transitions count."""
 RAW: dict[str, Any] = {"normalize_reward": False}
 CHEAP_CQL: dict[str, Any] = {"cql_actions": 2}
+MADE: dict[str, Any] = {
+    **{"generator_updates": 1000, "generator_rows": 500, "generator_steps": 16, "generator_lr": 2e-3},
+    **{"generator_width": 128, "generator_embedding": 64, "generator_blocks": 2, "generator_every": 400},
+}
+"""A small generator, renewed twice."""
+GUIDED: dict[str, Any] = {
+    **{**MADE, "energy_batch": 32, "energy_updates": 10, "energy_negatives": 4},
+    "energy_hidden_dims": (32, 32),
+}
 
 
 @pytest.mark.slow
@@ -163,6 +172,14 @@ CHEAP_CQL: dict[str, Any] = {"cql_actions": 2}
         ("enoto", ("cql_n", 50, {**CHEAP_CQL, "num_critics": 3}), 1000, {"num_critics": 3}),
         ("opt", ("td3_bc", 100, {}), 600, {"utd_ratio": 2, "meta_updates": 50}),
         ("fql_finetune", ("fql", 100, {}), 600, {}),
+        ("cfdg", ("iql", 30, RAW), 500, MADE),
+        ("edis_iql", ("iql", 30, RAW), 750, {**GUIDED, "synthetic_share": 0.7, "utd_ratio": 2, "beta": 3.0}),
+        (
+            "edis",
+            ("cal_ql", 30, CHEAP_CQL),
+            900,
+            {**GUIDED, **CHEAP_CQL, "cql_alpha": 1.0, "synthetic_share": 0.5},
+        ),
         ("fowm_finetune", ("fowm", 50, {**FOWM, **RAW}), 350, FOWM),
         ("balanced_replay", ("cql_ensemble", 50, {**CHEAP_CQL, "members": 2}), 750, {"members": 2}),
         ("cql_finetune", ("cql", 50, CHEAP_CQL), 800, {**CHEAP_CQL, "cql_alpha": 1.0}),

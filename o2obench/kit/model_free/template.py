@@ -118,7 +118,9 @@ class OffPolicy(Agent[C], Generic[C]):
             "reward_scale": torch.ones((len(seeds), 1), device=device),
             "reward_shift": torch.zeros((len(seeds), 1), device=device),
         }
-        self.replay = Replay(data, len(seeds), dims, self._env_steps(), 0, device, columns=self.columns(data))
+        self.replay = Replay(
+            data, len(seeds), dims, self._env_steps(), 0, device, self.extra_rows(), self.columns(data)
+        )
         self.losses = torch.zeros((len(self._metric_names()), len(seeds)), device=device)
         """Sums over updates since they were last read."""
         self.updates = self.clock = self.due = self.first = self.read = 0
@@ -156,6 +158,10 @@ class OffPolicy(Agent[C], Generic[C]):
     def columns(self, data: Transitions) -> dict[str, Array]:
         """Return the columns of its own for the offline transitions, (rows,) or (rows, width) each."""
         return {}
+
+    def extra_rows(self) -> int:
+        """Return how many transitions it makes itself, for each seed."""
+        return 0
 
     def draws(self) -> dict[str, Draw]:
         """Return the random numbers of an update, purpose -> kind and shape: for actions next and now."""
