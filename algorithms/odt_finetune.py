@@ -31,6 +31,7 @@ class OdtFinetuneConfig(OdtOptions):
     episode_updates: Size = count(300)
     """Updates after each episode."""
     kept_episodes: Size = 1000
+    """Episodes to learn from: at first the best ones of the data."""
     learning_starts: Annotated[int, Field(ge=1)] = count(1000)
     """Environment steps before anything is learnt."""
 

@@ -39,10 +39,13 @@ class OdtOptions(Config):
     """Options of network and losses."""
 
     layers: Members = count(4)
+    """Blocks of the transformer."""
     heads: Members = count(4)
+    """Of its attention."""
     head_dim: Size = count(128)
     """Width of a head; the network is as wide as all heads."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Share of attention and of what blocks add that is left out in training."""
     context: Size = count(20)
     """Steps of a piece in training."""
     acting_context: Size = count(5)
@@ -50,10 +53,13 @@ class OdtOptions(Config):
     batch_size: Size = 256
     """Pieces of a batch."""
     lr: Rate = 1e-4
+    """Learning rate of the transformer."""
     weight_decay: Weight = 5e-4
+    """Pull of its weights to 0."""
     warmup_updates: Size = 10_000
     """Updates over which the rate rises to ``lr``, offline ones included."""
     max_grad_norm: Rate = 0.25
+    """A longer gradient is shortened to it."""
     alpha: Rate = 0.1
     """First temperature of the entropy; its rate is 1e-4."""
     reward_scale: Rate = 0.001

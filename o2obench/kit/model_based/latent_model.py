@@ -54,7 +54,9 @@ class LatentOptions(WindowOptions):
     rho: Share = 0.5
     """Weight of each step of a window, relative to the one before."""
     consistency_weight: Weight = 20.0
+    """Of the error of predicted latents."""
     reward_weight: Weight = 0.5
+    """Of the error of predicted rewards."""
     value_weight: Weight = 0.1
     """Of the critics' error and of the value's."""
     expectile: Share = 0.7

@@ -38,6 +38,7 @@ class PlannerOptions(LatentOptions):
     plan_policies: Members = count(51)
     """Sequences along the policy."""
     elites: Members = count(50)
+    """Best sequences, one of which is taken."""
     plan_std: Rate = 2.0
     """Deviation of freely drawn actions, and the most of the noise in exploring."""
     plan_std_min: Rate = 0.05

@@ -40,7 +40,9 @@ class EnergyOptions(GeneratorOptions):
     """Options of the energies."""
 
     energy_hidden_dims: Widths = (256, 256, 256)
+    """Widths of each energy's hidden layers."""
     energy_lr: Rate = 1e-3
+    """Learning rate of the energies."""
     energy_updates: Count = count(20)
     """Updates of the energies in a renewal; they go on from one to the next."""
     energy_batch: Size = count(256)
@@ -50,8 +52,11 @@ class EnergyOptions(GeneratorOptions):
     energy_levels: Size = 8
     """Levels at which the energies learn, evenly spaced over the generator's steps."""
     guide_obs: Weight = 1.0
+    """How strongly made observations are drawn to those that occur now."""
     guide_action: Weight = 0.2
+    """How strongly made actions are drawn to the policy's."""
     guide_dynamics: Weight = 0.2
+    """How strongly made next observations are drawn to where actions lead."""
 
 
 C = TypeVar("C", bound=EnergyOptions)

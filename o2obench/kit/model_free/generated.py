@@ -55,8 +55,11 @@ class GeneratorOptions(OnlineConfig):
     generator_steps: Annotated[int, Field(ge=2, le=1000)] = count(128)
     """Steps from noise to a transition."""
     generator_width: Width = count(1024)
+    """Width of its residual layers."""
     generator_blocks: Members = count(6)
+    """How many there are."""
     generator_embedding: Width = count(256)
+    """Width of what stands for a row and for its level of noise before them."""
     generator_lr: Rate = 3e-4
     """First rate of a training; it falls to 0 by a cosine."""
 
