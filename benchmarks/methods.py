@@ -49,8 +49,8 @@ COUNTED = {
 }
 """Matrix products of an update at a method's default options, as multiples of SAC's.
 
-Fine-tuning that computes what its pretraining does (``spot_finetune``; ``edis`` and ``cfdg`` but for what they
-do besides) has no row, nor has ``jsrl``, whose update is SAC's, nor ``odt``, whose update is that of 2,000.
+Fine-tuning that computes what its pretraining does (``spot_finetune``; ``edis`` and ``cfdg``, but for their
+generators) has no row, nor has ``jsrl``, whose update is SAC's, nor ``odt``, whose update is that of 2,000.
 """
 MOST = 1.5
 ROUNDS, SECONDS = 3, 3.0
