@@ -8,7 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from o2obench.agent import Agent, Budget, Config, HasNetwork, Network, Stage, State, Task
+from o2obench.agent import (
+    Agent,
+    Budget,
+    Config,
+    HasNetwork,
+    Network,
+    Player,
+    Stage,
+    State,
+    Task,
+    new_player,
+)
 from o2obench.transitions import Array, Transitions
 
 
@@ -41,6 +52,10 @@ class Frozen(Agent[FrozenConfig]):
     def act(self, obs: Array, explore: bool) -> Array:
         """Act as the pretrained agent does."""
         return self.agent.act(obs, explore)
+
+    def player(self) -> Player | None:
+        """Play as the pretrained agent does, where it remembers its episode."""
+        return new_player(self.agent)
 
     def observe(self, step: Transitions) -> None:
         """Look away."""

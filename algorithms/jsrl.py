@@ -51,6 +51,7 @@ class Jsrl(OnlineSac[JsrlConfig]):
 
     Config = JsrlConfig
     pretrain = "iql"
+    requires = ("actor",)
     uses_data = False
 
     def __init__(self, task: Task, config: JsrlConfig, data: Transitions) -> None:

@@ -41,7 +41,7 @@ class OdtFinetune(DecisionAgent[OdtFinetuneConfig]):
 
     Config = OdtFinetuneConfig
     pretrain = "odt"
-    requires = ("actor",)
+    requires = ("transformer",)
 
     def __init__(self, task: Task, config: OdtFinetuneConfig, data: Transitions) -> None:
         super().__init__(task, config, data)

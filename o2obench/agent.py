@@ -261,8 +261,16 @@ class Player(Protocol):
 class HasMemory(Protocol):
     """An agent whose evaluated policy depends on its episode so far, not on the observation alone."""
 
-    def player(self) -> Player:
-        """Return the evaluated policy at the beginning of episodes; playing leaves no trace in the agent."""
+    def player(self) -> Player | None:
+        """Return the evaluated policy at the beginning of episodes; None: it remembers nothing, after all.
+
+        Playing leaves no trace in the agent.
+        """
+
+
+def new_player(agent: Agent[Any]) -> Player | None:
+    """Return what plays episodes of an agent that remembers them; None: ``act`` is all there is."""
+    return agent.player() if isinstance(agent, HasMemory) else None
 
 
 @runtime_checkable

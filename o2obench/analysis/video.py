@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..agent import Agent, HasMemory
+from ..agent import Agent, new_player
 from ..datasets.reference_scores import known_reference, reference_of
 from ..envs.rendering import with_pictures
 from ..envs.spec import EnvSpec, find_env
@@ -88,7 +88,7 @@ def _film(env: Any, spec: EnvSpec, agent: Agent[Any], seed: int, episode: int) -
     obs, _ = env.reset(seed=derive(seed, Stream.EVALUATION, Stream.AT_ONLINE_START, episode))
     pictures, env_return, steps, ended = [np.asarray(env.render())], 0.0, 0, False
     batch, heard = np.zeros((1, WIDTH, spec.obs_dim), np.float32), np.zeros((1, WIDTH), np.float32)
-    player = agent.player() if isinstance(agent, HasMemory) else None
+    player = new_player(agent)
     act = player or functools.partial(agent.act, explore=False)
     while not ended:
         batch[0, episode % WIDTH] = obs

@@ -74,6 +74,8 @@ C = TypeVar("C", bound=OdtOptions)
 class DecisionAgent(TorchModules[C], Generic[C]):
     """Learns a transformer on pieces of episodes, and acts by a wanted return."""
 
+    provides = ("transformer",)
+
     def __init__(self, task: Task, config: C, data: Transitions) -> None:
         super().__init__(task, config, data)
         self.trajectories = Trajectories(data)

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from .. import registry
-from ..agent import Agent, Budget, Config, HasMemory, Metrics, State, Task, take_seed
+from ..agent import Agent, Budget, Config, Metrics, State, Task, new_player, take_seed
 from ..datasets.toy import mixed_data
 from ..envs.episode import Interaction
 from ..envs.spec import find_env
@@ -221,8 +221,7 @@ def evaluation_leaves_no_trace(name: str) -> None:
     agent = train(build(name))
     before, obs = agent.state_dict(), _observations(1, 5)
     first = agent.act(obs, explore=False)
-    if isinstance(agent, HasMemory):
-        player = agent.player()
+    if player := new_player(agent):
         assert np.array_equal(player(obs), first), "an episode begins with another action than act's"
         for _ in range(FEW):
             player.observe(np.ones((1, 5), np.float32))

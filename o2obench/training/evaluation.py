@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ..agent import Agent, HasMemory
+from ..agent import Agent, new_player
 from ..envs.spec import EnvSpec
 from ..transitions import Array
 from ..util.rng import Stream, derive
@@ -17,9 +18,16 @@ Act = Callable[[Array], Array]
 """Observations (seeds, n, obs_dim) -> actions (seeds, n, act_dim)."""
 
 
-def evaluated(agent: Agent[Any]) -> Act | HasMemory:
+@dataclass(frozen=True)
+class Remembering:
+    """The evaluated policy of an agent that remembers its episode."""
+
+    agent: Agent[Any]
+
+
+def evaluated(agent: Agent[Any]) -> Act | Remembering:
     """Return an agent's policy to be evaluated, as ``Arena.returns`` takes it."""
-    return agent if isinstance(agent, HasMemory) else functools.partial(agent.act, explore=False)
+    return Remembering(agent) if new_player(agent) else functools.partial(agent.act, explore=False)
 
 
 class Arena:
@@ -29,7 +37,7 @@ class Arena:
         self.spec, self.seeds, self.width = spec, seeds, width
         self.envs = spec.vector_env(len(seeds) * width)
 
-    def returns(self, act: Act | HasMemory, clock: tuple[str | int, ...], episodes: int) -> Array:
+    def returns(self, act: Act | Remembering, clock: tuple[str | int, ...], episodes: int) -> Array:
         """Return the raw returns (seeds, episodes) of a policy: a function, or one that has memory.
 
         Episode i starts from the state derived from (seed, clock, i): equal for every algorithm at the
@@ -38,9 +46,9 @@ class Arena:
         waves = [self._wave(act, clock, first) for first in range(0, episodes, self.width)]
         return np.concatenate(waves, axis=1)[:, :episodes]
 
-    def _wave(self, policy: Act | HasMemory, clock: tuple[str | int, ...], first: int) -> Array:
-        remembers = isinstance(policy, HasMemory)
-        act: Any = policy.player() if isinstance(policy, HasMemory) else policy
+    def _wave(self, policy: Act | Remembering, clock: tuple[str | int, ...], first: int) -> Array:
+        player = new_player(policy.agent) if isinstance(policy, Remembering) else None
+        act: Any = player or policy
         count = len(self.seeds) * self.width
         returns, running = np.zeros(count), np.ones(count, bool)
         obs = np.zeros((count, self.spec.obs_dim), np.float32)
@@ -53,8 +61,8 @@ class Arena:
             chosen = np.flatnonzero(running)
             obs[chosen], running[chosen] = next_obs, ~ended
             returns[chosen] += reward
-            if remembers:
+            if player:
                 heard = np.zeros(count, np.float32)
                 heard[chosen] = reward
-                act.observe(heard.reshape(len(self.seeds), self.width))
+                player.observe(heard.reshape(len(self.seeds), self.width))
         return returns.reshape(len(self.seeds), self.width)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from o2obench import registry
-from o2obench.agent import Budget, HasMemory, Task
+from o2obench.agent import Budget, Task, new_player
 from o2obench.datasets.toy import mixed_data
 from o2obench.envs.spec import find_env
 from o2obench.kit.lamb import Lamb
@@ -24,6 +25,9 @@ TINY: dict[str, Any] = {
     **{"layers": 2, "heads": 2, "head_dim": 8, "batch_size": 16, "context": 6, "acting_context": 3},
     **{"reward_scale": 0.1, "warmup_updates": 1},
 }
+
+
+NO_DATA = mixed_data(500)[:0]
 
 
 def agent(name: str, data: Transitions | None = None, updates: int = 3, **options: Any) -> Any:
@@ -243,12 +247,22 @@ def test_a_player_tells_what_is_left_of_the_wanted_return(monkeypatch: pytest.Mo
 
 def test_evaluation_plays_with_memory() -> None:
     made = offline(wanted_return=45.0)
-    assert isinstance(evaluated(made), HasMemory)
     arena = Arena(find_env("PointMass-v0"), (0,), width=2)
     returns = arena.returns(evaluated(made), ("x",), 4)
     forgetful = arena.returns(lambda obs: made.act(obs, explore=False), ("x",), 4)
     assert not np.array_equal(returns, forgetful)
     np.testing.assert_array_equal(returns, arena.returns(evaluated(made), ("x",), 4))
+
+
+def test_frozen_remembers_where_its_pretraining_does() -> None:
+    def frozen(parent: Any) -> Any:
+        cls = registry.algorithm("frozen")
+        of = registry.algorithm(parent)
+        task = Task(4, 2, 50, (0,), None, Budget(0, 10))
+        return cls(replace(task, pretraining=lambda: of(task, of.Config(), NO_DATA)), cls.Config(), NO_DATA)
+
+    assert new_player(frozen("odt"))
+    assert new_player(frozen("bc")) is None
 
 
 def test_it_explores_on_from_the_running_episode(monkeypatch: pytest.MonkeyPatch) -> None:
