@@ -50,21 +50,6 @@ def hopper_file(path: Path, rows: int = 3000) -> bytes:
     return write(path, hopper_arrays(rows)).read_bytes()
 
 
-def locomotion_file(path: Path, task: str, rows: int = 2000) -> None:
-    """Write a good file of a task that has other observations than Hopper, if it is another one."""
-    if task == "hopper":
-        hopper_file(path, rows)
-        return
-    arrays, random = hopper_arrays(rows), np.random.default_rng(1)
-    wide = {"observations": 17, "next_observations": 17, "actions": 6}
-    arrays |= {key: random.uniform(-1, 1, (rows, size)).astype(np.float32) for key, size in wide.items()}
-    inside = np.flatnonzero(~(arrays["terminals"] | arrays["timeouts"]))[:-1]
-    arrays["next_observations"][inside] = arrays["observations"][inside + 1]
-    arrays["timeouts"] |= arrays["terminals"]  # HalfCheetah never ends by itself
-    arrays["terminals"][:] = False
-    write(path, arrays)
-
-
 def minari_episodes(rows: int = 60) -> list[Arrays]:
     """Return the same rows as Minari's episodes, T + 1 observations each."""
     flat, episodes = hopper_arrays(rows), []
