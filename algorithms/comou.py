@@ -48,7 +48,7 @@ class Comou(ModelBased[ComouConfig]):
     """The template with another loss of the model."""
 
     Config = ComouConfig
-    version = 2
+    version = 3
     pretrain = "mopo"
 
     def model_loss(self, prediction: Prediction, y: Tensor, inputs: Tensor) -> Tensor:

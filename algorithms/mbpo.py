@@ -36,6 +36,8 @@ class MbpoConfig(OnlineConfig):
     learning_starts: Annotated[int, Field(gt=0, multiple_of=5)] = count(5000)
     """Steps of uniformly random actions before anything is learnt; they count as steps."""
     max_model_epochs: Size | None = count(20)
+    steps_per_model_epoch: Size | None = count(None)
+    model_lr_warmup_steps: Annotated[int, Field(ge=0)] = count(0)
     alpha_lr: Rate = 3e-4
     refit_scaler: bool = True
 

@@ -33,7 +33,6 @@ from pydantic import Field
 from o2obench.agent import count
 from o2obench.kit.model_based.config import OnlineConfig
 from o2obench.kit.model_based.template import ModelBased
-from o2obench.kit.options import Size
 
 EPOCH = 1000
 
@@ -48,7 +47,6 @@ class MooreConfig(OnlineConfig):
     alpha: Annotated[float, Field(gt=0)] = 1.0
     """An offline transition's priority is 1 / (alpha x epoch), an online one's 1."""
     learning_starts: Annotated[int, Field(ge=0, multiple_of=5)] = count(0)
-    steps_per_model_epoch: Size | None = count(100)
     holdout_weights: Literal["priority", "half", "online"] = "priority"
     """By which transitions model training is judged: both sources by the priorities, half by each, or the
     online ones alone (the offline ones while there are no others)."""
@@ -58,6 +56,7 @@ class Moore(ModelBased[MooreConfig]):
     """The template with another rule for real transitions."""
 
     Config = MooreConfig
+    version = 2
     pretrain = "mopo"
 
     def begin(self, stage: str) -> None:

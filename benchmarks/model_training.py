@@ -33,7 +33,7 @@ from o2obench.util.files import write_atomically
 
 EVERY = 250
 SLOW, MIDDLE, FAST = {"model_lr": 1e-4}, {"model_lr": 3e-4}, {"model_lr": 1e-3}
-BASE: dict[str, Any] = {"max_model_epochs": 5, "steps_per_model_epoch": 100}
+BASE: dict[str, Any] = {"max_model_epochs": 5, "steps_per_model_epoch": 100, "model_lr_warmup_steps": 0}
 FREE = {"model_best_start": "none"}
 WARM = {"model_lr_warmup_steps": 250}
 UNION = {"replay_data": "union"}

@@ -342,9 +342,14 @@ def _counts(agent: type[Agent[Any]]) -> dict[str, int | None]:
     return _declared(agent, "count")
 
 
-def _narrow(agent: type[Agent[Any]]) -> dict[str, tuple[int, ...]]:
+def _narrow(agent: type[Agent[Any]]) -> dict[str, Any]:
+    """Return options that make an update cheap: narrow layers, and few rows in a ``batch_size``."""
     hidden = _declared(agent, "widths").items()
-    return {key: tuple(min(width, NARROW) for width in layers) for key, layers in hidden}
+    narrow: dict[str, Any] = {key: tuple(min(width, NARROW) for width in layers) for key, layers in hidden}
+    rows = agent.Config.model_fields.get("batch_size")
+    if rows and isinstance(rows.default, int) and rows.default > NARROW:
+        narrow["batch_size"] = NARROW
+    return narrow
 
 
 def _declared(agent: type[Agent[Any]], kind: str) -> dict[str, Any]:

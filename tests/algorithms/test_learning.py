@@ -20,7 +20,7 @@ from o2obench.training.evaluation import Arena, evaluated
 from o2obench.transitions import episode_returns, stack_steps
 
 SEEDS = (0, 1, 2)
-FAST: dict[str, Any] = {"actor_lr": 1e-3, "critic_lr": 1e-3}
+FAST: dict[str, Any] = {"actor_lr": 1e-3, "critic_lr": 1e-3, "batch_size": 128}
 """Rates with which a toy is learnt in a few hundred updates."""
 
 

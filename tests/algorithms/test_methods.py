@@ -708,7 +708,9 @@ def test_online_refits_on_250_rows_collapse_and_comou_does_not() -> None:
         starts[:, 0] = -np.abs(starts[:, 0])
         curves, moved = {}, {}
         for name in ("naive", "comou"):
-            made, rows = toy_agent(name, seed, data, learning_starts=0), np.random.default_rng(seed + 100)
+            passes = {"steps_per_model_epoch": None, "model_lr_warmup_steps": 0}  # over the rows, as MBPO
+            made = toy_agent(name, seed, data, learning_starts=0, **passes)
+            rows = np.random.default_rng(seed + 100)
             made.model.load_learned(mopo.pretrained_state()["model"])
             curves[name] = [toy_score(made, starts)]
             for update in range(8):

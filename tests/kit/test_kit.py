@@ -844,8 +844,10 @@ def test_effective_size_counts_rows_of_equal_weight() -> None:
 
 @pytest.mark.slow
 def test_mbpo_is_naive_once_what_differs_is_equal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Equalised: warm-up length and exploration in it, temperature rate, scaler refit, no pretraining."""
+    """Equalised: warm-up and exploration in it, temperature rate, passes, scaler refit, no pretraining."""
     equal: dict[str, Any] = {
+        "steps_per_model_epoch": None,
+        "model_lr_warmup_steps": 0,
         "learning_starts": 20,
         "alpha_lr": 1e-4,
         "refit_scaler": True,

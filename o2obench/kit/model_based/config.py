@@ -52,3 +52,9 @@ class OnlineConfig(ModelBasedConfig):
     max_model_epochs: Annotated[int, Field(ge=0)] | None = count(20)
     """Passes of a model's training at most; null: until nothing improves, as the papers do 400 times; 0: the
     model stays as it was pretrained."""
+    steps_per_model_epoch: Size | None = count(100)
+    """Batches of a pass, however many transitions there are; null: each transition once. With a pass over a
+    few new transitions, 4 batches or so, next to no training improves on the pretrained model."""
+    model_lr_warmup_steps: Annotated[int, Field(ge=0)] = count(250)
+    """Gradient steps over which each training of the model raises its rate linearly from zero: a rate of 1e-3
+    throws a converged model off at once."""
