@@ -1,7 +1,7 @@
 """The checks of an agent: what every algorithm must do so that its results can be compared and resumed.
 
-``o2obench check NAME`` holds a registered algorithm against it on the toy point mass, with all counts
-cut to a few; the project's own tests run the same checks over all its algorithms.
+``o2obench check NAME`` holds a registered algorithm against it on the toy point mass, with all counts cut to
+a few, and narrow networks and batches; the project's own tests run the same checks over all its algorithms.
 """
 
 from __future__ import annotations
