@@ -15,7 +15,6 @@ all methods. The paper's policy for mazes (not squashed) is left out.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -33,6 +32,7 @@ from o2obench.kit.replay import Batch
 from o2obench.transitions import Transitions, episode_returns
 
 OFFLINE = "offline actor"
+MOST_NORM = 0.25
 
 
 class AcaConfig(OnlineConfig):
@@ -56,13 +56,16 @@ class Aca(Online[AcaConfig]):
     Config = AcaConfig
     pretrain = "sac_ml"
     requires = ("actor", "states")
-    most_norm: ClassVar[Mapping[str, float]] = {"actor": 0.25}
 
     def __init__(self, task: Task, config: AcaConfig, data: Transitions) -> None:
         super().__init__(task, config, data)
         if config.replay_top_episodes and len(data):
             rows = torch.from_numpy(rows_of_best(data, config.replay_top_episodes)).to(task.device)
             self.seeded = torch.cat([self.seeded, rows.expand(len(task.seeds), -1)], 1)
+
+    def most_norm(self, name: str) -> float | None:
+        """Shorten the actor's gradient."""
+        return MOST_NORM if name == "actor" else None
 
     def networks(self) -> dict[str, Mlp]:
         """Add the offline policy, which no part trains."""

@@ -4,7 +4,7 @@ It takes over all networks, targets, temperature and moments; it acts by samples
 batch is offline, and the online half comes from finished episodes, whose returns are known. The official code
 learns after each episode, as many updates as it had steps; here learning is step by step and begins after
 1,000 steps, as for all methods (the other half is offline, too, until an episode has ended).
-``calibrated: false`` stores no returns online, as CORL does.
+``calibrated: false`` stores no returns online: the floor is 0 there (CORL leaves it out).
 """
 
 from __future__ import annotations

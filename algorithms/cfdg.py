@@ -7,8 +7,8 @@ the rest is IQL's union of offline and online transitions (``o2obench.kit.model_
 
 The composition of batches is the paper's; w, how often the label is left out, how often and how long the
 model is trained and how much it makes are not public, and are decided here, with EDIS's network in place of
-the paper's. Terminals are not modelled. Its versions on PEX and APL are left out. So numbers of it are this
-project's.
+the paper's. The model is a new one each time. Terminals are not modelled. Its versions on PEX and APL are
+left out. So numbers of it are this project's.
 """
 
 from __future__ import annotations

@@ -6,6 +6,8 @@ IQL goes on, on batches that are online and made by a guided diffusion model
 Decided here: made transitions have their share of every batch, as the paper describes it (released code for
 IQL: only in the updates of the steps at which the generator is trained, once in 10,000; else the union of
 what is offline and online); the first renewal is when learning begins, after 1,000 steps as for all methods.
+Its parent is this project's IQL, whose rewards are scaled, with beta 3 (released: raw rewards, beta 10 and
+the row's expectile offline, too); the rows of options were made for the latter.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from o2obench.kit.options import Count, Size, Weight
 
 
 class EdisIqlConfig(IqlOptions, EnergyOptions):
-    """EDIS's options on IQL; the defaults are those of Hopper."""
+    """EDIS's options on IQL; the defaults lie between Hopper's rows."""
 
     replay_data: Literal["online"] = "online"
     """What is real in a batch is online."""

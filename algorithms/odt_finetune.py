@@ -27,7 +27,7 @@ class OdtFinetuneConfig(OdtOptions):
     """ODT's options online."""
 
     exploring_return: float | None = None
-    """The return that is asked for in training, raw; null: twice that of the best offline episode."""
+    """The return that is asked for in training, raw; null: the best offline episode's, and as much again."""
     episode_updates: Size = count(300)
     """Updates after each episode."""
     kept_episodes: Size = 1000
@@ -46,8 +46,8 @@ class OdtFinetune(DecisionAgent[OdtFinetuneConfig]):
     def __init__(self, task: Task, config: OdtFinetuneConfig, data: Transitions) -> None:
         super().__init__(task, config, data)
         self.trajectories.keep_best(data.reward, config.kept_episodes)
-        self.began = self.episodes = 0
-        """Online steps before the running episode, and finished episodes."""
+        self.began = 0
+        """Online steps before the running episode."""
 
     @classmethod
     def stages(cls, config: OdtFinetuneConfig, budget: Budget) -> tuple[Stage, ...]:
@@ -58,7 +58,8 @@ class OdtFinetune(DecisionAgent[OdtFinetuneConfig]):
         """Ask for more in training."""
         asked = self.config.exploring_return
         if explore:
-            return 2.0 * float(self.best_return) if asked is None else asked
+            best = float(self.best_return)
+            return best + abs(best) if asked is None else asked
         return super().wanted(explore)
 
     def action(self, obs: Tensor, explore: bool) -> Tensor:
@@ -79,9 +80,9 @@ class OdtFinetune(DecisionAgent[OdtFinetuneConfig]):
         if not bool((step.terminated | step.truncated)[0]):
             return
         rows = self._rows(self.began, self.replay.online)
-        self.trajectories.add(rows.start, rows.stop, self.episodes, self.config.kept_episodes)
+        self.trajectories.add(rows.start, rows.stop, self.config.kept_episodes)
         self._tell_returns()
-        self.began, self.episodes = self.replay.online, self.episodes + 1
+        self.began = self.replay.online
         if self.replay.online > self.config.learning_starts:
             self.due = self.config.episode_updates
 
@@ -92,16 +93,13 @@ class OdtFinetune(DecisionAgent[OdtFinetuneConfig]):
 
     def state_dict(self) -> State:
         """Return everything a resume needs."""
-        own = {
-            "ranges": self.trajectories.ranges[None].copy(),
-            "began": self.began,
-            "episodes": self.episodes,
-        }
+        kept = self.trajectories
+        own = {"ranges": kept.ranges[None].copy(), "replaced": kept.replaced, "began": self.began}
         return {**super().state_dict(), **own}
 
     def load_state_dict(self, state: State) -> None:
         """Take everything back."""
         super().load_state_dict(state)
         self.trajectories.ranges = np.array(state["ranges"][0])
-        self.began, self.episodes = state["began"], state["episodes"]
+        self.trajectories.replaced, self.began = state["replaced"], state["began"]
         self._tell_returns()

@@ -74,7 +74,10 @@ class TorchModules(Agent[B], Generic[B]):
         steps = sum(stage.env_steps for stage in self.stages(config, task.budget))
         self.replay = Replay(data, 1, (task.obs_dim, task.act_dim), steps, 0, task.device)
         self.due, self.logged = 0, dict[str, float]()
-        self.random = torch.Generator(task.device).manual_seed(derive(seed, Stream.INIT)).get_state()
+        first, on_gpu = derive(seed, Stream.INIT), task.device != "cpu"
+        self.random = torch.Generator().manual_seed(first).get_state()
+        """The position of its random numbers on the CPU; on a GPU it has others, of their own."""
+        self.gpu_random = torch.Generator(task.device).manual_seed(first).get_state() if on_gpu else None
         with self._own_randomness():
             self.build()
         for module in self._all(nn.Module).values():
@@ -102,16 +105,19 @@ class TorchModules(Agent[B], Generic[B]):
     @contextmanager
     def _own_randomness(self, keep: bool = True) -> Iterator[None]:
         """Let torch draw from this agent's generator; its position is kept unless ``keep`` is false."""
-        devices = [self.task.device] if self.task.device != "cpu" else []
-        with torch.random.fork_rng(devices):
-            (torch.cuda.set_rng_state if devices else torch.set_rng_state)(self.random)
+        device = self.task.device
+        with torch.random.fork_rng([] if self.gpu_random is None else [device]):
+            torch.set_rng_state(self.random)
+            if self.gpu_random is not None:
+                torch.cuda.set_rng_state(self.gpu_random, device)
             yield
             if keep:
-                self.random = torch.cuda.get_rng_state() if devices else torch.get_rng_state()
+                self.random = torch.get_rng_state()
+                self.gpu_random = None if self.gpu_random is None else torch.cuda.get_rng_state(device)
 
     def _all(self, kind: Any) -> dict[str, Any]:
         of_kind = {name: value for name, value in vars(self).items() if isinstance(value, kind)}
-        return {name: value for name, value in of_kind.items() if name != "random"}
+        return {name: value for name, value in of_kind.items() if name not in ("random", "gpu_random")}
 
     def pretrained_state(self) -> State:
         """Return modules, optimisers and tensors."""
@@ -142,6 +148,7 @@ class TorchModules(Agent[B], Generic[B]):
             **self.pretrained_state(),
             "replay": self.replay.state_dict(),
             "random": self.random.numpy()[None].copy(),
+            **({} if self.gpu_random is None else {"gpu_random": self.gpu_random.numpy()[None].copy()}),
             "due": self.due,
             "logged": dict(self.logged),
         }
@@ -151,6 +158,8 @@ class TorchModules(Agent[B], Generic[B]):
         self._load(state)
         self.replay.load_state_dict(state["replay"])
         self.random = torch.from_numpy(state["random"][0].copy())
+        if self.gpu_random is not None:
+            self.gpu_random = torch.from_numpy(state["gpu_random"][0].copy())
         self.updates, self.due, self.logged = state["updates"], state["due"], dict(state["logged"])
 
     def _load(self, state: State) -> None:

@@ -20,19 +20,22 @@ class Trajectories:
         """Begin with all episodes of a data set; their rows are numbered as its transitions are."""
         begins = np.flatnonzero(data.episode_start)
         self.ranges = np.stack([begins, np.append(begins[1:], len(data))[: len(begins)]], 1).astype(np.int64)
+        self.replaced = 0
+        """Episodes in whose place others came."""
 
     def keep_best(self, reward: Array, most: int) -> None:
         """Keep the ``most`` episodes of the highest return, the lowest of them first."""
         returns = np.array([reward[begin:end].sum(dtype=np.float64) for begin, end in self.ranges])
         self.ranges = self.ranges[np.argsort(returns, kind="stable")[-most:]]
 
-    def add(self, begin: int, end: int, number: int, most: int) -> None:
-        """Add the ``number``-th new episode: at the end while there are fewer than ``most``, else in turn."""
+    def add(self, begin: int, end: int, most: int) -> None:
+        """Add an episode at the end; once there are ``most``, in the place of the first, the second, .."""
         added = np.array([[begin, end]], np.int64)
         if len(self.ranges) < most:
             self.ranges = np.concatenate([self.ranges, added])
         else:
-            self.ranges[number % most] = added
+            self.ranges[self.replaced % most] = added
+            self.replaced += 1
 
     def pieces(self, uniform: Tensor, length: int) -> tuple[Tensor, Tensor]:
         """Return row numbers of pieces, (n, length), and where they are steps of an episode, bool.

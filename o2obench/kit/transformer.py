@@ -50,7 +50,7 @@ class DecisionTransformer(nn.Module):
         self.blocks = nn.ModuleList([Block(width, heads, dropout) for _ in range(layers)])
         self.last_norm = nn.LayerNorm(width)
         self.mean, self.log_std = nn.Linear(width, act_dim), nn.Linear(width, act_dim)
-        for part in self.modules():
+        for part in self.blocks.modules():  # embeddings of this size, without biases, would be blind to sizes
             if isinstance(part, nn.Linear):
                 nn.init.normal_(part.weight, std=0.02)
                 nn.init.zeros_(part.bias)

@@ -91,6 +91,16 @@ def test_an_action_depends_on_the_past_and_on_the_present_return_and_observation
 
 
 @torch.no_grad()
+def test_a_fresh_network_tells_sizes_apart() -> None:
+    torch.manual_seed(0)
+    net, (to_go, obs, action) = DecisionTransformer(4, 2, 64, 2, 2, 0.0), steps()
+    valid = torch.ones((3, 6), dtype=torch.bool)
+    before = net(to_go, obs, action, valid)[0]
+    for other in ((2.0 * to_go, obs, action), (to_go, 2.0 * obs, action)):
+        assert (net(*other, valid)[0] - before).abs().mean() > 1e-3 * before.abs().mean()
+
+
+@torch.no_grad()
 def test_what_fills_a_piece_up_is_not_looked_at() -> None:
     net, valid = network(), torch.tensor([[False, False, True, True, True, True]]).expand(3, -1)
     filled = [x.clone() for x in steps()]
@@ -178,11 +188,13 @@ def test_the_best_episodes_are_kept_and_new_ones_replace_the_worst_first() -> No
     kept.keep_best(data.reward, 4)
     of_kept = returns_to_go(data.reward, kept.ranges)[kept.ranges[:, 0]]
     np.testing.assert_allclose(of_kept, np.sort(returns)[-4:], rtol=1e-5)
-    for number in range(5):
-        kept.add(500 + 10 * number, 510 + 10 * number, number, most=4)
-    assert kept.ranges[:, 0].tolist() == [540, 510, 520, 530]
-    kept.add(900, 910, 5, most=5)
-    assert len(kept.ranges) == 5
+    best = kept.ranges[:, 0].tolist()
+    for number in range(4):
+        kept.add(500 + 10 * number, 510 + 10 * number, most=6)
+    assert kept.ranges[:, 0].tolist() == [520, 530, *best[2:], 500, 510], "two are added, then the worst go"
+    for number in range(4, 10):
+        kept.add(500 + 10 * number, 510 + 10 * number, most=6)
+    assert kept.ranges[:, 0].tolist() == [580, 590, 540, 550, 560, 570]
 
 
 # ---- losses -----------------------------------------------------------------------------------------------
@@ -297,7 +309,6 @@ def test_it_learns_after_each_episode_once_enough_steps_are_there() -> None:
         done += end - begin
         expected += 2 if done > 60 else 0
         assert made.updates == expected
-    assert made.episodes == 4
     assert (made.trajectories.ranges[:, 0] >= 500).all(), "all three kept ones are new"
     begin, end = made.trajectories.ranges[0]
     np.testing.assert_allclose(made.to_go[begin], data.reward[starts[3] : starts[4]].sum(), rtol=1e-5)

@@ -17,7 +17,7 @@ learns from the latents as they were before the model's step.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Generic, TypeVar
+from typing import ClassVar, Generic, Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -51,6 +51,8 @@ class LatentOptions(WindowOptions):
     """Share that slow encoder and targets take over in every second update."""
     num_critics: Members = 5
     target_critics: Members | None = 2
+    target_replacement: Literal[False] = False
+    """Two different targets are drawn."""
     rho: Share = 0.5
     """Weight of each step of a window, relative to the one before."""
     consistency_weight: Weight = 20.0
@@ -92,6 +94,10 @@ class LatentModel(ByWindows[C], Generic[C]):
     def scalars(self) -> dict[str, float]:
         """Return nothing: there is no temperature."""
         return {}
+
+    def most_norm(self, name: str) -> float:
+        """Shorten all gradients."""
+        return self.config.max_grad_norm
 
     def every(self) -> dict[str, int]:
         """Let those that follow move in every second update."""

@@ -109,11 +109,11 @@ class Planner(LatentModel[C], Generic[C]):
         worth = torch.zeros(z.shape[:2], device=z.device)
         for t in range(self.config.horizon):
             action = steps[..., t, :]
-            doubt = self.config.penalty_coef * self.q("critics", z, action).std(1)
-            worth = worth + self.config.gamma**t * (self.reward(z, action) - doubt)
+            penalty = self.config.penalty_coef * doubt(self.q("critics", z, action))
+            worth = worth + self.config.gamma**t * (self.reward(z, action) - penalty)
             z = self.imagined(z, action)
         q = self.q("critics", z, self.proposed(z))
-        behind = least_of_two(q) - self.config.penalty_coef * q.std(1)
+        behind = least_of_two(q) - self.config.penalty_coef * doubt(q)
         whole: Tensor = (worth + self.config.gamma**self.config.horizon * behind).unflatten(1, (n, many))
         return whole
 
@@ -128,6 +128,11 @@ class Planner(LatentModel[C], Generic[C]):
 
     def network(self) -> None:
         """Return None: a planner is no single network."""
+
+
+def doubt(q: Tensor) -> Tensor:
+    """Return the deviation of critics, (seeds, n), of (seeds, critics, n); a single one has no doubt."""
+    return q.std(1) if q.shape[1] > 1 else torch.zeros_like(q[:, 0])
 
 
 def least_of_two(q: Tensor) -> Tensor:

@@ -3,11 +3,12 @@
 A window is ``horizon`` transitions from a drawn one on; those beyond the end of its episode, or beyond what
 is stored, do not count (``alive``). It is drawn by the priority of its first transition (prioritised replay,
 arXiv:1511.05952): the size of its error when it was last learnt from, to the power 0.6; transitions that
-come later begin with the greatest so far. The loss of a window is weighted by the -0.4th power of its
+come later begin with the greatest that there is. The loss of a window is weighted by the -0.4th power of its
 probability, divided by the greatest of its kind in the batch.
 
-Batches of an online run have an exact share of offline windows. The batches that are drawn together (up to
-100 offline) do not see each other's errors.
+Batches of an online run have an exact share of offline windows, whose priorities begin at 1. Up to 100
+offline batches are drawn together, by the priorities before the first of them; weights are by those of the
+moment.
 """
 
 from __future__ import annotations
@@ -24,14 +25,13 @@ from ...util.rng import Stream
 from ..model_free.config import OffPolicyConfig
 from ..model_free.priority import Priorities
 from ..model_free.template import OffPolicy
-from ..networks import to_array
 from ..options import Members
 from ..replay import Replay
 
 FIRST, WEIGHT = "first", "weight"
 """Columns: whether a transition begins an episode; how much its window's loss counts."""
 TO_PRIORITY, TO_WEIGHT = 0.6, -0.4
-MOST_ERROR = 1e4
+LEAST_ERROR, MOST_ERROR = 1e-6, 1e4
 
 
 class WindowOptions(OffPolicyConfig):
@@ -58,8 +58,6 @@ class ByWindows(OffPolicy[C], Generic[C]):
         self.online = Priorities(seeds, self.replay.online_capacity, task.device)
         self.offline.set_all(torch.ones((seeds, len(data)), device=task.device))
         self.errors = torch.zeros((seeds, config.batch_size), device=task.device)
-        self.greatest = torch.ones(seeds, device=task.device)
-        """The priority of a new transition."""
 
     def offline_share(self) -> float:
         """Return the share of offline windows in a batch once there are online ones."""
@@ -78,7 +76,11 @@ class ByWindows(OffPolicy[C], Generic[C]):
         uniform = self.streams.uniform(Stream.REAL_BATCH, updates, self.config.batch_size)
         of_offline, of_online = uniform.split(self._kinds(), -1)
         base = self.replay.online_base[:, None, None]
-        first = torch.cat([self.offline.draw(of_offline), self.online.draw(of_online) + base], -1)
+        drawn = [  # update by update, which keeps the search small
+            torch.stack([of.draw(part) for part in numbers.unbind(1)], 1)
+            for of, numbers in ((self.offline, of_offline), (self.online, of_online))
+        ]
+        first = torch.cat([drawn[0], drawn[1] + base], -1)
         ahead = torch.arange(self.config.horizon, device=first.device)
         end = torch.where(first < self.replay.offline, self.replay.offline, base + self.replay.online)
         rows = first[..., None] + ahead
@@ -106,11 +108,10 @@ class ByWindows(OffPolicy[C], Generic[C]):
             [self._weights(self.offline, offline), self._weights(self.online, online)], -1
         )
         self.losses += self._update(moving)(batch, None, scales, *drawn)
-        priority = self.errors.clamp(max=MOST_ERROR) ** TO_PRIORITY
+        priority = self.errors.clamp(LEAST_ERROR, MOST_ERROR) ** TO_PRIORITY
         of_offline, of_online = priority.split(self._kinds(), -1)
         self.offline.set(offline, of_offline)
         self.online.set(online, of_online)
-        self.greatest.copy_(torch.maximum(self.greatest, priority.amax(-1)))
 
     def _weights(self, of: Priorities, places: Tensor) -> Tensor:
         """Return the weights of windows (seeds, n) that were drawn from ``of``."""
@@ -120,9 +121,10 @@ class ByWindows(OffPolicy[C], Generic[C]):
         return (weight / weight.amax(-1, keepdim=True)).float()
 
     def rank_newest(self) -> None:
-        """Give the step that was just stored the greatest priority so far."""
+        """Give the step that was just stored the greatest priority that there is, 1 where there is none."""
         place = torch.full((len(self.task.seeds), 1), self.replay.online - 1, device=self.task.device)
-        self.online.set(place, self.greatest[:, None])
+        greatest = torch.maximum(self.offline.weights.amax((1, 2)), self.online.weights.amax((1, 2)))
+        self.online.set(place, torch.where(greatest > 0, greatest, 1.0)[:, None])
 
     def state_dict(self) -> State:
         """Return everything a resume needs."""
@@ -130,7 +132,6 @@ class ByWindows(OffPolicy[C], Generic[C]):
             **super().state_dict(),
             "offline_priorities": self.offline.state_dict(),
             "online_priorities": self.online.state_dict(),
-            "greatest": to_array(self.greatest),
         }
 
     def load_state_dict(self, state: State) -> None:
@@ -138,4 +139,3 @@ class ByWindows(OffPolicy[C], Generic[C]):
         super().load_state_dict(state)
         self.offline.load_state_dict(state["offline_priorities"])
         self.online.load_state_dict(state["online_priorities"])
-        self.greatest.copy_(torch.from_numpy(state["greatest"]))

@@ -6,8 +6,8 @@ data: Q becomes max(Q, G) for actions of the policy (eq. 5.1), not for uniform o
 G is the discounted sum of the rewards to the end of the episode, without a bootstrap where the clock ends it.
 An episode whose rewards all are ``failure_reward`` counts as failing for ever: G = r / (1 - gamma) (official
 code and WSRL; CORL asks the last reward only). Online, G of a transition is known when its episode ends, so
-batches take finished episodes only (WSRL); official code learns after each episode. CORL sets G to 0 online,
-which is ``calibrated: false``.
+batches take finished episodes only (WSRL); official code learns after each episode. CORL sets G to 0 online
+and leaves the floor out; ``calibrated: false`` has G at 0, too, but keeps the floor there.
 
 ``critics/floored`` is the share of the policy's values that the floor lifts: at 0 Cal-QL is CQL.
 """

@@ -13,7 +13,8 @@ the sum of the three at most 10 sqrt(width) long.
 
 Decided here, where released code differs: the condition of a negative is all that is held (code: it
 overwrites the whole), negatives stand against their own positive (code mixes them), E_s learns at the same
-levels as the others, and energies read standardised transitions and the level as a share.
+levels as the others and in the same groups (code: against the whole batch), energies read standardised
+transitions and the level as a share, and their layers have no spectral norm.
 """
 
 from __future__ import annotations

@@ -88,8 +88,6 @@ class OffPolicy(Agent[C], Generic[C]):
     """Whether the next value counts the policy's entropy."""
     judged: ClassVar[tuple[str, ...]] = ("actor",)
     """The networks that decide an action in an evaluation."""
-    most_norm: ClassVar[Mapping[str, float]] = {}
-    """The largest norm of a part's gradient, where a longer one is shortened."""
     norm_place: ClassVar[Norm] = "before"
     """Where networks with norms have them: before the activation or after it."""
     heads: ClassVar[Mapping[str, Initialiser]] = {}
@@ -146,6 +144,10 @@ class OffPolicy(Agent[C], Generic[C]):
     def every(self) -> dict[str, int]:
         """Return the parts and followers that move in every k-th update of a stage only."""
         return {}
+
+    def most_norm(self, name: str) -> float | None:
+        """Return the largest norm of a part's gradient, where a longer one is shortened."""
+        return None
 
     def widely(self) -> Sequence[str]:
         """Return the parts that learn from the rows behind a batch, where there are any: delayed ones."""
@@ -394,8 +396,8 @@ class OffPolicy(Agent[C], Generic[C]):
                 return values[0].sum(), values
 
             steps, values = gradients(loss, [self.parameters[name]])
-            if name in self.most_norm:
-                steps = tuple(_shortened(step, self.most_norm[name]) for step in steps)
+            if most := self.most_norm(name):
+                steps = tuple(_shortened(step, most) for step in steps)
             self.adams[name].step(steps, scales[i])
             constants[name] = values.detach()
             reports.append(values)

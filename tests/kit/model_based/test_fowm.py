@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from o2obench import registry
 from o2obench.datasets.toy import mixed_data
 from o2obench.kit.model_based import planner as P
-from o2obench.kit.model_based.windows import FIRST, TO_PRIORITY, WEIGHT
+from o2obench.kit.model_based.windows import FIRST, LEAST_ERROR, TO_PRIORITY, WEIGHT
 from o2obench.kit.networks import Mlp
 from tests.helpers.model_free import agent, feed, learns, trained, work
 
@@ -81,9 +81,13 @@ def test_errors_become_priorities_and_newcomers_get_the_greatest() -> None:
     assert 0 < changed.sum() <= 32
     priority = made.errors[0] ** TO_PRIORITY
     assert torch.isin(made.offline.weights.flatten()[:500][changed].float(), priority).all()
-    assert made.greatest[0] == max(1.0, priority.max().item())
     learning = online(steps=30, learning_starts=40)
-    assert (learning.online.weights.flatten()[:30] == learning.greatest[0]).all()
+    assert (learning.online.weights.flatten()[:30] == 1.0).all()
+    learning.offline.set(torch.tensor([[3]]), torch.tensor([[9.0]]))
+    feed(learning, mixed_data(500)[230:231])
+    assert learning.online.weights.flatten()[30] == 9.0
+    learning.errors.fill_(0.0)
+    assert (learning.errors.clamp(LEAST_ERROR) ** TO_PRIORITY > 0).all()
 
 
 # ---- losses, against plain modules ------------------------------------------------------------------------
@@ -196,6 +200,26 @@ def test_losses_are_those_of_plain_modules() -> None:
 
 
 CLOSE: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-6}
+
+
+@pytest.mark.parametrize("part", ["world", "actor"])
+def test_long_gradients_are_shortened(part: str) -> None:
+    for most, expected in ((1e-3, 1e-3), (1e9, None)):
+        made = perturbed(updates=1, max_grad_norm=most)
+        batch = made.replay.take(made.batches(1)[:, 0])
+        batch.columns[WEIGHT] = torch.ones((1, 32))
+        moving = made._moving("offline", 1)
+        before = {name: adam.mean[0].clone() for name, adam in made.adams.items()}
+        drawn = [made.draw(purpose, 1, *draw)[0] for purpose, draw in made.draws().items()]
+        made.update(moving, batch, None, made._scales([moving])[0], *drawn)
+        gradient = (made.adams[part].mean[0] - 0.9 * before[part]) / 0.1
+        assert expected is None or gradient.norm().item() == pytest.approx(expected, rel=1e-2)
+        assert expected or gradient.norm() > 1e-2, "this one was longer"
+
+
+def test_a_single_critic_has_no_doubt() -> None:
+    made = offline(num_critics=1, target_critics=None)
+    assert np.isfinite(made.act(mixed_data(500).obs[None, :1], explore=True)).all()
 
 
 def test_targets_and_slow_encoder_follow_in_every_second_update() -> None:

@@ -132,6 +132,15 @@ def test_positives_of_the_action_s_energy_have_the_policy_s_actions() -> None:
     assert not torch.isclose(positives[:, ACTION, :, 4:6], positives[:, OBS, :, 4:6]).all()
 
 
+def test_cal_ql_s_floor_is_left_out() -> None:
+    learning = made("edis")
+    assert "raised" in vars(type(learning))
+    q = -torch.rand((1, 2, 3 * 2 * 64), generator=torch.Generator().manual_seed(0))
+    values, (lifted,) = learning.raised(q, learning.replay.take(torch.arange(64)[None]))
+    torch.testing.assert_close(values, q)
+    assert lifted == 0
+
+
 def test_an_energy_pushes_its_own_numbers_only_and_no_further_than_the_most() -> None:
     learning = made("edis_iql")
     x = torch.randn((1, 9, 11), generator=torch.Generator().manual_seed(0))
