@@ -21,6 +21,10 @@ from o2obench.testing import check_agent
 from o2obench.transitions import stack_steps
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "ten_updates.json"
+ACTIONS = 3
+"""Components of actions beside the sizes of arrays. Where a gradient is nearly zero, Adam makes a whole step
+of how a processor rounds it: actions on an Intel and an AMD differ by up to 3e-4 after ten updates.
+"""
 NAMES = [name for name in registry.names() if not name.startswith("toy_")]
 OF_A_PART = {"mopo", "sac", "iql", "td3_bc", "cql", "rlpd"}
 """One or two of each shared part, in every test run; make test-slow does all."""
@@ -46,7 +50,7 @@ def after_ten_updates(name: str) -> list[float]:
     ]
     sizes = [float(np.abs(array).mean()) for array in arrays]
     picked = np.linspace(0, len(sizes) - 1, 17).round().astype(int)
-    actions = agent.act(check_agent._observations(1, 3), explore=False).ravel()[:3]
+    actions = agent.act(check_agent._observations(1, 3), explore=False).ravel()[:ACTIONS]
     return [*(sizes[i] for i in picked), *map(float, actions)]
 
 
@@ -79,4 +83,7 @@ def test_ten_updates(name: str, update_golden: bool) -> None:
     assert kept, f"no golden numbers for {name}; run with --update-golden"
     message = "the numbers changed: raise the version, note it in CHANGELOG.md, run with --update-golden"
     assert found["versions"] == kept["versions"], message
-    assert np.allclose(found["numbers"], kept["numbers"], rtol=1e-4, atol=1e-6), message
+    parts = [np.split(np.array(of["numbers"]), [-ACTIONS]) for of in (found, kept)]
+    (sizes, actions), (sizes_kept, actions_kept) = parts
+    assert np.allclose(sizes, sizes_kept, rtol=1e-4, atol=1e-6), message
+    assert np.allclose(actions, actions_kept, rtol=0, atol=1e-3), message
