@@ -230,11 +230,12 @@ def decision_transformer(name: str, budget: Budget, seed: int, **options: Any) -
 
 @pytest.mark.slow
 def test_a_decision_transformer_beats_chance_and_then_itself() -> None:
-    """One seed at a time; means over 40 episodes of each: four standard errors."""
-    arenas = [Arena(find_env("PointMass-v0"), (seed,)) for seed in SEEDS]
+    """One seed at a time, two of them; means over 40 episodes of each: four standard errors."""
+    seeds = SEEDS[:2]
+    arenas = [Arena(find_env("PointMass-v0"), (seed,)) for seed in seeds]
     before, after, later = [], [], []
-    for seed, arena in zip(SEEDS, arenas, strict=True):
-        agent = decision_transformer("odt", Budget(400, 0), seed)
+    for seed, arena in zip(seeds, arenas, strict=True):
+        agent = decision_transformer("odt", Budget(250, 0), seed)
         agent.begin("offline")
         for _ in agent.work("offline"):
             pass
