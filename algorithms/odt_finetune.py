@@ -45,7 +45,7 @@ class OdtFinetune(DecisionAgent[OdtFinetuneConfig]):
 
     def __init__(self, task: Task, config: OdtFinetuneConfig, data: Transitions) -> None:
         super().__init__(task, config, data)
-        self.trajectories.keep_best(data.reward, config.kept_episodes)
+        self.trajectories.keep_best(self.to_go, config.kept_episodes)
         self.began = 0
         """Online steps before the running episode."""
 

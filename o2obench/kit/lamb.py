@@ -6,7 +6,7 @@ Without bias corrections, as in released codes: the length of the direction does
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -29,8 +29,8 @@ class Lamb(torch.optim.Optimizer):
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "betas": betas, "eps": eps})
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """Do one step."""
+    def step(self, closure: Callable[[], float] | None = None) -> Any:
+        """Do one step with the gradients that are there; ``closure`` is torch's, and not called."""
         for group in self.param_groups:
             for tensor in group["params"]:
                 if tensor.grad is not None:

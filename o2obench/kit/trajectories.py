@@ -23,9 +23,12 @@ class Trajectories:
         self.replaced = 0
         """Episodes in whose place others came."""
 
-    def keep_best(self, reward: Array, most: int) -> None:
-        """Keep the ``most`` episodes of the highest return, the lowest of them first."""
-        returns = np.array([reward[begin:end].sum(dtype=np.float64) for begin, end in self.ranges])
+    def keep_best(self, to_go: Array, most: int) -> None:
+        """Keep the ``most`` episodes of the highest return, the lowest of them first.
+
+        ``to_go``: the return-to-go of each row.
+        """
+        returns = to_go[self.ranges[:, 0]]
         self.ranges = self.ranges[np.argsort(returns, kind="stable")[-most:]]
 
     def add(self, begin: int, end: int, most: int) -> None:

@@ -185,7 +185,7 @@ def test_the_best_episodes_are_kept_and_new_ones_replace_the_worst_first() -> No
     data = mixed_data(500)
     kept = Trajectories(data)
     returns, _ = episode_returns(data)
-    kept.keep_best(data.reward, 4)
+    kept.keep_best(returns_to_go(data.reward, kept.ranges), 4)
     of_kept = returns_to_go(data.reward, kept.ranges)[kept.ranges[:, 0]]
     np.testing.assert_allclose(of_kept, np.sort(returns)[-4:], rtol=1e-5)
     best = kept.ranges[:, 0].tolist()

@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.nn.functional import elu, layer_norm, mish
 
 from ...util.rng import Stream
+from ..model_free.iql import expectile_error
 from ..model_free.template import MOST_WEIGHT, SUBSET, Draw, Values
 from ..networks import Activation, Initialiser, Mlp, Norm, orthogonal_of, zero_init
 from ..options import Members, Rate, Share, Weight, Width, Widths
@@ -193,13 +194,17 @@ class LatentModel(ByWindows[C], Generic[C]):
         before, after = torch.stack(latents[:-1], 2), torch.stack(latents[1:], 2)
         return before.flatten(1, 2), after.flatten(1, 2)
 
+    def next_value(self, batch: Batch, draws: Values) -> Tensor:
+        """Return V of the next observations, encoded, (seeds, windows horizon)."""
+        return self.v(self.encode(batch.next_obs))
+
     def constants(self, batch: Batch, draws: Values) -> Values:
         """Return latents, targets and weights of an update, and leave the windows' errors in ``errors``."""
         config = self.config
         z, _ = self.along(batch)
         alive = self.alive(batch.columns[FIRST].unflatten(1, (-1, config.horizon)))
         steps = alive * config.rho ** torch.arange(config.horizon, device=alive.device)
-        y = batch.reward + config.gamma * (1.0 - batch.terminated) * self.v(self.encode(batch.next_obs))
+        y = super().constants(batch, draws)["y"]
         error = (self.q("critics", z, batch.action) - y[:, None]).abs().sum(1)
         self.errors.copy_((error.unflatten(1, (-1, config.horizon)) * steps).sum(-1))
         q = self.target_value(z, batch.action, draws)
@@ -218,14 +223,12 @@ class LatentModel(ByWindows[C], Generic[C]):
         config, windows = self.config, self.config.batch_size
         encoder, dynamics, reward, critics, value = self.parted(WORLD, flat)
         z, after = self.along(batch, encoder, dynamics)
-        u = constants["q"] - self.v(z.detach(), value)
-        side = torch.where(u < 0, 1.0 - config.expectile, config.expectile)
         q = self.q("critics", z, batch.action, critics)
         errors = [
             (after - constants["next_z"]).square().mean(-1),
             (self.reward(z, batch.action, reward) - batch.reward).square(),
             (q - constants["y"][:, None]).square().sum(1),
-            side * u.square(),
+            expectile_error(constants["q"] - self.v(z.detach(), value), config.expectile),
         ]
         means = torch.stack([(constants["weight"] * error).sum(-1) / windows for error in errors])
         weights = (config.consistency_weight, config.reward_weight, config.value_weight, config.value_weight)

@@ -27,7 +27,7 @@ from ..options import Count, Members, Rate, Share, Size, Width
 from ..replay import Batch
 from .config import OnlineConfig
 from .online import Online
-from .template import TURN
+from .template import TURN, shortened
 
 GENERATOR, MADE, MIXED = "generator", "made transitions", "share of made transitions"
 KEEP, KEEP_EVERY = 0.995, 10
@@ -177,8 +177,7 @@ class Generated(Online[C], Generic[C]):
                 return values.sum(), values
 
             [step], values = gradients(loss, [self.generator.flat])
-            length = step.norm(dim=-1, keepdim=True)
-            self.generator_adam.step([step * (MOST_NORM / (length + TINY)).clamp(max=1.0)], scale)
+            self.generator_adam.step([shortened(step, MOST_NORM)], scale)
             losses += values
             if (done + k + 1) % KEEP_EVERY == 0:
                 keep = min(KEEP, 1.0 - (2.0 + done + k) ** (-2.0 / 3.0))

@@ -28,6 +28,11 @@ from .template import Draw, OffPolicy, Values
 DROPOUT = "dropout"
 
 
+def expectile_error(u: Tensor, expectile: float) -> Tensor:
+    """Return |expectile - 1(u < 0)| u^2, like u."""
+    return torch.where(u < 0, 1.0 - expectile, expectile) * u.square()
+
+
 class InSampleOptions(OffPolicyConfig):
     """Options of learning from the data's actions alone."""
 
@@ -104,6 +109,5 @@ class ImplicitQ(InSample[C], Generic[C]):
     def value_loss(self, flat: Tensor, batch: Batch, draws: Values, constants: Values) -> Tensor:
         """Return the expectile loss |tau - 1(u < 0)| u^2 of u = min Q' - V, and the mean of V, (2, seeds)."""
         v = self.v(batch.obs, flat)
-        u = constants["q"] - v
-        side = torch.where(u < 0, 1.0 - self.config.expectile, self.config.expectile)
-        return torch.stack([(side * u.square()).mean(-1), v.mean(-1)])
+        error = expectile_error(constants["q"] - v, self.config.expectile)
+        return torch.stack([error.mean(-1), v.mean(-1)])

@@ -397,7 +397,7 @@ class OffPolicy(Agent[C], Generic[C]):
 
             steps, values = gradients(loss, [self.parameters[name]])
             if most := self.most_norm(name):
-                steps = tuple(_shortened(step, most) for step in steps)
+                steps = tuple(shortened(step, most) for step in steps)
             self.adams[name].step(steps, scales[i])
             constants[name] = values.detach()
             reports.append(values)
@@ -611,7 +611,7 @@ class OffPolicy(Agent[C], Generic[C]):
         return sum(stage.env_steps for stage in self.stages(self.config, self.task.budget))
 
 
-def _shortened(gradient: Tensor, most: float) -> Tensor:
+def shortened(gradient: Tensor, most: float) -> Tensor:
     """Return the gradient of each seed with a norm of at most ``most``.
 
     Squares are added up one by one: torch's compiler (2.13) fails on a sum over what a gradient is put
