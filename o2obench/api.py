@@ -18,7 +18,7 @@ from .agent import Agent
 from .analysis.results import table_of
 from .errors import RunFailed, UserError
 from .launch.flags import LaunchFlags
-from .planning.plan import read_plans
+from .planning.plan import Plan, read_plans
 from .planning.schema import Selection
 from .runs.folder import ResultsFolder
 from .training.options import Options
@@ -46,6 +46,7 @@ def run_suite(
 ) -> pd.DataFrame:
     """Compute what a suite still lacks, in processes of their own, and return its learning curves.
 
+    Data sets of D4RL's and Minari's that are missing are fetched first.
     A call that was interrupted goes on from its checkpoints when it is repeated.
 
     Args:
@@ -67,6 +68,7 @@ def run_suite(
         RunFailed: Everything else is computed, but these runs failed; ``load_results`` leaves them out.
         KeyboardInterrupt: It was interrupted; everything is saved.
     """
+    from .datasets.download import with_data
     from .launch.launcher import Launch
     from .launch.profile import read_profile
     from .planning.entries import require_policy_named
@@ -77,12 +79,15 @@ def run_suite(
     chosen = tuple(range(seeds)) if isinstance(seeds, int) else _tuple(seeds)
     selection = Selection(chosen, _tuple(datasets), _tuple(algorithms))
     folder = ResultsFolder(results)
-    if isinstance(suite, Mapping):
+
+    def read() -> Plan:
+        if not isinstance(suite, Mapping):
+            return read_suite(find_suite(str(suite)), selection, folder)
         source = Located(dict(suite), {(): name})
         require_policy_named(source)
-        plan = expand(source, name, selection, results=folder)
-    else:
-        plan = read_suite(find_suite(str(suite)), selection, folder)
+        return expand(source, name, selection, results=folder)
+
+    plan = with_data(read)
     profile = read_profile(launcher, LaunchFlags(jobs=jobs).values())
     launch = Launch(plan, folder, profile, how)
     launch.require()

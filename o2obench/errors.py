@@ -23,9 +23,17 @@ def told_at(place: object) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        raise UserError(
-            *(f"{place}: {problem}" if place else problem for problem in error.problems)
-        ) from None
+        error.problems = tuple(f"{place}: {problem}" if place else problem for problem in error.problems)
+        error.args = ("\n".join(error.problems),)
+        raise
+
+
+class MissingData(UserError):
+    """Data sets are not on this machine; ``names`` are all of them, where fetching can bring all of them."""
+
+    def __init__(self, *problems: str, names: tuple[str, ...] = ()) -> None:
+        super().__init__(*problems)
+        self.names = names
 
 
 class RunFailed(Exception):

@@ -150,15 +150,16 @@ def data_fetch(
     offline: Annotated[bool, typer.Option("--offline", help="Do not touch the network.")] = False,
 ) -> None:
     """Fetch D4RL's and Minari's sets, going on where a download broke off; check those that are here."""
-    from ..datasets.download import fetch
-    from ..datasets.registry import find_dataset
+    from ..datasets.download import fetch_named
+    from .progress import download_progress
 
     problems = list[str]()
-    for name in names:
-        try:
-            fetch(find_dataset(name), offline)
-        except UserError as error:
-            problems += error.problems
+    with download_progress() as (say, show):
+        for name in names:
+            try:
+                fetch_named(name, offline, say, show)
+            except UserError as error:
+                problems += error.problems
     if problems:
         raise UserError(*problems)
 

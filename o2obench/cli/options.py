@@ -72,6 +72,9 @@ Defaults = Annotated[
     bool,
     typer.Option("--defaults", help="Accept data sets without a row of options.", rich_help_panel=COMPUTED),
 ]
+Offline = Annotated[
+    bool, typer.Option("--offline", help="Fetch no missing data sets.", rich_help_panel=COMPUTED)
+]
 
 
 def takes(name: str, model: type[Any], leave_out: tuple[str, ...] = ()) -> Callable[[Any], Any]:

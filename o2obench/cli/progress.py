@@ -13,10 +13,21 @@ from contextlib import contextmanager
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 from rich.table import Table
 
 from ..analysis.results import parts, rate, seconds
+from ..datasets.download import Say, Show, by_tenths
 from ..launch.local import Outcome
 from ..launch.status import (
     PRIOR_RATE,
@@ -66,6 +77,28 @@ def busy(doing: str) -> Iterator[None]:
     ) as line:
         line.add_task(escape(doing), total=None)
         yield
+
+
+@contextmanager
+def download_progress() -> Iterator[tuple[Say, Show]]:
+    """Show downloads: a bar each on a terminal, a line for each tenth elsewhere."""
+
+    def say(text: str) -> None:
+        console().print(escape(text), soft_wrap=True)
+
+    if not console().is_terminal:
+        yield say, by_tenths(say)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=console()) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def show(address: str, have: int, whole: int | None) -> None:
+            if address not in tasks:
+                tasks[address] = bars.add_task(escape(address.rpartition("/")[2]), total=whole)
+            bars.update(tasks[address], completed=have, total=whole)
+
+        yield say, show
 
 
 @contextmanager

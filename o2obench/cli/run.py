@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import traceback
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,6 +22,7 @@ from .options import (
     DatasetName,
     Defaults,
     Folder,
+    Offline,
     Results,
     Suite,
     names_of,
@@ -30,6 +31,9 @@ from .options import (
     suites_to_complete,
     takes,
 )
+
+if TYPE_CHECKING:
+    from ..planning.plan import Plan
 
 
 @app.command()
@@ -70,24 +74,38 @@ def suite(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan, its cost and, for SLURM, the scripts only.")
     ] = False,
+    offline: Offline = False,
     no_report: Annotated[bool, typer.Option("--no-report", help="Do not write the report.")] = False,
     flags: LaunchFlags,
     options: Options,
 ) -> None:
     """Run a grid (algorithms x data sets x seeds), resume what is unfinished, write the report."""
+    from ..datasets.download import with_data
     from ..launch.launcher import Launch
     from ..launch.profile import read_profile
     from ..planning.expand import read_suite
     from ..planning.load import find_suite
     from ..planning.schema import Selection
-    from .progress import busy, cautions, console, dry_run_table, launch_progress, launch_summary
+    from .progress import (
+        busy,
+        cautions,
+        console,
+        download_progress,
+        dry_run_table,
+        launch_progress,
+        launch_summary,
+    )
     from .tables import answer
 
     profile = read_profile(launcher, flags.values())
     selection = Selection(seeds_of(seeds), names_of(datasets), names_of(algorithms), data, defaults)
     folder = ResultsFolder(results)
-    with busy(f"{name}: looking at its options and data"):
-        plan = read_suite(find_suite(name), selection, folder)
+
+    def read() -> Plan:
+        with busy(f"{name}: looking at its options and data"):
+            return read_suite(find_suite(name), selection, folder)
+
+    plan = with_data(read, offline or dry_run, download_progress)
     launch = Launch(plan, folder, profile, options)
     if dry_run:
         for path in (results, out):
@@ -149,14 +167,16 @@ def run(
     ] = 1000,
     results: Results = Path("results"),
     defaults: Defaults = False,
+    offline: Offline = False,
     options: Options,
 ) -> None:
     """Compute one run in this process, after the pretraining run it starts from."""
+    from ..datasets.download import with_data
     from ..launch.local import visible_gpus
     from ..planning.expand import single
     from ..planning.schema import Selection
     from ..training.runner import execute
-    from .progress import busy, console, run_progress, where_time_went
+    from .progress import busy, console, download_progress, run_progress, where_time_went
 
     stop, folder = stop_on_signal(), ResultsFolder(results)
     if options.device != "cpu" and not visible_gpus():
@@ -164,9 +184,13 @@ def run(
             f"--device {options.device}: no GPU was found here; leave it out to compute on the CPU"
         )
     budget = (updates, steps, every)
-    with busy(f"{algorithm} on {dataset}: looking at its options and data"):
-        chosen = Selection(defaults=defaults)
-        plan = single(algorithm, dataset, seed, set_ or [], budget, chosen, from_, folder)
+    chosen = Selection(defaults=defaults)
+
+    def read() -> Plan:
+        with busy(f"{algorithm} on {dataset}: looking at its options and data"):
+            return single(algorithm, dataset, seed, set_ or [], budget, chosen, from_, folder)
+
+    plan = with_data(read, offline, download_progress)
     usable(results)
     plan.copy_policies(folder)
     for planned_run in plan.runs:

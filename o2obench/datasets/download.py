@@ -1,5 +1,7 @@
 """Fetch data sets: D4RL's from its public address, resumed where broken off; Minari's through Minari.
 
+A suite's missing sets are fetched before it starts (``fetch_all``).
+
 D4RL publishes no checksums. The size and SHA-256 of each file are therefore written to ``fetched.json``
 in the data folder when it is first fetched, and hold from then on.
 """
@@ -12,17 +14,19 @@ import os
 import shutil
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from filelock import SoftFileLease
 
-from ..errors import UserError
+from ..errors import MissingData, UserError
 from ..util.files import is_file, kind_of, read_json, sha256, sync_folder, write_atomically
 from . import minari, validation
 from .isolated_validation import admit
-from .registry import Dataset, find_dataset
+from .registry import Dataset, canonical, find_dataset, minari_id
 
 D4RL = "http://rail.eecs.berkeley.edu/datasets/offline_rl"
 """D4RL's public address; $O2OBENCH_D4RL_URL names a mirror."""
@@ -33,11 +37,125 @@ LOCK_SECONDS = 60.0
 """After so many seconds without a sign of life another process may take a download over."""
 
 
+T = TypeVar("T")
+Say = Callable[[str], None]
+Show = Callable[[str, int, int | None], None]
+"""Shows how far a download is: its address, bytes here, bytes in all (None: not told)."""
+
+
 class _Broken(Exception):
     """The connection broke off; what has come can be kept."""
 
 
-def fetch(data: Dataset, offline: bool = False, say: Callable[[str], None] = print) -> None:
+def by_tenths(say: Say) -> Show:
+    """Return what says a line for each tenth of a download."""
+    told: dict[str, int] = {}
+
+    def show(address: str, have: int, whole: int | None) -> None:
+        tenths = have * 10 // (whole or 1)
+        if whole and tenths > told.setdefault(address, tenths):
+            told[address] = tenths
+            say(f"{address}: {have:,} of {whole:,} bytes")
+
+    return show
+
+
+def is_offline(offline: bool) -> bool:
+    """Tell whether the network is not to be touched: by the flag, or $O2OBENCH_OFFLINE."""
+    return offline or bool(os.environ.get("O2OBENCH_OFFLINE"))
+
+
+@contextmanager
+def plainly() -> Iterator[tuple[Say, Show]]:
+    """Print what is said, and a line for each tenth of a download."""
+    yield print, by_tenths(print)
+
+
+def with_data(
+    read: Callable[[], T],
+    offline: bool = False,
+    progress: Callable[[], AbstractContextManager[tuple[Say, Show]]] = plainly,
+) -> T:
+    """Return what ``read`` returns, after fetching the data sets that it misses.
+
+    Raises MissingData where this is offline, or where not all of them can be fetched.
+    """
+    try:
+        return read()
+    except MissingData as missing:
+        if is_offline(offline) or not missing.names:
+            raise
+        names = missing.names
+    with progress() as (say, show):
+        fetch_all(names, say, show)
+    return read()
+
+
+def fetch_all(names: Sequence[str], say: Say, show: Show) -> None:
+    """Fetch data sets that are missing, after saying how large they are.
+
+    Raises UserError, with nothing fetched, where a server cannot be reached or the disk is too small; after
+    the last, naming all that could not be had. What has come is kept, and the next call goes on from there.
+    """
+    sizes = {name: _size(find_dataset(name)) for name in names if not name.startswith("minari:")}
+    told = [f"{name} ({_decimal(size)})" if (size := sizes.get(name)) else name for name in names]
+    total = sum(filter(None, sizes.values()))
+    say(f"missing, to be fetched: {', '.join(told)}{f'; {_decimal(total)} in all' if len(names) > 1 else ''}")
+    for folder in {file.parent for name in sizes if (file := find_dataset(name).file)}:
+        folder.mkdir(parents=True, exist_ok=True)
+        if (free := shutil.disk_usage(folder).free) < total:
+            raise UserError(
+                f"{folder}: {_decimal(total)} are to be fetched, {_decimal(free)} are free; make room, or "
+                "name another folder in O2OBENCH_DATA"
+            )
+    problems = list[str]()
+    for name in names:
+        try:
+            fetch_named(name, say=say, show=show)
+        except UserError as error:
+            problems += error.problems
+    if problems:
+        raise UserError(*problems)
+
+
+def _decimal(size: int) -> str:
+    """Return a number of bytes with its unit: 2.9 GB."""
+    amount, units = float(size), ["bytes", "kB", "MB", "GB", "TB"]
+    while amount >= 1000 and len(units) > 1:
+        amount, units = amount / 1000, units[1:]
+    return f"{amount:.{0 if units[0] == 'bytes' else 1}f} {units[0]}"
+
+
+def _size(data: Dataset) -> int | None:
+    """Return how many bytes the server says a file has, None where it does not say.
+
+    Raises UserError where it cannot be reached.
+    """
+    address = url(data)
+    request = urllib.request.Request(address, method="HEAD")
+    try:
+        with urllib.request.urlopen(request, timeout=STALL_SECONDS) as answer:
+            return int(answer.headers.get("Content-Length") or 0) or None
+    except urllib.error.HTTPError:
+        return None  # fetching says what it is
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        why = getattr(error, "reason", None) or error or type(error).__name__
+        raise UserError(
+            f"{urlsplit(address).hostname} cannot be reached ({why}); run `o2obench data fetch` where it "
+            "can and name the folder in O2OBENCH_DATA, or run on this project's own sets (--data o2o)"
+        ) from None
+
+
+def fetch_named(name: str, offline: bool = False, say: Say = print, show: Show | None = None) -> None:
+    """Fetch a data set by its name; of Minari's, any that its server has."""
+    name = canonical(name)
+    if name.startswith("minari:"):
+        _fetch_minari(name, is_offline(offline), say)
+    else:
+        fetch(find_dataset(name), offline, say, show)
+
+
+def fetch(data: Dataset, offline: bool = False, say: Say = print, show: Show | None = None) -> None:
     """Bring a D4RL data set to this machine, or check the one that is here.
 
     Raises UserError when it cannot be had, saying why and where to put the file by hand; the name of the
@@ -46,10 +164,7 @@ def fetch(data: Dataset, offline: bool = False, say: Callable[[str], None] = pri
     if data.file is None or data.embedded:
         say(f"{data.name}: came with the package")
         return
-    offline = offline or bool(os.environ.get("O2OBENCH_OFFLINE"))
-    if data.name.startswith("minari:"):
-        _fetch_minari(data, offline, say)
-        return
+    offline = is_offline(offline)
     data.file.parent.mkdir(parents=True, exist_ok=True)
     part = data.file.with_name(f".{data.file.name}.part")
     for path in (part, data.file.with_name(LOCK), lock := data.file.with_name(f".{data.file.name}.lock")):
@@ -64,7 +179,7 @@ def fetch(data: Dataset, offline: bool = False, say: Callable[[str], None] = pri
             raise UserError(
                 f"dataset {data.name}: {data.file} is missing and this is offline; {by_hand(data)}"
             )
-        _download(data, address, part, say)
+        _download(data, address, part, say, show or by_tenths(say))
         try:
             _accept(data, part, say)
         except UserError as error:
@@ -74,24 +189,25 @@ def fetch(data: Dataset, offline: bool = False, say: Callable[[str], None] = pri
         sync_folder(data.file.parent)
 
 
-def _fetch_minari(data: Dataset, offline: bool, say: Callable[[str], None]) -> None:
+def _fetch_minari(name: str, offline: bool, say: Say) -> None:
     """Let Minari bring one of its data sets, which passes validation before it may stay."""
-    assert data.file is not None
-    name = data.name.removeprefix("minari:")
-    if not data.present:
+    rest = minari_id(name)
+    file = minari.main_file(rest)
+    if not file.is_file():
         if offline:
             raise UserError(
-                f"dataset {data.name}: {data.file} is missing and this is offline; {data.remedy()}"
+                f"dataset {name}: {file} is missing and this is offline; name Minari's folder in "
+                f"{minari.FOLDER}"
             )
-        minari.fetch(name, minari.root_folder())
+        minari.fetch(rest, minari.root_folder())
         try:
-            find_dataset(data.name).admit()
+            find_dataset(name).admit()
         except UserError:
-            shutil.rmtree(minari.root_folder() / name)
+            shutil.rmtree(minari.root_folder() / rest)
             raise
-    fetched = find_dataset(data.name)
+    fetched = find_dataset(name)
     fetched.admit()
-    say(f"{data.name}: {data.file}, {data.file.stat().st_size:,} bytes, {fetched.sha256()[:12]}")
+    say(f"{name}: {file}, {file.stat().st_size:,} bytes, {fetched.sha256()[:12]}")
 
 
 def url(data: Dataset) -> str:
@@ -122,7 +238,7 @@ def _records(file: Path) -> dict[str, dict[str, Any]]:
     return records
 
 
-def _accept(data: Dataset, file: Path, say: Callable[[str], None]) -> None:
+def _accept(data: Dataset, file: Path, say: Say) -> None:
     """Check a whole file against the record, or read it through and write its record."""
     assert data.file is not None
     size, digest = file.stat().st_size, sha256(file, validation.LARGEST, follow=True)
@@ -145,12 +261,12 @@ def _accept(data: Dataset, file: Path, say: Callable[[str], None]) -> None:
     )
 
 
-def _download(data: Dataset, address: str, part: Path, say: Callable[[str], None]) -> None:
+def _download(data: Dataset, address: str, part: Path, say: Say, show: Show) -> None:
     """Write the whole file to ``part``, in several attempts if need be, each going on from the last."""
     why = ""
     for attempt in range(ATTEMPTS):
         try:
-            _attempt(address, part, say)
+            _attempt(address, part, show)
         except urllib.error.HTTPError as error:
             why = f"the server answers {error.code} {error.reason}"
             if error.code == 416:  # what we have is longer than what there is
@@ -167,7 +283,7 @@ def _download(data: Dataset, address: str, part: Path, say: Callable[[str], None
     raise UserError(f"dataset {data.name}: {address}: {why}{note}; try again, or {by_hand(data)}")
 
 
-def _attempt(address: str, part: Path, say: Callable[[str], None]) -> None:
+def _attempt(address: str, part: Path, show: Show) -> None:
     have = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(address, headers={"Range": f"bytes={have}-"} if have else {})
     with urllib.request.urlopen(request, timeout=STALL_SECONDS) as answer:
@@ -179,9 +295,8 @@ def _attempt(address: str, part: Path, say: Callable[[str], None]) -> None:
             file.seek(have)
             while chunk := _read(answer, have, whole):
                 file.write(chunk)
-                if (have + len(chunk)) * 10 // (whole or 1) > have * 10 // (whole or 1):
-                    say(f"{address}: {have + len(chunk):,} of {whole or 0:,} bytes")
                 have += len(chunk)
+                show(address, have, whole)
             file.flush()
             os.fsync(file.fileno())
     if whole is not None and have < whole:

@@ -48,6 +48,11 @@ def root_folder() -> Path:
     return folder_of_user(FOLDER, ".minari", "datasets")
 
 
+def main_file(name: str) -> Path:
+    """Return where a data set of Minari's lies, or would lie."""
+    return root_folder() / name / "data" / MAIN
+
+
 def metadata(file: Path, env: str = "") -> dict[str, Any]:
     """Return the metadata beside a main_data.hdf5; raise UserError naming the key that is wrong.
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from ..envs.own import with_rule
 from ..envs.spec import EnvSpec, environments, find_env
-from ..errors import UserError, told_at
+from ..errors import MissingData, UserError, told_at
 from ..transitions import Transitions
 from ..util.files import expanded, folder_of_user, is_number, read_json, sha256
 from . import minari, validation
@@ -74,6 +74,11 @@ class Dataset:
             both = (_sha256_now(self.file), _sha256_now(self.file.with_name(minari.METADATA)))
             return hashlib.sha256("".join(both).encode()).hexdigest()
         return _sha256_now(self.file)
+
+    @property
+    def fetchable(self) -> bool:
+        """Whether ``download.fetch`` can bring the data: D4RL's own and Minari's."""
+        return bool(self.scores.folder) or self.name.startswith("minari:")
 
     def require(self) -> None:
         """Raise UserError, saying where to put the file, when the data are not on this machine."""
@@ -152,7 +157,7 @@ def find_dataset(name: str) -> Dataset:
     if colon and scheme == "file":
         return _of_card(name, Path(rest))
     if colon and scheme == "minari":
-        return _of_minari(name, rest)
+        return _of_minari(name)
     collected = COLLECTED.fullmatch(name)
     if collected and known_reference(name) is None:
         return _of_card(name, data_folder() / f"{name.removeprefix('o2o:')}.hdf5")
@@ -262,10 +267,16 @@ def _of_card(name: str, file: Path) -> Dataset:
     return Dataset(name, env, _scores(name, env, card, card_file), file)
 
 
-def _of_minari(name: str, rest: str) -> Dataset:
+def minari_id(name: str) -> str:
+    """Return what Minari calls a data set; raise UserError where that is no name of its."""
+    rest = name.removeprefix("minari:")
     if not MINARI_ID.fullmatch(rest) or len(rest) > 200:
         raise UserError(f"dataset {name}: not a name of Minari's; for example minari:mujoco/hopper/medium-v0")
-    file = minari.root_folder() / rest / "data" / minari.MAIN
+    return rest
+
+
+def _of_minari(name: str) -> Dataset:
+    file = minari.main_file(minari_id(name))
     described = file.is_file() or file.with_name(minari.METADATA).is_file()
     meta = minari.metadata(file) if described else {}  # of another format, the file may have another name
     if not file.is_file():
@@ -273,9 +284,10 @@ def _of_minari(name: str, rest: str) -> Dataset:
         if entry:
             return Dataset(name, find_env(entry.environment), entry, file)
         similar = _similar(name)
-        raise UserError(
+        raise MissingData(
             f"dataset {name}: {file} is missing; `o2obench data fetch {name}`, or name Minari's folder in "
-            f"{minari.FOLDER}{similar and '; '}{similar}"
+            f"{minari.FOLDER}{similar and '; '}{similar}",
+            names=(name,),
         )
     place = file.with_name(minari.METADATA)
     env = _env_of(place, meta["environment"])

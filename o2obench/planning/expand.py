@@ -15,7 +15,7 @@ from ..agent import Agent, Budget, Config, Stage
 from ..datasets import policy_files, statistics
 from ..datasets.reference_scores import COLLECTED, KINDS, twin
 from ..datasets.registry import canonical, find_dataset, is_collected, is_d4rl
-from ..errors import UserError, told_at
+from ..errors import MissingData, UserError, told_at
 from ..runs.folder import ResultsFolder
 from ..runs.spec import DataSource, Protocol, Run, RunSpec
 from ..util.config import Located, merge, nearest, parse_scalar, validate
@@ -385,7 +385,7 @@ def _require_reference(suite: SuiteFile, source: Located, entries: Sequence[Entr
 
 
 def _require_data(names: Sequence[str], entries: Sequence[Entry], from_file: bool) -> None:
-    """Raise UserError listing all data sets that are not on this machine, and how to get them."""
+    """Raise MissingData listing all data sets that are not on this machine, and how to get them."""
     if not any(registry.algorithm(e.algorithm).uses_data or e.pretraining for e in entries):
         return
     missing = [dataset for dataset in map(find_dataset, names) if not dataset.present]
@@ -393,7 +393,7 @@ def _require_data(names: Sequence[str], entries: Sequence[Entry], from_file: boo
         return
     lines = [f"dataset {dataset.name}: {dataset.file} is missing; {dataset.remedy()}" for dataset in missing]
     if len(missing) > 1:
-        fetched = [dataset.name for dataset in missing if dataset.scores.folder]
+        fetched = [dataset.name for dataset in missing if dataset.fetchable]
         lines = [f"dataset {dataset.name}: {dataset.file} is missing" for dataset in missing]
         lines.append(
             f"get them with `o2obench data fetch {' '.join(fetched)}`"
@@ -405,7 +405,8 @@ def _require_data(names: Sequence[str], entries: Sequence[Entry], from_file: boo
         )
     if from_file and any(is_d4rl(dataset.name) for dataset in missing):
         lines.append("without D4RL's files: --data o2o runs the same grid on sets collected by this project")
-    raise UserError(*lines)
+    fetchable = all(dataset.fetchable for dataset in missing)
+    raise MissingData(*lines, names=tuple(dataset.name for dataset in missing) if fetchable else ())
 
 
 def _braces(pattern: str) -> Iterator[str]:

@@ -11,7 +11,7 @@ import pytest
 
 from o2obench.datasets import describe
 from o2obench.datasets import registry as datasets
-from o2obench.datasets.download import fetch
+from o2obench.datasets.download import fetch_named
 from o2obench.datasets.reference_scores import task_name
 from o2obench.errors import UserError
 from o2obench.planning.expand import expand, read_suite
@@ -73,7 +73,7 @@ def test_the_data_folder_by_flag(o2obench: Command, tmp_path: Path) -> None:
 
 
 def test_a_suite_without_data_says_what_is_missing_and_what_to_do(o2obench: Command, tmp_path: Path) -> None:
-    done = o2obench("suite", "mujoco_all")
+    done = o2obench("suite", "mujoco_all", "--offline")
     lines = done.stderr.splitlines()
     assert done.returncode == 2
     assert len(lines) == 12 + 3
@@ -83,6 +83,17 @@ def test_a_suite_without_data_says_what_is_missing_and_what_to_do(o2obench: Comm
     )
     assert "put the files there" in lines[13]
     assert "--data o2o runs the same grid on sets collected by this project" in lines[14]
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_server_that_cannot_be_reached_is_said_in_one_line(
+    o2obench: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("O2OBENCH_D4RL_URL", "http://127.0.0.1:9/nowhere")
+    done = o2obench("suite", "mujoco_all")
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("127.0.0.1 cannot be reached ([Errno 111] Connection refused); run `o2obench data")
     assert not (tmp_path / "results").exists()
 
 
@@ -234,15 +245,15 @@ def test_minaris_sets_are_fetched_through_minari_and_checked(remote: list[str], 
     ):
         remote[0] = what
         with pytest.raises(UserError, match=said):
-            fetch(datasets.find_dataset(name), say=print)
+            fetch_named(name, say=print)
         assert not list(root.rglob("*.hdf5")), "something half-present"
     with pytest.raises(UserError, match="this is offline"):
-        fetch(datasets.find_dataset(name), offline=True)
+        fetch_named(name, offline=True)
     remote[0] = "good"
     said_: list[str] = []
-    fetch(datasets.find_dataset(name), say=said_.append)
+    fetch_named(name, say=said_.append)
     assert len(datasets.find_dataset(name).load()) == 60
     remote[0] = "no network"
-    fetch(datasets.find_dataset(name), say=said_.append)
+    fetch_named(name, say=said_.append)
     assert len(said_) == 2, "what is there is not fetched again"
     shutil.rmtree(root)

@@ -7,8 +7,10 @@ import fcntl
 import json
 import os
 import re
+import shutil
 import threading
 import time
+from collections import namedtuple
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,9 +20,12 @@ import pytest
 
 from o2obench.datasets import download as fetching
 from o2obench.datasets import registry as datasets
-from o2obench.datasets.download import fetch, recorded
+from o2obench.datasets.download import fetch, recorded, with_data
 from o2obench.datasets.registry import Dataset
 from o2obench.errors import UserError
+from o2obench.planning.expand import expand
+from o2obench.planning.plan import Plan
+from o2obench.util.config import Located
 from tests.helpers.datasets import hopper_file
 
 NAME = "hopper-medium-v2"
@@ -30,7 +35,7 @@ class Server:
     """A loopback server whose answers the test scripts, one behaviour per request, the last for ever."""
 
     def __init__(self, content: bytes) -> None:
-        self.content, self.script = content, ["good"]
+        self.content, self.script, self.heads = content, ["good"], True
         self.asked: list[str | None] = []
         outer = self
 
@@ -39,6 +44,14 @@ class Server:
                 behaviour = outer.script.pop(0) if len(outer.script) > 1 else outer.script[0]
                 outer.asked.append(self.headers.get("Range"))
                 outer.answer(self, behaviour)
+
+            def do_HEAD(self) -> None:
+                if outer.heads:
+                    self.send_response(200)
+                    self.send_header("Content-Length", str(len(outer.content)))
+                    self.end_headers()
+                else:
+                    self.send_error(501)
 
             def log_message(self, format: str, *args: Any) -> None:
                 pass
@@ -261,3 +274,56 @@ def test_two_fetches_at_once_download_once(server: Server) -> None:
         thread.join()
     assert len(server.asked) == 1
     assert json.loads((data.file.parent / "fetched.json").read_text()) if data.file else False
+
+
+SUITE = {
+    "algorithms": ["bc"],
+    "datasets": [NAME],
+    "seeds": [0],
+    "offline": {"updates": 20, "evaluate_every": 20},
+}
+
+
+def test_a_suite_fetches_what_is_missing_and_says_how_much(
+    server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.script = ["cut", "good"]
+
+    def read() -> Plan:
+        return expand(Located(SUITE), "own")
+
+    plan = with_data(read)
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == f"missing, to be fetched: {NAME} ({len(server.content) / 1000:.1f} kB)"
+    assert any("trying again" in line for line in said)
+    assert [run.dataset for run in plan.runs] == [NAME]
+    asked = len(server.asked)
+    assert with_data(read).runs == plan.runs
+    assert len(server.asked) == asked, "what is here is not asked for"
+
+
+def test_nothing_is_fetched_where_not_all_can_be(server: Server) -> None:
+    both = {**SUITE, "datasets": ["minari:mujoco/hopper/medium-v0", "o2o:hopper-medium-v0"]}
+    with pytest.raises(UserError, match=r"o2o:hopper-medium-v0: .* is missing"):
+        with_data(lambda: expand(Located(both), "own"))
+    with pytest.raises(UserError, match="missing"):
+        with_data(lambda: expand(Located(SUITE), "own"), offline=True)
+    assert not server.asked
+
+
+def test_a_disk_that_is_too_small_is_refused_before_anything_is_fetched(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10, 9, 1))
+    with pytest.raises(UserError, match=r"are to be fetched, 1 bytes are free; make room"):
+        with_data(lambda: expand(Located(SUITE), "own"))
+    assert not server.asked
+
+
+def test_a_server_that_tells_no_size_is_asked_for_the_file(
+    server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.heads = False
+    with_data(lambda: expand(Located(SUITE), "own"))
+    assert f"to be fetched: {NAME}\n" in capsys.readouterr().out
