@@ -169,7 +169,7 @@ def data_collect(
     task: Annotated[str, typer.Argument(help="An environment: hopper, or an id such as Hopper-v4.")],
     file: Annotated[Path | None, typer.Argument(help="The HDF5 file to write; it must not exist.")] = None,
     kind: Annotated[
-        str, typer.Option(help="random, medium-replay, medium, expert, high, ...")
+        str, typer.Option(help="random, medium-replay, medium, expert, high, ...; of mazes play, diverse.")
     ] = "medium-replay",
     level: Annotated[
         int | None,
@@ -185,16 +185,16 @@ def data_collect(
     if_missing: Annotated[bool, typer.Option("--if-missing", help="A set that exists is fine.")] = False,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
 ) -> None:
-    """Train SAC from scratch and record a data set of D4RL's kinds (obs, actions, qpos, qvel ...)."""
-    from ..datasets.reference_scores import KINDS
+    """Record a data set of D4RL's kinds: by SAC, trained from scratch, or in a maze by a controller."""
+    from ..datasets.reference_scores import KINDS, WALKS
     from ..datasets.registry import data_folder
     from ..training.collect import Recipe, collect
     from ..util.config import nearest
 
     work = work or data_folder() / "trainings"
     recipe = Recipe(rows, steps, seed, work, threads, level, minari, if_missing)
-    if kind not in KINDS:
-        raise UserError(f"--kind {kind}: not known; {nearest(kind, KINDS)}")
+    if kind not in (*KINDS, *WALKS):
+        raise UserError(f"--kind {kind}: not known; {nearest(kind, (*KINDS, *WALKS))}")
     if level is not None and kind != "medium-replay":
         raise UserError(
             f"--level {level}: only a medium-replay set goes up to a level; leave out --kind {kind}"

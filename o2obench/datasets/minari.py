@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ..envs.spec import EnvSpec, default_arguments
+from ..envs.spec import EnvSpec, default_arguments, is_registered
 from ..errors import UserError
 from ..util.files import folder_of_user, is_number, usable
 from ..util.interpreter import variable
@@ -272,8 +272,10 @@ def write(
 ) -> Path:
     """Write columns as the Minari data set ``name`` under ``root``, through Minari; return its folder.
 
-    Raises UserError when it exists.
+    Raises UserError when it exists, or when Gymnasium does not know its environment.
     """
+    if not is_registered(env.id):
+        raise UserError(f"{name}: Minari names environments as Gymnasium does, which does not know {env.id}")
     import minari
     from minari.data_collector import EpisodeBuffer
 

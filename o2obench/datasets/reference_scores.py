@@ -11,9 +11,11 @@ from typing import Any
 
 KINDS = ("random", "medium-replay", "medium", "expert", "high", "medium-expert")
 """D4RL's kinds of data, and ``high``: the best policy of a training that reached no expert."""
-ANY_KIND = rf"{'|'.join(KINDS)}|replay(?:[1-9]|[1-9][0-9])"
+WALKS = ("play", "diverse")
+"""Kinds of data of mazes, by a scripted controller."""
+ANY_KIND = rf"{'|'.join((*KINDS, *WALKS))}|replay(?:[1-9]|[1-9][0-9])"
 """Kinds as names hold them: ``replay60`` is a medium-replay set of a training that reached a score of 60."""
-COLLECTED = re.compile(rf"o2o:(?P<task>[a-z0-9]+)-(?P<kind>{ANY_KIND})-v0")
+COLLECTED = re.compile(rf"o2o:(?P<task>[a-z0-9]+(?:-[a-z0-9]+)*?)-(?P<kind>{ANY_KIND})-v0")
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def task_name(environment: str) -> str:
 
 def task_and_kind(dataset: str) -> tuple[str, str] | None:
     """Return task and kind of data of a set that is named in D4RL's way, such as hopper and medium-replay."""
-    match = re.fullmatch(rf"(?:o2o:)?([a-z0-9]+)-({ANY_KIND})-v\d+", dataset)
+    match = re.fullmatch(rf"(?:o2o:)?([a-z0-9]+(?:-[a-z0-9]+)*?)-({ANY_KIND})-v\d+", dataset)
     return (match[1], match[2]) if match else None
 
 
@@ -96,5 +98,5 @@ def twin(dataset: str) -> str:
     collected = COLLECTED.fullmatch(dataset)
     if not collected:
         return dataset
-    kind = collected["kind"] if collected["kind"] in KINDS else "medium-replay"
+    kind = collected["kind"] if collected["kind"] in (*KINDS, *WALKS) else "medium-replay"
     return f"{collected['task']}-{kind}-v2"

@@ -25,6 +25,7 @@ from .isolated_validation import admit, read_columns
 from .reference_scores import (
     COLLECTED,
     KINDS,
+    WALKS,
     Reference,
     known_reference,
     reference_of,
@@ -90,7 +91,7 @@ class Dataset:
         collected = COLLECTED.fullmatch(self.name)
         if collected:
             kind = collected["kind"]
-            flags = f"--kind {kind}" if kind in KINDS else f"--level {kind.removeprefix('replay')}"
+            flags = f"--kind {kind}" if kind in (*KINDS, *WALKS) else f"--level {kind.removeprefix('replay')}"
             how = f"`o2obench data collect {collected['task']} {flags}` makes it"
         elif self.name.startswith("minari:"):
             return f"`o2obench data fetch {self.name}`, or name Minari's folder in {minari.FOLDER}"

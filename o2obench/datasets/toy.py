@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from ..envs.grid import Cell
 from ..envs.pointmass import PointMass, good_action
-from ..envs.pointmaze import FREE, Cell, PointMaze, towards
+from ..envs.pointmaze import FREE, PointMaze, towards
 from ..transitions import Array, Transitions
 from ..util.rng import Stream, generator
 

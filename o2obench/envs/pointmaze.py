@@ -6,12 +6,12 @@ which ends the episode; after 200 steps the clock does. Random actions hardly ev
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Any, ClassVar
 
 import numpy as np
 
 from ..transitions import Array
+from .grid import Cell, way
 
 MAZE = ("#######", "#S    #", "##### #", "#G    #", "#######")
 """Walls, the start and the goal; cells are 1 x 1, the first row is the lowest."""
@@ -19,7 +19,6 @@ REACHED = 0.4
 """Distance from the middle of the goal's cell at which it counts as reached."""
 PIXELS = 32
 GROUND, WALL, GOAL_COLOUR, MASS = (255, 255, 255), (90, 90, 90), (0, 114, 178), (213, 94, 0)
-Cell = tuple[int, int]
 
 
 def _cell(mark: str) -> Cell:
@@ -88,27 +87,9 @@ def _is_free(position: Array) -> bool:
     return MAZE[y][x] != "#"
 
 
-def way(here: Cell, there: Cell) -> list[Cell]:
-    """Return the cells of the shortest way, both ends included."""
-    before: dict[Cell, Cell | None] = {here: None}
-    waiting = deque([here])
-    while there not in before:
-        cell = waiting.popleft()
-        for step in ((1, 0), (-1, 0), (0, 1), (0, -1)):
-            following = (cell[0] + step[0], cell[1] + step[1])
-            if following in FREE and following not in before:
-                before[following] = cell
-                waiting.append(following)
-    cells, cell_ = [there], before[there]
-    while cell_ is not None:
-        cells.append(cell_)
-        cell_ = before[cell_]
-    return cells[::-1]
-
-
 def towards(obs: Array, goal: Cell) -> Array:
     """Return a force (2,) from obs (4,) along the shortest way to a cell, by proportion and derivative."""
     here = (int(obs[0]), int(obs[1]))
-    cells = way(here, goal)
+    cells = way(FREE, here, goal)
     aim = np.add(cells[min(1, len(cells) - 1)], 0.5)
     return np.clip(5.0 * (aim - obs[:2]) - 4.0 * obs[2:], -1.0, 1.0)

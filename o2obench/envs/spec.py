@@ -26,6 +26,8 @@ from ..transitions import Array
 from ..util.config import nearest
 from ..util.interpreter import variable
 from ..util.plugins import entry_points, load
+from .mazes import MAZES, Maze, maker
+from .mazes import reached_the_goal as reached_the_goal_it_sees
 from .own import own_rule, with_rule
 from .pointmass import PointMass, left_the_field
 from .pointmaze import PointMaze, reached_the_goal
@@ -108,6 +110,29 @@ def _mujoco(
     return EnvSpec(name, *sizes, gymnasium_maker(name), terminal, -bound, bound, **more)
 
 
+def _with_goal(make: Callable[[], Any]) -> Callable[[], Any]:
+    """Return what makes a goal environment whose observation is a vector: the state, then the goal."""
+
+    def flat() -> Any:
+        from gymnasium.spaces import Box
+        from gymnasium.wrappers import TransformObservation
+
+        env = make()
+        parts = [env.observation_space[name] for name in ("observation", "desired_goal")]
+        low, high = (np.concatenate([getattr(part, end) for part in parts]) for end in ("low", "high"))
+        space = Box(low.astype(np.float32), high.astype(np.float32))
+        return TransformObservation(
+            env, lambda obs: np.concatenate([obs["observation"], obs["desired_goal"]]), space
+        )
+
+    return flat
+
+
+def _maze(name: str, maze: Maze) -> EnvSpec:
+    make = _with_goal(maker(maze, gymnasium_maker))
+    return EnvSpec(name, 6, 2, maze.horizon, make, reached_the_goal_it_sees)
+
+
 _BUILT_IN = {
     spec.id: spec
     for spec in (
@@ -138,6 +163,7 @@ _BUILT_IN = {
         _mujoco("InvertedDoublePendulum-v5", (9, 1, 1000), double_pendulum_terminal),
         EnvSpec("PointMass-v0", 4, 2, PointMass.horizon, PointMass, left_the_field),
         EnvSpec("PointMaze-v0", 4, 2, PointMaze.horizon, PointMaze, reached_the_goal),
+        *(_maze(name, maze) for name, maze in MAZES.items()),
     )
 }
 
@@ -189,6 +215,13 @@ def find_env(env_id: str) -> EnvSpec:
         raise
 
 
+def is_registered(env_id: str) -> bool:
+    """Tell whether Gymnasium knows an environment by this id."""
+    import gymnasium
+
+    return env_id in gymnasium.registry
+
+
 def default_arguments(env_id: str) -> dict[str, Any]:
     """Return the arguments that a Gymnasium environment has where none are given; empty for others."""
     import gymnasium
@@ -235,21 +268,3 @@ def _registered(env_id: str) -> EnvSpec:
         low=action.low.astype(np.float32),
         high=action.high.astype(np.float32),
     )
-
-
-def _with_goal(make: Callable[[], Any]) -> Callable[[], Any]:
-    """Return what makes a goal environment whose observation is a vector: the state, then the goal."""
-
-    def flat() -> Any:
-        from gymnasium.spaces import Box
-        from gymnasium.wrappers import TransformObservation
-
-        env = make()
-        parts = [env.observation_space[name] for name in ("observation", "desired_goal")]
-        low, high = (np.concatenate([getattr(part, end) for part in parts]) for end in ("low", "high"))
-        space = Box(low.astype(np.float32), high.astype(np.float32))
-        return TransformObservation(
-            env, lambda obs: np.concatenate([obs["observation"], obs["desired_goal"]]), space
-        )
-
-    return flat

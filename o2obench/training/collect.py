@@ -13,10 +13,10 @@ import numpy as np
 
 from ..datasets import d4rl, minari
 from ..datasets.describe import export
-from ..datasets.reference_scores import Reference, reference_of, task_name
+from ..datasets.reference_scores import WALKS, Reference, known_reference, reference_of, task_name
 from ..datasets.registry import data_folder
 from ..envs.episode import Interaction
-from ..envs.spec import EnvSpec, environments, find_env
+from ..envs.spec import EnvSpec, environments, find_env, is_registered
 from ..errors import UserError
 from ..transitions import Array
 from ..util.files import usable, write_atomically
@@ -24,6 +24,7 @@ from ..util.rng import Stream, derive
 from . import provenance
 from .collector import Training, append, collector, new_rows, record, to_arrays
 from .reference_returns import EPISODES, random_return
+from .walks import NOISE, walk
 
 MEDIUM_SCORE = 100.0 / 3.0
 EXPERT_SCORE = 90.0
@@ -35,7 +36,8 @@ def collect(task: str, kind: str, file: Path | None, recipe: Recipe, stop: Calla
     ``random``: the untrained policy. ``medium-replay``: all steps until a score of a third of the reference
     expert's is reached, or of the recipe's ``level``. ``medium``: fresh episodes of that policy. ``expert``:
     of the best policy, if it scores 90 or more; ``high``: of the best policy, whatever it scores.
-    ``medium-expert``: half and half. Policies are sampled, as D4RL's were. Where no reference scores are
+    ``medium-expert``: half and half. Policies are sampled, as D4RL's were. ``play``, ``diverse``: a scripted
+    controller in a maze (``walks``), without a training. Where no reference scores are
     known the training measures its own: uniform random actions are 0, its best policy is 100. Raises
     UserError when the file exists or the level was not reached.
     """
@@ -48,6 +50,43 @@ def collect(task: str, kind: str, file: Path | None, recipe: Recipe, stop: Calla
         print(f"{file}: is there")
         return file
     _refuse_existing(file)
+    if kind in WALKS:
+        arrays, facts = _walked(spec, kind, recipe, stop)
+    else:
+        arrays, facts = _trained(spec, kind, recipe, stop)
+    card = {
+        "dataset": f"o2o:{name}",
+        "environment": spec.id,
+        "command": f"o2obench data collect {task_name(spec.id)} --kind {kind} {recipe.flags(kind)}",
+        **facts,
+        **_described(arrays),
+    }
+    _publish(file, arrays, card)
+    if recipe.minari and own and is_registered(spec.id):
+        print(f"{export(f'o2o:{name}', minari.root_folder())}: the same for Minari")
+    return file
+
+
+def _walked(
+    spec: EnvSpec, kind: str, recipe: Recipe, stop: Callable[[], bool]
+) -> tuple[dict[str, Array], dict[str, Any]]:
+    """Return a maze's steps and what its card says of how they were made."""
+    folder = recipe.work / f"{task_name(spec.id)}-{kind}-seed-{recipe.seed}"
+    arrays = walk(spec, kind, recipe.rows, recipe.seed, folder, stop)
+    scores = known_reference(f"o2o:{task_name(spec.id)}-{kind}-v0")
+    assert scores is not None
+    return arrays, {
+        "ref_min": scores.ref_min,
+        "ref_max": scores.ref_max,
+        "source": scores.source,
+        "collector": {"controller": "shortest way by proportion and derivative", "action_noise": NOISE},
+    }
+
+
+def _trained(
+    spec: EnvSpec, kind: str, recipe: Recipe, stop: Callable[[], bool]
+) -> tuple[dict[str, Array], dict[str, Any]]:
+    """Return the steps of a SAC training or of its policies, and what the card says of how they were made."""
     folder = recipe.work / f"{task_name(spec.id)}-seed-{recipe.seed}"
     training = Training(spec.id, folder, recipe.steps, recipe.seed, recipe.threads)
     levels = Levels(training, reference_of(spec.id), recipe.level or MEDIUM_SCORE)
@@ -60,24 +99,16 @@ def collect(task: str, kind: str, file: Path | None, recipe: Recipe, stop: Calla
     else:
         arrays = rollouts(training, levels.step(kind), recipe.rows, kind)
     scores = levels.scores
-    card = {
-        "dataset": f"o2o:{name}",
-        "environment": spec.id,
+    return arrays, {
         "ref_min": scores.ref_min,
         "ref_max": scores.ref_max,
         "source": scores.source,
-        "command": f"o2obench data collect {task_name(spec.id)} --kind {kind} {recipe.flags()}",
         "collector": {"algorithm": "sac", "config": training.agent.config.model_dump(mode="json")},
         "levels": {  # mean returns of ten greedy episodes, by step
             step: round(mean, 1) for step, mean in levels.means().items() if step <= levels.last(kind)
         },
-        **_described(arrays),
         "compute": training.machine,
     }
-    _publish(file, arrays, card)
-    if recipe.minari and own:
-        print(f"{export(f'o2o:{name}', minari.root_folder())}: the same for Minari")
-    return file
 
 
 def _refuse_existing(file: Path) -> None:
@@ -105,8 +136,10 @@ class Recipe:
     """Whether to write it in Minari's layout too, where it gets its own name."""
     if_missing: bool = False
 
-    def flags(self) -> str:
-        """Return the options of the command that collects it."""
+    def flags(self, kind: str) -> str:
+        """Return the options of the command that collects a kind."""
+        if kind in WALKS:
+            return f"--rows {self.rows} --seed {self.seed}"
         level = f"--level {self.level} " if self.level else ""
         return f"{level}--rows {self.rows} --steps {self.steps} --seed {self.seed}"
 

@@ -133,7 +133,7 @@ def collector(spec: EnvSpec, seed: int, steps: int) -> Agent[Any]:
 
 def advance(agent: Agent[Any], interaction: Interaction, rows: dict[str, list[Any]]) -> None:
     """Let an agent take one step and learn from it, and append the step to ``rows``."""
-    record(rows, interaction)
+    record(rows, interaction.env)
     step, _ = interaction.step(agent.act(interaction.obs[None, None], explore=True)[0, 0])
     append(rows, interaction.spec, step)
     agent.observe(stack_steps([step]))
@@ -153,9 +153,9 @@ def to_arrays(rows: dict[str, list[Any]]) -> dict[str, Array]:
     return arrays
 
 
-def record(rows: dict[str, list[Any]], interaction: Interaction) -> None:
+def record(rows: dict[str, list[Any]], env: Any) -> None:
     """Note the simulator's state before a step, where there is one."""
-    simulator = getattr(interaction.env, "unwrapped", interaction.env)
+    simulator = getattr(env, "unwrapped", env)
     if hasattr(simulator, "data"):
         rows["infos/qpos"].append(simulator.data.qpos.copy())
         rows["infos/qvel"].append(simulator.data.qvel.copy())

@@ -9,7 +9,8 @@ import pytest
 
 from o2obench.datasets.registry import find_dataset
 from o2obench.datasets.toy import play_data
-from o2obench.envs.pointmaze import FREE, GOAL, MAZE, START, PointMaze, reached_the_goal, towards, way
+from o2obench.envs.grid import way
+from o2obench.envs.pointmaze import FREE, GOAL, MAZE, START, PointMaze, reached_the_goal, towards
 from o2obench.envs.spec import find_env
 
 
@@ -42,7 +43,7 @@ def test_the_reference_returns_are_those_of_chance_and_of_the_controller() -> No
 
 
 def test_the_way_leads_around_the_wall() -> None:
-    cells = way(START, GOAL)
+    cells = way(FREE, START, GOAL)
     assert cells[0] == START
     assert cells[-1] == GOAL
     assert len(cells) == 11

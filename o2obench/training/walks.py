@@ -1,0 +1,88 @@
+"""Data of a scripted controller that walks through a maze, noisily: ``play`` and ``diverse``.
+
+An episode begins in any cell. ``play``: the goal is the task's, but the controller walks to one cell after
+another with nothing in mind, and whoever passes the goal ends the episode. ``diverse``: the goal is any cell,
+and the controller walks there.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..envs.episode import transition
+from ..envs.grid import Cell
+from ..envs.mazes import MAZES, Maze
+from ..envs.spec import EnvSpec
+from ..errors import Interrupted, UserError
+from ..runs import checkpoint
+from ..transitions import Array
+from ..util.rng import Stream, derive, generator
+from .collector import SAVE_SECONDS, append, new_rows, record, to_arrays
+
+NOISE = 0.5
+"""Standard deviation of the noise on the controller's force, whose components are within [-1, 1]."""
+
+
+def walk(
+    spec: EnvSpec, kind: str, rows: int, seed: int, folder: Path, stop: Callable[[], bool]
+) -> dict[str, Array]:
+    """Return ``rows`` steps by D4RL's keys; the same whether or not it was interrupted.
+
+    It is saved in ``folder`` every two minutes. Raises Interrupted, with everything saved, when asked to
+    stop, and UserError for a task that is no maze.
+    """
+    if spec.id not in MAZES:
+        raise UserError(f"{kind}: is walked through mazes only ({', '.join(MAZES)}); {spec.id} is none")
+    maze, env, columns, episode = MAZES[spec.id], spec.make(), new_rows(), 0
+    saved = checkpoint.load(folder)
+    if saved and saved[1]["what"] == [spec.id, kind, seed]:
+        episode = saved[1]["episode"]
+        columns |= {key: list(values) for key, values in saved[1]["rows"].items()}
+    saved_at = time.monotonic()
+    while len(columns["rewards"]) < rows:
+        _episode(spec, maze, env, kind, derive(seed, Stream.COLLECTED_DATA, kind, episode), columns)
+        episode += 1
+        asked = stop()
+        if asked or time.monotonic() - saved_at > SAVE_SECONDS:
+            arrays = {key: np.array(values) for key, values in columns.items()}
+            state = {"what": [spec.id, kind, seed], "episode": episode, "rows": arrays}
+            checkpoint.save(folder, episode, state)
+            saved_at = time.monotonic()
+            if asked:
+                raise Interrupted
+    return to_arrays({key: values[:rows] for key, values in columns.items()})
+
+
+def _episode(
+    spec: EnvSpec, maze: Maze, env: Any, kind: str, seed: int, columns: dict[str, list[Any]]
+) -> None:
+    """Add the steps of an episode to ``columns``."""
+    random = generator(seed)
+    start, aim = _two_cells(maze, random)
+    while start == maze.goal and kind == "play":
+        start, aim = _two_cells(maze, random)
+    options = {"reset_cell": np.array(start), **({"goal_cell": np.array(aim)} if kind == "diverse" else {})}
+    obs, _ = env.reset(seed=seed >> 32, options=options)
+    ended, first = False, True
+    while not ended:
+        if kind == "play" and np.abs(obs[:2] - maze.middle(aim)).max() < 0.5:
+            aim = _two_cells(maze, random)[1]
+        force = maze.towards(obs, aim) + random.normal(0.0, NOISE, spec.act_dim)
+        action = np.clip(force, -1.0, 1.0).astype(np.float32)
+        record(columns, env)
+        next_obs, reward, terminated, truncated, _ = env.step(action)
+        ended = terminated or truncated
+        flags = (terminated, truncated and not terminated, first)
+        append(columns, spec, transition(obs, action, reward, next_obs, flags))
+        obs, first = next_obs, False
+
+
+def _two_cells(maze: Maze, random: np.random.Generator) -> tuple[Cell, Cell]:
+    """Return two different cells."""
+    chosen = random.choice(len(maze.free), 2, replace=False)
+    return maze.free[chosen[0]], maze.free[chosen[1]]
