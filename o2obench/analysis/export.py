@@ -162,7 +162,7 @@ def _planned(shown: _Shown) -> dict[str, Any]:
         "parent": run.parent,
         "identity": run.identity,
         "environment": run.spec.environment,
-        "data_sha256": run.spec.data.sha256 if run.spec.data else None,
+        "data_sha256": (run.spec.data.sha256 or None) if run.spec.data else None,
         "versions": ", ".join(f"{name} {version}" for name, version in run.spec.versions.items()),
         "offline_updates": run.spec.budget.offline_updates,
         "online_steps": run.spec.budget.online_steps,
@@ -186,6 +186,7 @@ def _computed(shown: _Shown, folder: RunFolder, last: Mapping[str, Any], seconds
         **{name: compute["versions"].get(name) for name in PACKAGES},
         **{name: compute[name] for name in names},
         "mismatch": "; ".join(record["mismatch"]),
+        **({"data_sha256": record["data_sha256"]} if "data_sha256" in record else {}),
     }
 
 

@@ -146,7 +146,7 @@ def _load(folder: Path) -> tuple[Run, HasDynamicsModel, State]:
 def _data(run: Run) -> Transitions:
     if run.spec.data is None:
         raise UserError(f"{run.id}: {run.algorithm} has no data set to be evaluated on")
-    return find_dataset(run.dataset).load(run.spec.data.sha256)
+    return find_dataset(run.dataset).load(run.spec.data.sha256, run.spec.data.recipe)
 
 
 def _sets(

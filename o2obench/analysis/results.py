@@ -70,7 +70,9 @@ def read(
     for experiment in watch(plan.experiments, f"{plan.suite}: reading runs"):
         try:
             pool.admit(experiment)
-            shown.append(_shown(plan, reader, experiment))
+            result = _shown(plan, reader, experiment)
+            pool.admit_data(experiment, result.own.data)
+            shown.append(result)
         except Unusable as error:
             problems.append(Problem(experiment.method, experiment.dataset, experiment.seed, str(error)))
     return shown, problems
@@ -207,9 +209,12 @@ class _Pool:
                 f"{experiment.algorithm}: computes something else than seed {first.seed} "
                 f"({', '.join(differing)})"
             )
-        sha256 = run.spec.data.sha256 if run.spec.data else ""
+        self.admit_data(experiment, run.spec.data.sha256 if run.spec.data else "")
+
+    def admit_data(self, experiment: Experiment, sha256: str) -> None:
+        """Raise Unusable where an experiment was trained on another file than those before it."""
         if sha256 and self.data.setdefault(experiment.dataset, sha256) != sha256:
-            shown = f"{str(sha256)[:12]}, the others on {self.data[experiment.dataset][:12]}"
+            shown = f"{sha256[:12]}, the others on {self.data[experiment.dataset][:12]}"
             raise Unusable(
                 f"{experiment.algorithm}: was trained on other data of this name (SHA-256 {shown})"
             )

@@ -132,7 +132,7 @@ def data_scores(
     write: Annotated[Path | None, typer.Option(help="The data set whose card is to hold them.")] = None,
 ) -> None:
     """Measure which returns score 0 (random actions) and 100 (an expert's policy)."""
-    from ..training.collect import find_task
+    from ..datasets.registry import find_task
     from ..training.reference_returns import measured, write_scores
     from .progress import busy
 
@@ -186,17 +186,22 @@ def data_collect(
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
 ) -> None:
     """Record a data set of D4RL's kinds: by SAC, trained from scratch, or in a maze by a controller."""
-    from ..datasets.reference_scores import KINDS, WALKS
-    from ..datasets.registry import data_folder
+    from ..datasets.reference_scores import COLLECTED, KINDS, WALKS, task_name
+    from ..datasets.registry import data_folder, find_task
+    from ..planning.collections import collection
+    from ..planning.schema import Collect
     from ..training.collect import Recipe, collect
     from ..util.config import nearest
 
     work = work or data_folder() / "trainings"
-    recipe = Recipe(rows, steps, seed, work, threads, level, minari, if_missing)
     if kind not in (*KINDS, *WALKS):
         raise UserError(f"--kind {kind}: not known; {nearest(kind, (*KINDS, *WALKS))}")
     if level is not None and kind != "medium-replay":
         raise UserError(
             f"--level {level}: only a medium-replay set goes up to a level; leave out --kind {kind}"
         )
+    name = f"o2o:{task_name(find_task(task).id)}-{f'replay{level}' if level else kind}-v0"
+    own = file is None and COLLECTED.fullmatch(name)
+    identity = collection(name, Collect(rows=rows, steps=steps, seed=seed)).identity if own else ""
+    recipe = Recipe(rows, steps, seed, work, threads, level, minari, if_missing, identity)
     collect(task, kind, file, recipe, stop_on_signal())

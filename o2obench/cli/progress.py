@@ -201,7 +201,8 @@ def _line(run: RunStatus) -> str:
 
 def cautions(plan: Plan, runs: Sequence[Run] | None = None) -> list[str]:
     """Return a line for each kind of run that its budget lets learn nothing, or judges at its ends only."""
-    lines = (line for run in (plan.runs if runs is None else runs) for line in _cautions(plan, run))
+    chosen = [run for run in (plan.runs if runs is None else runs) if not run.collects]
+    lines = (line for run in chosen for line in _cautions(plan, run))
     return [f"caution: {line}" for line in dict.fromkeys(lines)]
 
 
@@ -248,7 +249,10 @@ def dry_run_table(plan: Plan, results: ResultsFolder, jobs: int) -> None:
     for text in cautions(plan):
         console().print(escape(text), soft_wrap=True)
     basis = next(basis for basis in BASES if basis in bases)
-    chains = (own + seconds_left.get(plan.run(run).parent or "", 0.0) for run, own in seconds_left.items())
+    longest = functools.cache(
+        lambda run: seconds_left.get(run, 0.0) + max(map(longest, plan.needs(plan.run(run))), default=0.0)
+    )
+    chains = map(longest, seconds_left)
     whole = max(sum(seconds_left.values()) / jobs, *chains, 0.0)
     console().print(f"{len(plan.runs)} runs, about {clock(whole)} with {jobs} at once ({basis})")
 
@@ -262,7 +266,7 @@ def launch_summary(plan: Plan, results: ResultsFolder, outcome: Outcome) -> str:
     for run_id in outcome.failed:
         folder = results.run(run_id)
         lines.append(f"  failed: {folder.id}: {folder.failure()} (see {folder.log})")
-    lines += [f"  not started: {run_id}: its pretraining run is not done" for run_id in outcome.blocked]
+    lines += [f"  not started: {run_id}: what it starts from is not done" for run_id in outcome.blocked]
     if outcome.stopped and not outcome.interrupted:
         lines += [f"  saved and stopped from outside: {run_id}" for run_id in outcome.stopped]
     return "\n".join(lines)

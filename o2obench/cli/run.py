@@ -127,6 +127,8 @@ def suite(
     if outcome.interrupted:
         print("Interrupted; the same command goes on from here.")
         raise typer.Exit(128 + outcome.interrupted)
+    if any(run.collects for run in plan.runs):  # whose statistics nobody knew before
+        read().write(folder)
     if not no_report:
         write_reports(folder, out, plan.suite)
         for part in answer(out / plan.suite):

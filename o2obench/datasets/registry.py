@@ -31,6 +31,7 @@ from .reference_scores import (
     reference_of,
     references,
     task_and_kind,
+    task_name,
 )
 from .toy import MADE
 
@@ -81,6 +82,15 @@ class Dataset:
         """Whether ``download.fetch`` can bring the data: D4RL's own and Minari's."""
         return bool(self.scores.folder) or self.name.startswith("minari:")
 
+    @functools.cached_property
+    def recipe(self) -> str:
+        """The identity of the run that collected the data; empty where the card names none."""
+        if self.file is None or self.embedded or not self.name.startswith("o2o:"):
+            return ""
+        card = read_json(self.file.with_suffix(".json"), follow=True)
+        recipe = card.get("recipe") if isinstance(card, dict) else None
+        return recipe if isinstance(recipe, str) and re.fullmatch("[0-9a-f]{64}", recipe) else ""
+
     def require(self) -> None:
         """Raise UserError, saying where to put the file, when the data are not on this machine."""
         if not self.present:
@@ -116,11 +126,17 @@ class Dataset:
         columns = read_columns(self.file, self.env, validation.Summary(self.file, admitted=True))
         return validation.mark_ends(columns) if validation.UNMARKED in " ".join(notes) else columns
 
-    def load(self, sha256: str | None = None) -> Transitions:
-        """Return the transitions, checked; raise UserError when they are not those of ``sha256``."""
-        if sha256 is not None and sha256 != self.sha256():
+    def load(self, sha256: str = "", recipe: str = "") -> Transitions:
+        """Return the transitions, checked; raise UserError when they are not those of a hash or a recipe."""
+        if sha256 and sha256 != self.sha256():
             raise UserError(
                 f"{self.file}: SHA-256 is {self.sha256()[:12]}, the run was planned on {sha256[:12]}"
+            )
+        self.require()
+        if recipe and recipe != self.recipe:
+            raise UserError(
+                f"{self.file}: was collected by recipe {self.recipe[:12] or 'unknown'}, the run was planned "
+                f"on {recipe[:12]}; start the suite again, or name another folder in O2OBENCH_DATA"
             )
         return MADE[self.name]() if self.file is None else validation.transitions(self.columns(), self.env)
 
@@ -186,6 +202,12 @@ def reference(name: str) -> Reference:
         hint = f"write file:{name}" if name.lower().endswith((".hdf5", ".h5")) else hint
         raise UserError(f"dataset {name[:80]}: not known, no reference scores; {hint}")
     return entry
+
+
+def find_task(task: str) -> EnvSpec:
+    """Return the environment of an id or of its short name."""
+    short = {task_name(spec.id): spec for spec in environments().values()}
+    return short[task] if task in short else find_env(task)
 
 
 def dataset_names() -> list[str]:

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ..datasets.registry import find_dataset
 from ..errors import UserError
 from ..planning.plan import Plan
 from ..runs.folder import ResultsFolder
@@ -51,7 +52,14 @@ class Launch:
             yield from self._cluster(self.profile, Path("plan.json")).scripts()
 
     def require(self) -> None:
-        """Raise UserError where this machine cannot launch it."""
+        """Raise UserError where this machine cannot launch it, or where data that were collected are gone."""
+        for run in self.plan.runs:
+            folder = self.results.run(run.id)
+            if run.collects and folder.done.exists() and not find_dataset(run.dataset).present:
+                raise UserError(
+                    f"dataset {run.dataset}: was collected and is gone; put its file back, or remove "
+                    f"{folder.path}, and it is collected anew"
+                )
         if not isinstance(self.profile, Slurm):
             self._settings(self.profile)
         elif shutil.which("sbatch") is None:

@@ -223,8 +223,9 @@ class Pool:
         pending = {run.id for run in self.waiting} | {run.id for w in self.workers for run in w.runs}
         is_done = functools.cache(lambda run_id: self.results.run(run_id).done.exists())
         for run in list(self.waiting):
-            if run.parent is not None and not is_done(run.parent):
-                if run.parent not in pending:
+            missing = [needed for needed in self.plan.needs(run) if not is_done(needed)]
+            if missing:
+                if not pending.issuperset(missing):
                     self.waiting.remove(run)
                     self.outcome.blocked.append(run.id)
             elif is_done(run.id):  # another launcher finished it
@@ -279,7 +280,7 @@ class Pool:
 def _can_batch(run: Run) -> bool:
     from .. import registry
 
-    return registry.algorithm(run.spec.algorithm).seed_batches
+    return not run.collects and registry.algorithm(run.spec.algorithm).seed_batches
 
 
 @contextmanager

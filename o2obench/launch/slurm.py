@@ -78,7 +78,7 @@ class ArrayTask:
                 "all nodes share"
             )
         plan, results = read_plan(file), ResultsFolder(self.results)
-        parents = {run.parent for run in map(plan.run, self.runs) if run.parent}
+        parents = {needed for run in map(plan.run, self.runs) for needed in plan.needs(run)}
         for parent in sorted(parents - set(self.runs)):
             _appears(results.run(parent).done)
         settings = self.settings
@@ -131,11 +131,40 @@ def arrays(
 ) -> list[Array]:
     """Return what has to be submitted so that every run gets done, parents first.
 
-    ``queued`` says which runs are in the queue already, and as what job. The runs that start from those of
-    an array form arrays of their own, the first child of each task, the second and so on, so that the
-    indices agree and each task waits for its own parent only. None is longer than ``most``.
+    ``queued`` says which runs are in the queue already, and as what job. A collection of data is a job of its
+    own, after which the runs on these data start.
     """
     todo = [run for run in plan.runs if _is_open(results, run) and run.id not in queued]
+    to_submit, on_new_data = list[Array](), dict[str, Array]()
+    for run in (run for run in todo if run.collects):
+        before = next(iter(plan.needs(run)), "")
+        array = Array(((run.id,),), on_new_data.get(before), queued.get(before, ""))
+        on_new_data[run.id] = array
+        to_submit.append(array)
+    collected = {run.id: [n for n in plan.needs(run) if plan.run(n).collects] for run in todo}
+    waiting: dict[str, list[Run]] = defaultdict(list)
+    for run in (run for run in todo if not run.collects):
+        waiting[next((n for n in collected[run.id] if n in on_new_data or n in queued), "")].append(run)
+    for collection, runs in waiting.items():
+        first = (on_new_data.get(collection), queued.get(collection, ""))
+        to_submit += _arrays(runs, profile, queued, in_batches, most, first)
+    return to_submit
+
+
+def _arrays(
+    todo: Sequence[Run],
+    profile: Slurm,
+    queued: Mapping[str, str],
+    in_batches: bool,
+    most: int,
+    first: tuple[Array | None, str],
+) -> list[Array]:
+    """Return the arrays of runs that wait for ``first`` and for those that they start from.
+
+    The runs that start from those of an array form arrays of their own, the first child of each task, the
+    second and so on, so that the indices agree and each task waits for its own parent only. None is longer
+    than ``most``.
+    """
     missing = {run.id for run in todo}
     roots = [run for run in todo if run.parent not in missing and run.parent not in queued]
     parent_ids = {run.parent for run in todo}
@@ -147,7 +176,7 @@ def arrays(
     }
     parents.sort(key=lambda task: -len(children[task]))
     for start in range(0, len(parents), most):
-        array = Array(tuple(parents[start : start + most]))
+        array = Array(tuple(parents[start : start + most]), *first)
         to_submit.append(array)
         for layer in range(len(children[array.tasks[0]])):
             of = [children[task][layer] for task in array.tasks if len(children[task]) > layer]
@@ -157,7 +186,7 @@ def arrays(
         late = [run for run in todo if job_of.get(run.id) == job]
         to_submit += [Array(part, after_job=job) for part in _batches(late, profile, in_batches, most)]
     rest = [run for run in roots if run.id not in parent_ids]
-    return to_submit + [Array(part) for part in _batches(rest, profile, in_batches, most)]
+    return to_submit + [Array(part, *first) for part in _batches(rest, profile, in_batches, most)]
 
 
 def _is_open(results: ResultsFolder, run: Run) -> bool:
@@ -389,7 +418,8 @@ class Cluster:
             time.sleep(min(1.0, self.profile.poll_seconds))
         for run in self.plan.runs:
             bad = {"failed": outcome.failed, "diverged": outcome.failed}
-            lost = outcome.blocked if run.parent and states[run.parent] != "done" else outcome.stopped
+            is_blocked = any(states[needed] != "done" for needed in self.plan.needs(run))
+            lost = outcome.blocked if is_blocked else outcome.stopped
             done = outcome.skipped if run.id in before else outcome.finished
             (done if states[run.id] == "done" else bad.get(states[run.id], lost)).append(run.id)
         return outcome

@@ -17,6 +17,7 @@ from ..runs.checkpoint import PARTS
 from ..runs.folder import ResultsFolder, RunFolder
 from ..runs.inventory import KINDS, REMOVED
 from ..runs.lock import lock_on
+from ..runs.spec import Run
 from ..util.files import is_file, is_folder, make_below, sha256, shown, sync_folder, temporary_name
 from .merge_plans import unite
 
@@ -52,8 +53,12 @@ def merge(into: ResultsFolder, source: ResultsFolder) -> Merging:
     _check_places(into, source)
     runs = inventory.take(source).runs
     plans = _united_plans(into, source)
-    merging = Merging()
-    to_copy = [run_id for run_id in runs if _is_wanted(into, source, run_id, merging)]
+    merging, files = Merging(), _files_of_recipes(into)
+    to_copy = [
+        run_id
+        for run_id in runs
+        if _has_same_data(source, run_id, files, merging) and _is_wanted(into, source, run_id, merging)
+    ]
     into.path.mkdir(parents=True, exist_ok=True)
     with inventory.alone(into):
         for run_id in to_copy:
@@ -104,6 +109,34 @@ def _united_plans(into: ResultsFolder, source: ResultsFolder) -> list[tuple[Plan
     if problems:
         raise UserError(*problems)
     return plans
+
+
+def _files_of_recipes(results: ResultsFolder) -> dict[str, str]:
+    """Return the SHA-256 of the data that came of each recipe, as the runs of a folder say."""
+    told = (_recipe_and_file(results.run(run_id)) for run_id in inventory.look(results).runs)
+    return {recipe: sha256 for recipe, sha256 in told if sha256}
+
+
+def _recipe_and_file(folder: RunFolder) -> tuple[str, str]:
+    """Return the recipe of a run's data and the hash of the file that it was; both empty: no recipe."""
+    record = verify.record_of(folder)
+    try:
+        run, sha256 = Run.from_json(record["run"]), str(record["data_sha256"])
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return "", ""
+    return run.identity if run.collects else run.spec.data.recipe if run.spec.data else "", sha256
+
+
+def _has_same_data(source: ResultsFolder, run_id: str, files: dict[str, str], merging: Merging) -> bool:
+    """Tell whether a run's data are those of the other runs with the same recipe; note a conflict."""
+    recipe, sha256 = _recipe_and_file(source.run(run_id))
+    if not recipe or files.setdefault(recipe, sha256) == sha256:
+        return True
+    merging.problems.append(
+        f"{shown(source.run(run_id).path)}: conflict: its data have SHA-256 {sha256[:12]}, those of the "
+        f"other runs with this recipe {files[recipe][:12]}; keep the runs of one file (not copied)"
+    )
+    return False
 
 
 def _is_wanted(into: ResultsFolder, source: ResultsFolder, run_id: str, merging: Merging) -> bool:

@@ -14,12 +14,13 @@ from .. import registry
 from ..agent import Agent, Budget, Config, Stage
 from ..datasets import policy_files, statistics
 from ..datasets.reference_scores import COLLECTED, KINDS, twin
-from ..datasets.registry import canonical, find_dataset, is_collected, is_d4rl
+from ..datasets.registry import Dataset, canonical, find_dataset, is_collected, is_d4rl
 from ..errors import MissingData, UserError, told_at
 from ..runs.folder import ResultsFolder
 from ..runs.spec import DataSource, Protocol, Run, RunSpec
 from ..util.config import Located, merge, nearest, parse_scalar, validate
 from ..util.files import as_argument, shown
+from .collections import collection, is_collectable, require_recipe, stages
 from .entries import (
     NO_OPTIONS,
     NO_POLICY,
@@ -41,6 +42,7 @@ from .schema import (
     FINAL_EPISODES,
     MOST_EXPERIMENTS,
     OFFLINE_EVERY,
+    Collect,
     Selection,
     SuiteFile,
     evaluation_schedule,
@@ -98,7 +100,10 @@ def expand(
     selected += controls(suite, entries, selected)
     _require_reference(suite, source, [*entries, *controls(suite, entries, entries)])
     _require_data(datasets, selected, from_file=bool(source.at(("datasets",))))
-    builder = _Builder(suite, cut, selection.defaults)
+    with told_at(source.at(("collect",))):
+        for data in filter(None, map(_present, datasets)):
+            require_recipe(data, suite.collect)
+    builder = _Builder(suite, cut, selection.defaults, results)
     builder.lines.update(dict.fromkeys(lines))
     full_seeds = full.seeds if isinstance(full.seeds, int) else len(full.seeds)
     if len(seeds) < full_seeds:
@@ -127,7 +132,7 @@ def expand(
         figures=suite.report.figures,
         tables=suite.report.tables,
         reference=suite.report.reference,
-        data={name: both for name in datasets if (both := statistics.mean_and_best(find_dataset(name)))},
+        data={d.name: both for d in map(_present, datasets) if d and (both := statistics.mean_and_best(d))},
         policy_files={p.policy.sha256: p.policy for e in selected if (p := e.pretraining) and p.policy},
     )
 
@@ -182,8 +187,10 @@ def single(
 class _Builder:
     """Collects runs while experiments are built, each run once however many experiments show it."""
 
-    def __init__(self, suite: SuiteFile, source: Located, defaults: bool) -> None:
-        self.suite, self.source, self.defaults = suite, source, defaults
+    def __init__(
+        self, suite: SuiteFile, source: Located, defaults: bool, results: ResultsFolder | None
+    ) -> None:
+        self.suite, self.source, self.defaults, self.results = suite, source, defaults, results
         self.runs: dict[str, Run] = {}
         self.specs: dict[Any, RunSpec] = {}
         self.stages: dict[str, Sequence[Stage]] = {}
@@ -244,8 +251,6 @@ class _Builder:
         if entry.pretraining and (policy := entry.pretraining.policy):
             policy.require_shape(dataset.env.obs_dim, dataset.env.act_dim, data)
         uses_data = agent.uses_data or bool(parent and parent.data)
-        if uses_data:
-            dataset.admit()
         config = self._config(agent, entry, data)
         budget = Budget(self.suite.offline.updates, self.suite.online.steps)
         stages = agent.stages(config, budget)
@@ -257,7 +262,7 @@ class _Builder:
             config=config.identity(),
             environment=dataset.env.id,
             terminal=dataset.env.rule,
-            data=DataSource(dataset.key, dataset.sha256()) if uses_data else None,
+            data=self._data(dataset) if uses_data else None,
             # what it takes, not what the suite offers
             budget=Budget(budget.offline_updates if offline else 0, steps),
             protocol=Protocol(
@@ -271,6 +276,23 @@ class _Builder:
         self.stages[spec.hash] = stages
         self.schedules[spec.hash] = agent.schedule(config) if steps else {}
         return spec
+
+    def _data(self, dataset: Dataset) -> DataSource:
+        """Return what a run is trained on: data that are here, or that a run of this plan collects."""
+        if dataset.present:
+            dataset.admit()
+        if dataset.present and not dataset.recipe:
+            return DataSource(dataset.key, dataset.sha256())
+        run = collection(dataset.name, self.suite.collect or Collect())
+        if not dataset.present or self._has_collected(run, dataset):
+            self.runs.setdefault(run.id, run)
+            self.stages[run.group], self.schedules[run.group] = stages(run), {}
+        return DataSource(dataset.key, recipe=dataset.recipe if dataset.present else run.identity)
+
+    def _has_collected(self, run: Run, dataset: Dataset) -> bool:
+        """Tell whether a run of this results folder has collected a data set that is here."""
+        is_its = run.identity == dataset.recipe
+        return is_its and self.results is not None and self.results.run(run.id).record.exists()
 
     def _value(self, key: str, value: Any, data: str) -> Any:
         """Return an option's value; an algorithm's name stands for its value on the data set."""
@@ -334,6 +356,12 @@ def _selected(option: str, names: Sequence[str], chosen: tuple[str, ...] | None)
     return [name for name in names if not chosen or name in chosen]
 
 
+def _present(name: str) -> Dataset | None:
+    """Return a data set that is on this machine."""
+    data = find_dataset(name)
+    return data if data.present else None
+
+
 def _selected_sets(places: Mapping[str, str], selection: Selection) -> Sequence[str]:
     """Return the data sets to use; each must exist."""
     names = list(places)
@@ -388,18 +416,14 @@ def _require_data(names: Sequence[str], entries: Sequence[Entry], from_file: boo
     """Raise MissingData listing all data sets that are not on this machine, and how to get them."""
     if not any(registry.algorithm(e.algorithm).uses_data or e.pretraining for e in entries):
         return
-    missing = [dataset for dataset in map(find_dataset, names) if not dataset.present]
+    missing = [data for data in map(find_dataset, names) if not data.present and not is_collectable(data)]
     if not missing:
         return
     lines = [f"dataset {dataset.name}: {dataset.file} is missing; {dataset.remedy()}" for dataset in missing]
     if len(missing) > 1:
         fetched = [dataset.name for dataset in missing if dataset.fetchable]
         lines = [f"dataset {dataset.name}: {dataset.file} is missing" for dataset in missing]
-        lines.append(
-            f"get them with `o2obench data fetch {' '.join(fetched)}`"
-            if fetched
-            else "`make data` makes random and medium, `o2obench data collect TASK --kind KIND` the others"
-        )
+        lines.append(f"get them with `o2obench data fetch {' '.join(fetched)}`")
         lines.append(
             "or put the files there, or name their folder in O2OBENCH_DATA, or narrow with --datasets"
         )

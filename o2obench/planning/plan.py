@@ -91,10 +91,36 @@ class Plan:
     def _by_id(self) -> dict[str, Run]:
         return {run.id: run for run in self.runs}
 
+    def needs(self, run: Run) -> tuple[str, ...]:
+        """Return the ids of the runs that have to be done before one can start.
+
+        They are its pretraining, the collection of its data, and of a collection the one before it that goes
+        on with the same training.
+        """
+        before = self._collections.get(run.spec.data.recipe) if run.spec.data else None
+        return tuple(filter(None, (run.parent, before, self._collected_before.get(run.id))))
+
+    @functools.cached_property
+    def _collections(self) -> dict[str, str]:
+        return {run.identity: run.id for run in self.runs if run.collects}
+
+    @functools.cached_property
+    def _collected_before(self) -> dict[str, str]:
+        """The collection that comes before one, where both are cut from one training."""
+        latest, before = dict[Any, str](), dict[str, str]()
+        for run in (run for run in self.runs if run.collects):
+            training = (run.spec.environment, run.seed)
+            if training in latest:
+                before[run.id] = latest[training]
+            latest[training] = run.id
+        return before
+
     def method(self, run: Run) -> str:
         """Return the first method under which a run is shown; of a pretraining run that it is one."""
         if run.id in self._methods:
             return self._methods[run.id]
+        if run.collects:
+            return "collect the data"
         return f"{self._pretrainings.get(run.id, run.algorithm)} (pretraining)"
 
     @functools.cached_property

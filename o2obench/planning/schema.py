@@ -81,6 +81,18 @@ class Online(_Strict):
     evaluate_every: EvaluateSchedule = 1000
 
 
+class Collect(_Strict):
+    """How ``o2o:`` sets that are not here are collected: their rows, the training's steps and seed."""
+
+    rows: Annotated[int, Field(ge=2, le=10**8)] = 200_000
+    steps: Count = 200_000
+    seed: Seed = 0
+
+    def text(self) -> str:
+        """Return it in words."""
+        return f"{self.rows:,} rows, {self.steps:,} steps, seed {self.seed}"
+
+
 class ReportBlock(_Strict):
     """What the report shows, in this order.
 
@@ -114,6 +126,8 @@ class SuiteFile(_Strict):
     """Whether every pretraining gets its own ``frozen`` where the file names none."""
     overrides: dict[str, dict[str, Any]] = {}
     reduced: dict[str, Any] = {}
+    collect: Collect | None = None
+    """How sets that are not here are collected; None: as ``make data`` does, and what is here is taken."""
     report: ReportBlock = ReportBlock()
 
 

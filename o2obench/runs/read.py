@@ -46,6 +46,8 @@ class Evaluations:
     """What run.json says of the machine."""
     played: Episodes
     """The training episodes."""
+    data: str = ""
+    """The SHA-256 of the data, where the run's identity names their recipe only; else empty."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +83,8 @@ def read_evaluations(folder: RunFolder, run: Run, env_steps: int) -> Evaluations
     messages = [fault for fault, holds in faults.items() if holds]
     if messages:
         raise Unusable(f"{run.algorithm}: evaluations.jsonl: {'; '.join(messages)}")
-    return _evaluations(folder, run, rows, record.get("compute"), _content(folder))
+    data = str(record.get("data_sha256", ""))
+    return _evaluations(folder, run, rows, record.get("compute"), _content(folder), data)
 
 
 def read_unfinished(folder: RunFolder, run: Run) -> Evaluations | None:
@@ -105,7 +108,7 @@ def _content(folder: RunFolder) -> str:
 
 
 def _evaluations(
-    folder: RunFolder, run: Run, rows: Sequence[dict[str, Any]], compute: Any, content: str
+    folder: RunFolder, run: Run, rows: Sequence[dict[str, Any]], compute: Any, content: str, data: str = ""
 ) -> Evaluations:
     return Evaluations(
         stages=np.array([sys.intern(row["stage"]) for row in rows], object),
@@ -119,6 +122,7 @@ def _evaluations(
         content=content,
         compute=compute,
         played=_read_episodes(folder, run),
+        data=data,
     )
 
 

@@ -95,12 +95,25 @@ class Protocol:
     final_episodes: int
 
 
+COLLECT = "collect"
+"""Stands for an algorithm in the runs that collect a data set."""
+
+
 @dataclass(frozen=True)
 class DataSource:
-    """The data set of a run: its name and the SHA-256 of its file."""
+    """The data set of a run: its name and the SHA-256 of its file.
+
+    Of a set that is collected here, before which nobody knows the file, ``recipe`` instead: the identity of
+    the run that collects it. run.json then says which file it was.
+    """
 
     name: str
-    sha256: str
+    sha256: str = ""
+    recipe: str = ""
+
+    def to_json(self) -> dict[str, str]:
+        """Return it as a JSON value, without what is empty."""
+        return {name: value for name, value in asdict(self).items() if value}
 
 
 PARTS = ("budget", "protocol", "data")
@@ -134,7 +147,8 @@ class RunSpec:
         value = {field.name: getattr(self, field.name) for field in fields(self)}
         if self.terminal is None:  # as it is where nobody gives one
             del value["terminal"]
-        return value | {name: asdict(value[name]) for name in PARTS if value[name] is not None}
+        parts = {name: asdict(value[name]) for name in PARTS if value[name] is not None}
+        return value | parts | ({"data": self.data.to_json()} if self.data else {})
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> RunSpec:
@@ -144,7 +158,8 @@ class RunSpec:
         if not all(0 <= count < MOST for count in counts):
             raise ValueError("a number is no count")
         for part, whole in ((spec, value), *((getattr(spec, name), value[name]) for name in PARTS)):
-            if part is not None and vars(part).keys() != whole.keys() | ({"terminal"} & vars(part).keys()):
+            known = part.to_json() if isinstance(part, DataSource) else part and vars(part)
+            if known is not None and known.keys() != whole.keys() | ({"terminal"} & known.keys()):
                 raise ValueError("there is more than an identity")
         return spec
 
@@ -170,6 +185,11 @@ class Run:
     def algorithm(self) -> str:
         """The name of the algorithm."""
         return self.spec.algorithm
+
+    @property
+    def collects(self) -> bool:
+        """Whether it collects a data set, and trains no agent."""
+        return self.algorithm == COLLECT
 
     @property
     def group(self) -> str:

@@ -56,7 +56,7 @@ def build(runs: Sequence[Run], results: ResultsFolder, device: str, with_data: b
     first = runs[0]
     data = no_data(find_env(first.spec.environment))
     if first.spec.data and with_data and agent_class(first.spec).uses_data:
-        data = find_dataset(first.dataset).load(first.spec.data.sha256)
+        data = find_dataset(first.dataset).load(first.spec.data.sha256, first.spec.data.recipe)
     pretraining = None
     if first.parent:
         parent = functools.partial(_parent_spec, first, results)

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import SoftFileLease, Timeout
 
 from ..datasets import d4rl, minari
 from ..datasets.describe import export
 from ..datasets.reference_scores import WALKS, Reference, known_reference, reference_of, task_name
-from ..datasets.registry import data_folder
+from ..datasets.registry import data_folder, find_task
 from ..envs.episode import Interaction
-from ..envs.spec import EnvSpec, environments, find_env, is_registered
-from ..errors import UserError
+from ..envs.spec import EnvSpec, is_registered
+from ..errors import Interrupted, UserError
+from ..runs.owner import LOCK_SECONDS
 from ..transitions import Array
 from ..util.files import usable, write_atomically
 from ..util.rng import Stream, derive
 from . import provenance
-from .collector import Training, append, collector, new_rows, record, to_arrays
+from .collector import Show, Training, append, collector, new_rows, record, to_arrays, unseen
+from .options import Stop
 from .reference_returns import EPISODES, random_return
 from .walks import NOISE, walk
 
@@ -30,7 +34,7 @@ MEDIUM_SCORE = 100.0 / 3.0
 EXPERT_SCORE = 90.0
 
 
-def collect(task: str, kind: str, file: Path | None, recipe: Recipe, stop: Callable[[], bool]) -> Path:
+def collect(task: str, kind: str, file: Path | None, recipe: Recipe, stop: Stop, show: Show = unseen) -> Path:
     """Write a data set of D4RL's kinds from a SAC training, which is done or gone on with first.
 
     ``random``: the untrained policy. ``medium-replay``: all steps until a score of a third of the reference
@@ -50,14 +54,14 @@ def collect(task: str, kind: str, file: Path | None, recipe: Recipe, stop: Calla
         print(f"{file}: is there")
         return file
     _refuse_existing(file)
-    if kind in WALKS:
-        arrays, facts = _walked(spec, kind, recipe, stop)
-    else:
-        arrays, facts = _trained(spec, kind, recipe, stop)
+    collected = _walked if kind in WALKS else _trained
+    with _alone(recipe.folder(spec, kind), stop, show):
+        arrays, facts = collected(spec, kind, recipe, stop, show)
     card = {
         "dataset": f"o2o:{name}",
         "environment": spec.id,
         "command": f"o2obench data collect {task_name(spec.id)} --kind {kind} {recipe.flags(kind)}",
+        **({"recipe": recipe.identity} if recipe.identity else {}),
         **facts,
         **_described(arrays),
     }
@@ -67,12 +71,30 @@ def collect(task: str, kind: str, file: Path | None, recipe: Recipe, stop: Calla
     return file
 
 
+@contextmanager
+def _alone(folder: Path, stop: Stop, show: Show) -> Iterator[None]:
+    """Wait until no other process is at work on a training, and keep others away meanwhile."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lease = SoftFileLease(folder.with_suffix(".lock"), lease_duration=LOCK_SECONDS, timeout=1)
+    while True:
+        try:
+            lease.acquire()
+            break
+        except Timeout:
+            show(0)
+            if stop():
+                raise Interrupted from None
+    try:
+        yield
+    finally:
+        lease.release()
+
+
 def _walked(
-    spec: EnvSpec, kind: str, recipe: Recipe, stop: Callable[[], bool]
+    spec: EnvSpec, kind: str, recipe: Recipe, stop: Stop, show: Show
 ) -> tuple[dict[str, Array], dict[str, Any]]:
     """Return a maze's steps and what its card says of how they were made."""
-    folder = recipe.work / f"{task_name(spec.id)}-{kind}-seed-{recipe.seed}"
-    arrays = walk(spec, kind, recipe.rows, recipe.seed, folder, stop)
+    arrays = walk(spec, kind, recipe.rows, recipe.seed, recipe.folder(spec, kind), stop, show)
     scores = known_reference(f"o2o:{task_name(spec.id)}-{kind}-v0")
     assert scores is not None
     return arrays, {
@@ -84,13 +106,12 @@ def _walked(
 
 
 def _trained(
-    spec: EnvSpec, kind: str, recipe: Recipe, stop: Callable[[], bool]
+    spec: EnvSpec, kind: str, recipe: Recipe, stop: Stop, show: Show
 ) -> tuple[dict[str, Array], dict[str, Any]]:
     """Return the steps of a SAC training or of its policies, and what the card says of how they were made."""
-    folder = recipe.work / f"{task_name(spec.id)}-seed-{recipe.seed}"
-    training = Training(spec.id, folder, recipe.steps, recipe.seed, recipe.threads)
+    training = Training(spec.id, recipe.folder(spec, kind), recipe.steps, recipe.seed, recipe.threads)
     levels = Levels(training, reference_of(spec.id), recipe.level or MEDIUM_SCORE)
-    training.run(lambda: levels.enough_for(kind), functools.partial(print, flush=True), stop)
+    training.run(lambda: levels.enough_for(kind), functools.partial(print, flush=True), stop, show)
     if kind == "medium-replay":
         arrays = thin(training.arrays(levels.step("medium")), recipe.rows)
     elif kind == "medium-expert":
@@ -135,6 +156,13 @@ class Recipe:
     minari: bool = False
     """Whether to write it in Minari's layout too, where it gets its own name."""
     if_missing: bool = False
+    identity: str = ""
+    """That of the run that collects by it, which the card names."""
+
+    def folder(self, spec: EnvSpec, kind: str) -> Path:
+        """Return where what a set is cut from is kept: a training, which many kinds share, or a walk."""
+        walk = f"-{kind}" if kind in WALKS else ""
+        return self.work / f"{task_name(spec.id)}{walk}-seed-{self.seed}"
 
     def flags(self, kind: str) -> str:
         """Return the options of the command that collects a kind."""
@@ -239,12 +267,6 @@ def thin(arrays: dict[str, Array], rows: int) -> dict[str, Array]:
             kept += end - start
     index = np.concatenate(chosen)
     return {key: array[index] for key, array in arrays.items()}
-
-
-def find_task(task: str) -> EnvSpec:
-    """Return the environment of an id or of its short name."""
-    short = {task_name(spec.id): spec for spec in environments().values()}
-    return short[task] if task in short else find_env(task)
 
 
 def _described(arrays: dict[str, Array]) -> dict[str, Any]:

@@ -24,11 +24,18 @@ from ..util.rng import Stream
 from . import provenance
 from .build import no_data
 from .evaluation import Arena
+from .options import Stop
 
 EVALUATE_EVERY, EPISODES = 5_000, 10
 SAVE_SECONDS = 120.0
+Show = Callable[[int], None]
+"""Shows how many steps of a collection are done."""
 COLUMNS = ("observations", "actions", "rewards", "terminals", "timeouts", "next_observations")
 SIMULATOR = ("infos/qpos", "infos/qvel")
+
+
+def unseen(step: int) -> None:
+    """Show nothing."""
 
 
 class Training:
@@ -49,8 +56,10 @@ class Training:
             self.number = saved[0]
             self._load(saved[1])
 
-    def run(self, enough: Callable[[], bool], say: Callable[[str], None], stop: Callable[[], bool]) -> None:
-        """Train until an evaluation after which ``enough`` holds, or to the end.
+    def run(
+        self, enough: Callable[[], bool], say: Callable[[str], None], stop: Stop, show: Show = unseen
+    ) -> None:
+        """Train until an evaluation after which ``enough`` holds, or to the end; show the step now and then.
 
         Raises Interrupted, with everything saved, when asked to stop.
         """
@@ -66,6 +75,7 @@ class Training:
                 break
             advance(self.agent, self.interaction, self.rows)
             self.step += 1
+            show(self.step)
             if stop() or time.monotonic() - saved_at > SAVE_SECONDS:
                 self.save()
                 saved_at = time.monotonic()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..agent import KEPT, State, stack_seeds
+from ..datasets.registry import find_dataset
 from ..errors import RunFailed, UserError
 from ..runs import checkpoint
 from ..runs.folder import RunFolder
@@ -61,8 +62,9 @@ def fix_compute_settings(
         compiled = not options.eager and _planned_updates(writer.run) >= provenance.COMPILE_FROM
         now = provenance.compute(options.device, options.threads, precision, compiled, options.evaluation)
         record = {"run": writer.run.to_json(), "identity": writer.run.identity, "compute": now}
-        record |= {"code": provenance.code(), "mismatch": [], "corruption": []}
+        record |= {"code": provenance.code(), "mismatch": [], "corruption": [], **_data_of(writer.run)}
     else:
+        _require_same_data(writer, record)
         then = record["compute"]
         settings = [then[name] for name in ("threads", "matmul_precision", "compiled", "evaluation")]
         now = provenance.compute(options.device, *settings)
@@ -80,6 +82,23 @@ def fix_compute_settings(
     record["corruption"] = [*record["corruption"], *new]
     provenance.apply(now, options.profile)
     return record
+
+
+def _data_of(run: Run) -> dict[str, str]:
+    """Return what run.json says of data that the run's identity names by their recipe only."""
+    if run.spec.data is None or not run.spec.data.recipe:
+        return {}
+    return {"data_sha256": find_dataset(run.dataset).sha256()}
+
+
+def _require_same_data(writer: RunWriter, record: dict[str, Any]) -> None:
+    """Refuse to go on where the file of a recipe is another one than at the start."""
+    then, now = record.get("data_sha256", ""), _data_of(writer.run).get("data_sha256", "")
+    if then != now:
+        raise UserError(
+            f"{writer.folder.path}: began on data with SHA-256 {then[:12]}, the file is now {now[:12]}, "
+            "collected by the same recipe; put the former one back, or remove the run's folder"
+        )
 
 
 def _record_of_start(writer: RunWriter, saved: State) -> dict[str, Any]:

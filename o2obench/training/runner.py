@@ -13,6 +13,7 @@ from ..runs.spec import Run
 from ..runs.writer import RunWriter
 from ..util import timers
 from .build import agent_class, build
+from .collection import collect_data
 from .loop import Training
 from .options import DEFAULT, Options, Stop, never
 from .restore import (
@@ -40,6 +41,9 @@ def execute(
         if all(writer.folder.done.exists() for writer in writers):
             return
         try:
+            if runs[0].collects:
+                collect_data(writers[0], options, stop)
+                return
             if _compute(writers, results, options, stop, cleanup):
                 return
         except (Interrupted, LostLock, UserError, Busy, CheckpointMismatch):

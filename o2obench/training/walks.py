@@ -8,7 +8,6 @@ and the controller walks there.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +21,15 @@ from ..errors import Interrupted, UserError
 from ..runs import checkpoint
 from ..transitions import Array
 from ..util.rng import Stream, derive, generator
-from .collector import SAVE_SECONDS, append, new_rows, record, to_arrays
+from .collector import SAVE_SECONDS, Show, append, new_rows, record, to_arrays, unseen
+from .options import Stop
 
 NOISE = 0.5
 """Standard deviation of the noise on the controller's force, whose components are within [-1, 1]."""
 
 
 def walk(
-    spec: EnvSpec, kind: str, rows: int, seed: int, folder: Path, stop: Callable[[], bool]
+    spec: EnvSpec, kind: str, rows: int, seed: int, folder: Path, stop: Stop, show: Show = unseen
 ) -> dict[str, Array]:
     """Return ``rows`` steps by D4RL's keys; the same whether or not it was interrupted.
 
@@ -47,6 +47,7 @@ def walk(
     while len(columns["rewards"]) < rows:
         _episode(spec, maze, env, kind, derive(seed, Stream.COLLECTED_DATA, kind, episode), columns)
         episode += 1
+        show(len(columns["rewards"]))
         asked = stop()
         if asked or time.monotonic() - saved_at > SAVE_SECONDS:
             arrays = {key: np.array(values) for key, values in columns.items()}
