@@ -1,8 +1,8 @@
 """A user's own policy as the pretraining: ``from: policy.npz``, or ``o2obench run --from policy.npz``.
 
 It is evaluated once and handed over. Runs can start from it that need no more than a policy; ``frozen`` is
-one. The file is what ``o2obench policy`` writes: weights, biases, relu between layers, tanh or nothing at the
-end.
+one. The file is what ``o2obench policy`` writes: weights, biases, relu or tanh between layers, tanh or
+nothing at the end. A policy that another library saved is converted to such a file when a run is planned.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ class PolicyFileConfig(Config):
     """Which policy."""
 
     sha256: str = ""
-    """Of the file; where it lies does not matter."""
+    """Of the .npz file; where it lies does not matter."""
     activation: str = "relu"
-    """Between layers: relu."""
+    """Between layers: relu or tanh."""
     squash: str = "tanh"
     """After the last layer: tanh or none."""
 

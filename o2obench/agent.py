@@ -73,12 +73,19 @@ class Budget:
     online_steps: int
 
 
+ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {
+    "relu": lambda x: np.maximum(x, 0.0),
+    "tanh": np.tanh,
+}
+"""What may stand between the layers of a ``Network``."""
+
+
 @dataclass(frozen=True)
 class Network:
     """A policy as plain arrays: ``squash(.. activation(obs @ weight + bias) .. @ weight + bias)``.
 
     ``layers`` holds weight (seeds, inputs, outputs) and bias (seeds, outputs) of each layer. The activation
-    (relu) stands between layers, the squash (tanh or none) after the last; observations are raw.
+    (relu or tanh) stands between layers, the squash (tanh or none) after the last; observations are raw.
     """
 
     layers: Sequence[tuple[Array, Array]]
@@ -90,8 +97,8 @@ class Network:
         x, last = np.asarray(obs, np.float32), len(self.layers) - 1
         for i, (weight, bias) in enumerate(self.layers):
             x = x @ weight + bias[:, None]
-            if i < last and self.activation == "relu":
-                x = np.maximum(x, 0.0)
+            if i < last:
+                x = ACTIVATIONS[self.activation](x)
         x = np.tanh(x) if self.squash == "tanh" else np.clip(x, -1.0, 1.0)
         return np.asarray(x, np.float32)
 

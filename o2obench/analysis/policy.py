@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from pathlib import Path
 from typing import Any
@@ -11,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from ..agent import Agent, HasNetwork, Network, State
+from ..datasets.policy_files import arrays_of, to_npz
 from ..envs.spec import find_env
 from ..errors import UserError
 from ..runs import checkpoint
 from ..runs.folder import ResultsFolder, RunFolder
 from ..runs.spec import Run
 from ..training.build import build
-from ..transitions import Array
 from ..util.files import usable, write_atomically
 from ..util.rng import Stream, generator
 from .diff import read_record
@@ -74,26 +73,16 @@ def write_policy(folder: Path, out: Path) -> list[str]:
             f"{folder}: {run.algorithm} does not show its policy as arrays (network); it can be shown by "
             "`o2obench render`"
         )
-    arrays = _arrays(network)
     _require_equal(folder, agent, network)
-    content = io.BytesIO()
-    np.savez(content, allow_pickle=False, **arrays)
-    about = _about(run, network, arrays) | {"sha256": hashlib.sha256(content.getvalue()).hexdigest()}
+    content = to_npz(network)
+    about = _about(run, network) | {"sha256": hashlib.sha256(content).hexdigest()}
     stem = out.with_suffix("") if out.suffix == ".npz" else out / "policy"
     usable(stem.parent)
     files = [stem.with_name(f"{stem.name}.{kind}") for kind in ("npz", "json")]
-    write_atomically(files[0], content.getvalue())
+    write_atomically(files[0], content)
     write_atomically(files[1], json.dumps(about, indent=1) + "\n")
     sizes = " -> ".join(map(str, about["layers"]))
     return [f"policy: {files[0]}, {files[1].name} ({sizes}, {network.activation}, {network.squash})"]
-
-
-def _arrays(network: Network) -> dict[str, Array]:
-    """Return the only seed's weights (inputs, outputs) and biases (outputs,) by name."""
-    arrays = dict[str, Array]()
-    for i, (weight, bias) in enumerate(network.layers):
-        arrays[f"weight_{i}"], arrays[f"bias_{i}"] = weight[0], bias[0]
-    return arrays
 
 
 def _require_equal(folder: Path, agent: Agent[Any], network: Network) -> None:
@@ -107,7 +96,7 @@ def _require_equal(folder: Path, agent: Agent[Any], network: Network) -> None:
         )
 
 
-def _about(run: Run, network: Network, arrays: dict[str, Array]) -> dict[str, Any]:
+def _about(run: Run, network: Network) -> dict[str, Any]:
     env, shapes = find_env(run.spec.environment), [weight.shape[1:] for weight, _ in network.layers]
     bounds = {
         name: np.broadcast_to(np.asarray(bound, np.float64), (env.act_dim,)).tolist()
@@ -128,5 +117,5 @@ def _about(run: Run, network: Network, arrays: dict[str, Array]) -> dict[str, An
         "observations": "raw",
         "actions": "in [-1, 1]; the environment's own are low + (action + 1) / 2 * (high - low)",
         **bounds,
-        "arrays": {name: list(array.shape) for name, array in arrays.items()},
+        "arrays": {name: list(array.shape) for name, array in arrays_of(network).items()},
     }

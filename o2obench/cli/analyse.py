@@ -259,7 +259,10 @@ def policy(
     out: Annotated[Path, typer.Option(help="FILE.npz, or a folder.")],
     results: Results = Path("results"),
 ) -> None:
-    """Write a finished run's policy as plain arrays and a JSON file that says how to use them."""
+    """Write a finished run's policy as plain arrays and a JSON file that says how to use them.
+
+    Runs start from such a file by `--from`, and from policies of Stable-Baselines3 and d3rlpy.
+    """
     from ..analysis.policy import write_policy
     from ..planning.find_run import find_run
     from .progress import busy

@@ -126,7 +126,7 @@ def data_import(
 @data_app.command("scores")
 def data_scores(
     env: Annotated[str, typer.Argument(help="An environment: hopper, or an id such as Hopper-v4.")],
-    policy: Annotated[Path | None, typer.Option(help="An expert's policy.npz.")] = None,
+    policy: Annotated[Path | None, typer.Option(help="An expert's policy: .npz, .zip, .pt or .d3.")] = None,
     episodes: Annotated[int, typer.Option(min=1, help="Episodes of each policy.")] = 100,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     write: Annotated[Path | None, typer.Option(help="The data set whose card is to hold them.")] = None,

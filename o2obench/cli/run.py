@@ -154,7 +154,8 @@ def run(
         str,
         typer.Option(
             "--from",
-            help="The pretraining, if not the algorithm's own; or a policy.npz.",
+            help="The pretraining, if not the algorithm's own; or a policy's file: .npz, .zip of "
+            "Stable-Baselines3, .pt or .d3 of d3rlpy.",
             rich_help_panel=COMPUTED,
         ),
     ] = "",

@@ -118,14 +118,15 @@ def in_child(file: Path, function: str, *arguments: str) -> list[str]:
 
 def main() -> None:
     """Call the function of the command line under limits of memory and time; print what it returned."""
-    own, function, file = json.loads(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
+    own, function, file = json.loads(sys.argv[1]), pkgutil.resolve_name(sys.argv[2]), Path(sys.argv[3])
     most = MEMORY + MEMORY_PER_BYTE * file.stat().st_size
-    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (mapped + most, mapped + most))  # libraries take gigabytes of it
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
     answer: dict[str, list[str]] = {"problems": [], "notes": []}
     try:
         take_own_of(own)
-        answer["notes"] = pkgutil.resolve_name(function)(file, *sys.argv[4:])
+        answer["notes"] = function(file, *sys.argv[4:])
     except UserError as error:
         answer["problems"] = list(error.problems)
     except MemoryError:

@@ -1,7 +1,8 @@
 """Policies as plain arrays: ``policy.npz`` as ``o2obench policy`` writes it and runs start from it.
 
 The arrays are ``weight_0`` (inputs, outputs), ``bias_0`` (outputs,), ``weight_1`` ...; a JSON file of the
-same name beside them may say activation (relu) and squash (tanh or none).
+same name beside them may say activation (relu or tanh) and squash (tanh or none). What other libraries saved
+(``library_policies``) is converted to such arrays when it is read; no run ever opens it.
 """
 
 from __future__ import annotations
@@ -9,26 +10,35 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from dataclasses import dataclass
+import tempfile
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..agent import Network
+from ..agent import ACTIVATIONS, Network
 from ..errors import UserError
 from ..transitions import Array
 from ..util.files import is_file, read_json, read_plain, sha256, write_atomically
+from . import isolated_validation
 
 MOST_BYTES = 2**28
+OTHERS = (".zip", ".pt", ".d3")
+"""The files of other libraries: Stable-Baselines3's, and two of d3rlpy's."""
+KINDS = (".npz", *OTHERS)
 LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
 class PolicyFile:
-    """A policy's file, checked: its arrays belong together and are finite."""
+    """A policy's file, checked: its arrays belong together and are finite.
+
+    ``content`` is the .npz itself, converted where the file is another library's, and ``sha256`` its hash.
+    """
 
     file: Path
+    content: bytes = field(repr=False)
     sha256: str
     sizes: tuple[int, ...]
     activation: str
@@ -43,23 +53,29 @@ class PolicyFile:
                 f"and {act_dim}; name a policy of that task"
             )
 
+    def network(self) -> Network:
+        """Return the policy, for one seed: weights (1, inputs, outputs), biases (1, outputs)."""
+        return _network(self.file, self.content, self.activation, self.squash)
+
 
 def read_policy_file(file: Path) -> PolicyFile:
     """Read and check a policy's file; raise UserError with what is wrong and what to do."""
-    layers, digest = _layers(file), sha256(file, MOST_BYTES, follow=True)
-    about = _about(file.with_suffix(".json"))
-    if about.get("sha256", digest) != digest:
+    content, beside = _content(file), file.with_suffix(".json")
+    about = _about(beside)
+    if about.get("sha256", _digest(content)) != _digest(content):
+        raise UserError(f"{beside}: belongs to another policy than {file.name}; put its own there")
+    activation, squash = "relu", "tanh"
+    if file.suffix in OTHERS:
+        content, activation, squash = _converted(file)
+    activation, squash = str(about.get("activation", activation)), str(about.get("squash", squash))
+    if activation not in ACTIVATIONS or squash not in ("tanh", "none"):
         raise UserError(
-            f"{file.with_suffix('.json')}: belongs to another policy than {file.name}; put its own there"
+            f"{beside if about else file}: activation {activation} and squash {squash}: known are "
+            f"{' or '.join(ACTIVATIONS)}, and tanh or none"
         )
-    activation, squash = str(about.get("activation", "relu")), str(about.get("squash", "tanh"))
-    if activation not in ("relu",) or squash not in ("tanh", "none"):
-        raise UserError(
-            f"{file.with_suffix('.json')}: activation {activation} and squash {squash}: known are relu, and "
-            "tanh or none"
-        )
+    layers = _layers(file, content)
     sizes = (layers[0][0].shape[0], *(weight.shape[1] for weight, _ in layers))
-    return PolicyFile(file, digest, sizes, activation, squash)
+    return PolicyFile(file, content, _digest(content), sizes, activation, squash)
 
 
 def find(file: Path, copies: Path | None) -> PolicyFile:
@@ -76,10 +92,7 @@ def keep_copy(policy: PolicyFile, target: Path) -> None:
     """Copy a policy to ``target``, which its hash names, and how it was called; mend a corrupted copy."""
     about, names = target.with_suffix(".json"), _names(target.with_suffix(".json"))
     if not (is_file(target) and sha256(target) == policy.sha256):
-        content = read_plain(policy.file, MOST_BYTES, follow=True)
-        if hashlib.sha256(content).hexdigest() != policy.sha256:
-            raise UserError(f"{policy.file}: has changed since it was read; start again")
-        write_atomically(target, content)
+        write_atomically(target, policy.content)
     if policy.file != target and policy.file.name not in names:
         facts = {"sha256": policy.sha256, "activation": policy.activation, "squash": policy.squash}
         value = {**facts, "names": [*names, policy.file.name]}
@@ -93,8 +106,13 @@ def _names(about: Path) -> list[str]:
 
 
 def load_network(file: Path, activation: str, squash: str) -> Network:
-    """Return the policy in a file, for one seed: weights (1, inputs, outputs), biases (1, outputs)."""
-    return Network([(weight[None], bias[None]) for weight, bias in _layers(file)], activation, squash)
+    """Return the policy in an .npz file, for one seed: weights (1, inputs, outputs), biases (1, outputs)."""
+    return _network(file, _content(file), activation, squash)
+
+
+def _network(file: Path, content: bytes, activation: str, squash: str) -> Network:
+    layers = _layers(file, content)
+    return Network([(weight[None], bias[None]) for weight, bias in layers], activation, squash)
 
 
 def _about(file: Path) -> dict[str, Any]:
@@ -107,9 +125,9 @@ def _about(file: Path) -> dict[str, Any]:
     return about
 
 
-def _layers(file: Path) -> list[tuple[Array, Array]]:
+def _layers(file: Path, content: bytes) -> list[tuple[Array, Array]]:
     """Return weight and bias of each layer, float32; raise UserError where they do not belong together."""
-    arrays = _arrays(file)
+    arrays = _arrays(file, content)
     count = len(arrays) // 2
     names = {f"{kind}_{i}" for i in range(count) for kind in ("weight", "bias")}
     if not count or arrays.keys() != names:
@@ -134,17 +152,49 @@ def _layers(file: Path) -> list[tuple[Array, Array]]:
     return [(weight.astype(np.float32), bias.astype(np.float32)) for weight, bias in layers]
 
 
-def _arrays(file: Path) -> dict[str, Array]:
+def _arrays(file: Path, content: bytes) -> dict[str, Array]:
     try:
-        content = read_plain(file, MOST_BYTES, follow=True)
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
             return {name: np.asarray(archive[name]) for name in archive.files}
+    except Exception:  # noqa: BLE001  (numpy, zipfile and zlib each have their own)
+        raise UserError(
+            f"{file}: is not an .npz file of plain arrays; write it by `o2obench policy`"
+        ) from None
+
+
+def _content(file: Path) -> bytes:
+    try:
+        return read_plain(file, MOST_BYTES, follow=True)
     except OSError as error:
         raise UserError(
             f"{file}: cannot be read: {error.strerror or error}; name a policy.npz (the policies/ of "
             "a results folder hold a copy of each that was used)"
         ) from None
-    except Exception:  # noqa: BLE001  (numpy, zipfile and zlib each have their own)
-        raise UserError(
-            f"{file}: is not an .npz file of plain arrays; write it by `o2obench policy`"
-        ) from None
+
+
+def _converted(file: Path) -> tuple[bytes, str, str]:
+    """Return the policy in another library's file as .npz, its activation and its squash."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "policy.npz"
+        function = "o2obench.datasets.library_policies:convert"
+        activation, squash = isolated_validation.in_child(file, function, str(out))
+        return read_plain(out, MOST_BYTES), activation, squash
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def arrays_of(network: Network) -> dict[str, Array]:
+    """Return the only seed's weights (inputs, outputs) and biases (outputs,) by name."""
+    arrays = dict[str, Array]()
+    for i, (weight, bias) in enumerate(network.layers):
+        arrays[f"weight_{i}"], arrays[f"bias_{i}"] = weight[0], bias[0]
+    return arrays
+
+
+def to_npz(network: Network) -> bytes:
+    """Return the policy of the only seed as the content of an .npz file, the same bytes for equal arrays."""
+    content = io.BytesIO()
+    np.savez(content, allow_pickle=False, **arrays_of(network))
+    return content.getvalue()

@@ -151,9 +151,9 @@ def _pretraining(
             name, label or (f"{name} ({shown})" if options else name), place.child("from", name)
         )
     else:
-        raise UserError(f"{where}: expected a name, {{name: {{options}}, label: ...}}, or a policy.npz")
+        raise UserError(f"{where}: expected a name, {{name: {{options}}, label: ...}}, or a policy's file")
     with told_at(place.at(("from",))):
-        if chosen.algorithm.endswith(".npz"):
+        if Path(chosen.algorithm).suffix in policy_files.KINDS:
             chosen = _own_policy(chosen, find)
         elif chosen.algorithm == POLICY_FILE:
             raise UserError(NO_POLICY)

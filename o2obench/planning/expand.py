@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import functools
 import itertools
 import math
 import re
@@ -90,9 +91,8 @@ def expand(
     places = dict(itertools.islice(_named_sets(suite, source, selection.data), MOST_EXPERIMENTS))
     _require_one_origin(list(places), source.at(("datasets",)))
     copies = results.policies if results else None
-    entries = all_entries(
-        suite, cut, lambda name: policy_files.find(folder / name, copies), len(places) * len(seeds)
-    )
+    find = functools.cache(lambda name: policy_files.find(folder / name, copies))
+    entries = all_entries(suite, cut, find, len(places) * len(seeds))
     _require_known_overrides(suite, source)
     datasets = _selected_sets(places, selection)
     chosen = _selected("algorithms", sorted({e.algorithm for e in entries}), selection.algorithms)

@@ -26,7 +26,7 @@ def measured(
 
     Args:
         spec: The environment.
-        policy: The expert's ``policy.npz``, as `o2obench policy` writes it; its actions are not sampled.
+        policy: The file of the expert's policy, as `from:` takes it; its actions are not sampled.
         seed: Of start states and random actions.
         episodes: Of each policy.
 
@@ -39,8 +39,7 @@ def measured(
         return {"ref_min": low, "source": how}
     found = policy_files.read_policy_file(policy)
     found.require_shape(spec.obs_dim, spec.act_dim, spec.id)
-    network = policy_files.load_network(policy, found.activation, found.squash)
-    returns = Arena(spec, (seed,)).returns(network.act, (Stream.REFERENCE_SCORES,), episodes)
+    returns = Arena(spec, (seed,)).returns(found.network().act, (Stream.REFERENCE_SCORES,), episodes)
     high = round(float(returns.mean()), 2)
     if high <= low:
         raise UserError(

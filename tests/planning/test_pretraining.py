@@ -205,7 +205,7 @@ def test_two_entries_may_share_a_variant() -> None:
         ("toy_tune: {from: {toy_offline: {}, mopo: {}}}", "toy_tune.from: expected a name, {name: {options}"),
         (
             "toy_tune: {from: 3}",
-            "expected a name, {name: {options}, label: ...}, or a policy.npz",
+            "expected a name, {name: {options}, label: ...}, or a policy's file",
         ),
         ('toy_tune: {from: {toy_offline: {}, label: "{x}"}}', "label: '{x}' names an option not set here"),
         ('toy_tune: {from: {toy_offline: {}, label: "a\\e[0m"}}', "must be printable text"),
@@ -360,11 +360,13 @@ def test_a_corrupted_copy_is_told_and_mended_by_the_original(tmp_path: Path) -> 
     plan.copy_policies(results)
     assert copy.read_bytes() == file.read_bytes()
     execute([plan.runs[0]], results, Options())
+    content = file.read_bytes()
     policy(file, seed=3)
     copy.unlink()
-    with pytest.raises(UserError, match="has changed since it was read"):
-        plan.copy_policies(results)
-    assert not copy.exists()
+    plan.copy_policies(results)
+    assert copy.read_bytes() == content, (
+        "the file has changed since the plan was made: the plan's own is kept"
+    )
 
 
 def spoil_nothing(file: Path) -> None:
@@ -439,7 +441,7 @@ def words_of_another(file: Path) -> None:
         (text, "policy.npz: weight_0 or bias_0: holds no real numbers"),
         (misfit, "policy.npz: weight_1: shape (7, 2) with bias (2,) after 8; expected (inputs, outputs)"),
         (other_task, "policy.npz: maps 11 observations to 3 actions, pointmass-mixed-v0 has 4 and 2; name a"),
-        (unknown_squash, "policy.json: activation relu and squash sigmoid: known are relu, and tanh or none"),
+        (unknown_squash, "policy.json: activation relu and squash sigmoid: known are relu or tanh, and"),
         (corrupted_words, "policy.json: is corrupted; write it anew by `o2obench policy`, or remove it"),
         (words_of_another, "policy.json: belongs to another policy than policy.npz; put its own there"),
     ],
