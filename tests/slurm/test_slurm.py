@@ -161,6 +161,28 @@ def test_a_grid_goes_through_arrays(cluster: dict[str, str], tmp_path: Path) -> 
     assert "0 array tasks submitted" in again.stdout
 
 
+def test_missing_data_are_collected_by_a_job_even_if_it_is_killed(
+    cluster: dict[str, str], tmp_path: Path
+) -> None:
+    here, other = ({**cluster, "O2OBENCH_DATA": str(tmp_path / name)} for name in ("here", "other"))
+    grid = Grid(tmp_path / "grid", here)
+    suite = grid.root / "grid.yaml"
+    text = suite.read_text().replace("pointmass-mixed-v0", '"o2o:pointmaze-umaze-play-v0"')
+    suite.write_text(f"{text}collect: {{rows: 60_000}}\n")
+    launcher = grid.start()
+    collecting = _running(grid, "collect")
+    grid.slurm("scontrol", "requeue", grid.job_of(collecting))  # SIGTERM, then SIGKILL
+    out, _ = launcher.communicate(timeout=250)
+    assert launcher.returncode == 0, out + _logs(grid)
+    assert set(grid.states().values()) == {"done"}
+    scripts = [file.read_text() for file in (grid.root / "submitit").rglob("*_submission.sh")]
+    assert len(scripts) == 3, "the collection, the pretraining on it, and what starts from that"
+    assert sum("--dependency=after" in script for script in scripts) == 2
+    alone = [sys.executable, "-m", "o2obench", "data", "collect", "pointmaze-umaze", "--kind", "play"]
+    subprocess.run([*alone, "--rows", "60000"], env=other, check=True, timeout=120)
+    assert len({file.read_bytes() for file in tmp_path.glob("*/pointmaze-umaze-play-v0.hdf5")}) == 1
+
+
 def _assert_shown(shown: str, script: str) -> None:
     """The dry run prints the script that is submitted, but for the folder's name."""
     lines = {line.split("/submitit/")[0] for line in script.splitlines()}
