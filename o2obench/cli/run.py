@@ -71,6 +71,12 @@ def suite(
     no_wait: Annotated[
         bool, typer.Option("--no-wait", help="Submit, and do not wait.", rich_help_panel=SLURM)
     ] = False,
+    reuse: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="A results folder: its finished runs of this grid are copied.", rich_help_panel=COMPUTED
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan, its cost and, for SLURM, the scripts only.")
     ] = False,
@@ -83,6 +89,7 @@ def suite(
     from ..datasets.download import with_data
     from ..launch.launcher import Launch
     from ..launch.profile import read_profile
+    from ..maintenance.merge import reuse as take_over
     from ..planning.expand import read_suite
     from ..planning.load import find_suite
     from ..planning.schema import Selection
@@ -120,6 +127,9 @@ def suite(
         usable(path)
     for line in cautions(plan):
         print(line)
+    for other in reuse or ():
+        taken = take_over(plan, folder, ResultsFolder(other))
+        print("\n".join([*taken.problems, f"{other}: {len(taken.copied)} finished runs taken over"]))
     outcome = launch.go(not no_wait, lambda: launch_progress(plan, folder, launch.at_once))
     if outcome is None:
         return

@@ -1,4 +1,4 @@
-"""`o2obench merge`: the finished runs and the plans of one results folder, taken over into another."""
+"""`o2obench merge`, and `suite --reuse`: finished runs of one results folder, taken over into another."""
 
 from __future__ import annotations
 
@@ -67,6 +67,24 @@ def merge(into: ResultsFolder, source: ResultsFolder) -> Merging:
         for plan, outcome in plans:
             plan.write(into)
             merging.plans.append(f"{shown(into.plan_file(plan.suite))}: {outcome}")
+    return merging
+
+
+def reuse(plan: Plan, into: ResultsFolder, source: ResultsFolder) -> Merging:
+    """Copy the runs of a plan that ``into`` lacks and that are finished in ``source``, which is not changed.
+
+    They are the same computations by their identity, and each is verified by the hashes of its DONE.
+    """
+    if not source.path.is_dir():
+        raise UserError(f"{shown(source)}: is no folder; name a results folder to take finished runs from")
+    _check_places(into, source)
+    merging, files = Merging(), _files_of_recipes(into)
+    lacking = [run.id for run in plan.runs if not into.run(run.id).done.exists()]
+    for run_id in (run_id for run_id in lacking if is_file(source.run(run_id).done)):
+        if _has_same_data(source, run_id, files, merging) and _is_wanted(into, source, run_id, merging):
+            into.path.mkdir(parents=True, exist_ok=True)
+            with inventory.alone(into):
+                _copy_run(into, source, run_id, merging)
     return merging
 
 

@@ -19,7 +19,7 @@ from o2obench.errors import UserError
 from o2obench.maintenance import doctor
 from o2obench.maintenance.clean import Choice, clean
 from o2obench.maintenance.doctor import Diagnosis, examine
-from o2obench.maintenance.merge import merge
+from o2obench.maintenance.merge import merge, reuse
 from o2obench.maintenance.merge_plans import unite
 from o2obench.planning.plan import Plan, read_plan
 from o2obench.runs import verify
@@ -534,6 +534,41 @@ def test_two_halves_make_the_whole_and_a_second_merge_changes_nothing(
     again = merge(ResultsFolder(a), ResultsFolder(b))
     assert (again.copied, again.plans, again.problems) == ([], [], [])
     assert listing(a) == merged
+
+
+def test_finished_runs_of_another_folder_are_taken_over_and_nothing_else(
+    results: Path, tmp_path: Path
+) -> None:
+    before, into = listing(results), ResultsFolder(tmp_path / "new")
+    plan = toy_plan("toy_offline", seeds=[0, 1])
+    taken = reuse(plan, into, ResultsFolder(results))
+    assert sorted(taken.copied) == sorted(run.id for run in plan.runs)
+    assert not taken.problems
+    assert {into.run(run.id).state() for run in plan.runs} == {"done"}
+    assert listing(results) == before
+    assert not reuse(plan, into, ResultsFolder(results)).copied, "what is there is left alone"
+    spoilt = ResultsFolder(results).run(plan.runs[0].id)
+    spoilt.evaluations.write_bytes(spoilt.evaluations.read_bytes()[:-30])
+    again = reuse(plan, ResultsFolder(tmp_path / "other"), ResultsFolder(results))
+    assert again.copied == [run.id for run in plan.runs if run.id != spoilt.id]
+    assert "was changed after the run was finished" in again.problems[0]
+    with pytest.raises(UserError, match="nowhere: is no folder; name a results folder"):
+        reuse(plan, into, ResultsFolder("nowhere"))
+
+
+def test_a_suite_takes_runs_over_from_the_command_line(
+    results: Path, tmp_path: Path, o2obench: Command
+) -> None:
+    suite = {"algorithms": ["toy_offline"], "datasets": ["pointmass-mixed-v0"], "seeds": [0, 1]}
+    suite |= {
+        "offline": {"updates": 1000, "evaluate_every": 1000},
+        "online": {"steps": 120, "evaluate_every": 50},
+    }
+    Path("own.yaml").write_text(json.dumps({**suite, "frozen": False}))
+    done = o2obench("suite", "own.yaml", "--results", "new", "--reuse", results, "--no-report")
+    assert done.returncode == 0, done.stderr
+    assert f"{results}: 2 finished runs taken over" in done.stdout
+    assert "0 finished now, 2 were done before" in done.stdout
 
 
 def strip(plan: Plan) -> Plan:
