@@ -101,7 +101,7 @@ class Pool:
         self.free_slots = settings.device_slots()
         if not self.free_slots:
             raise UserError("no GPU was found; name them with --gpus, or leave out --device")
-        for run in plan.runs:
+        for run in sorted(plan.runs, key=lambda run: run.seed):  # whatever ends it, whole seeds are done
             if only is not None and run.id not in only:
                 continue
             folder = results.run(run.id)

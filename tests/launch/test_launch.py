@@ -143,6 +143,13 @@ def test_seed_batches_hold_seeds_of_one_computation(
 
 
 @pytest.mark.slow
+def test_whole_seeds_are_done_first(tmp_path: Path) -> None:
+    plan = toy_plan("toy_offline", "toy_tune", seeds=[2, 0, 1])
+    pool = Pool(plan, tmp_path / "plan.json", ResultsFolder(tmp_path), WorkerSettings(1), Options())
+    order = [(run.seed, run.algorithm) for run in pool.waiting]
+    assert order == [(seed, name) for seed in (0, 1, 2) for name in ("toy_offline", "toy_tune")]
+
+
 def test_a_seed_batch_of_a_launch_writes_what_single_runs_write(tmp_path: Path) -> None:
     plan = toy_plan(seeds=3, steps=60)
     for folder, workers in (("alone", WorkerSettings(2)), ("together", WorkerSettings(2, seed_batch=3))):
