@@ -423,7 +423,9 @@ def _require_data(names: Sequence[str], entries: Sequence[Entry], from_file: boo
     if len(missing) > 1:
         fetched = [dataset.name for dataset in missing if dataset.fetchable]
         lines = [f"dataset {dataset.name}: {dataset.file} is missing" for dataset in missing]
-        lines.append(f"get them with `o2obench data fetch {' '.join(fetched)}`")
+        lines.append(
+            f"get them with `o2obench data fetch {' '.join(fetched)}`, as a start without --offline does"
+        )
         lines.append(
             "or put the files there, or name their folder in O2OBENCH_DATA, or narrow with --datasets"
         )
