@@ -13,7 +13,7 @@ from ..runs.spec import Run
 from ..runs.writer import RunWriter
 from ..util import timers
 from .build import agent_class, build
-from .collection import collect_data
+from .collect_run import collect_data
 from .loop import Training
 from .options import DEFAULT, Options, Stop, never
 from .restore import (
