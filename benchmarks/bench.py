@@ -74,7 +74,7 @@ def main() -> int:
             print(f"round {k + 1} of {given.rounds}: {system}", file=sys.stderr, flush=True)
             rounds[system].append(measure(system, given.threads))
     found = {system: medians(rows) for system, rows in rounds.items()}
-    memory = measure("memory", 1)
+    memory = {**measure("memory-columns", 1), **measure("memory", 1)}
     cold = cold_start(given.threads)
     report = {
         **figures(rounds, given.threads),
@@ -189,6 +189,11 @@ def table(found: dict[str, dict[str, float]], memory: dict[str, float], cold: fl
         f"SAC update against Stable-Baselines3: {ratio:.2f}.",
         f"Peak memory with a million rows: {memory['peak']:.0f} MB, allowed {allowed:.0f} MB (imports "
         f"{imports:.0f} + 1.3 x data {data:.0f} + 1.2 x model transitions {ring:.0f} + 300).",
+        *(
+            f"With {name}, of HalfCheetah's size: {memory[f'peak with {name}']:.0f} MB, allowed "
+            f"{imports + 1.3 * memory[f'data with {name}'] + 300:.0f} MB."
+            for name in ("return-to-go", "next action")
+        ),
     ]
     return "\n".join(lines)
 

@@ -9,6 +9,7 @@ of five rounds after a warm-up.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import resource
 import statistics
@@ -28,20 +29,23 @@ from o2obench.training import provenance
 from o2obench.training.evaluation import Arena
 from o2obench.transitions import Transitions, stack_steps
 
+SYSTEMS = ("engine", "eager", "baseline", "baseline-onednn", "memory", "memory-columns")
+COLUMNS = {"return-to-go": "cal_ql", "next action": "rebrac"}
+"""Algorithms that keep columns of their own beside each transition."""
 ROLLOUT, HORIZON, UPDATES, FITS = 50_000, 5, 1000, 20
 
 
 def main() -> None:
     """Measure what the command line names."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("system", choices=("engine", "eager", "baseline", "baseline-onednn", "memory"))
+    parser.add_argument("system", choices=SYSTEMS)
     parser.add_argument("--model-free", action="store_true", help="Measure that family only.")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rows", type=int, default=200_000)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    if given.system == "memory":
-        print(json.dumps(memory()))
+    if given.system.startswith("memory"):
+        print(json.dumps(memory() if given.system == "memory" else memory_of_columns()))
         return
     found = {"gemm": gemm()}
     if given.system in ("engine", "eager"):
@@ -196,13 +200,14 @@ def mopo(rows: int, seeds: int = 1, device: str = "cpu") -> Any:
     )
 
 
-def random_data(rows: int) -> Transitions:
-    """Return random transitions of Hopper's shape: one long episode without an end."""
-    spec, random = find_env("Hopper-v4"), np.random.default_rng(0)
+def random_data(rows: int, env: str = "Hopper-v4", episode: int = 0) -> Transitions:
+    """Return random transitions of a task's shape: episodes of so many steps, or a long one; none ends."""
+    spec, random = find_env(env), np.random.default_rng(0)
     obs, next_obs = (random.standard_normal((rows, spec.obs_dim), np.float32) for _ in range(2))
     action = np.tanh(random.standard_normal((rows, spec.act_dim), np.float32))
     flags = np.zeros(rows, bool)
-    return Transitions(obs, action, obs[:, 0], next_obs, flags, flags, np.arange(rows) == 0)
+    starts = np.arange(rows) % (episode or rows) == 0
+    return Transitions(obs, action, obs[:, 0], next_obs, flags, flags, starts)
 
 
 def never(obs: Any, action: Any, next_obs: Any) -> Any:
@@ -242,6 +247,33 @@ def memory() -> dict[str, float]:
         "data": rows * megabytes,
         "ring": agent.replay.model_capacity * megabytes,
     }
+
+
+def memory_of_columns() -> dict[str, float]:
+    """Return megabytes: after the imports, at the peak of an update on a million rows, and the stores.
+
+    Rows are of HalfCheetah's size, with the discounted return (Cal-QL), then with the next action (ReBRAC);
+    the peak is that of both, one after the other.
+    """
+    provenance.prepare(1)
+    found, rows = {"imports": peak()}, 1_000_000
+    for name, algorithm in COLUMNS.items():
+        agent = offline(algorithm, rows)
+        agent.due_updates = 1
+        for _ in agent.work("offline"):
+            break
+        found[f"data with {name}"] = rows * agent.replay.rows.shape[1] * 4 / 2**20
+        found[f"peak with {name}"] = peak()
+        del agent
+        gc.collect()
+    return found
+
+
+def offline(name: str, rows: int) -> Any:
+    """Build an offline algorithm on random data of HalfCheetah's shape, episodes of 1,000 steps."""
+    spec, agent = find_env("HalfCheetah-v4"), registry.algorithm(name)
+    task = Task(spec.obs_dim, spec.act_dim, 1000, (0,), spec.terminal, Budget(10**6, 0))
+    return agent(task, agent.Config(), random_data(rows, "HalfCheetah-v4", episode=1000))
 
 
 def peak() -> float:
