@@ -393,7 +393,7 @@ def _require_data(names: Sequence[str], entries: Sequence[Entry], from_file: boo
         return
     lines = [f"dataset {dataset.name}: {dataset.file} is missing; {dataset.remedy()}" for dataset in missing]
     if len(missing) > 1:
-        fetched = [dataset.name for dataset in missing if dataset.scores.folder]
+        fetched = [dataset.name for dataset in missing if dataset.published]
         lines = [f"dataset {dataset.name}: {dataset.file} is missing" for dataset in missing]
         lines.append(
             f"get them with `o2obench data fetch {' '.join(fetched)}`"
