@@ -11,7 +11,7 @@ import numpy as np
 from ..envs.spec import find_env
 from ..errors import UserError
 from ..transitions import Array, Transitions, episode_returns
-from ..util.files import read_json, shown
+from ..util.files import shown
 from . import minari, ogbench
 from .download import recorded
 from .isolated_validation import apart
@@ -55,27 +55,20 @@ def info_text(name: str) -> str:
         "actions at a bound": f"{100 * float((np.abs(data.action) > 0.999).mean()):.1f} %",
         "score 0 and 100": f"{counted} {dataset.scores.ref_min:g} and {dataset.scores.ref_max:g} "
         f"({dataset.scores.source})",
-        "licence": _licence(dataset),
-        **({"made by": command} if (command := card(dataset).get("command")) else {}),
+        "licence": dataset.licence,
+        **_papers(dataset),
+        **({"made by": command} if (command := dataset.card.get("command")) else {}),
         **{f"note {i + 1}": note for i, note in enumerate([*notes, *doubts(dataset, data)])},
     }
     return "\n".join([shown(name), *(f"  {key:<20} {shown(value)}" for key, value in facts.items())])
 
 
-def card(dataset: Dataset) -> dict[str, object]:
-    """Return the data card beside a data set's file, empty where there is none."""
-    value = read_json(dataset.file.with_suffix(".json"), follow=True) if dataset.file else None
-    return value if isinstance(value, dict) else {}
-
-
-def _licence(dataset: Dataset) -> str:
-    if dataset.scores.folder:
-        return "CC BY 4.0 (D4RL)"
-    if dataset.name.startswith(ogbench.SCHEME):
-        return "not stated with the file; see OGBench's page"
-    if dataset.file is None:
-        return "CC0-1.0"
-    return str(card(dataset).get("licence") or "not known; ask who made it")
+def _papers(dataset: Dataset) -> dict[str, str]:
+    """Say where Croissant metadata and the datasheet are; nothing for the toy data."""
+    if not dataset.papers:
+        return {}
+    there = ", ".join(str(paper) for paper in dataset.papers if paper.is_file())
+    return {"papers": there or f"none; `o2obench data card {dataset.name}` writes them"}
 
 
 def _trust(dataset: Dataset) -> str:
@@ -118,9 +111,7 @@ def export(name: str, root: Path) -> Path:
     scores = (dataset.scores.ref_min, dataset.scores.ref_max)
     task, kind = (re.sub(r"[^A-Za-z0-9_-]+", "-", part) for part in (task, kind))
     kind = kind if re.search(r"[A-Za-z0-9]-v\d+$", kind) else f"{kind or 'data'}-v0"
-    return minari.write(
-        f"{scheme}/{task}/{kind}", root, dataset.env, dataset.columns(), scores, card(dataset)
-    )
+    return minari.write(f"{scheme}/{task}/{kind}", root, dataset.env, dataset.columns(), scores, dataset.card)
 
 
 def doubts(dataset: Dataset, data: Transitions) -> Iterator[str]:

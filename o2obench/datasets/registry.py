@@ -36,6 +36,8 @@ from .toy import MADE
 
 EMBEDDED = Path(__file__).parent / "embedded"
 MINARI_ID = re.compile(r"(?:[A-Za-z0-9_-]+/)*[A-Za-z0-9_-]+-v[0-9]+")
+PAPERS = ("croissant.json", "datasheet.md")
+"""How the names of a data set's papers end."""
 TASKS = ("halfcheetah", "hopper", "walker2d")
 
 
@@ -65,6 +67,30 @@ class Dataset:
     def published(self) -> bool:
         """Whether somebody publishes the file, so that it can be fetched."""
         return bool(self.scores.folder) or self.name.startswith(("minari:", ogbench.SCHEME))
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """What the data card beside the file says, empty where there is none."""
+        value = read_json(self.file.with_suffix(".json"), follow=True) if self.file else None
+        return value if isinstance(value, dict) else {}
+
+    @property
+    def papers(self) -> tuple[Path, ...]:
+        """Where Croissant metadata and the datasheet lie, if they are there; none for the toy data."""
+        if self.file is None:
+            return ()
+        of_task = self.name.startswith(ogbench.SCHEME)  # several sets in one file
+        stem = self.name.removeprefix(ogbench.SCHEME) if of_task else self.file.stem
+        return tuple(self.file.with_name(f"{stem}.{kind}") for kind in PAPERS)
+
+    @property
+    def licence(self) -> str:
+        """The licence of the data, as far as it is known."""
+        if self.scores.folder:
+            return "CC BY 4.0 (D4RL)"
+        if self.file is None:
+            return "CC0-1.0"
+        return str(self.card.get("licence") or "not known; ask who made it")
 
     @property
     def key(self) -> str:

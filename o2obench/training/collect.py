@@ -6,15 +6,16 @@ import functools
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..datasets import d4rl, minari
+from ..datasets import d4rl, minari, papers
 from ..datasets.describe import export
 from ..datasets.reference_scores import Reference, reference_of, task_name
-from ..datasets.registry import data_folder
+from ..datasets.registry import PAPERS, data_folder, find_dataset
 from ..envs.episode import Interaction
 from ..envs.spec import EnvSpec, environments, find_env
 from ..errors import UserError
@@ -84,7 +85,7 @@ def _refuse_existing(file: Path) -> None:
     """Refuse a name that is taken, by a set or by a card, or that cannot be written to."""
     if file.suffix not in (".hdf5", ".h5"):
         raise UserError(f"{file}: a data set's name ends in .hdf5")
-    for path in (file, file.with_suffix(".json")):
+    for path in (file, *(file.with_suffix(f".{kind}") for kind in ("json", *PAPERS))):
         if path.exists():
             raise UserError(f"{path}: exists; a data set is never overwritten, choose another name")
     usable(file.parent)
@@ -234,5 +235,10 @@ def _described(arrays: dict[str, Array]) -> dict[str, Any]:
 def _publish(file: Path, arrays: dict[str, Array], card: dict[str, Any]) -> None:
     card = {**card, "code": provenance.code(), "licence": "CC0-1.0"}
     d4rl.write(file, arrays, card)
-    write_atomically(file.with_suffix(".json"), json.dumps(card, indent=1) + "\n")
+    dated = {
+        **card,
+        "date": datetime.now(UTC).date().isoformat(),
+    }  # not in the file: its bytes are the recipe's
+    write_atomically(file.with_suffix(".json"), json.dumps(dated, indent=1) + "\n")
     print(f"{file}: {card['rows']} rows, {card['episodes']} episodes, returns {card['returns']}")
+    print("\n".join(papers.write(find_dataset(f"file:{file}"))))
