@@ -47,6 +47,8 @@ def collect(task: str, kind: str, file: Path | None, recipe: Recipe, stop: Calla
     file = file or data_folder() / f"{name}.hdf5"
     if recipe.if_missing and file.exists():
         print(f"{file}: is there")
+        if file.with_suffix(".json").is_file():
+            _describe(file)
         return file
     _refuse_existing(file)
     folder = recipe.work / f"{task_name(spec.id)}-seed-{recipe.seed}"
@@ -241,4 +243,11 @@ def _publish(file: Path, arrays: dict[str, Array], card: dict[str, Any]) -> None
     }  # not in the file: its bytes are the recipe's
     write_atomically(file.with_suffix(".json"), json.dumps(dated, indent=1) + "\n")
     print(f"{file}: {card['rows']} rows, {card['episodes']} episodes, returns {card['returns']}")
-    print("\n".join(papers.write(find_dataset(f"file:{file}"))))
+    _describe(file)
+
+
+def _describe(file: Path) -> None:
+    """Write the papers of a set, unless they are there."""
+    dataset = find_dataset(f"file:{file}")
+    if not all(paper.is_file() for paper in dataset.papers):
+        print("\n".join(papers.write(dataset)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -177,3 +178,6 @@ def test_a_collected_set_has_its_papers_at_once(tmp_path: Path, capsys: pytest.C
     assert "episodes of the untrained policy of SAC" in metadata.data_collection
     assert metadata.creators == [], "who ran the command is not known"
     assert metadata.file_objects[0].sha256 == sha256(file)
+    (tmp_path / "set.datasheet.md").unlink()
+    collect("PointMass-v0", "random", file, replace(recipe, if_missing=True), lambda: False)
+    assert (tmp_path / "set.datasheet.md").is_file(), "what a kill left out is written by the next call"
