@@ -37,6 +37,7 @@ def update_golden(request: pytest.FixtureRequest) -> bool:
 def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep every test away from the user's data and from the checkout's results."""
     monkeypatch.setenv("O2OBENCH_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("OGBENCH_DATASET_DIR", str(tmp_path / "ogbench"))
     monkeypatch.setenv("PYTHONPATH", str(PLUGIN))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)

@@ -34,7 +34,7 @@ PAUSE = 600
 
 @dataclass(frozen=True)
 class Film:
-    """An episode: its pictures (height, width, 3), milliseconds for each, its raw return, its steps."""
+    """An episode: its pictures (height, width, 3), milliseconds for each, its outcome, its steps."""
 
     pictures: Sequence[Array]
     milliseconds: Sequence[int]
@@ -101,7 +101,8 @@ def _film(env: Any, spec: EnvSpec, agent: Agent[Any], seed: int, episode: int) -
         if ended or steps % every == 0:
             pictures.append(np.asarray(env.render()))
     pause = round(1000 * every / rate / 10) * 10  # a GIF counts in hundredths of a second
-    return Film(pictures, [*[pause] * (len(pictures) - 1), PAUSE], env_return, steps)
+    outcome = float(spec.outcome(env_return, terminated))
+    return Film(pictures, [*[pause] * (len(pictures) - 1), PAUSE], outcome, steps)
 
 
 def _gif(films: Sequence[Film]) -> bytes:

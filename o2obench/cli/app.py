@@ -78,3 +78,4 @@ def _common(
     if data_folder:
         os.environ["O2OBENCH_DATA"] = data_folder
         os.environ.setdefault("MINARI_DATASETS_PATH", os.path.join(data_folder, "minari"))
+        os.environ.setdefault("OGBENCH_DATASET_DIR", os.path.join(data_folder, "ogbench"))

@@ -1,4 +1,4 @@
-"""Data sets: ``data list | info | check | plot | export | import | scores | fetch | collect``."""
+"""Data sets: ``data list | info | check | plot | export | import | card | scores | fetch | collect``."""
 
 from __future__ import annotations
 
@@ -121,6 +121,18 @@ def data_import(
     with busy(f"reading {source}"):
         text = import_file(source, out, Imported(env, columns, ref_min, ref_max))
     print("\n".join(map(shown, text.split("\n"))))
+
+
+@data_app.command("card")
+def data_card(name: DatasetName) -> None:
+    """Write Croissant metadata and a datasheet beside a data set; what nobody says is said to be unknown."""
+    from ..datasets import papers
+    from ..datasets.registry import find_dataset
+    from .progress import busy
+
+    with busy(f"reading {name}"):
+        lines = papers.write(find_dataset(name))
+    print("\n".join(lines))
 
 
 @data_app.command("scores")

@@ -11,8 +11,8 @@ import numpy as np
 from ..envs.spec import find_env
 from ..errors import UserError
 from ..transitions import Array, Transitions, episode_returns
-from ..util.files import read_json, shown
-from . import minari
+from ..util.files import shown
+from . import minari, ogbench
 from .download import recorded
 from .isolated_validation import apart
 from .registry import Dataset, find_dataset
@@ -32,7 +32,7 @@ def where(dataset: Dataset) -> str:
         return "Minari's folder" if dataset.present else "fetch"
     if dataset.present:
         return dataset.file.name
-    return "fetch" if dataset.scores.folder else "collect"
+    return "fetch" if dataset.published else "collect"
 
 
 def info_text(name: str) -> str:
@@ -41,7 +41,7 @@ def info_text(name: str) -> str:
     notes = dataset.admit()
     data = dataset.load()
     returns, lengths = episode_returns(data)
-    scores = dataset.scores.score(returns)
+    counted = "success" if dataset.env.success else "returns"
     facts = {
         "environment": dataset.env.id,
         "file": dataset.file or "made when asked for",
@@ -49,31 +49,26 @@ def info_text(name: str) -> str:
         "rows": f"{len(data):,}",
         "episodes": f"{len(returns):,}, lengths {lengths.min()} to {lengths.max()}",
         "returns": _range(returns),
-        "scores": _range(scores),
+        **({} if dataset.env.success else {"scores": _range(dataset.scores.score(returns))}),
         "terminated": _share(data.terminated),
         "truncated": _share(data.truncated),
         "actions at a bound": f"{100 * float((np.abs(data.action) > 0.999).mean()):.1f} %",
-        "score 0 and 100": f"returns {dataset.scores.ref_min:g} and {dataset.scores.ref_max:g} "
+        "score 0 and 100": f"{counted} {dataset.scores.ref_min:g} and {dataset.scores.ref_max:g} "
         f"({dataset.scores.source})",
-        "licence": _licence(dataset),
-        **({"made by": command} if (command := card(dataset).get("command")) else {}),
+        "licence": dataset.licence,
+        **_papers(dataset),
+        **({"made by": command} if (command := dataset.card.get("command")) else {}),
         **{f"note {i + 1}": note for i, note in enumerate([*notes, *doubts(dataset, data)])},
     }
     return "\n".join([shown(name), *(f"  {key:<20} {shown(value)}" for key, value in facts.items())])
 
 
-def card(dataset: Dataset) -> dict[str, object]:
-    """Return the data card beside a data set's file, empty where there is none."""
-    value = read_json(dataset.file.with_suffix(".json"), follow=True) if dataset.file else None
-    return value if isinstance(value, dict) else {}
-
-
-def _licence(dataset: Dataset) -> str:
-    if dataset.scores.folder:
-        return "CC BY 4.0 (D4RL)"
-    if dataset.file is None:
-        return "CC0-1.0"
-    return str(card(dataset).get("licence") or "not known; ask who made it")
+def _papers(dataset: Dataset) -> dict[str, str]:
+    """Say where Croissant metadata and the datasheet are; nothing for the toy data."""
+    if not dataset.papers:
+        return {}
+    there = ", ".join(str(paper) for paper in dataset.papers if paper.is_file())
+    return {"papers": there or f"none; `o2obench data card {dataset.name}` writes them"}
 
 
 def _trust(dataset: Dataset) -> str:
@@ -89,7 +84,7 @@ def _trust(dataset: Dataset) -> str:
 
 def check_text(name: str, env: str) -> str:
     """Validate a data set, or a file for an environment; raises UserError with all that is wrong."""
-    if name.lower().endswith((".hdf5", ".h5")) and ":" not in name:
+    if name.lower().endswith((".hdf5", ".h5", ogbench.NPZ)) and ":" not in name:
         if not env:
             raise UserError(f"{name}: name the environment with --env, for example --env Hopper-v4")
         return "\n".join([f"{name}: good", *apart(Path(name), find_env(env))])
@@ -109,16 +104,14 @@ def export(name: str, root: Path) -> Path:
     ``o2o:hopper-medium-v0`` becomes ``o2o/hopper/medium-v0``. Raises UserError when it exists.
     """
     dataset = find_dataset(name)
-    if dataset.file is None or name.startswith("minari:"):
+    if dataset.file is None or name.startswith(("minari:", ogbench.SCHEME)):
         raise UserError(f"{name}: is not a file in D4RL's layout, nothing to export")
     task, _, kind = dataset.file.stem.removeprefix("o2o-").partition("-")
     scheme = name.partition(":")[0] if ":" in name else "d4rl"
     scores = (dataset.scores.ref_min, dataset.scores.ref_max)
     task, kind = (re.sub(r"[^A-Za-z0-9_-]+", "-", part) for part in (task, kind))
     kind = kind if re.search(r"[A-Za-z0-9]-v\d+$", kind) else f"{kind or 'data'}-v0"
-    return minari.write(
-        f"{scheme}/{task}/{kind}", root, dataset.env, dataset.columns(), scores, card(dataset)
-    )
+    return minari.write(f"{scheme}/{task}/{kind}", root, dataset.env, dataset.columns(), scores, dataset.card)
 
 
 def doubts(dataset: Dataset, data: Transitions) -> Iterator[str]:
@@ -126,7 +119,7 @@ def doubts(dataset: Dataset, data: Transitions) -> Iterator[str]:
     returns, lengths = episode_returns(data)
     scores = dataset.scores.score(returns)
     farthest = float(scores[np.abs(scores).argmax()])
-    if abs(farthest) > FAR:
+    if abs(farthest) > FAR and not dataset.env.success:
         yield (
             f"an episode scores {farthest:,.0f}, where the reference expert has 100: are its rewards in "
             f"other units than those of {dataset.env.id}?"
@@ -139,7 +132,8 @@ def doubts(dataset: Dataset, data: Transitions) -> Iterator[str]:
         )
     ends = np.append(np.flatnonzero(data.episode_start)[1:] - 1, len(data) - 1)
     cut = lengths[data.truncated[ends]]
-    if len(cut) > 1 and len(set(cut.tolist())) == 1 and cut[0] != dataset.env.horizon:
+    alike = len(cut) > 1 and len(set(cut.tolist())) == 1 and cut[0] != dataset.env.horizon
+    if alike and not dataset.name.startswith(ogbench.SCHEME):
         yield (
             f"all {len(cut):,} episodes that are truncated have {cut[0]:,} steps, {dataset.env.id} is played "
             f"for {dataset.env.horizon:,} here: had it another max_episode_steps?"

@@ -1,9 +1,8 @@
-"""Fetch data sets: D4RL's from its public address, resumed where broken off; Minari's through Minari.
+"""Fetch data sets: D4RL's and OGBench's from their public addresses, Minari's through Minari.
 
-A suite's missing sets are fetched before it starts (``fetch_all``).
-
-D4RL publishes no checksums. The size and SHA-256 of each file are therefore written to ``fetched.json``
-in the data folder when it is first fetched, and hold from then on.
+A suite's missing sets are fetched before it starts (``fetch_all``). A download goes on where it broke off.
+D4RL and OGBench publish no checksums: the size and SHA-256 of each file are written to ``fetched.json``
+beside it when it is first fetched, and hold from then on.
 """
 
 from __future__ import annotations
@@ -24,12 +23,14 @@ from filelock import SoftFileLease
 
 from ..errors import MissingData, UserError
 from ..util.files import is_file, kind_of, read_json, sha256, sync_folder, write_atomically
-from . import minari, validation
+from . import minari, ogbench, validation
 from .isolated_validation import admit
 from .registry import Dataset, canonical, find_dataset, minari_id
 
 D4RL = "http://rail.eecs.berkeley.edu/datasets/offline_rl"
 """D4RL's public address; $O2OBENCH_D4RL_URL names a mirror."""
+OGBENCH = "https://rail.eecs.berkeley.edu/datasets/ogbench"
+"""OGBench's public address; $O2OBENCH_OGBENCH_URL names a mirror."""
 LOCK = "fetched.json"
 CHUNK = 2**20
 ATTEMPTS, STALL_SECONDS = 4, 30.0
@@ -156,7 +157,7 @@ def fetch_named(name: str, offline: bool = False, say: Say = print, show: Show |
 
 
 def fetch(data: Dataset, offline: bool = False, say: Say = print, show: Show | None = None) -> None:
-    """Bring a D4RL data set to this machine, or check the one that is here.
+    """Bring a published data set to this machine, or check the one that is here.
 
     Raises UserError when it cannot be had, saying why and where to put the file by hand; the name of the
     data set never stands on a file that is not whole and good.
@@ -177,7 +178,8 @@ def fetch(data: Dataset, offline: bool = False, say: Say = print, show: Show | N
         address = url(data)
         if offline:
             raise UserError(
-                f"dataset {data.name}: {data.file} is missing and this is offline; {by_hand(data)}"
+                f"dataset {data.name}: {data.file} is missing and this is offline; "
+                f"{data.by_hand(f'at {data.file}')}"
             )
         _download(data, address, part, say, show or by_tenths(say))
         try:
@@ -211,17 +213,14 @@ def _fetch_minari(name: str, offline: bool, say: Say) -> None:
 
 
 def url(data: Dataset) -> str:
-    """Return a data set's address; raise UserError for one that D4RL does not publish."""
-    if not data.scores.folder:
+    """Return a data set's address; raise UserError for one that nobody publishes."""
+    if data.name.startswith(ogbench.SCHEME):
+        assert data.file is not None
+        return f"{os.environ.get('O2OBENCH_OGBENCH_URL', OGBENCH).rstrip('/')}/{data.file.name}"
+    if not data.published:
         raise UserError(f"dataset {data.name}: is not one of D4RL's; {data.remedy()}")
     base = os.environ.get("O2OBENCH_D4RL_URL", D4RL).rstrip("/")
     return f"{base}/{data.scores.folder}/{data.scores.file}"
-
-
-def by_hand(data: Dataset) -> str:
-    """Return how to bring a file here without us."""
-    assert data.file is not None
-    return f"put the file at {data.file}, or name its folder in O2OBENCH_DATA"
 
 
 def recorded(data: Dataset) -> dict[str, Any] | None:
@@ -247,8 +246,8 @@ def _accept(data: Dataset, file: Path, say: Say) -> None:
         if entry.get("sha256") != digest:
             raise UserError(
                 f"{data.file}: SHA-256 is {digest[:12]} ({size} bytes), {LOCK} recorded "
-                f"{str(entry.get('sha256'))[:12]} ({entry.get('bytes')} bytes) at its first fetch; if D4RL's "
-                f"file has changed on purpose, remove its entry from {data.file.with_name(LOCK)}"
+                f"{str(entry.get('sha256'))[:12]} ({entry.get('bytes')} bytes) at its first fetch; if its "
+                f"publisher has changed it on purpose, remove its entry from {data.file.with_name(LOCK)}"
             )
         say(f"{data.name}: {data.file} is the file of its first fetch ({digest[:12]})")
         return
@@ -256,9 +255,7 @@ def _accept(data: Dataset, file: Path, say: Say) -> None:
     records = _records(data.file.with_name(LOCK))
     records[data.file.name] = {"bytes": size, "sha256": digest, "url": url(data)}
     write_atomically(data.file.with_name(LOCK), json.dumps(records, indent=1, sort_keys=True) + "\n")
-    say(
-        f"{data.name}: {data.file}, {size:,} bytes, {digest[:12]} recorded in {LOCK} (D4RL publishes no hash)"
-    )
+    say(f"{data.name}: {data.file}, {size:,} bytes, {digest[:12]} recorded in {LOCK} (no hash is published)")
 
 
 def _download(data: Dataset, address: str, part: Path, say: Say, show: Show) -> None:
@@ -280,7 +277,9 @@ def _download(data: Dataset, address: str, part: Path, say: Say, show: Show) -> 
         if attempt + 1 < ATTEMPTS:
             say(f"{data.name}: {why}; trying again")
     note = f", {part.stat().st_size:,} bytes are kept and will not be fetched again" if part.exists() else ""
-    raise UserError(f"dataset {data.name}: {address}: {why}{note}; try again, or {by_hand(data)}")
+    raise UserError(
+        f"dataset {data.name}: {address}: {why}{note}; try again, or {data.by_hand(f'at {data.file}')}"
+    )
 
 
 def _attempt(address: str, part: Path, show: Show) -> None:

@@ -12,7 +12,6 @@ import csv
 import json
 import os
 import re
-import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,7 @@ from ..transitions import Array
 from ..util.files import sha256, temporary_name, usable, write_atomically
 from . import d4rl, isolated_validation, minari
 from .reference_scores import reference_of
-from .validation import LARGEST, RATIO, Summary, array, open_hdf5
+from .validation import LARGEST, Summary, array, open_hdf5, read_npz, require_size
 
 NAMES: Mapping[str, tuple[str, ...]] = {
     "obs": ("observations", "observation", "obs", "states", "state", "s"),
@@ -169,27 +168,10 @@ def _read(file: Path) -> dict[str, Array]:
     """Return the arrays of a file by name."""
     kind = file.suffix.lower()
     if kind == ".npz":
-        return _read_npz(file)
+        return read_npz(file)
     if kind in (".csv", ".tsv"):
         return _read_csv(file)
     return _read_parquet(file) if kind == ".parquet" else _read_hdf5(file)
-
-
-def _read_npz(file: Path) -> dict[str, Array]:
-    try:
-        with zipfile.ZipFile(file) as archive:
-            _require_size(file, sum(member.file_size for member in archive.infolist()))
-        with np.load(file, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
-    except ValueError as error:
-        if "pickle" not in str(error):
-            raise
-        raise UserError(
-            f"{file}: holds Python objects, which are never unpickled; write plain arrays: "
-            "np.savez('plain.npz', observations=np.stack(...), ...)"
-        ) from None
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError):
-        raise UserError(f"{file}: is not an .npz file, or is cut off; write it by np.savez") from None
 
 
 def _read_csv(file: Path) -> dict[str, Array]:
@@ -215,7 +197,7 @@ def _read_parquet(file: Path) -> dict[str, Array]:
         raise UserError(f"{file}: pyarrow is not installed; pip install 'o2obench[parquet]'") from None
     try:
         meta = parquet.read_metadata(file)
-        _require_size(file, sum(meta.row_group(i).total_byte_size for i in range(meta.num_row_groups)))
+        require_size(file, sum(meta.row_group(i).total_byte_size for i in range(meta.num_row_groups)))
         table = parquet.read_table(file)
     except ArrowException as error:
         raise UserError(f"{file}: is not a Parquet file: {str(error).splitlines()[0]}") from None
@@ -245,11 +227,6 @@ def _read_hdf5(file: Path) -> dict[str, Array]:
 def _kinds(name: str) -> str:
     kind = next(column for column, names in NAMES.items() if name.lower() in names)
     return {"action": "actions"}.get(kind, "floats" if kind in KEYS else "flags")
-
-
-def _require_size(file: Path, declared: int) -> None:
-    if declared > min(LARGEST, RATIO * file.stat().st_size):
-        raise UserError(f"{file}: declares {declared:,} bytes in a file of {file.stat().st_size:,}")
 
 
 def _vectors(table: Mapping[str, Array]) -> dict[str, Array]:

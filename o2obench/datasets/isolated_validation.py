@@ -19,12 +19,13 @@ from typing import Any
 
 import numpy as np
 
+from ..envs.ogbench import is_single_task
 from ..envs.own import own_arguments, take_own_of, with_rule
 from ..envs.spec import EnvSpec, find_env
 from ..errors import UserError
 from ..util.files import folder_of_user, read_json, write_atomically
 from ..util.interpreter import PYTHON
-from . import d4rl, minari, validation
+from . import d4rl, minari, ogbench, validation
 from .validation import Columns, Summary
 
 CHILD = "from o2obench.datasets.isolated_validation import main; main()"
@@ -33,9 +34,12 @@ MEMORY, MEMORY_PER_BYTE = 6 * 2**30, 40
 
 
 def read_columns(file: Path, env: EnvSpec, findings: Summary) -> Columns:
-    """Return the arrays of a file in either layout, headers checked."""
-    layout: Callable[[Path, EnvSpec, Summary], Columns]
-    layout = minari.read_columns if file.name == minari.MAIN else d4rl.read_columns
+    """Return the arrays of a file in its layout, headers checked."""
+    layout: Callable[[Path, EnvSpec, Summary], Columns] = d4rl.read_columns
+    if file.name == minari.MAIN:
+        layout = minari.read_columns
+    elif ogbench.NPZ in file.suffixes and is_single_task(env.id):
+        layout = ogbench.read_columns
     return layout(file, env, findings)
 
 

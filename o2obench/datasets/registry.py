@@ -1,8 +1,9 @@
 """Data sets by name: where they lie, what they are, and their transitions, checked before use.
 
 Names: ``hopper-medium-v2`` or ``d4rl:hopper-medium-v2`` (D4RL's), ``o2o:hopper-medium-replay-v0``
-(collected by this project), ``minari:mujoco/hopper/medium-v0``, ``file:path.hdf5`` (D4RL's layout, with a
-``path.json`` beside it that names the environment), and those that come with the package.
+(collected by this project), ``minari:mujoco/hopper/medium-v0``,
+``ogbench:pointmaze-medium-navigate-singletask-v0``, ``file:path.hdf5`` (D4RL's layout, with a ``path.json``
+beside it that names the environment), and those that come with the package.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from ..envs.spec import EnvSpec, environments, find_env
 from ..errors import MissingData, UserError, told_at
 from ..transitions import Transitions
 from ..util.files import expanded, folder_of_user, is_number, read_json, sha256
-from . import minari, validation
+from . import minari, ogbench, validation
 from .isolated_validation import admit, read_columns
 from .reference_scores import (
     COLLECTED,
@@ -37,6 +38,8 @@ from .toy import MADE
 
 EMBEDDED = Path(__file__).parent / "embedded"
 MINARI_ID = re.compile(r"(?:[A-Za-z0-9_-]+/)*[A-Za-z0-9_-]+-v[0-9]+")
+PAPERS = ("croissant.json", "datasheet.md")
+"""How the names of a data set's papers end."""
 TASKS = ("halfcheetah", "hopper", "walker2d")
 
 
@@ -63,6 +66,35 @@ class Dataset:
         return self.file is None or self.file.is_file()
 
     @property
+    def published(self) -> bool:
+        """Whether somebody publishes the file, so that it can be fetched."""
+        return bool(self.scores.folder) or self.name.startswith(("minari:", ogbench.SCHEME))
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """What the data card beside the file says, empty where there is none."""
+        value = read_json(self.file.with_suffix(".json"), follow=True) if self.file else None
+        return value if isinstance(value, dict) else {}
+
+    @property
+    def papers(self) -> tuple[Path, ...]:
+        """Where Croissant metadata and the datasheet lie, if they are there; none for the toy data."""
+        if self.file is None:
+            return ()
+        of_task = self.name.startswith(ogbench.SCHEME)  # several sets in one file
+        stem = self.name.removeprefix(ogbench.SCHEME) if of_task else self.file.stem
+        return tuple(self.file.with_name(f"{stem}.{kind}") for kind in PAPERS)
+
+    @property
+    def licence(self) -> str:
+        """The licence of the data, as far as it is known."""
+        if self.scores.folder:
+            return "CC BY 4.0 (D4RL)"
+        if self.file is None:
+            return "CC0-1.0"
+        return str(self.card.get("licence") or "not known; ask who made it")
+
+    @property
     def key(self) -> str:
         """The name in a run's identity: without the folder of a user's own file, which does not matter."""
         return f"file:{Path(self.name).name}" if self.name.startswith("file:") else self.name
@@ -76,11 +108,6 @@ class Dataset:
             both = (_sha256_now(self.file), _sha256_now(self.file.with_name(minari.METADATA)))
             return hashlib.sha256("".join(both).encode()).hexdigest()
         return _sha256_now(self.file)
-
-    @property
-    def fetchable(self) -> bool:
-        """Whether ``download.fetch`` can bring the data: D4RL's own and Minari's."""
-        return bool(self.scores.folder) or self.name.startswith("minari:")
 
     @functools.cached_property
     def recipe(self) -> str:
@@ -105,12 +132,19 @@ class Dataset:
             how = f"`o2obench data collect {collected['task']} {flags}` makes it"
         elif self.name.startswith("minari:"):
             return f"`o2obench data fetch {self.name}`, or name Minari's folder in {minari.FOLDER}"
+        elif self.name.startswith(ogbench.SCHEME):
+            return f"`o2obench data fetch {self.name}`, or {self.by_hand()}"
         else:
-            how = f"`o2obench data fetch {self.name}`" if self.scores.folder else "it cannot be fetched"
-        how += ", or put the file there, or name its folder in O2OBENCH_DATA"
+            how = f"`o2obench data fetch {self.name}`" if self.published else "it cannot be fetched"
+        how += f", or {self.by_hand()}"
         packaged = "o2o:{}-{}-v0".format(*task_and_kind(self.name) or ("", ""))
         is_packaged = packaged != self.name and _embedded(packaged).is_file()
         return f"{how}, or use {packaged}, which came with the package" if is_packaged else how
+
+    def by_hand(self, place: str = "there") -> str:
+        """Return how to bring a missing file here without us; ``place`` where that has not been said."""
+        variable = ogbench.FOLDER if self.name.startswith(ogbench.SCHEME) else "O2OBENCH_DATA"
+        return f"put the file {place}, or name its folder in {variable}"
 
     def admit(self) -> list[str]:
         """Let the data pass validation, once per hash; return what is worth knowing about them.
@@ -175,6 +209,8 @@ def find_dataset(name: str) -> Dataset:
         return _of_card(name, Path(rest))
     if colon and scheme == "minari":
         return _of_minari(name)
+    if colon and scheme == "ogbench":
+        return _of_ogbench(name)
     collected = COLLECTED.fullmatch(name)
     if collected and known_reference(name) is None:
         return _of_card(name, data_folder() / f"{name.removeprefix('o2o:')}.hdf5")
@@ -237,11 +273,12 @@ def _published_names() -> list[str]:
 
 
 def _local_names() -> list[str]:
-    """Return the names of what lies in the data folder and in Minari's."""
+    """Return the names of what lies in the data folder, in Minari's and in OGBench's."""
     collected = [f"o2o:{file.stem}" for file in data_folder().glob("*-v0.json")]
     root = minari.root_folder()
     metadata = root.glob(f"**/data/{minari.METADATA}")
-    return collected + [f"minari:{file.parent.parent.relative_to(root)}" for file in metadata]
+    of_minari = [f"minari:{file.parent.parent.relative_to(root)}" for file in metadata]
+    return collected + of_minari + ogbench.local_names()
 
 
 def _similar(name: str) -> str:
@@ -315,6 +352,15 @@ def _of_minari(name: str) -> Dataset:
     place = file.with_name(minari.METADATA)
     env = _env_of(place, meta["environment"])
     return Dataset(name, env, _scores(name, env, meta, place), file)
+
+
+def _of_ogbench(name: str) -> Dataset:
+    """Return a single-task set, of which the outcome of an episode is its success: 0 or 1."""
+    environment, file = ogbench.place_of(name)
+    with told_at(f"dataset {name}"):
+        env = find_env(environment)
+    scores = Reference(name, env.id, 0.0, 1.0, "", "", "OGBench (arXiv 2410.20092): the rate of success")
+    return Dataset(name, env, scores, file)
 
 
 def _env_of(place: Path, env_id: str) -> EnvSpec:

@@ -13,8 +13,8 @@ from .registry import Dataset
 
 
 def mean_and_best(dataset: Dataset) -> tuple[float, float] | None:
-    """Return mean and best raw return of the episodes; None where the data are not here."""
-    if not dataset.present:
+    """Return mean and best raw return of the episodes; None where they are not here or success counts."""
+    if not dataset.present or dataset.env.success:
         return None
     try:
         file = cache_folder().with_name("returns") / f"{dataset.sha256()[:32]}-{dataset.env.id}.json"

@@ -8,7 +8,8 @@ hash (``isolated_validation``). Each problem is one line: ``file:/key: what is w
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Callable, Iterator
+import zipfile
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,6 +78,8 @@ class Columns:
     known: Array | None = None
     stored: bool = True
     """Whether the file says what was observed after each step; else that is the next row's observation."""
+    task_agnostic: bool = False
+    """Whether the task was not in mind when trajectories were recorded: they go on after its end."""
     place: Callable[[str, int], str] = lambda column, row: f"{column}[{row}]"
     """Where a row of a column (observations, actions, ...) stands in the file."""
 
@@ -199,7 +202,7 @@ def array(root: Any, key: str, findings: Summary, kinds: str = "floats") -> Any:
     if not isinstance(node, h5py.Dataset):
         findings.add(where, "is a named type, expected an array")
         return None
-    return node if _storage(node, where, findings) and _type(node, where, findings, kinds) else None
+    return node if _storage(node, where, findings) and has_type(node, where, findings, kinds) else None
 
 
 FILTERS = {1, 2, 3, 6, 32000}
@@ -230,7 +233,7 @@ def _storage(node: Any, where: str, findings: Summary) -> bool:
     return False
 
 
-def _type(node: Any, where: str, findings: Summary, kinds: str) -> bool:
+def has_type(node: Any, where: str, findings: Summary, kinds: str) -> bool:
     """Tell whether the array holds the numbers it should."""
     kind, dtype = node.dtype.kind, node.dtype
     if kind in "OSUV" or kind == "c":
@@ -271,13 +274,44 @@ def flags(node: Any, rows: int, where: str, findings: Summary) -> Array:
     except (OSError, RuntimeError) as error:
         findings.add(where, f"its values are corrupted ({str(error).splitlines()[0]}); get the file again")
         return np.zeros(rows, bool)
-    values = values.reshape(rows)
+    return as_flags(values.reshape(rows), where, findings)
+
+
+def as_flags(values: Array, where: str, findings: Summary) -> Array:
+    """Return values (rows,), which must be 0 and 1, as bool."""
     if values.dtype == bool:
         return values
     other = np.flatnonzero((values != 0) & (values != 1))
     if len(other):
         findings.add(f"{where}[{other[0]}]", f"{values[other[0]]}, expected 0 or 1 ({len(other)} others)")
     return values.astype(bool)
+
+
+def read_npz(file: Path, names: Container[str] | None = None) -> dict[str, Array]:
+    """Return the arrays of an .npz file, of these names if given; nothing is unpickled.
+
+    Raises UserError when it is none, is cut off, declares more than it can hold, or holds objects.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            require_size(file, sum(member.file_size for member in archive.infolist()))
+        with np.load(file, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files if names is None or name in names}
+    except ValueError as error:
+        if "pickle" not in str(error):
+            raise
+        raise UserError(
+            f"{file}: holds Python objects, which are never unpickled; write plain arrays: "
+            "np.savez('plain.npz', observations=np.stack(...), ...)"
+        ) from None
+    except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError):
+        raise UserError(f"{file}: is not an .npz file, or is cut off; write it by np.savez") from None
+
+
+def require_size(file: Path, declared: int) -> None:
+    """Raise UserError when a file declares more bytes than it can hold."""
+    if declared > min(LARGEST, RATIO * file.stat().st_size):
+        raise UserError(f"{file}: declares {declared:,} bytes in a file of {file.stat().st_size:,}")
 
 
 # ---- values -------------------------------------------------------------------------------------------
@@ -297,7 +331,8 @@ def check(columns: Columns, env: EnvSpec, findings: Summary) -> None:
         mark_ends(columns)
     _actions(columns, env, findings)
     _spread(columns, findings)
-    _episodes(columns, env, findings)
+    if not columns.task_agnostic:
+        _episodes(columns, env, findings)
     findings.settle()
     _successors(columns, findings)
     findings.settle()
@@ -407,6 +442,8 @@ def _successors(columns: Columns, findings: Summary) -> None:
             f"({len(gaps):,} such rows); mark an episode's end there, by the task in terminals, by the clock "
             "in timeouts",
         )
+    if columns.task_agnostic:
+        return
     ends = np.flatnonzero(columns.ends[:-1] & (columns.known[:-1] if columns.known is not None else True))
     over = (columns.next_obs[ends] == columns.obs[ends + 1]).all(axis=1)
     if len(ends) and over.mean() > 0.5 and columns.ends[ends[over] + 1].mean() > 0.5:

@@ -15,7 +15,7 @@ from .spec import EnvSpec
 
 @dataclass(frozen=True)
 class Episode:
-    """A finished training episode; ``env_return`` is the raw sum of rewards."""
+    """A finished training episode; ``env_return`` is its outcome: the raw sum of rewards, or its success."""
 
     env_return: float
     length: int
@@ -65,7 +65,8 @@ class Interaction:
         row = transition(obs, action, reward, self.obs, (terminated, truncated, first))
         if not (terminated or truncated):
             return row, None
-        finished = Episode(self.env_return, len(self.actions), bool(terminated))
+        outcome = float(self.spec.outcome(self.env_return, terminated))
+        finished = Episode(outcome, len(self.actions), bool(terminated))
         self._reset(self.episode + 1)
         return row, finished
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..errors import UserError
 from ..util.interpreter import PYTHON
+from .ogbench import is_single_task
 from .spec import EnvSpec, gymnasium_maker
 
 
@@ -21,11 +22,17 @@ def with_pictures(spec: EnvSpec) -> Any:
     """
     import gymnasium
 
-    registered = gymnasium.registry.get(spec.id)
-    if registered is not None and "mujoco" in str(registered.entry_point):
-        os.environ["MUJOCO_GL"] = _graphics(spec.id)
+    registered, of_ogbench = gymnasium.registry.get(spec.id), is_single_task(spec.id)
+    if of_ogbench or (registered is not None and "mujoco" in str(registered.entry_point)):
+        way, chosen = _graphics(spec.id), os.environ.get("MUJOCO_GL")
+        if of_ogbench and chosen != way:  # MuJoCo is loaded by now, and has chosen for good
+            raise UserError(
+                f"environment {spec.id}: is drawn only if MUJOCO_GL={way} is set before the start"
+            )
+        os.environ["MUJOCO_GL"] = way
+    plain = registered is None or of_ogbench
     try:
-        env = spec.make() if registered is None else gymnasium_maker(spec.id, render_mode="rgb_array")()
+        env = spec.make() if plain else gymnasium_maker(spec.id, render_mode="rgb_array")()
         env.reset(seed=0)
         if np.ndim(env.render()) != 3:
             raise ValueError("its render() returns no picture (height, width, 3)")

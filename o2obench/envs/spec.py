@@ -13,8 +13,9 @@ import contextlib
 import functools
 import importlib
 import inspect
+import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from typing import Any
 
@@ -26,6 +27,7 @@ from ..transitions import Array
 from ..util.config import nearest
 from ..util.interpreter import variable
 from ..util.plugins import entry_points, load
+from . import ogbench
 from .mazes import MAZES, Maze, maker
 from .mazes import reached_the_goal as reached_the_goal_it_sees
 from .own import own_rule, with_rule
@@ -67,10 +69,16 @@ class EnvSpec:
     """How to step many copies at once, where that is known."""
     rule: Any = None
     """The termination rule as data, or the name and hash of its function, where it is a user's own."""
+    success: bool = False
+    """Whether an episode counts by its success, by which alone it terminates, not by its return."""
 
     def vector_env(self, count: int) -> VectorEnv:
         """Make ``count`` copies that step together."""
         return VectorEnv([self.make() for _ in range(count)], self.horizon, self.locomotion)
+
+    def outcome(self, env_return: Any, terminated: Any) -> Any:
+        """Return what episodes count: their raw returns, or 1 for success and 0 for none."""
+        return np.where(terminated, 1.0, 0.0) if self.success else env_return
 
     def to_unit(self, action: Array) -> Array:
         """Map the environment's own actions to [-1, 1]."""
@@ -90,7 +98,9 @@ def gymnasium_maker(name: str, **options: Any) -> Callable[[], Any]:
         mujoco = _mujoco_module()
         gymnasium.logger.min_level = gymnasium.logger.ERROR  # "Hopper-v4 is out of date": we know
         mujoco.set_mju_user_warning(lambda message: None)  # else MUJOCO_LOG.TXT in the working folder
-        return gymnasium.make(name, disable_env_checker=True, **options)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="glfw")  # MuJoCo's viewer looks for a screen
+            return gymnasium.make(name, disable_env_checker=True, **options)
 
     return make
 
@@ -207,8 +217,8 @@ def find_env(env_id: str) -> EnvSpec:
     if env_id in _BUILT_IN:
         return _BUILT_IN[env_id]
     try:
-        spec = _registered(env_id)
-        return with_rule(spec, own_rule()) if own_rule() else spec
+        spec = _of_ogbench(env_id) if ogbench.is_single_task(env_id) else _registered(env_id)
+        return with_rule(spec, own_rule()) if own_rule() and spec.terminal is None else spec
     except UserError:
         for entry in _others().values():  # it may be one that cannot be had, or bears another name
             _loaded(entry)
@@ -268,3 +278,12 @@ def _registered(env_id: str) -> EnvSpec:
         low=action.low.astype(np.float32),
         high=action.high.astype(np.float32),
     )
+
+
+@functools.cache
+def _of_ogbench(env_id: str) -> EnvSpec:
+    """Return one of OGBench's single-task environments; an episode is judged by its success."""
+    ogbench.register()
+    spec = _registered(env_id)
+    make = ogbench.seeded(spec.make)
+    return replace(spec, make=make, terminal=ogbench.at_goal(env_id, make), success=True)

@@ -65,19 +65,22 @@ class VectorEnv:
         obs: Array = self.envs[i].reset(seed=seed)[0]
         return obs
 
-    def step(self, actions: Array, running: Array) -> tuple[Array, Array, Array]:
+    def step(self, actions: Array, running: Array) -> tuple[Array, Array, Array, Array]:
         """Step the environments that are ``running`` (n,) with actions (n, act_dim).
 
-        Returns obs (m, obs_dim), reward (m,) and which ended (m,), of the m running ones in their order.
+        Returns obs (m, obs_dim), reward (m,), terminated (m,) and truncated (m,), of the m running ones in
+        their order.
         """
         chosen = np.flatnonzero(running)
         if self.locomotion:
             return self._step_physics(self.locomotion, chosen, actions[chosen])
         steps = [self.envs[i].step(actions[i]) for i in chosen]
         obs, reward, terminated, truncated = (np.stack([s[k] for s in steps]) for k in range(4))
-        return obs, reward, terminated | truncated
+        return obs, reward, terminated, truncated
 
-    def _step_physics(self, task: Locomotion, chosen: Array, actions: Array) -> tuple[Array, Array, Array]:
+    def _step_physics(
+        self, task: Locomotion, chosen: Array, actions: Array
+    ) -> tuple[Array, Array, Array, Array]:
         from mujoco import mj_step
 
         cores = [self.cores[i] for i in chosen]
@@ -93,7 +96,6 @@ class VectorEnv:
             reward = reward + task.alive
         reward = reward - task.control_cost * np.sum(np.square(actions), -1)
         self.elapsed[chosen] += 1
-        ended = self.elapsed[chosen] >= self.horizon
-        if task.healthy is not None:
-            ended = ended | ~task.healthy(qpos, qvel)
-        return np.concatenate([qpos[:, 1:], obs_qvel], 1), reward, ended
+        truncated = self.elapsed[chosen] >= self.horizon
+        terminated = np.zeros_like(truncated) if task.healthy is None else ~task.healthy(qpos, qvel)
+        return np.concatenate([qpos[:, 1:], obs_qvel], 1), reward, terminated, truncated

@@ -421,7 +421,7 @@ def _require_data(names: Sequence[str], entries: Sequence[Entry], from_file: boo
         return
     lines = [f"dataset {dataset.name}: {dataset.file} is missing; {dataset.remedy()}" for dataset in missing]
     if len(missing) > 1:
-        fetched = [dataset.name for dataset in missing if dataset.fetchable]
+        fetched = [dataset.name for dataset in missing if dataset.published]
         lines = [f"dataset {dataset.name}: {dataset.file} is missing" for dataset in missing]
         lines.append(
             f"get them with `o2obench data fetch {' '.join(fetched)}`, as a start without --offline does"
@@ -431,7 +431,7 @@ def _require_data(names: Sequence[str], entries: Sequence[Entry], from_file: boo
         )
     if from_file and any(is_d4rl(dataset.name) for dataset in missing):
         lines.append("without D4RL's files: --data o2o runs the same grid on sets collected by this project")
-    fetchable = all(dataset.fetchable for dataset in missing)
+    fetchable = all(dataset.published for dataset in missing)
     raise MissingData(*lines, names=tuple(dataset.name for dataset in missing) if fetchable else ())
 
 

@@ -7,16 +7,17 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from filelock import SoftFileLease, Timeout
 
-from ..datasets import d4rl, minari
+from ..datasets import d4rl, minari, papers
 from ..datasets.describe import export
 from ..datasets.reference_scores import WALKS, Reference, known_reference, reference_of, task_name
-from ..datasets.registry import data_folder, find_task
+from ..datasets.registry import PAPERS, data_folder, find_dataset, find_task
 from ..envs.episode import Interaction
 from ..envs.spec import EnvSpec, is_registered
 from ..errors import Interrupted, UserError
@@ -52,6 +53,8 @@ def collect(task: str, kind: str, file: Path | None, recipe: Recipe, stop: Stop,
     file = file or data_folder() / f"{name}.hdf5"
     if recipe.if_missing and file.exists():
         print(f"{file}: is there")
+        if file.with_suffix(".json").is_file():
+            _describe(file)
         return file
     _refuse_existing(file)
     collected = _walked if kind in WALKS else _trained
@@ -136,7 +139,7 @@ def _refuse_existing(file: Path) -> None:
     """Refuse a name that is taken, by a set or by a card, or that cannot be written to."""
     if file.suffix not in (".hdf5", ".h5"):
         raise UserError(f"{file}: a data set's name ends in .hdf5")
-    for path in (file, file.with_suffix(".json")):
+    for path in (file, *(file.with_suffix(f".{kind}") for kind in ("json", *PAPERS))):
         if path.exists():
             raise UserError(f"{path}: exists; a data set is never overwritten, choose another name")
     usable(file.parent)
@@ -289,5 +292,17 @@ def _described(arrays: dict[str, Array]) -> dict[str, Any]:
 def _publish(file: Path, arrays: dict[str, Array], card: dict[str, Any]) -> None:
     card = {**card, "code": provenance.code(), "licence": "CC0-1.0"}
     d4rl.write(file, arrays, card)
-    write_atomically(file.with_suffix(".json"), json.dumps(card, indent=1) + "\n")
+    dated = {
+        **card,
+        "date": datetime.now(UTC).date().isoformat(),
+    }  # not in the file: its bytes are the recipe's
+    write_atomically(file.with_suffix(".json"), json.dumps(dated, indent=1) + "\n")
     print(f"{file}: {card['rows']} rows, {card['episodes']} episodes, returns {card['returns']}")
+    _describe(file)
+
+
+def _describe(file: Path) -> None:
+    """Write the papers of a set, unless they are there."""
+    dataset = find_dataset(f"file:{file}")
+    if not all(paper.is_file() for paper in dataset.papers):
+        print("\n".join(papers.write(dataset)))

@@ -38,8 +38,9 @@ class Arena:
         self.envs = spec.vector_env(len(seeds) * width)
 
     def returns(self, act: Act | Remembering, clock: tuple[str | int, ...], episodes: int) -> Array:
-        """Return the raw returns (seeds, episodes) of a policy: a function, or one that has memory.
+        """Return the outcomes (seeds, episodes) of a policy: raw returns, or success as 1 and 0.
 
+        The policy is a function, or one that has memory. What counts is the environment's (``outcome``).
         Episode i starts from the state derived from (seed, clock, i): equal for every algorithm at the
         same clock. All episodes of a wave step together; the batch keeps its shape when one ends.
         """
@@ -50,19 +51,21 @@ class Arena:
         player = new_player(policy.agent) if isinstance(policy, Remembering) else None
         act: Any = player or policy
         count = len(self.seeds) * self.width
-        returns, running = np.zeros(count), np.ones(count, bool)
+        returns, ended_by_task, running = np.zeros(count), np.zeros(count, bool), np.ones(count, bool)
         obs = np.zeros((count, self.spec.obs_dim), np.float32)
         for i in range(count):
             seed, episode = self.seeds[i // self.width], first + i % self.width
             obs[i] = self.envs.reset(i, derive(seed, Stream.EVALUATION, *clock, episode))
         while running.any():
             actions = self.spec.from_unit(act(obs.reshape(len(self.seeds), self.width, -1)))
-            next_obs, reward, ended = self.envs.step(actions.reshape(count, -1), running)
+            next_obs, reward, terminated, truncated = self.envs.step(actions.reshape(count, -1), running)
             chosen = np.flatnonzero(running)
-            obs[chosen], running[chosen] = next_obs, ~ended
+            obs[chosen], running[chosen] = next_obs, ~(terminated | truncated)
+            ended_by_task[chosen] = terminated
             returns[chosen] += reward
             if player:
                 heard = np.zeros(count, np.float32)
                 heard[chosen] = reward
                 player.observe(heard.reshape(len(self.seeds), self.width))
-        return returns.reshape(len(self.seeds), self.width)
+        outcomes: Array = self.spec.outcome(returns, ended_by_task)
+        return outcomes.reshape(len(self.seeds), self.width)

@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from o2obench.datasets.isolated_validation import admit, apart, examine, read_co
 from o2obench.envs.spec import EnvSpec, find_env
 from o2obench.errors import UserError
 from tests.conftest import Command
+from tests.helpers import ogbench
 from tests.helpers.datasets import (
     Arrays,
     hopper_arrays,
@@ -51,6 +53,7 @@ class Case:
     make: Callable[[Path], Path]
     said: str
     shares: str = ""
+    env: str = "Hopper-v4"
 
 
 # ---- makers -------------------------------------------------------------------------------------------
@@ -527,13 +530,73 @@ BAD = [
 ]  # fmt: skip
 
 
+POINTMAZE = "pointmaze-medium-singletask-v0"
+
+
+def navigated(harm: Callable[[Arrays], Any]) -> Callable[[Path], Path]:
+    """A file of OGBench's whose arrays were changed before writing."""
+    return lambda folder: ogbench.written(folder / "a.npz", ogbench.maze_arrays(), harm)
+
+
+def put_there(key: str, edit: Callable[[Any], Any]) -> Callable[[Path], Path]:
+    return navigated(lambda a: a.update({key: edit(a[key])}))
+
+
+def truncated(folder: Path) -> Path:
+    file = ogbench.written(folder / "a.npz", ogbench.maze_arrays())
+    file.write_bytes(file.read_bytes()[:-200])
+    return file
+
+
+def doubled(arrays: Arrays) -> None:
+    """As OGBench's reader marks them where it is asked for a compact data set."""
+    arrays["terminals"][:-1] |= arrays["terminals"][1:]
+
+
+def elsewhere(arrays: Arrays) -> None:
+    arrays["qpos"] = arrays["qpos"][::-1]
+
+
+def maze_case(name: str, make: Callable[[Path], Path], said: str, shares: str = "") -> Case:
+    return Case(name, make, said, shares, POINTMAZE)
+
+
+UNLABELLED, WIDE = "no qpos", "another maze"
+BAD_OF_OGBENCH = [
+    maze_case("no such npz", lambda folder: folder / "a.npz", "a.npz: not found; give the path of an .npz"),
+    maze_case(UNLABELLED, navigated(lambda a: a.pop("qpos")), ":/qpos: missing: single-task rewards come from it"),
+    maze_case("no terminals in npz", navigated(lambda a: a.pop("terminals")), ":/terminals: missing; OGBench's layout"),
+    maze_case("objects in npz", put_there("qpos", lambda x: x.astype(object)), "a.npz: holds Python objects, which"),
+    maze_case("a cut zip", truncated, "a.npz: is not an .npz file, or is cut off"),
+    maze_case("no zip", lambda folder: raw(b"<html>")(folder).rename(folder / "a.npz"), "not an .npz file", "a cut zip"),
+    maze_case("zeros in npz", navigated(lambda a: a.update({k: np.zeros((10**6, 2)) for k in a})), "a.npz: declares 80,"),
+    maze_case(WIDE, put_there("observations", lambda x: x[:, :1]), ":/observations: shape (1208, 1): expected rows of 2"),
+    maze_case("another body", put_there("qpos", zeros(1208, 15)), ":/qpos: shape (1208, 15): expected rows of 2", WIDE),
+    maze_case("a lone flag", put_there("terminals", lambda x: x[0]), ":/terminals: shape (): expected one number", WIDE),
+    maze_case("fewer qpos", put_there("qpos", lambda x: x[:-1]), ":/qpos: 1,207 rows, observations has 1,208"),
+    maze_case("images in npz", put_there("observations", lambda x: x.astype("u1")), "holds bytes: images", "bytes"),
+    maze_case("text in npz", put_there("actions", lambda x: x.astype("S3")), ":/actions: holds text", TYPE),
+    maze_case("discrete in npz", put_there("actions", lambda x: x.astype(int)), "holds whole numbers", "discrete actions"),
+    maze_case("a flag of 3", put_there("terminals", lambda x: 3 * x), ":/terminals[150]: 3, expected 0 or 1", "a flag of 2"),
+    maze_case("no trajectory ends", put_there("terminals", lambda x: 0 * x), ":/terminals: is 0 in all 1,208 rows"),
+    maze_case("compact", navigated(doubled), ":/terminals[149]: ends a trajectory, and so does the next row (8 such"),
+    maze_case("one transition", navigated(lambda a: a.update({k: v[149:151] for k, v in a.items()})), ":/observations: 1 rows have"),
+    maze_case("qpos not a number", put_there("qpos", lambda x: x * np.nan), ":/qpos[0]: not a number or infinite"),
+    maze_case("NaN in npz", put_there("actions", lambda x: x * np.nan), ":/actions[0]: not a number", NAN),
+    maze_case("actions of 0.2", put_there("actions", lambda x: 5 * x), " is outside [-1, 1] of pointmaze-", "action out of bounds"),
+    maze_case("qpos of other rows", navigated(elsewhere), " are set where pointmaze-medium-singletask-v0 goes on", "normalised states"),
+]  # fmt: skip
+if find_spec("ogbench"):
+    BAD += BAD_OF_OGBENCH
+
+
 def refuse(case: Case, folder: Path, where: list[tuple[str, int]]) -> tuple[str, float]:
     """Return what validation says of a bad file and how long it took; append the line that said it."""
     file = case.make(folder)
     before = sorted(path.name for path in folder.rglob("*"))
     started = time.perf_counter()
     with pytest.raises(UserError) as caught:
-        examine(file, HOPPER)
+        examine(file, find_env(case.env))
     took = time.perf_counter() - started
     assert sorted(path.name for path in folder.rglob("*")) == before, "something was written"
     if not where:  # raised, not added

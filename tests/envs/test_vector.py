@@ -32,12 +32,14 @@ def test_lockstep_equals_single_steps_bit_for_bit(task: str, dtype: Any) -> None
     for k in range(limit):
         given = np.stack([spec.from_unit(actions(spec.act_dim, i, k, dtype)) for i in range(episodes)])
         chosen = np.flatnonzero(running)
-        obs, reward, ended = crowd.step(given, running)
+        obs, reward, died, cut = crowd.step(given, running)
+        ended = died | cut
         for row, i in enumerate(chosen.tolist()):
             seen, earned, terminated, truncated, _ = single[i].step(given[i])
             assert np.array_equal(obs[row], seen), (k, i)
             assert reward[row] == earned, (k, i)
-            assert ended[row] == (terminated or truncated), (k, i)
+            assert died[row] == terminated, (k, i)
+            assert cut[row] == truncated, (k, i)
             if ended[row]:
                 ended_at[i] = k
         running[chosen] = ~ended
@@ -55,8 +57,8 @@ def test_the_time_limit_is_the_environments_own(task: str) -> None:
     crowd.reset(0, 3)
     still = spec.from_unit(np.zeros((1, spec.act_dim), np.float32))
     for k in range(2000):
-        _, _, ended = crowd.step(still, np.ones(1, bool))
-        if ended[0]:
+        _, _, terminated, truncated = crowd.step(still, np.ones(1, bool))
+        if terminated[0] or truncated[0]:
             lengths.append(k + 1)
             break
     assert lengths == [spec.horizon]

@@ -265,10 +265,7 @@ def test_a_collection_that_is_killed_at_20_instants_ends_with_the_same_bytes(tmp
         process.wait()
     assert start("killed").wait() == 0
     assert killed >= 5, "it was hardly ever killed"
-    for name in ("set.hdf5", "set.json"):
+    names = ["set.croissant.json", "set.datasheet.md", "set.hdf5", "set.json"]
+    for name in names:
         assert (tmp_path / "straight" / name).read_bytes() == (tmp_path / "killed" / name).read_bytes(), name
-    assert sorted(path.name for path in (tmp_path / "killed").iterdir()) == [
-        "set.hdf5",
-        "set.json",
-        "trainings",
-    ]
+    assert sorted(path.name for path in (tmp_path / "killed").iterdir()) == [*names, "trainings"]

@@ -18,13 +18,14 @@ def plot(name: str, file: Path) -> None:
     plt, dataset = prepared(), find_dataset(name)
     data = dataset.load()
     returns, lengths = episode_returns(data)
-    scores = dataset.scores.score(returns)
+    counted = "return" if dataset.env.success else "score"  # where success counts, a return has no score
+    values = returns if dataset.env.success else dataset.scores.score(returns)
     with plt.rc_context(STYLE):
         figure, (left, middle, right) = plt.subplots(1, 3, figsize=(11, 3.4), layout="constrained")
-        left.hist(scores, bins=40, color="#0072b2")
-        left.axvline(scores.mean(), color="#d55e00", label=f"mean {scores.mean():.1f}")
-        left.axvline(scores.max(), color="#d55e00", linestyle=":", label=f"best {scores.max():.1f}")
-        left.set(xlabel="score of an episode", ylabel="episodes", title=f"{len(returns):,} episodes")
+        left.hist(values, bins=40, color="#0072b2")
+        left.axvline(values.mean(), color="#d55e00", label=f"mean {values.mean():.1f}")
+        left.axvline(values.max(), color="#d55e00", linestyle=":", label=f"best {values.max():.1f}")
+        left.set(xlabel=f"{counted} of an episode", ylabel="episodes", title=f"{len(returns):,} episodes")
         left.legend(frameon=False)
         ended = data.terminated[np.cumsum(lengths) - 1]
         both = [lengths[ended], lengths[~ended]]
