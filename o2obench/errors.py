@@ -29,9 +29,9 @@ def told_at(place: object) -> Iterator[None]:
 
 
 class MissingData(UserError):
-    """Data sets are not on this machine; ``names`` are all of them, where fetching can bring all of them."""
+    """Data sets that are published are not on this machine; ``names`` are all of them."""
 
-    def __init__(self, *problems: str, names: tuple[str, ...] = ()) -> None:
+    def __init__(self, *problems: str, names: tuple[str, ...]) -> None:
         super().__init__(*problems)
         self.names = names
 

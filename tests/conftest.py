@@ -37,6 +37,8 @@ def update_golden(request: pytest.FixtureRequest) -> bool:
 def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep every test away from the user's data and from the checkout's results."""
     monkeypatch.setenv("O2OBENCH_DATA", str(tmp_path / "data"))
+    for server in ("O2OBENCH_D4RL_URL", "O2OBENCH_OGBENCH_URL"):
+        monkeypatch.setenv(server, "http://127.0.0.1:9/nobody")
     monkeypatch.setenv("OGBENCH_DATASET_DIR", str(tmp_path / "ogbench"))
     monkeypatch.setenv("PYTHONPATH", str(PLUGIN))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

@@ -79,12 +79,12 @@ def with_data(
 ) -> T:
     """Return what ``read`` returns, after fetching the data sets that it misses.
 
-    Raises MissingData where this is offline, or where not all of them can be fetched.
+    Raises MissingData where this is offline.
     """
     try:
         return read()
     except MissingData as missing:
-        if is_offline(offline) or not missing.names:
+        if is_offline(offline):
             raise
         names = missing.names
     with progress() as (say, show):
@@ -141,9 +141,10 @@ def _size(data: Dataset) -> int | None:
         return None  # fetching says what it is
     except (OSError, http.client.HTTPException, ValueError) as error:
         why = getattr(error, "reason", None) or error or type(error).__name__
+        own = ", or run on this project's own sets (--data o2o)" if data.scores.folder else ""
         raise UserError(
-            f"{urlsplit(address).hostname} cannot be reached ({why}); run `o2obench data fetch` where it "
-            "can and name the folder in O2OBENCH_DATA, or run on this project's own sets (--data o2o)"
+            f"{urlsplit(address).hostname} cannot be reached ({why}); `o2obench data fetch` where it can, "
+            f"and {data.by_hand('here')}{own}"
         ) from None
 
 

@@ -257,7 +257,7 @@ def _registered(env_id: str) -> EnvSpec:
     try:
         env = make()
     except Exception as error:  # noqa: BLE001  (whatever keeps an environment from being made)
-        why, task = str(error).splitlines()[0].rstrip("."), env_id.rpartition("-v")[0]
+        why, task = str((error.args or (error,))[0]).splitlines()[0].rstrip("."), env_id.rpartition("-v")[0]
         known = [name for name in environments() if task and name.rpartition("-v")[0] == task]
         remedy = f"; write {' or '.join(known)}" if known else ""
         raise UserError(f"environment {env_id}: cannot be made here: {why}{remedy}") from None

@@ -421,18 +421,15 @@ def _require_data(names: Sequence[str], entries: Sequence[Entry], from_file: boo
         return
     lines = [f"dataset {dataset.name}: {dataset.file} is missing; {dataset.remedy()}" for dataset in missing]
     if len(missing) > 1:
-        fetched = [dataset.name for dataset in missing if dataset.published]
+        names = " ".join(dataset.name for dataset in missing)
         lines = [f"dataset {dataset.name}: {dataset.file} is missing" for dataset in missing]
-        lines.append(
-            f"get them with `o2obench data fetch {' '.join(fetched)}`, as a start without --offline does"
-        )
+        lines.append(f"get them with `o2obench data fetch {names}`, as a start without --offline does")
         lines.append(
             "or put the files there, or name their folder in O2OBENCH_DATA, or narrow with --datasets"
         )
     if from_file and any(is_d4rl(dataset.name) for dataset in missing):
         lines.append("without D4RL's files: --data o2o runs the same grid on sets collected by this project")
-    fetchable = all(dataset.published for dataset in missing)
-    raise MissingData(*lines, names=tuple(dataset.name for dataset in missing) if fetchable else ())
+    raise MissingData(*lines, names=tuple(dataset.name for dataset in missing))
 
 
 def _braces(pattern: str) -> Iterator[str]:

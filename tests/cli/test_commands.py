@@ -118,7 +118,10 @@ def test_a_forecast_is_no_shorter_than_a_run_and_what_it_starts_from(
             ("run", "naive", "pointmass-mixed-v0", "--set", "mbpo.penalty_coef=1"),
             "--set mbpo.penalty_coef=1: naive starts from mopo, not from mbpo",
         ),
-        (("run", "mopo", "hopper-medium-v2"), "hopper_medium-v2.hdf5 is missing; `o2obench data fetch"),
+        (
+            ("run", "mopo", "hopper-medium-v2", "--offline"),
+            "hopper_medium-v2.hdf5 is missing; `o2obench data fetch",
+        ),
         (
             ("run", "toy_tune", "pointmass-mixed-v0", "--device", "gpu"),
             "--device gpu: has to be cpu, cuda or",

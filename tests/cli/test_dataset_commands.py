@@ -93,7 +93,8 @@ def test_a_server_that_cannot_be_reached_is_said_in_one_line(
     done = o2obench("suite", "mujoco_all")
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
-    assert line.startswith("127.0.0.1 cannot be reached ([Errno 111] Connection refused); run `o2obench data")
+    assert line.startswith("127.0.0.1 cannot be reached ([Errno 111] Connection refused); `o2obench data")
+    assert line.endswith("its folder in O2OBENCH_DATA, or run on this project's own sets (--data o2o)")
     assert not (tmp_path / "results").exists()
 
 
@@ -104,8 +105,10 @@ def test_the_same_grid_on_collected_data(tmp_path: Path, monkeypatch: pytest.Mon
     assert {experiment.dataset for experiment in plan.experiments} == {REPLAY}
     assert plan.command == "o2obench suite mujoco_all --data o2o --datasets hopper-medium-replay-v2"
     assert read_suite(suite, Selection(data="o2o", datasets=(REPLAY,))).runs == plan.runs
-    with pytest.raises(UserError, match=r"hopper-medium-v0\.hdf5 is missing"):
-        read_suite(suite, Selection(data="o2o"))
+    collected = [run.dataset for run in read_suite(suite, Selection(data="o2o")).runs if run.collects]
+    kinds = ("random", "medium", "medium-expert")  # medium-replay comes with the package
+    tasks = ("halfcheetah", "hopper", "walker2d")
+    assert collected == [f"o2o:{task}-{kind}-v0" for task in tasks for kind in kinds]
     with pytest.raises(UserError, match="--data d4rl: not known"):
         read_suite(suite, Selection(data="d4rl"))
     with pytest.raises(UserError, match="pointmass-mixed-v0: has no collected set"):

@@ -262,7 +262,7 @@ DATA = [
     Mistake(
         "an old environment",
         CHECK,
-        "gymnasium-robotics); write Hopper-v4 or Hopper-v5",
+        "; write Hopper-v4 or Hopper-v5",
         data(unchanged, '{"environment": "Hopper-v2"}'),
     ),
     Mistake(
@@ -291,7 +291,7 @@ DATA = [
     ),
     Mistake(
         "data that are not here",
-        "run mopo hopper-medium-v2",
+        "run mopo hopper-medium-v2 --offline",
         "hopper_medium-v2.hdf5 is missing; `o2obench data fetch hopper-medium-v2`, or put the file there",
     ),
     Mistake(
