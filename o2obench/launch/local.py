@@ -272,9 +272,12 @@ class Pool:
         alike: Mapping[str, list[Run]] = defaultdict(list)
         for run in ready:
             alike[run.group].append(run)
+        batches = list[list[Run]]()
         for runs in alike.values():
             n = size if size > 1 and _can_batch(runs[0]) else 1
-            yield from (runs[i : i + n] for i in range(0, len(runs), n))
+            batches += [runs[i : i + n] for i in range(0, len(runs), n)]
+        place = {run.id: i for i, run in enumerate(ready)}
+        yield from sorted(batches, key=lambda runs: place[runs[0].id])
 
 
 def _can_batch(run: Run) -> bool:

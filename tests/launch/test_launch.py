@@ -146,7 +146,7 @@ def test_seed_batches_hold_seeds_of_one_computation(
 def test_whole_seeds_are_done_first(tmp_path: Path) -> None:
     plan = toy_plan("toy_offline", "toy_tune", seeds=[2, 0, 1])
     pool = Pool(plan, tmp_path / "plan.json", ResultsFolder(tmp_path), WorkerSettings(1), Options())
-    order = [(run.seed, run.algorithm) for run in pool.waiting]
+    order = [(run.seed, run.algorithm) for [run] in pool._seed_batches(pool.waiting)]
     assert order == [(seed, name) for seed in (0, 1, 2) for name in ("toy_offline", "toy_tune")]
 
 
