@@ -21,7 +21,7 @@ from ..transitions import Transitions, episode_returns
 from ..util.files import read_plain, sha256, shown, write_atomically
 from . import minari
 from .describe import doubts
-from .reference_scores import task_and_kind
+from .reference_scores import WALKS, task_and_kind
 from .registry import Dataset
 from .validation import LARGEST
 
@@ -183,9 +183,12 @@ def _gaps(dataset: Dataset, data: Transitions) -> Iterator[str]:
     if not data.truncated.any():
         yield "no row ends an episode by the clock"
     if _origin(dataset) == "o2o":
-        if not dataset.card.get("trainings"):
+        kind = (task_and_kind(str(dataset.card.get("dataset"))) or ("", ""))[1]
+        if kind in WALKS:
+            yield "all rows come from one controller: no other way through the maze is in them"
+        elif not dataset.card.get("trainings"):
             yield "all rows come from one training with one seed"
-        if task_and_kind(str(dataset.card.get("dataset"))):
+        if kind and kind not in WALKS:
             yield "D4RL's set of the same task and kind holds other rows: scores on the two do not compare"
 
 

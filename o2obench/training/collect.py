@@ -29,7 +29,7 @@ from . import provenance
 from .collector import Show, Training, append, collector, new_rows, record, to_arrays, unseen
 from .options import Stop
 from .reference_returns import EPISODES, random_return
-from .walks import NOISE, walk
+from .walks import NOISE, POLICIES, walk
 
 MEDIUM_SCORE = 100.0 / 3.0
 EXPERT_SCORE = 90.0
@@ -104,6 +104,7 @@ def _walked(
         "ref_min": scores.ref_min,
         "ref_max": scores.ref_max,
         "source": scores.source,
+        "policy": POLICIES[kind],
         "collector": {"controller": "shortest way by proportion and derivative", "action_noise": NOISE},
     }
 

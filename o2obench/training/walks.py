@@ -27,6 +27,12 @@ from .options import Stop
 NOISE = 0.5
 """Standard deviation of the noise on the controller's force, whose components are within [-1, 1]."""
 
+POLICIES = {
+    "play": "a controller that walks from one cell to another with nothing in mind, its force noisy",
+    "diverse": "a controller that walks from any cell to the goal, which is any cell, its force noisy",
+}
+"""Who played the episodes of a kind, as data cards say it."""
+
 
 def walk(
     spec: EnvSpec, kind: str, rows: int, seed: int, folder: Path, stop: Stop, show: Show = unseen
