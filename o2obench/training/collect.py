@@ -42,36 +42,45 @@ def collect(task: str, kind: str, file: Path | None, recipe: Recipe, stop: Stop,
     expert's is reached, or of the recipe's ``level``. ``medium``: fresh episodes of that policy. ``expert``:
     of the best policy, if it scores 90 or more; ``high``: of the best policy, whatever it scores.
     ``medium-expert``: half and half. Policies are sampled, as D4RL's were. ``play``, ``diverse``: a scripted
-    controller in a maze (``walks``), without a training. Where no reference scores are
-    known the training measures its own: uniform random actions are 0, its best policy is 100. Raises
-    UserError when the file exists or the level was not reached.
+    controller in a maze (``walks``), without a training. Where no reference scores are known the training
+    measures its own: uniform random actions are 0, its best policy is 100. Raises UserError when the file
+    exists or the level was not reached.
     """
     spec = find_task(task)
     named = f"replay{recipe.level}" if recipe.level else kind
     name = f"{task_name(spec.id)}-{named}-v0"
     own = file is None
     file = file or data_folder() / f"{name}.hdf5"
-    if recipe.if_missing and file.exists():
-        print(f"{file}: is there")
-        if file.with_suffix(".json").is_file():
-            _describe(file)
+    if _is_there(file, recipe):
         return file
-    _refuse_existing(file)
     collected = _walked if kind in WALKS else _trained
     with _alone(recipe.folder(spec, kind), stop, show):
+        if _is_there(file, recipe):  # another process has collected it meanwhile
+            return file
         arrays, facts = collected(spec, kind, recipe, stop, show)
-    card = {
-        "dataset": f"o2o:{name}",
-        "environment": spec.id,
-        "command": f"o2obench data collect {task_name(spec.id)} --kind {kind} {recipe.flags(kind)}",
-        **({"recipe": recipe.identity} if recipe.identity else {}),
-        **facts,
-        **_described(arrays),
-    }
-    _publish(file, arrays, card)
+        card = {
+            "dataset": f"o2o:{name}",
+            "environment": spec.id,
+            "command": f"o2obench data collect {task_name(spec.id)} --kind {kind} {recipe.flags(kind)}",
+            **({"recipe": recipe.identity} if recipe.identity else {}),
+            **facts,
+            **_described(arrays),
+        }
+        _publish(file, arrays, card)
     if recipe.minari and own and is_registered(spec.id):
         print(f"{export(f'o2o:{name}', minari.root_folder())}: the same for Minari")
     return file
+
+
+def _is_there(file: Path, recipe: Recipe) -> bool:
+    """Tell whether a set is there and that is fine; raise UserError where its name is taken and it is not."""
+    if not (recipe.if_missing and file.exists()):
+        _refuse_existing(file)
+        return False
+    print(f"{file}: is there")
+    if file.with_suffix(".json").is_file():
+        _describe(file)
+    return True
 
 
 @contextmanager

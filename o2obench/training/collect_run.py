@@ -62,6 +62,7 @@ def _recipe(run: Run, options: Options) -> tuple[str, Recipe]:
         work=data_folder() / "trainings",
         threads=options.threads,
         level=config["level"],
+        if_missing=True,
         identity=run.identity,
     )
     return config["kind"], recipe

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,21 @@ def test_an_interrupted_collection_ends_with_the_same_bytes(made: Path, tmp_path
         break
     assert interruptions
     assert find_dataset(NAME).sha256() == record(made / "results", run.id)["data_sha256"]
+
+
+def test_two_suites_that_lack_a_set_collect_it_once(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folders = [tmp_path / "one", tmp_path / "two"]
+    runs = [planned(folder).runs[0] for folder in folders]
+    with ThreadPoolExecutor() as pool:
+        for ended in [
+            pool.submit(execute, [run], ResultsFolder(folder), OPTIONS)
+            for run, folder in zip(runs, folders, strict=True)
+        ]:
+            ended.result()
+    assert len({record(folder, runs[0].id)["data_sha256"] for folder in folders}) == 1
+    assert capfd.readouterr().out.count(" episodes, returns ") == 1, "it was written once"
 
 
 def other_file(here: Path) -> None:
