@@ -26,9 +26,10 @@ from ..transitions import Array
 from ..util.files import usable, write_atomically
 from ..util.rng import Stream, derive
 from . import provenance
-from .collector import Show, Training, append, collector, new_rows, record, to_arrays, unseen
+from .collector import Show, Training, collector, unseen
 from .options import Stop
 from .reference_returns import EPISODES, random_return
+from .rows import Rows
 from .walks import NOISE, POLICIES, walk
 
 MEDIUM_SCORE = 100.0 / 3.0
@@ -261,11 +262,11 @@ def rollouts(training: Training, step: int, rows: int, kind: str) -> dict[str, A
     spec, seed = training.spec, derive(training.seed, Stream.COLLECTED_DATA, kind)
     agent: Any = collector(spec, seed, 1)
     agent.load_policy(training.policies[str(step)])
-    interaction, columns = Interaction(spec, seed), new_rows()
+    interaction, steps = Interaction(spec, seed), Rows()
     for _ in range(rows):
-        record(columns, interaction)
-        append(columns, spec, interaction.step(agent.sampled(interaction.obs[None, None])[0, 0])[0])
-    return to_arrays(columns)
+        steps.note_state(interaction.env)
+        steps.append(spec, interaction.step(agent.sampled(interaction.obs[None, None])[0, 0])[0])
+    return steps.arrays()
 
 
 def thin(arrays: dict[str, Array], rows: int) -> dict[str, Array]:

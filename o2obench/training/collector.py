@@ -11,27 +11,24 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from .. import registry
 from ..agent import Agent, Budget, State, Task
 from ..envs.episode import Interaction
 from ..envs.spec import EnvSpec, find_env
 from ..errors import Interrupted, UserError
 from ..runs import checkpoint
-from ..transitions import Array, Transitions, stack_steps
+from ..transitions import Array, stack_steps
 from ..util.rng import Stream
 from . import provenance
 from .build import no_data
 from .evaluation import Arena
 from .options import Stop
+from .rows import Rows
 
 EVALUATE_EVERY, EPISODES = 5_000, 10
 SAVE_SECONDS = 120.0
 Show = Callable[[int], None]
 """Shows how many steps of a collection are done."""
-COLUMNS = ("observations", "actions", "rewards", "terminals", "timeouts", "next_observations")
-SIMULATOR = ("infos/qpos", "infos/qvel")
 
 
 def unseen(step: int) -> None:
@@ -47,7 +44,7 @@ class Training:
         self.agent = collector(self.spec, seed, steps)
         self.interaction = Interaction(self.spec, seed)
         self.step, self.number = 0, 0
-        self.rows = new_rows()
+        self.rows = Rows()
         self.levels: dict[str, list[float]] = {}
         """Returns of ten greedy episodes, by step."""
         self.policies: dict[str, State] = {}
@@ -97,7 +94,7 @@ class Training:
 
     def arrays(self, end: int | None = None) -> dict[str, Array]:
         """Return the first ``end`` steps as arrays by D4RL's keys; the last row ends an episode."""
-        return to_arrays({key: values[:end] for key, values in self.rows.items()})
+        return self.rows.arrays(end)
 
     def save(self) -> None:
         """Save everything."""
@@ -107,7 +104,7 @@ class Training:
             "step": self.step,
             "agent": self.agent.state_dict(),
             "interaction": self.interaction.state_dict(),
-            "rows": {key: np.array(values) for key, values in self.rows.items() if values},
+            "rows": self.rows.stored(),
             "levels": self.levels,
             "policies": self.policies,
         }
@@ -119,8 +116,7 @@ class Training:
             message = f"{self.folder}: holds the training {state['what']}, asked for {training}"
             raise UserError(f"{message}; name another with --work")
         self.step, self.levels, self.policies = state["step"], state["levels"], state["policies"]
-        for key, values in state["rows"].items():
-            self.rows[key] = list(values)
+        self.rows = Rows(state["rows"])
         self.agent.load_state_dict(state["agent"])
         self.interaction.load_state_dict(state["interaction"])
 
@@ -141,39 +137,11 @@ def collector(spec: EnvSpec, seed: int, steps: int) -> Agent[Any]:
     return agent_class(task, agent_class.Config(), no_data(spec))
 
 
-def advance(agent: Agent[Any], interaction: Interaction, rows: dict[str, list[Any]]) -> None:
+def advance(agent: Agent[Any], interaction: Interaction, rows: Rows) -> None:
     """Let an agent take one step and learn from it, and append the step to ``rows``."""
-    record(rows, interaction.env)
+    rows.note_state(interaction.env)
     step, _ = interaction.step(agent.act(interaction.obs[None, None], explore=True)[0, 0])
-    append(rows, interaction.spec, step)
+    rows.append(interaction.spec, step)
     agent.observe(stack_steps([step]))
     for _ in agent.work("fine-tune"):
         pass
-
-
-def new_rows() -> dict[str, list[Any]]:
-    """Return an empty list for each of D4RL's keys."""
-    return {key: [] for key in (*COLUMNS, *SIMULATOR)}
-
-
-def to_arrays(rows: dict[str, list[Any]]) -> dict[str, Array]:
-    """Return the rows as arrays, keys without any left out; the last row ends its episode."""
-    arrays = {key: np.array(values) for key, values in rows.items() if values}
-    arrays["timeouts"][-1] = not arrays["terminals"][-1]
-    return arrays
-
-
-def record(rows: dict[str, list[Any]], env: Any) -> None:
-    """Note the simulator's state before a step, where there is one."""
-    simulator = getattr(env, "unwrapped", env)
-    if hasattr(simulator, "data"):
-        rows["infos/qpos"].append(simulator.data.qpos.copy())
-        rows["infos/qvel"].append(simulator.data.qvel.copy())
-
-
-def append(rows: dict[str, list[Any]], spec: EnvSpec, step: Transitions) -> None:
-    """Append a step, its action in the environment's own range."""
-    action = spec.from_unit(step.action)
-    values = (step.obs, action, step.reward, step.terminated, step.truncated, step.next_obs)
-    for key, value in zip(COLUMNS, values, strict=True):
-        rows[key].append(value)

@@ -21,8 +21,9 @@ from ..errors import Interrupted, UserError
 from ..runs import checkpoint
 from ..transitions import Array
 from ..util.rng import Stream, derive, generator
-from .collector import SAVE_SECONDS, Show, append, new_rows, record, to_arrays, unseen
+from .collector import SAVE_SECONDS, Show, unseen
 from .options import Stop
+from .rows import Rows
 
 NOISE = 0.5
 """Standard deviation of the noise on the controller's force, whose components are within [-1, 1]."""
@@ -44,31 +45,28 @@ def walk(
     """
     if spec.id not in MAZES:
         raise UserError(f"{kind}: is walked through mazes only ({', '.join(MAZES)}); {spec.id} is none")
-    maze, env, columns, episode = MAZES[spec.id], spec.make(), new_rows(), 0
+    maze, env, steps, episode = MAZES[spec.id], spec.make(), Rows(), 0
     saved = checkpoint.load(folder)
     if saved and saved[1]["what"] == [spec.id, kind, seed]:
         episode = saved[1]["episode"]
-        columns |= {key: list(values) for key, values in saved[1]["rows"].items()}
+        steps = Rows(saved[1]["rows"])
     saved_at = time.monotonic()
-    while len(columns["rewards"]) < rows:
-        _episode(spec, maze, env, kind, derive(seed, Stream.COLLECTED_DATA, kind, episode), columns)
+    while len(steps) < rows:
+        _episode(spec, maze, env, kind, derive(seed, Stream.COLLECTED_DATA, kind, episode), steps)
         episode += 1
-        show(len(columns["rewards"]))
+        show(len(steps))
         asked = stop()
         if asked or time.monotonic() - saved_at > SAVE_SECONDS:
-            arrays = {key: np.array(values) for key, values in columns.items()}
-            state = {"what": [spec.id, kind, seed], "episode": episode, "rows": arrays}
+            state = {"what": [spec.id, kind, seed], "episode": episode, "rows": steps.stored()}
             checkpoint.save(folder, episode, state)
             saved_at = time.monotonic()
             if asked:
                 raise Interrupted
-    return to_arrays({key: values[:rows] for key, values in columns.items()})
+    return steps.arrays(rows)
 
 
-def _episode(
-    spec: EnvSpec, maze: Maze, env: Any, kind: str, seed: int, columns: dict[str, list[Any]]
-) -> None:
-    """Add the steps of an episode to ``columns``."""
+def _episode(spec: EnvSpec, maze: Maze, env: Any, kind: str, seed: int, steps: Rows) -> None:
+    """Add the steps of an episode."""
     random = generator(seed)
     start, aim = _two_cells(maze, random)
     while start == maze.goal and kind == "play":
@@ -81,11 +79,11 @@ def _episode(
             aim = _two_cells(maze, random)[1]
         force = maze.towards(obs, aim) + random.normal(0.0, NOISE, spec.act_dim)
         action = np.clip(force, -1.0, 1.0).astype(np.float32)
-        record(columns, env)
+        steps.note_state(env)
         next_obs, reward, terminated, truncated, _ = env.step(action)
         ended = terminated or truncated
         flags = (terminated, truncated and not terminated, first)
-        append(columns, spec, transition(obs, action, reward, next_obs, flags))
+        steps.append(spec, transition(obs, action, reward, next_obs, flags))
         obs, first = next_obs, False
 
 

@@ -269,3 +269,23 @@ def test_a_collection_that_is_killed_at_20_instants_ends_with_the_same_bytes(tmp
     for name in names:
         assert (tmp_path / "straight" / name).read_bytes() == (tmp_path / "killed" / name).read_bytes(), name
     assert sorted(path.name for path in (tmp_path / "killed").iterdir()) == [*names, "trainings"]
+
+
+@pytest.mark.slow
+def test_a_collecting_training_keeps_its_memory(tmp_path: Path) -> None:
+    program = """
+from pathlib import Path
+from o2obench.training import provenance
+from o2obench.training.collector import Training, advance
+provenance.COMPILE_FROM = 10**9
+training, sizes = Training("Hopper-v4", Path("work"), 3000, 5), []
+for _ in range(3):
+    for _ in range(800):
+        advance(training.agent, training.interaction, training.rows)
+    sizes.append(int(Path("/proc/self/statm").read_text().split()[1]) * 4096 // 2**20)
+print(sizes[-1] - sizes[-2])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) < 100, "MiB in 800 steps of learning; it was 400"
