@@ -363,17 +363,15 @@ def _spread(columns: Columns, findings: Summary) -> None:
 
 def _episodes(columns: Columns, env: EnvSpec, findings: Summary) -> None:
     starts, stops = columns.start_and_stop()
-    lengths = stops - starts
+    lengths, most = stops - starts, env.recorded or env.horizon
     longest = int(lengths.argmax())
     row = int(starts[longest])
-    if len(stops) == 1 and lengths[0] > env.horizon:
+    if len(stops) == 1 and lengths[0] > most:
+        findings.add("timeouts", f"no end of an episode in {len(columns.obs):,} rows, {env.id} has {most}")
+    elif lengths[longest] > most:
         findings.add(
-            "timeouts", f"no end of an episode in {len(columns.obs):,} rows, {env.id} has {env.horizon}"
-        )
-    elif lengths[longest] > env.horizon:
-        findings.add(
-            columns.place("timeouts", row + env.horizon - 1),
-            f"an episode of {lengths[longest]:,} steps, {env.id} ends after {env.horizon}; mark its end",
+            columns.place("timeouts", row + most - 1),
+            f"an episode of {lengths[longest]:,} steps, {env.id} ends after {most}; mark its end",
         )
     elif (lengths == 1).all() and env.horizon > 1:
         findings.add("terminals", f"all {len(lengths):,} rows end an episode")

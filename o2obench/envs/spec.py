@@ -26,11 +26,13 @@ from ..transitions import Array
 from ..util.config import nearest
 from ..util.interpreter import variable
 from ..util.plugins import entry_points, load
-from .mazes import MAZES, Maze, maker
+from .adroit import HANDS, Hand, ended_by_rule
+from .mazes import MAZES, Maze
 from .mazes import reached_the_goal as reached_the_goal_it_sees
 from .own import own_rule, with_rule
 from .pointmass import PointMass, left_the_field
 from .pointmaze import PointMaze, reached_the_goal
+from .robotics import register
 from .termination import (
     ant_terminal,
     double_pendulum_terminal,
@@ -67,6 +69,8 @@ class EnvSpec:
     """How to step many copies at once, where that is known."""
     rule: Any = None
     """The termination rule as data, or the name and hash of its function, where it is a user's own."""
+    recorded: int = 0
+    """The longest episode in data, where those who made them had more than ``horizon`` steps."""
 
     def vector_env(self, count: int) -> VectorEnv:
         """Make ``count`` copies that step together."""
@@ -91,6 +95,16 @@ def gymnasium_maker(name: str, **options: Any) -> Callable[[], Any]:
         gymnasium.logger.min_level = gymnasium.logger.ERROR  # "Hopper-v4 is out of date": we know
         mujoco.set_mju_user_warning(lambda message: None)  # else MUJOCO_LOG.TXT in the working folder
         return gymnasium.make(name, disable_env_checker=True, **options)
+
+    return make
+
+
+def robotics_maker(name: str, **options: Any) -> Callable[[], Any]:
+    """Return what makes one of gymnasium-robotics' environments."""
+
+    def make() -> Any:
+        register(name)
+        return gymnasium_maker(name, **options)()
 
     return make
 
@@ -129,8 +143,14 @@ def _with_goal(make: Callable[[], Any]) -> Callable[[], Any]:
 
 
 def _maze(name: str, maze: Maze) -> EnvSpec:
-    make = _with_goal(maker(maze, gymnasium_maker))
+    make = _with_goal(robotics_maker(maze.registered, maze_map=maze.map, continuing_task=False))
     return EnvSpec(name, 6, 2, maze.horizon, make, reached_the_goal_it_sees)
+
+
+def _hand(name: str, hand: Hand) -> EnvSpec:
+    make = ended_by_rule(robotics_maker(hand.registered, max_episode_steps=hand.horizon), hand)
+    sizes = (hand.obs_dim, hand.act_dim, hand.horizon)
+    return EnvSpec(name, *sizes, make, hand.terminal, recorded=hand.recorded)
 
 
 _BUILT_IN = {
@@ -164,6 +184,7 @@ _BUILT_IN = {
         EnvSpec("PointMass-v0", 4, 2, PointMass.horizon, PointMass, left_the_field),
         EnvSpec("PointMaze-v0", 4, 2, PointMaze.horizon, PointMaze, reached_the_goal),
         *(_maze(name, maze) for name, maze in MAZES.items()),
+        *(_hand(name, hand) for name, hand in HANDS.items()),
     )
 }
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
+from o2obench.envs.spec import EnvSpec
+
 Arrays = dict[str, Any]
+D4RL_KEYS = ("observations", "actions", "rewards", "terminals", "timeouts", "next_observations")
 
 
 def hopper_arrays(rows: int = 60) -> Arrays:
@@ -90,3 +94,34 @@ def write_minari(folder: Path, episodes: list[Arrays], metadata: dict[str, Any] 
     value = minari_metadata(episodes) if metadata is None else metadata
     file.with_name("metadata.json").write_text(json.dumps(value))
     return file
+
+
+def played_arrays(
+    spec: EnvSpec,
+    rows: int,
+    seed: int = 0,
+    act: Callable[[Any, np.random.Generator], Any] | None = None,
+    at_start: Callable[[Any, np.random.Generator], Any] | None = None,
+) -> Arrays:
+    """Return steps of an environment in D4RL's layout, with the simulator's state.
+
+    ``act`` (env, random) chooses an action, random ones where it is None; ``at_start`` changes the state that
+    an episode starts in and returns its observation.
+    """
+    env, random = spec.make(), np.random.default_rng(seed)
+    columns: dict[str, list[Any]] = {}
+    obs, ended = env.reset(seed=seed)[0], False
+    for _ in range(rows):
+        obs = env.reset()[0] if ended else obs
+        obs = at_start(env, random) if at_start and (ended or not columns) else obs
+        action = act(env, random) if act else spec.from_unit(random.uniform(-1, 1, spec.act_dim))
+        data = env.unwrapped.data
+        state = {"infos/qpos": data.qpos.copy(), "infos/qvel": data.qvel.copy()}
+        next_obs, reward, terminated, truncated, _ = env.step(action)
+        row = (obs, action, reward, terminated, truncated and not terminated, next_obs)
+        named = zip(D4RL_KEYS, row, strict=True)
+        for key, value in {**dict(named), **state}.items():
+            columns.setdefault(key, []).append(value)
+        obs, ended = next_obs, terminated or truncated
+    arrays = {key: np.asarray(values) for key, values in columns.items()}
+    return {key: a if a.dtype == bool else a.astype(np.float32) for key, a in arrays.items()}
