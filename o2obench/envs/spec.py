@@ -27,6 +27,8 @@ from ..util.config import nearest
 from ..util.interpreter import variable
 from ..util.plugins import entry_points, load
 from .adroit import HANDS, Hand, ended_by_rule
+from .antmaze import ANT_MAZES, wrong_rewards
+from .antmaze import maker as ant_maze_maker
 from .mazes import MAZES, Maze
 from .mazes import reached_the_goal as reached_the_goal_it_sees
 from .own import own_rule, with_rule
@@ -46,6 +48,19 @@ from .termination import (
 from .vector import Locomotion, VectorEnv, hopper_healthy, walker2d_healthy
 
 INFINITY = float("inf")
+
+
+@dataclass(frozen=True)
+class OwnCheck:
+    """What a file of an environment's data must satisfy besides what all must.
+
+    For tasks that were rebuilt here: a file shows by it that it comes from the same one.
+    """
+
+    wrong_rewards: Callable[[Array, Array, Array, Array], str]
+    """Takes obs, next_obs (n, obs_dim), reward (n,), number of the episode (n,); says what is wrong."""
+    stepped: bool = True
+    """Whether the simulator must do from the file's states (``infos/qpos``, ``infos/qvel``) what it says."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +86,8 @@ class EnvSpec:
     """The termination rule as data, or the name and hash of its function, where it is a user's own."""
     recorded: int = 0
     """The longest episode in data, where those who made them had more than ``horizon`` steps."""
+    own_check: OwnCheck | None = None
+    """What its data must satisfy besides, where anything."""
 
     def vector_env(self, count: int) -> VectorEnv:
         """Make ``count`` copies that step together."""
@@ -147,6 +164,11 @@ def _maze(name: str, maze: Maze) -> EnvSpec:
     return EnvSpec(name, 6, 2, maze.horizon, make, reached_the_goal_it_sees)
 
 
+def _ant_maze(name: str, maze: Maze, horizon: int) -> EnvSpec:
+    make = ant_maze_maker(maze, horizon, gymnasium_maker)
+    return EnvSpec(name, 29, 8, horizon, make, own_check=OwnCheck(wrong_rewards(maze)))
+
+
 def _hand(name: str, hand: Hand) -> EnvSpec:
     make = ended_by_rule(robotics_maker(hand.registered, max_episode_steps=hand.horizon), hand)
     sizes = (hand.obs_dim, hand.act_dim, hand.horizon)
@@ -185,6 +207,7 @@ _BUILT_IN = {
         EnvSpec("PointMaze-v0", 4, 2, PointMaze.horizon, PointMaze, reached_the_goal),
         *(_maze(name, maze) for name, maze in MAZES.items()),
         *(_hand(name, hand) for name, hand in HANDS.items()),
+        *(_ant_maze(name, *task) for name, task in ANT_MAZES.items()),
     )
 }
 
