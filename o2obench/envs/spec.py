@@ -29,6 +29,7 @@ from ..util.plugins import entry_points, load
 from .adroit import HANDS, Hand, ended_by_rule
 from .antmaze import ANT_MAZES, wrong_rewards
 from .antmaze import maker as ant_maze_maker
+from .kitchen import KITCHENS, as_vector, wrong_kitchen_rewards
 from .mazes import MAZES, Maze
 from .mazes import reached_the_goal as reached_the_goal_it_sees
 from .own import own_rule, with_rule
@@ -175,6 +176,12 @@ def _hand(name: str, hand: Hand) -> EnvSpec:
     return EnvSpec(name, *sizes, make, hand.terminal, recorded=hand.recorded)
 
 
+def _kitchen(name: str, tasks: tuple[str, ...]) -> EnvSpec:
+    make = as_vector(robotics_maker("FrankaKitchen-v1", tasks_to_complete=list(tasks)), tasks)
+    check = OwnCheck(wrong_kitchen_rewards(tasks), stepped=False)
+    return EnvSpec(name, 60, 9, 280, make, own_check=check)
+
+
 _BUILT_IN = {
     spec.id: spec
     for spec in (
@@ -208,6 +215,7 @@ _BUILT_IN = {
         *(_maze(name, maze) for name, maze in MAZES.items()),
         *(_hand(name, hand) for name, hand in HANDS.items()),
         *(_ant_maze(name, *task) for name, task in ANT_MAZES.items()),
+        *(_kitchen(name, tasks) for name, tasks in KITCHENS.items()),
     )
 }
 

@@ -34,13 +34,14 @@ from tests.helpers.datasets import (
     Arrays,
     ant_maze_arrays,
     hopper_arrays,
+    kitchen_arrays,
     minari_episodes,
     minari_metadata,
     write,
     write_minari,
 )
 
-HOPPER, ANT = find_env("Hopper-v4"), find_env("AntMaze-UMaze-v2")
+HOPPER, ANT, KITCHEN = map(find_env, ("Hopper-v4", "AntMaze-UMaze-v2", "Kitchen-Mixed-v0"))
 SECONDS = 2.0
 """Within which a file is refused, whatever it declares."""
 
@@ -371,6 +372,31 @@ def rewards_at_ends(arrays: Arrays) -> None:
     arrays["rewards"] = (arrays["terminals"] | arrays["timeouts"]).astype(np.float32)
 
 
+@functools.cache
+def kitchen() -> Arrays:
+    return kitchen_arrays(KITCHEN)
+
+
+def of_kitchen(harm: Callable[[Arrays], Any]) -> Callable[[Path], Path]:
+    """A file of Kitchen's layout, spoilt."""
+
+    def make(folder: Path) -> Path:
+        arrays = {key: array.copy() for key, array in kitchen().items()}
+        harm(arrays)
+        return write(folder / "a.hdf5", arrays)
+
+    return make
+
+
+def standing(arrays: Arrays) -> None:
+    total = np.cumsum(arrays["rewards"])
+    arrays["rewards"] = (total - 4 * (np.arange(40) > 19)).astype(np.float32)
+
+
+def no_goal(arrays: Arrays) -> None:
+    arrays["observations"][:, 30:] = arrays["next_observations"][:, 30:] = 0.0
+
+
 MISSING, SHAPE, TYPE, NAN, STRANGER = "a missing key", "another width", "text", "not a number", "a web page"
 GOAL = "another goal"
 
@@ -565,6 +591,15 @@ BAD = [
     Case("another ant", of_ant_maze(lambda a: None, 30.0), "median, 0.001 is allowed: AntMaze-UMaze-v2 has other", env=ANT),
     Case(GOAL, goal(-0.9, 7.1, 0.5), ":/rewards: follow from no goal of the task: the best one, with a radius", env=ANT),
     Case("a wide goal", goal(0.75, 8.75, 1.5), "rewarded ones, which lie 0.", GOAL, env=ANT),
+    Case("another kitchen's goal", of_kitchen(no_goal), "/rewards: are of another goal", GOAL, env=KITCHEN),
+    Case("tasks paid for ever", of_kitchen(standing), "/rewards: count a task in every step", GOAL, env=KITCHEN),
+    Case(
+        "tasks paid late",
+        of_kitchen(lambda a: a.update(rewards=np.roll(a["rewards"], 3))),
+        "/rewards: are not 1 for each task when it is first done: 175 rows differ for 100 that pay",
+        GOAL,
+        env=KITCHEN,
+    ),
     Case("costs", of_ant_maze(lambda a: a.update(rewards=a["rewards"] - 1)), "hold -1; a step pays 1", GOAL, env=ANT),
 ]  # fmt: skip
 

@@ -100,6 +100,6 @@ def test_a_file_of_the_same_task_is_admitted() -> None:
 def test_minari_s_sets_are_of_another_task() -> None:
     both = ["antmaze-umaze-v2", "minari:D4RL/antmaze/umaze-v1"]
     with pytest.raises(
-        UserError, match="antmaze-umaze-v2 is D4RL's and .*-v1 is Minari's, of another environ"
+        UserError, match=r"antmaze-umaze-v2 is D4RL's and .*-v1 is Minari's, of another environ"
     ):
         expand(Located({"algorithms": ["iql"], "datasets": both, "seeds": 1}), "both")
