@@ -5,7 +5,9 @@ of the clock; a row that is both counts as an end of the task. The observation a
 order: ``next_observations`` where stored (D4RL's v2 files); the next row's observation and, after an
 episode's last row, ``final_observations`` (one row per episode, as this project writes it); without either
 the last row of each episode, whose true successor is unknown, is left out (D4RL's own reader leaves out
-timeouts and takes the next episode's start for a terminal's successor).
+timeouts and takes the next episode's start for a terminal's successor). Where nothing can roll out a model,
+for want of a rule of termination, rows that are terminal stay: nothing is learnt from their successor, and in
+mazes they hold all rewards.
 """
 
 from __future__ import annotations
@@ -48,7 +50,8 @@ def read_columns(file: Path, env: EnvSpec, findings: Summary) -> Columns:
             floats(nodes[key], out, key, findings)
         ends = {key: flags(nodes[key], rows, key, findings) for key in NEEDED[3:]}
     findings.settle()
-    return _columns(arrays, ends["terminals"], ends["timeouts"], findings)
+    keep = env.terminal is None
+    return _columns(arrays, ends["terminals"], ends["timeouts"], keep, findings)
 
 
 def _headers(root: Any, env: EnvSpec, findings: Summary) -> dict[str, Any]:
@@ -128,7 +131,10 @@ def _card(root: Any, env: EnvSpec, findings: Summary) -> None:
         findings.add("", f"was made in {env_id}, this is {env.id}")
 
 
-def _columns(arrays: dict[str, Array], terminals: Array, timeouts: Array, findings: Summary) -> Columns:
+def _columns(
+    arrays: dict[str, Array], terminals: Array, timeouts: Array, keep: bool, findings: Summary
+) -> Columns:
+    """Return the columns; ``keep``: rows that are terminal stay where their successor is unknown."""
     both = int((terminals & timeouts).sum())
     if both:
         findings.notes.append(f"{both:,} rows are terminal and timeout; they count as terminal")
@@ -142,10 +148,15 @@ def _columns(arrays: dict[str, Array], terminals: Array, timeouts: Array, findin
         next_obs, final = np.empty_like(obs), arrays.get("final_observations")
         next_obs[:-1], next_obs[-1] = obs[1:], obs[-1]
         if final is None:
-            has_next = ~ends
-            findings.notes.append(
-                f"the last rows of {int(ends.sum()):,} episodes have no successor, left out"
-            )
+            has_next = ~truncated if keep else ~ends
+            left_out = int((~has_next).sum())
+            findings.notes.append(f"the last rows of {left_out:,} episodes have no successor, left out")
+            if keep:
+                next_obs[terminals] = obs[terminals]
+                findings.notes.append(
+                    f"{int(terminals.sum()):,} terminal rows have no successor, their own observation stands "
+                    "for it"
+                )
         elif len(final) != ends.sum():
             findings.add("final_observations", f"{len(final):,} rows for {int(ends.sum()):,} episodes")
             findings.settle()

@@ -46,7 +46,11 @@ def read_columns(file: Path, env: EnvSpec, findings: Summary) -> Columns:
 def examine(file: Path, env: EnvSpec) -> list[str]:
     """Look at everything, in this process; return notes, raise UserError with all that is wrong."""
     findings = Summary(file)
-    validation.check(read_columns(file, env, findings), env, findings)
+    columns = read_columns(file, env, findings)
+    validation.check(columns, env, findings)
+    if env.own_check:
+        state = None if file.name == minari.MAIN else d4rl.read_simulator(file)
+        validation.check_own(columns, env, state, findings)
     return findings.notes
 
 

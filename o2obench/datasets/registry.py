@@ -40,6 +40,8 @@ EMBEDDED = Path(__file__).parent / "embedded"
 MINARI_ID = re.compile(r"(?:[A-Za-z0-9_-]+/)*[A-Za-z0-9_-]+-v[0-9]+")
 PAPERS = ("croissant.json", "datasheet.md")
 """How the names of a data set's papers end."""
+MINARI_D4RL = "minari:D4RL/"
+"""How the names of Minari's sets begin that were made for D4RL's tasks, in environments of their own."""
 TASKS = ("halfcheetah", "hopper", "walker2d")
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from ..envs.simulator import simulate
 from ..envs.spec import EnvSpec
 from ..errors import UserError
 from ..transitions import Array, Transitions
@@ -41,6 +42,8 @@ NARROW = 0.5
 """The width of all starts, in standard deviations of observations, up to which a start is known as one."""
 JUMP = 2.0
 """Of a step to a start, in those that are usual in an episode."""
+STEPPED, SAME_STEP = 1000, 1e-3
+"""Rows that are stepped again, and by how much their next observations may differ in the median."""
 RULE_SHARE = 0.1
 """Share of ends that may disagree with the task's rule: rounding, and states that observations clip."""
 
@@ -335,6 +338,7 @@ def check(columns: Columns, env: EnvSpec, findings: Summary) -> None:
         _episodes(columns, env, findings)
     findings.settle()
     _successors(columns, findings)
+    _left_out(columns, findings)
     findings.settle()
     _rule(columns, env, findings)
     findings.settle()
@@ -398,17 +402,15 @@ def _spread(columns: Columns, findings: Summary) -> None:
 
 def _episodes(columns: Columns, env: EnvSpec, findings: Summary) -> None:
     starts, stops = columns.start_and_stop()
-    lengths = stops - starts
+    lengths, most = stops - starts, env.recorded or env.horizon
     longest = int(lengths.argmax())
     row = int(starts[longest])
-    if len(stops) == 1 and lengths[0] > env.horizon:
+    if len(stops) == 1 and lengths[0] > most:
+        findings.add("timeouts", f"no end of an episode in {len(columns.obs):,} rows, {env.id} has {most}")
+    elif lengths[longest] > most:
         findings.add(
-            "timeouts", f"no end of an episode in {len(columns.obs):,} rows, {env.id} has {env.horizon}"
-        )
-    elif lengths[longest] > env.horizon:
-        findings.add(
-            columns.place("timeouts", row + env.horizon - 1),
-            f"an episode of {lengths[longest]:,} steps, {env.id} ends after {env.horizon}; mark its end",
+            columns.place("timeouts", row + most - 1),
+            f"an episode of {lengths[longest]:,} steps, {env.id} ends after {most}; mark its end",
         )
     elif (lengths == 1).all() and env.horizon > 1:
         findings.add("terminals", f"all {len(lengths):,} rows end an episode")
@@ -512,6 +514,18 @@ def _gaps(columns: Columns) -> tuple[list[int], int]:
     return gaps, standing
 
 
+def _left_out(columns: Columns, findings: Summary) -> None:
+    """Refuse a file whose rewards differ in rows only that have no successor and are left out."""
+    if columns.known is None:
+        return
+    used = columns.reward[columns.known]
+    if len(used) and (used == used[0]).all() and not (columns.reward == used[0]).all():
+        findings.add(
+            "next_observations",
+            f"missing: the rows left out for it hold all rewards other than {used[0]:g}; store them",
+        )
+
+
 def _rule(columns: Columns, env: EnvSpec, findings: Summary) -> None:
     """Hold the ends against the task's rule of termination, where it is known."""
     if env.terminal is None:
@@ -545,6 +559,41 @@ def _rule(columns: Columns, env: EnvSpec, findings: Summary) -> None:
             )
         elif count:
             findings.notes.append(f"{count:,} of {of:,} {key} disagree with {env.id}'s rule of termination")
+
+
+def check_own(columns: Columns, env: EnvSpec, state: tuple[Array, Array] | None, findings: Summary) -> None:
+    """Hold a file against its environment's own check, if it has one; raise UserError with what is wrong.
+
+    ``state`` is the simulator's (qpos, qvel) before each row, None where the file does not hold it.
+    """
+    if env.own_check is None:
+        return
+    is_known = np.ones(len(columns.obs), bool) if columns.known is None else columns.known
+    known, followed = np.flatnonzero(is_known), np.flatnonzero(is_known & ~columns.terminated)
+    if env.own_check.stepped and state is None:
+        findings.add(
+            "infos/qpos",
+            f"missing, or infos/qvel: {env.id} is rebuilt here, and a file shows by them that it is the same",
+        )
+    elif env.own_check.stepped and state is not None:
+        rows = followed[:: max(1, len(followed) // STEPPED)]
+        steps = simulate(
+            *(env, columns.obs[rows], env.to_unit(columns.action[rows])),
+            state=(state[0][rows], state[1][rows]),
+        )
+        off = float(np.median(np.abs(steps.next_obs - columns.next_obs[rows]).max(axis=1)))
+        if not off <= SAME_STEP:
+            findings.add(
+                columns.place("next_observations", int(rows[0])),
+                f"{len(rows):,} rows stepped again from infos/qpos and infos/qvel are off by {off:.2g} in "
+                f"the median, {SAME_STEP:g} is allowed: {env.id} has other physics",
+            )
+    episode = np.cumsum(columns.ends) - columns.ends
+    parts = (columns.obs, columns.next_obs, columns.reward, episode)
+    wrong = env.own_check.wrong_rewards(*(part[known] for part in parts))
+    if wrong:
+        findings.add("rewards", wrong)
+    findings.settle()
 
 
 def mark_ends(columns: Columns) -> Columns:

@@ -1,24 +1,20 @@
 """Mazes of gymnasium-robotics with a sparse reward: a ball that is pushed from one end to the other.
 
-``PointMaze_{UMaze,Medium,Large}-v3`` (the extra ``mazes``) with ``continuing_task=False``: a step that comes
-within 0.45 of the goal pays 1 and ends the episode, every other pays 0; after 300, 600 or 800 steps the clock
-ends it. obs (6,) is x, y, their velocities and the goal; the action (2,) is a force. The package starts
+``PointMaze_{UMaze,Medium,Large}-v3`` (the extra ``robotics``) with ``continuing_task=False``: a step that
+comes within 0.45 of the goal pays 1 and ends the episode, every other pays 0; after 300, 600 or 800 steps the
+clock ends it. obs (6,) is x, y, their velocities and the goal; the action (2,) is a force. The package starts
 anywhere and sets the goal anywhere, so that random actions succeed in 20, 10 and 13 of 100 episodes; here
 both are fixed, but for its noise of 0.25, at two far ends. It is not D4RL's maze2d, which ends no episode.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import io
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ..errors import UserError
 from ..transitions import Array
 from .grid import Cell, way
 
@@ -89,22 +85,3 @@ def reached_the_goal(obs: Any, action: Any, next_obs: Any) -> Any:
     """Terminated: the ball is within 0.45 of the goal, which the observation holds; or it is not finite."""
     x, y = next_obs[..., 0] - next_obs[..., 4], next_obs[..., 1] - next_obs[..., 5]
     return ~(x**2 + y**2 > REACHED**2)
-
-
-def maker(maze: Maze, make: Callable[..., Callable[[], Any]]) -> Callable[[], Any]:
-    """Return what makes a maze, by what makes an environment that Gymnasium has registered."""
-
-    def made() -> Any:
-        import gymnasium
-
-        try:
-            with contextlib.redirect_stderr(io.StringIO()):  # it warns of its hands when it is imported
-                import gymnasium_robotics
-        except ImportError:
-            raise UserError(
-                f"{maze.registered}: gymnasium-robotics is not installed; pip install 'o2obench[mazes]'"
-            ) from None
-        gymnasium.register_envs(gymnasium_robotics)
-        return make(maze.registered, maze_map=maze.map, continuing_task=False)()
-
-    return made

@@ -28,11 +28,16 @@ from ..util.config import nearest
 from ..util.interpreter import variable
 from ..util.plugins import entry_points, load
 from . import ogbench
-from .mazes import MAZES, Maze, maker
+from .adroit import HANDS, Hand, ended_by_rule
+from .antmaze import ANT_MAZES, wrong_rewards
+from .antmaze import maker as ant_maze_maker
+from .kitchen import KITCHENS, as_vector, wrong_kitchen_rewards
+from .mazes import MAZES, Maze
 from .mazes import reached_the_goal as reached_the_goal_it_sees
 from .own import own_rule, with_rule
 from .pointmass import PointMass, left_the_field
 from .pointmaze import PointMaze, reached_the_goal
+from .robotics import register
 from .termination import (
     ant_terminal,
     double_pendulum_terminal,
@@ -46,6 +51,19 @@ from .termination import (
 from .vector import Locomotion, VectorEnv, hopper_healthy, walker2d_healthy
 
 INFINITY = float("inf")
+
+
+@dataclass(frozen=True)
+class OwnCheck:
+    """What a file of an environment's data must satisfy besides what all must.
+
+    For tasks that were rebuilt here: a file shows by it that it comes from the same one.
+    """
+
+    wrong_rewards: Callable[[Array, Array, Array, Array], str]
+    """Takes obs, next_obs (n, obs_dim), reward (n,), number of the episode (n,); says what is wrong."""
+    stepped: bool = True
+    """Whether the simulator must do from the file's states (``infos/qpos``, ``infos/qvel``) what it says."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +89,10 @@ class EnvSpec:
     """The termination rule as data, or the name and hash of its function, where it is a user's own."""
     success: bool = False
     """Whether an episode counts by its success, by which alone it terminates, not by its return."""
+    recorded: int = 0
+    """The longest episode in data, where those who made them had more than ``horizon`` steps."""
+    own_check: OwnCheck | None = None
+    """What its data must satisfy besides, where anything."""
 
     def vector_env(self, count: int) -> VectorEnv:
         """Make ``count`` copies that step together."""
@@ -101,6 +123,16 @@ def gymnasium_maker(name: str, **options: Any) -> Callable[[], Any]:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="glfw")  # MuJoCo's viewer looks for a screen
             return gymnasium.make(name, disable_env_checker=True, **options)
+
+    return make
+
+
+def robotics_maker(name: str, **options: Any) -> Callable[[], Any]:
+    """Return what makes one of gymnasium-robotics' environments."""
+
+    def make() -> Any:
+        register(name)
+        return gymnasium_maker(name, **options)()
 
     return make
 
@@ -139,8 +171,25 @@ def _with_goal(make: Callable[[], Any]) -> Callable[[], Any]:
 
 
 def _maze(name: str, maze: Maze) -> EnvSpec:
-    make = _with_goal(maker(maze, gymnasium_maker))
+    make = _with_goal(robotics_maker(maze.registered, maze_map=maze.map, continuing_task=False))
     return EnvSpec(name, 6, 2, maze.horizon, make, reached_the_goal_it_sees)
+
+
+def _ant_maze(name: str, maze: Maze, horizon: int) -> EnvSpec:
+    make = ant_maze_maker(maze, horizon, gymnasium_maker)
+    return EnvSpec(name, 29, 8, horizon, make, own_check=OwnCheck(wrong_rewards(maze)))
+
+
+def _hand(name: str, hand: Hand) -> EnvSpec:
+    make = ended_by_rule(robotics_maker(hand.registered, max_episode_steps=hand.horizon), hand)
+    sizes = (hand.obs_dim, hand.act_dim, hand.horizon)
+    return EnvSpec(name, *sizes, make, hand.terminal, recorded=hand.recorded)
+
+
+def _kitchen(name: str, tasks: tuple[str, ...]) -> EnvSpec:
+    make = as_vector(robotics_maker("FrankaKitchen-v1", tasks_to_complete=list(tasks)), tasks)
+    check = OwnCheck(wrong_kitchen_rewards(tasks), stepped=False)
+    return EnvSpec(name, 60, 9, 280, make, own_check=check)
 
 
 _BUILT_IN = {
@@ -174,6 +223,9 @@ _BUILT_IN = {
         EnvSpec("PointMass-v0", 4, 2, PointMass.horizon, PointMass, left_the_field),
         EnvSpec("PointMaze-v0", 4, 2, PointMaze.horizon, PointMaze, reached_the_goal),
         *(_maze(name, maze) for name, maze in MAZES.items()),
+        *(_hand(name, hand) for name, hand in HANDS.items()),
+        *(_ant_maze(name, *task) for name, task in ANT_MAZES.items()),
+        *(_kitchen(name, tasks) for name, tasks in KITCHENS.items()),
     )
 }
 

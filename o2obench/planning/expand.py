@@ -15,7 +15,7 @@ from .. import registry
 from ..agent import Agent, Budget, Config, Stage
 from ..datasets import policy_files, statistics
 from ..datasets.reference_scores import COLLECTED, KINDS, twin
-from ..datasets.registry import Dataset, canonical, find_dataset, is_collected, is_d4rl
+from ..datasets.registry import MINARI_D4RL, Dataset, canonical, find_dataset, is_collected, is_d4rl
 from ..errors import MissingData, UserError, told_at
 from ..runs.folder import ResultsFolder
 from ..runs.spec import DataSource, Protocol, Run, RunSpec
@@ -386,14 +386,17 @@ def _from(source: str, name: str) -> str:
 
 
 def _require_one_origin(names: Sequence[str], place: str) -> None:
-    """Refuse D4RL's sets and collected ones in one suite: a mean over both would mean nothing."""
-    collected = [name for name in names if is_collected(name)]
+    """Refuse D4RL's sets beside collected ones, or Minari's of the same tasks: a mean would mean nothing."""
     d4rl = [name for name in names if is_d4rl(name)]
-    if collected and d4rl:
-        raise UserError(
-            f"{place}: datasets: {d4rl[0]} is D4RL's and {collected[0]} was collected here; results of the "
-            "two are not comparable, put them into two suites"
-        )
+    for others, origin in (
+        ([name for name in names if is_collected(name)], "was collected here"),
+        ([name for name in names if name.startswith(MINARI_D4RL)], "is Minari's, of another environment"),
+    ):
+        if others and d4rl:
+            raise UserError(
+                f"{place}: datasets: {d4rl[0]} is D4RL's and {others[0]} {origin}; results of the two are "
+                "not comparable, put them into two suites"
+            )
 
 
 def _require_known_overrides(suite: SuiteFile, source: Located) -> None:

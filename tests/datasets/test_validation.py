@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import functools
 import gzip
 import json
 import os
@@ -33,14 +34,16 @@ from tests.conftest import Command
 from tests.helpers import ogbench
 from tests.helpers.datasets import (
     Arrays,
+    ant_maze_arrays,
     hopper_arrays,
+    kitchen_arrays,
     minari_episodes,
     minari_metadata,
     write,
     write_minari,
 )
 
-HOPPER = find_env("Hopper-v4")
+HOPPER, ANT, KITCHEN = map(find_env, ("Hopper-v4", "AntMaze-UMaze-v2", "Kitchen-Mixed-v0"))
 SECONDS = 2.0
 """Within which a file is refused, whatever it declares."""
 
@@ -53,7 +56,7 @@ class Case:
     make: Callable[[Path], Path]
     said: str
     shares: str = ""
-    env: str = "Hopper-v4"
+    env: EnvSpec | str = HOPPER
 
 
 # ---- makers -------------------------------------------------------------------------------------------
@@ -340,7 +343,64 @@ def zeros(*shape: int, dtype: Any = "f4") -> Callable[[Any], Any]:
     return lambda old: np.zeros(shape, dtype)
 
 
+@functools.cache
+def ant_maze(gear: float | None = None) -> Arrays:
+    return ant_maze_arrays(ANT, gear=gear)
+
+
+def of_ant_maze(harm: Callable[[Arrays], Any], gear: float | None = None) -> Callable[[Path], Path]:
+    """A file of AntMaze's layout, spoilt."""
+
+    def make(folder: Path) -> Path:
+        arrays = dict(ant_maze(gear))
+        harm(arrays)
+        return write(folder / "a.hdf5", arrays)
+
+    return make
+
+
+def goal(x: float, y: float, radius: float) -> Callable[[Path], Path]:
+    """Rewards of a goal elsewhere, or of another radius."""
+
+    def harm(arrays: Arrays) -> None:
+        far = np.linalg.norm(arrays["next_observations"][:, :2] - np.array([x, y]), axis=1)
+        arrays["rewards"] = (far < radius).astype(np.float32)
+
+    return of_ant_maze(harm)
+
+
+def rewards_at_ends(arrays: Arrays) -> None:
+    del arrays["next_observations"]
+    arrays["rewards"] = (arrays["terminals"] | arrays["timeouts"]).astype(np.float32)
+
+
+@functools.cache
+def kitchen() -> Arrays:
+    return kitchen_arrays(KITCHEN)
+
+
+def of_kitchen(harm: Callable[[Arrays], Any]) -> Callable[[Path], Path]:
+    """A file of Kitchen's layout, spoilt."""
+
+    def make(folder: Path) -> Path:
+        arrays = {key: array.copy() for key, array in kitchen().items()}
+        harm(arrays)
+        return write(folder / "a.hdf5", arrays)
+
+    return make
+
+
+def standing(arrays: Arrays) -> None:
+    total = np.cumsum(arrays["rewards"])
+    arrays["rewards"] = (total - 4 * (np.arange(40) > 19)).astype(np.float32)
+
+
+def no_goal(arrays: Arrays) -> None:
+    arrays["observations"][:, 30:] = arrays["next_observations"][:, 30:] = 0.0
+
+
 MISSING, SHAPE, TYPE, NAN, STRANGER = "a missing key", "another width", "text", "not a number", "a web page"
+GOAL = "another goal"
 
 BAD = [
     # files
@@ -527,6 +587,22 @@ BAD = [
         ":/episode_1/observations[20]: not a number",
         NAN,
     ),
+    # what an environment asks of its own data
+    Case("rewards at ends only", spoilt(rewards_at_ends), ":/next_observations: missing: the rows left out for it hold"),
+    Case("no simulator's states", of_ant_maze(lambda a: a.pop("infos/qvel")), ":/infos/qpos: missing, or", env=ANT),
+    Case("another ant", of_ant_maze(lambda a: None, 30.0), "median, 0.001 is allowed: AntMaze-UMaze-v2 has other", env=ANT),
+    Case(GOAL, goal(-0.9, 7.1, 0.5), ":/rewards: follow from no goal of the task: the best one, with a radius", env=ANT),
+    Case("a wide goal", goal(0.75, 8.75, 1.5), "rewarded ones, which lie 0.", GOAL, env=ANT),
+    Case("another kitchen's goal", of_kitchen(no_goal), "/rewards: are of another goal", GOAL, env=KITCHEN),
+    Case("tasks paid for ever", of_kitchen(standing), "/rewards: count a task in every step", GOAL, env=KITCHEN),
+    Case(
+        "tasks paid late",
+        of_kitchen(lambda a: a.update(rewards=np.roll(a["rewards"], 3))),
+        "/rewards: are not 1 for each task when it is first done: 175 rows differ for 100 that pay",
+        GOAL,
+        env=KITCHEN,
+    ),
+    Case("costs", of_ant_maze(lambda a: a.update(rewards=a["rewards"] - 1)), "hold -1; a step pays 1", GOAL, env=ANT),
 ]  # fmt: skip
 
 
@@ -596,7 +672,7 @@ def refuse(case: Case, folder: Path, where: list[tuple[str, int]]) -> tuple[str,
     before = sorted(path.name for path in folder.rglob("*"))
     started = time.perf_counter()
     with pytest.raises(UserError) as caught:
-        examine(file, find_env(case.env))
+        examine(file, find_env(case.env) if isinstance(case.env, str) else case.env)
     took = time.perf_counter() - started
     assert sorted(path.name for path in folder.rglob("*")) == before, "something was written"
     if not where:  # raised, not added

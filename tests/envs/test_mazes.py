@@ -70,5 +70,5 @@ def test_a_state_that_the_observation_does_not_hold_is_refused() -> None:
 
 def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(__import__("sys").modules, "gymnasium_robotics", None)
-    with pytest.raises(UserError, match=r"not installed; pip install 'o2obench\[mazes\]'"):
+    with pytest.raises(UserError, match=r"not installed; pip install 'o2obench\[robotics\]'"):
         find_env("PointMaze-UMaze-v0").make()

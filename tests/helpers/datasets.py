@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
+from o2obench.envs.kitchen import GOALS, KITCHENS
+from o2obench.envs.spec import EnvSpec
+
 Arrays = dict[str, Any]
+D4RL_KEYS = ("observations", "actions", "rewards", "terminals", "timeouts", "next_observations")
 
 
 def hopper_arrays(rows: int = 60) -> Arrays:
@@ -90,3 +95,66 @@ def write_minari(folder: Path, episodes: list[Arrays], metadata: dict[str, Any] 
     value = minari_metadata(episodes) if metadata is None else metadata
     file.with_name("metadata.json").write_text(json.dumps(value))
     return file
+
+
+def played_arrays(
+    spec: EnvSpec,
+    rows: int,
+    seed: int = 0,
+    act: Callable[[Any, np.random.Generator], Any] | None = None,
+    at_start: Callable[[Any, np.random.Generator], Any] | None = None,
+    longest: int | None = None,
+) -> Arrays:
+    """Return steps of an environment in D4RL's layout, with the simulator's state.
+
+    ``act`` (env, random) chooses an action, random ones where it is None; ``at_start`` changes the state that
+    an episode starts in and returns its observation; ``longest`` cuts episodes off.
+    """
+    env, random = spec.make(), np.random.default_rng(seed)
+    columns: dict[str, list[Any]] = {}
+    obs, ended, length = env.reset(seed=seed)[0], False, 0
+    for _ in range(rows):
+        obs, length = (env.reset()[0], 1) if ended else (obs, length + 1)
+        obs = at_start(env, random) if at_start and (ended or not columns) else obs
+        action = act(env, random) if act else spec.from_unit(random.uniform(-1, 1, spec.act_dim))
+        data = env.unwrapped.data
+        state = {"infos/qpos": data.qpos.copy(), "infos/qvel": data.qvel.copy()}
+        next_obs, reward, terminated, truncated, _ = env.step(action)
+        truncated = truncated or length == longest
+        row = (obs, action, reward, terminated, truncated and not terminated, next_obs)
+        named = zip(D4RL_KEYS, row, strict=True)
+        for key, value in {**dict(named), **state}.items():
+            columns.setdefault(key, []).append(value)
+        obs, ended = next_obs, terminated or truncated
+    arrays = {key: np.asarray(values) for key, values in columns.items()}
+    return {key: a if a.dtype == bool else a.astype(np.float32) for key, a in arrays.items()}
+
+
+def ant_maze_arrays(spec: EnvSpec, rows: int = 500, gear: float | None = None) -> Arrays:
+    """Return steps of an AntMaze whose episodes start around its goals; some come to them.
+
+    ``gear`` makes another ant of it.
+    """
+
+    def near_the_goal(env: Any, random: np.random.Generator) -> Any:
+        core, place = env.unwrapped, env.goal + random.uniform(-1.2, 1.2, 2)
+        if gear is not None:
+            core.model.actuator_gear[:] = gear
+        core.set_state(np.concatenate([place, core.init_qpos[2:]]), random.normal(0, 0.5, 14))
+        return np.concatenate([core.data.qpos, core.data.qvel])
+
+    return played_arrays(spec, rows, at_start=near_the_goal, longest=20)
+
+
+def kitchen_arrays(spec: EnvSpec, rows: int = 40) -> Arrays:
+    """Return steps of a Kitchen in which every fifth does a task, by moving its objects."""
+    tasks, step = KITCHENS[spec.id], iter(range(rows))
+
+    def act(env: Any, random: np.random.Generator) -> Any:
+        number = next(step)
+        if number % 5 == 4:
+            joints, values = GOALS[tasks[number // 5 % 4]]
+            env.unwrapped.data.qpos[joints] = values
+        return random.uniform(-1, 1, 9)
+
+    return played_arrays(spec, rows, act=act)
