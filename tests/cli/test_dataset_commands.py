@@ -159,7 +159,10 @@ def test_a_verdict_that_came_with_the_data_counts_for_nothing(o2obench: Command,
             ("check", "ant-medium-v2"),
             "ant-medium-v2: its environment Ant-v4(use_contact_forces=True) is",
         ),
-        (("info", "antmaze-eval-umaze-diverse-v0"), "its environment antmaze is not known here; `o2obench data list`"),
+        (
+            ("info", "antmaze-eval-umaze-diverse-v0"),
+            "its environment antmaze is not known here; `o2obench data list`",
+        ),
         (("info", "o2o:hopper-medum-replay-v0"), "did you mean o2o:hopper-medium-replay-v0?"),
         (("info", "minari:mujoco/hoper/medium-v0"), "did you mean minari:mujoco/hopper/medium-v0?"),
         (
