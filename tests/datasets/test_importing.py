@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pkgutil
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from o2obench.datasets import isolated_validation
 from o2obench.datasets.importing import Imported, import_file
 from o2obench.datasets.registry import find_dataset
 from o2obench.errors import UserError
@@ -23,17 +21,6 @@ from tests.helpers.datasets import hopper_arrays, minari_episodes, write_minari
 ARRAYS = hopper_arrays(400)
 ENV = "Hopper-v4"
 OURS = {"obs": "observations", "action": "actions", "reward": "rewards", "next_obs": "next_observations"}
-
-
-@pytest.fixture
-def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Call what a child would; that it is one is held by tests of validation, and below."""
-
-    def call(file: Path, function: str, *arguments: str) -> list[str]:
-        lines: list[str] = pkgutil.resolve_name(function)(file, *arguments)
-        return lines
-
-    monkeypatch.setattr(isolated_validation, "in_child", call)
 
 
 def named(*names: str) -> dict[str, Any]:

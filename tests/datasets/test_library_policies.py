@@ -79,17 +79,6 @@ def saved_by_d3rlpy(name: str, file: Path, **options: Any) -> Any:
 
 
 @pytest.fixture
-def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Call what a child would; other tests below have one."""
-
-    def call(file: Path, function: str, *arguments: str) -> list[str]:
-        lines: list[str] = pkgutil.resolve_name(function)(file, *arguments)
-        return lines
-
-    monkeypatch.setattr(isolated_validation, "in_child", call)
-
-
-@pytest.fixture
 def whole(tmp_path: Path) -> Path:
     """Return a file that is read, to be spoilt."""
     saved("SAC", tmp_path / "policy.zip")
