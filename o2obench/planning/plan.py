@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
 
 from ..agent import Stage
 from ..datasets import policy_files
-from ..datasets.reference_scores import Reference
+from ..datasets.reference_scores import WALKS, Reference
 from ..errors import UserError
 from ..runs.folder import ResultsFolder
 from ..runs.spec import Run, RunSpec, digest
@@ -108,7 +108,7 @@ class Plan:
     def _collected_before(self) -> dict[str, str]:
         """The collection that comes before one, where both are cut from one training."""
         latest, before = dict[Any, str](), dict[str, str]()
-        for run in (run for run in self.runs if run.collects):
+        for run in (run for run in self.runs if run.collects and run.spec.config["kind"] not in WALKS):
             training = (run.spec.environment, run.seed)
             if training in latest:
                 before[run.id] = latest[training]

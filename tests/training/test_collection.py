@@ -199,6 +199,8 @@ def test_jobs_wait_for_their_data_and_collections_of_one_training_for_each_other
     sets = ["o2o:hopper-random-v0", "o2o:hopper-medium-v0", NAME]
     plan, results = planned(tmp_path, datasets=sets), ResultsFolder(tmp_path)
     random, medium, maze = (run for run in plan.runs if run.collects)
+    both = planned(tmp_path, datasets=[NAME, NAME.replace("play", "diverse")])
+    assert not any(both.needs(run) for run in both.runs if run.collects), "walks share no training"
     assert plan.needs(medium) == (random.id,), "both are cut from one training"
     assert plan.needs(maze) == ()
     found = arrays(plan, results, Slurm(launcher="slurm"), {}, False, 100)
