@@ -45,6 +45,7 @@ def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
+        sys.modules["torch"].manual_seed(0)  # what a test draws without a generator is the same in every run
 
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -32,6 +32,7 @@ from .adroit import HANDS, Hand, ended_by_rule
 from .antmaze import ANT_MAZES, wrong_rewards
 from .antmaze import maker as ant_maze_maker
 from .kitchen import KITCHENS, as_vector, wrong_kitchen_rewards
+from .leftovers import without_leftovers
 from .mazes import MAZES, Maze
 from .mazes import reached_the_goal as reached_the_goal_it_sees
 from .own import own_rule, with_rule
@@ -120,7 +121,8 @@ def gymnasium_maker(name: str, **options: Any) -> Callable[[], Any]:
         mujoco = _mujoco_module()
         gymnasium.logger.min_level = gymnasium.logger.ERROR  # "Hopper-v4 is out of date": we know
         mujoco.set_mju_user_warning(lambda message: None)  # else MUJOCO_LOG.TXT in the working folder
-        with warnings.catch_warnings():
+        known = gymnasium.registry.get(name)
+        with warnings.catch_warnings(), without_leftovers(known and known.entry_point):
             warnings.filterwarnings("ignore", module="glfw")  # MuJoCo's viewer looks for a screen
             return gymnasium.make(name, disable_env_checker=True, **options)
 

@@ -13,6 +13,8 @@ Width = Annotated[int, Field(gt=0, le=2**13)]
 """Of a layer; a square one of the widest takes 256 MB in single precision."""
 Widths = Annotated[tuple[Width, ...], Field(max_length=16, json_schema_extra={"widths": True})]
 """Widths of hidden layers; the checks of an agent cut them."""
+OtherWidths = Annotated[Widths | None, Field(json_schema_extra={"widths": True})]
+"""Widths of some networks' hidden layers; none: as those of the others."""
 Rate = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]

@@ -346,7 +346,9 @@ def _counts(agent: type[Agent[Any]]) -> dict[str, int | None]:
 def _narrow(agent: type[Agent[Any]]) -> dict[str, Any]:
     """Return options that make an update cheap: narrow layers, and few rows in a ``batch_size``."""
     hidden = _declared(agent, "widths").items()
-    narrow: dict[str, Any] = {key: tuple(min(width, NARROW) for width in layers) for key, layers in hidden}
+    narrow: dict[str, Any] = {
+        key: tuple(min(width, NARROW) for width in layers) for key, layers in hidden if layers
+    }
     rows = agent.Config.model_fields.get("batch_size")
     if rows and isinstance(rows.default, int) and rows.default > NARROW:
         narrow["batch_size"] = NARROW

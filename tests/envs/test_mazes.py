@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,13 @@ def test_the_goal_pays_once_and_ends_the_episode_and_chance_does_not_find_it(nam
     assert (total, truncated) == (1.0, False)
     assert steps < spec.horizon
     assert played(name, 0, good=False) == (0.0, spec.horizon, True)
+
+
+def test_no_file_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    find_env("PointMaze-UMaze-v0").make()
+    assert list(tmp_path.iterdir()) == []
+    assert tempfile.gettempdir() == str(tmp_path)
 
 
 LAYOUTS = list(zip(MAZES, ("U_MAZE", "MEDIUM_MAZE", "LARGE_MAZE"), strict=True))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -41,6 +43,12 @@ def test_episodes_follow_from_their_seed_and_leave_others_draws_alone(env_id: st
     assert np.array_equal(played(used, 1), first)
     assert np.array_equal(played(make(), 1), first)
     assert np.array_equal(np.random.uniform(size=3), expected)  # noqa: NPY002
+
+
+def test_no_file_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    find_env(MAZE).make()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_teleports_follow_from_the_seed() -> None:

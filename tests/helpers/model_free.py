@@ -49,6 +49,12 @@ def learns(made: Any, part: str, batch: Batch, draws: Mapping[str, Tensor]) -> T
     return found
 
 
+def noise(*names: str) -> dict[str, Tensor]:
+    """Return normal draws of these names for 64 transitions, the same in every run."""
+    generator = torch.Generator().manual_seed(0)
+    return {name: torch.randn(1, 64, ACT, generator=generator) for name in names}
+
+
 def rows(made: Any, count: int = 64) -> Batch:
     """Return the first transitions as the networks know them, for every seed."""
     return cast(Batch, made.mapped(made.replay.take(torch.arange(count).expand(len(made.task.seeds), -1))))
@@ -107,14 +113,18 @@ def step(loss: Any, parameters: list[Tensor], lr: float) -> None:
 
 
 def assert_equal(net: Mlp, expected: list[nn.Sequential]) -> None:
-    """Require the parameters of a stack to be those of plain modules.
-
-    One in a thousand may be up to two steps away: of a gradient that is nearly zero Adam makes a whole step,
-    whichever way it is rounded.
-    """
+    """Require the parameters of a stack to be those of plain modules, after one update of each."""
     for k, one in enumerate(expected):
         ours = module(net, k if len(net.flat.shape) == 3 else None)
         for mine, theirs in zip(ours.parameters(), one.parameters(), strict=True):
-            away = (mine - theirs).abs() > 3e-6 + 1e-5 * theirs.abs()
-            assert away.sum() <= max(1, mine.numel() // 1000), (mine - theirs).abs().max()
-            torch.testing.assert_close(mine, theirs, atol=1e-3, rtol=0)
+            assert_same_update(mine, theirs)
+
+
+def assert_same_update(mine: Tensor, theirs: Tensor) -> None:
+    """Require equal parameters after one step of Adam; one in a thousand may be up to two steps away.
+
+    Of a gradient that is nearly zero Adam makes a whole step, whichever way it is rounded.
+    """
+    away = (mine - theirs).abs() > 3e-6 + 1e-5 * theirs.abs()
+    assert away.sum() <= max(1, mine.numel() // 1000), (mine - theirs).abs().max()
+    torch.testing.assert_close(mine, theirs, atol=1e-3, rtol=0)

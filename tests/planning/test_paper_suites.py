@@ -50,8 +50,9 @@ def paper_suites() -> Iterator[str]:
 
 
 def small(run: RunSpec) -> Mapping[str, Any]:
-    """Return a run's options with all counts cut to a few, and networks to a few units."""
-    config, fields = dict(run.config), registry.algorithm(run.algorithm).Config.model_fields
+    """Return a run's options with its counts, the widths of its networks and its batches cut."""
+    config: dict[str, Any] = dict(run.config)
+    fields = registry.algorithm(run.algorithm).Config.model_fields
     for name, field in fields.items():
         extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
         value = config.get(name)
@@ -59,6 +60,8 @@ def small(run: RunSpec) -> Mapping[str, Any]:
             config[name] = FEW
         elif extra.get("widths") and value is not None:
             config[name] = [min(width, NARROW) for width in value]
+        elif name == "batch_size":
+            config[name] = NARROW
     return config
 
 

@@ -41,6 +41,12 @@ CASES = [
 ]
 
 
+def test_networks_with_widths_of_their_own_are_narrowed_too() -> None:
+    assert {"hidden_dims", "critic_hidden_dims"} <= check_agent._declared(
+        registry.algorithm("cql"), "widths"
+    ).keys()
+
+
 @pytest.mark.parametrize(("holds", "name"), CASES)
 def test_contract(holds: Callable[[str], None], name: str) -> None:
     holds(name)

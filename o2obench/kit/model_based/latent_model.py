@@ -27,7 +27,7 @@ from ...util.rng import Stream
 from ..model_free.iql import expectile_error
 from ..model_free.template import MOST_WEIGHT, SUBSET, Draw, Values
 from ..networks import Activation, Initialiser, Mlp, Norm, orthogonal_of, zero_init
-from ..options import Members, Rate, Share, Weight, Width, Widths
+from ..options import Members, OtherWidths, Rate, Share, Weight, Width, Widths
 from ..policies import Gaussian
 from ..replay import Batch
 from .windows import FIRST, WEIGHT, ByWindows, WindowOptions
@@ -42,7 +42,7 @@ class LatentOptions(WindowOptions):
     """Options of model, values and policy; the defaults are those of Hopper."""
 
     hidden_dims: Widths = (512, 512)
-    critic_hidden_dims: Widths | None = None
+    critic_hidden_dims: OtherWidths = None
     """Those of the critics, whose first layer is normalised and has a tanh; null: ``hidden_dims``."""
     encoder_dim: Width = 256
     """Width of the encoder's hidden layer."""

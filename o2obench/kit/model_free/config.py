@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from ...agent import Config, count, later
-from ..options import Count, Members, Rate, Share, Size, Widths
+from ..options import Count, Members, OtherWidths, Rate, Share, Size, Widths
 
 
 class OffPolicyConfig(Config):
@@ -15,7 +15,7 @@ class OffPolicyConfig(Config):
 
     hidden_dims: Widths = (256, 256)
     """Widths of the networks' hidden layers."""
-    critic_hidden_dims: Widths | None = None
+    critic_hidden_dims: OtherWidths = None
     """Those of the critics; null: ``hidden_dims``."""
     batch_size: Size = 256
     """Transitions of a batch."""

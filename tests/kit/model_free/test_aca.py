@@ -10,9 +10,9 @@ import torch
 
 from o2obench.datasets.toy import mixed_data
 from o2obench.kit.model_free.template import OffPolicy
-from tests.helpers.model_free import ACT, OBS, feed, finetuned, learns, rows, trained, updated
+from tests.helpers.model_free import ACT, OBS, feed, finetuned, learns, noise, rows, trained, updated
 
-DRAWS = {name: torch.randn(1, 64, ACT) for name in ("next actions", "policy actions")}
+DRAWS = noise("next actions", "policy actions")
 
 
 def made(parent: Any = None, **options: Any) -> Any:

@@ -12,10 +12,10 @@ import torch
 from o2obench import registry
 from o2obench.datasets.toy import mixed_data
 from o2obench.kit.model_free.template import OffPolicy
-from tests.helpers.model_free import ACT, OBS, agent, finetuned, learns, rows, trained
+from tests.helpers.model_free import ACT, OBS, agent, finetuned, learns, noise, rows, trained
 
 FEW: dict[str, Any] = {"num_critics": 4, "cql_actions": 2}
-DRAWS = {name: torch.randn(1, 64, ACT) for name in ("next actions", "policy actions")}
+DRAWS = noise("next actions", "policy actions")
 
 
 def made(critics: int = 4, **options: Any) -> Any:

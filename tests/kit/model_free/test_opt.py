@@ -10,9 +10,9 @@ import torch
 from o2obench.datasets.toy import mixed_data
 from o2obench.kit.replay import halves
 from o2obench.transitions import stack_steps
-from tests.helpers.model_free import ACT, feed, finetuned, learns, rows, trained
+from tests.helpers.model_free import feed, finetuned, learns, noise, rows, trained
 
-META_DRAWS = {"next actions": torch.randn(1, 64, ACT)}
+META_DRAWS = noise("next actions")
 
 
 def made(steps: int = 0, **options: Any) -> Any:
