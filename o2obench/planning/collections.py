@@ -14,8 +14,8 @@ from ..errors import UserError
 from ..runs.spec import COLLECT, Protocol, Run, RunSpec
 from .schema import Collect
 
-VERSION = 1
-"""Of the way in which a set is cut from a training; raised when the same recipe gives other data."""
+VERSION, WALK_VERSION = 1, 2
+"""Of the way in which a set is cut from a training, or walked; raised when a recipe gives other data."""
 EVERY, EPISODES = 5_000, 10
 """Steps between two evaluations of a collecting training, and their episodes."""
 
@@ -29,7 +29,7 @@ def collection(dataset: str, how: Collect) -> Run:
     recipe = {"kind": "medium-replay" if level else kind, "level": level, "rows": how.rows}
     spec = RunSpec(
         algorithm=COLLECT,
-        versions={COLLECT: VERSION, **({} if walked else registry.versions("sac"))},
+        versions={COLLECT: WALK_VERSION} if walked else {COLLECT: VERSION, **registry.versions("sac")},
         config=recipe,
         environment=find_task(named["task"]).id,
         data=None,

@@ -30,7 +30,7 @@ from .collector import Show, Training, collector, unseen
 from .options import Stop
 from .reference_returns import EPISODES, random_return
 from .rows import Rows
-from .walks import NOISE, POLICIES, walk
+from .walks import NOISE, POLICIES, TO_THE_GOAL, walk
 
 MEDIUM_SCORE = 100.0 / 3.0
 EXPERT_SCORE = 90.0
@@ -115,7 +115,11 @@ def _walked(
         "ref_max": scores.ref_max,
         "source": scores.source,
         "policy": POLICIES[kind],
-        "collector": {"controller": "shortest way by proportion and derivative", "action_noise": NOISE},
+        "collector": {
+            "controller": "shortest way by proportion and derivative",
+            "action_noise": NOISE,
+            **({"walks_to_the_goal": TO_THE_GOAL} if kind == "play" else {}),
+        },
     }
 
 

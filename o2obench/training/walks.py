@@ -1,8 +1,8 @@
 """Data of a scripted controller that walks through a maze, noisily: ``play`` and ``diverse``.
 
 An episode begins in any cell. ``play``: the goal is the task's, but the controller walks to one cell after
-another with nothing in mind, and whoever passes the goal ends the episode. ``diverse``: the goal is any cell,
-and the controller walks there.
+another, one in ten of them the goal, and whoever passes the goal ends the episode. ``diverse``: the goal is
+any cell, and the controller walks there.
 """
 
 from __future__ import annotations
@@ -28,8 +28,11 @@ from .rows import Rows
 NOISE = 0.5
 """Standard deviation of the noise on the controller's force, whose components are within [-1, 1]."""
 
+TO_THE_GOAL = 0.1
+"""Share of the walks of ``play`` that go to the goal."""
+
 POLICIES = {
-    "play": "a controller that walks from one cell to another with nothing in mind, its force noisy",
+    "play": "a controller that walks from one cell to another, one in ten the goal, its force noisy",
     "diverse": "a controller that walks from any cell to the goal, which is any cell, its force noisy",
 }
 """Who played the episodes of a kind, as data cards say it."""
@@ -76,7 +79,7 @@ def _episode(spec: EnvSpec, maze: Maze, env: Any, kind: str, seed: int, steps: R
     ended, first = False, True
     while not ended:
         if kind == "play" and np.abs(obs[:2] - maze.middle(aim)).max() < 0.5:
-            aim = _two_cells(maze, random)[1]
+            aim = maze.goal if random.random() < TO_THE_GOAL else _two_cells(maze, random)[1]
         force = maze.towards(obs, aim) + random.normal(0.0, NOISE, spec.act_dim)
         action = np.clip(force, -1.0, 1.0).astype(np.float32)
         steps.note_state(env)

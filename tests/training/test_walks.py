@@ -63,6 +63,7 @@ def test_a_set_is_one_like_any_other(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert card["collector"] == {
         "controller": "shortest way by proportion and derivative",
         "action_noise": 0.5,
+        "walks_to_the_goal": 0.1,
     }
     assert card["command"] == "o2obench data collect pointmaze-umaze --kind play --rows 2000 --seed 0"
     assert len(data.load()) == 2000
