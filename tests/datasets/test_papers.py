@@ -25,6 +25,7 @@ PACKAGED = (
     "hopper-medium-replay",
     "hopper-replay60",
     "hopper-replay80",
+    "pointmaze-medium-play",
     "walker2d-medium-replay",
 )
 SLOW = [pytest.param(f"o2o:{name}-v0", marks=pytest.mark.slow) for name in PACKAGED]
