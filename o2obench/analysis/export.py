@@ -43,6 +43,7 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         **{"ref_min": FLOAT, "ref_max": FLOAT, "updates": INT, "env_steps": INT, "hours": FLOAT},
         **{"o2obench": TEXT, "commit": TEXT, "changed": BOOL, **dict.fromkeys(PACKAGES, TEXT)},
         **{"device": TEXT, "processor": TEXT, "threads": INT, "matmul_precision": TEXT, "compiled": BOOL},
+        "engine": INT,
         **{"mismatch": TEXT, "reduced": TEXT},
     },
     "evaluations": {
@@ -178,7 +179,7 @@ def _computed(shown: _Shown, folder: RunFolder, last: Mapping[str, Any], seconds
     if record is None:
         raise ValueError("run.json does not say what it was computed with")
     compute, code = record["compute"], record["code"]
-    names = ("device", "processor", "threads", "matmul_precision", "compiled")
+    names = ("device", "processor", "threads", "matmul_precision", "compiled", "engine")
     return {
         **{name: last[name] for name in ("updates", "env_steps")},
         "hours": seconds / 3600,

@@ -128,7 +128,7 @@ def write_page(
         "account": summary.account,
         "notes": [
             *warnings.notes(plan, results, around),
-            *warnings.mixtures(records),
+            *warnings.mixtures(plan, records),
             *warnings.taken_over(plan, records),
         ],
         "paper_figures": [
@@ -333,7 +333,7 @@ def facts(plan: Plan, records: Mapping[str, dict[str, Any]]) -> list[tuple[str, 
         for key, value in {
             "hardware": f"{compute['processor']}, device {compute['device']}, {compute['threads']} thread(s)",
             "matmuls": f"float32 precision {compute['matmul_precision']}",
-            "updates": "compiled" if compute["compiled"] else "not compiled",
+            "updates": f"{'' if compute['compiled'] else 'not '}compiled, engine {compute['engine']}",
             "versions": versions,
             "o2obench": f"{code['version']}, {commit}",
             "resumed on another machine": "; ".join(map(str, record["mismatch"])) or "no",

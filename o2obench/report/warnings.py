@@ -80,17 +80,25 @@ def records(plan: Plan, results: ResultsFolder) -> dict[str, dict[str, Any]]:
     return {run: record for run, record in by_run.items() if record}
 
 
-def mixtures(records: Mapping[str, dict[str, Any]]) -> list[str]:
-    """Name versions that differ between runs: their numbers may, too."""
+def mixtures(plan: Plan, records: Mapping[str, dict[str, Any]]) -> list[str]:
+    """Name versions and engines that differ between runs: their numbers may, too."""
     sentences = []
     for package in COMPARED:
-        versions = Counter(
-            str(record["compute"]["versions"].get(package, "none")) for record in records.values()
-        )
-        if len(versions) > 1:
-            parts = ", ".join(f"{version} ({count(n, 'run')})" for version, n in sorted(versions.items()))
-            sentences.append(f"runs were computed with several versions of {package}: {parts}")
+        versions = [str(record["compute"]["versions"].get(package, "none")) for record in records.values()]
+        if len(set(versions)) > 1:
+            sentences.append(f"runs were computed with several versions of {package}: {_counted(versions)}")
+    for dataset in dict.fromkeys(run.dataset for run in plan.runs):
+        runs = [run.id for run in plan.runs if run.dataset == dataset and run.id in records]
+        engines = [str(records[run]["compute"]["engine"]) for run in runs]
+        if len(set(engines)) > 1:
+            sentences.append(
+                f"{dataset}: seeds are compared across engines, which round differently: {_counted(engines)}"
+            )
     return sentences
+
+
+def _counted(values: Iterable[str]) -> str:
+    return ", ".join(f"{value} ({count(n, 'run')})" for value, n in sorted(Counter(values).items()))
 
 
 def taken_over(plan: Plan, records: Mapping[str, dict[str, Any]]) -> list[str]:

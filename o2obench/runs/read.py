@@ -158,7 +158,10 @@ def _read_episodes(folder: RunFolder, run: Run) -> Episodes:
 
 
 def computed_record(folder: RunFolder) -> dict[str, Any] | None:
-    """Return run.json where it says as it should what a run was computed with, else None."""
+    """Return run.json where it says as it should what a run was computed with, else None.
+
+    Runs of before there was an ``engine`` get the first.
+    """
     record = read_json(folder.record)
     if not isinstance(record, dict):
         return None
@@ -171,6 +174,7 @@ def computed_record(folder: RunFolder) -> dict[str, Any] | None:
         and type(compute.get("threads")) is int
         and 0 < compute["threads"] < MOST
         and isinstance(compute.get("compiled"), bool)
+        and type(compute.setdefault("engine", 1)) is int
         and isinstance(code, dict)
         and isinstance(code.get("version"), str)
         and isinstance(code.get("dirty", 0), bool | None)

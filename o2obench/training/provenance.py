@@ -17,6 +17,13 @@ from typing import Any
 
 from ..util import timers
 
+ENGINE = 1
+"""How the same arithmetic is carried out; raised by a change of rounding alone.
+
+Such a change keeps golden numbers within 1e-4 after ten updates; anything else raises a learner's version. It
+is no part of a run's identity, a run goes on with the engine of its start only, and a report says where runs
+of several are compared. Runs that do not say are of engine 1.
+"""
 COMPILE_FROM = 10_000
 """Updates from which a run is compiled: it costs up to half a minute once, seconds when cached."""
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
@@ -66,6 +73,7 @@ def compute(
         "threads": threads,
         "matmul_precision": matmul_precision or _fastest_precision(device),
         "compiled": compiled and _compiler_works(device),
+        "engine": ENGINE,
         "evaluation": evaluation,
         "processor": _processor() if device == "cpu" else _gpu(device),
         "versions": versions,
@@ -137,7 +145,7 @@ def _seconds_of(work: Callable[[], Any]) -> float:
 
 def mismatch(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """Return what differs between the machine of a run's start and this one, one phrase each."""
-    flat_then, flat_now = ({**s, **s["versions"]} for s in (then, now))
+    flat_then, flat_now = ({"engine": 1, **s, **s["versions"]} for s in (then, now))
     return [
         f"{key} was {flat_then.get(key)}, is {flat_now.get(key)}"
         for key in sorted(flat_then.keys() | flat_now.keys())

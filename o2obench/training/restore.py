@@ -151,7 +151,7 @@ def require_same_start(writer: RunWriter, parent: RunFolder) -> None:
     same_policy = mine.get("taken_over", {}).get("actor", KEPT).startswith(KEPT)
     if not (writer.alive and theirs and same_policy):
         return
-    ours, parents = (dict(record["compute"], compiled=None) for record in (mine, theirs))
+    ours, parents = ({"engine": 1, **record["compute"], "compiled": None} for record in (mine, theirs))
     if ours != parents:  # (policies act uncompiled)
         return
     *_, end = read_jsonl(parent.evaluations)

@@ -311,12 +311,20 @@ def other_references(grid: Grid) -> None:
 
 def mixed_versions(grid: Grid) -> None:
     for experiment, version in zip(grid.plan.experiments, ("1.0", "2.0"), strict=False):
-        folder = ResultsFolder(grid.results).run(experiment.run)
-        record = json.loads(folder.record.read_text())
-        record["compute"]["versions"] = {"numpy": version}
-        folder.record.write_text(json.dumps(record))
-        folder.done.unlink()
-        folder.finish()
+        computed_with(grid, experiment.run, versions={"numpy": version})
+
+
+def mixed_engines(grid: Grid) -> None:
+    computed_with(grid, grid.plan.experiments[0].run, engine=2)
+
+
+def computed_with(grid: Grid, run: str, **compute: Any) -> None:
+    folder = ResultsFolder(grid.results).run(run)
+    record = json.loads(folder.record.read_text())
+    record["compute"] |= compute
+    folder.record.write_text(json.dumps(record))
+    folder.done.unlink()
+    folder.finish()
 
 
 def unequal_seeds(grid: Grid) -> None:
@@ -334,6 +342,7 @@ NOTED: dict[str, tuple[Callable[[Grid], None], str]] = {
     ),
     "other references": (other_references, "are not those of this version"),
     "mixed versions": (mixed_versions, "several versions of numpy: 1.0 (1 run), 2.0 (1 run), none"),
+    "mixed engines": (mixed_engines, "seeds are compared across engines, which round differently: 1 ("),
     "unequal seeds": (unequal_seeds, "seed 0 left out, not all methods have it everywhere"),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from o2obench.planning.schema import Selection
 from o2obench.runs import checkpoint
 from o2obench.runs.folder import ResultsFolder
 from o2obench.runs.jsonl import read_jsonl
+from o2obench.runs.read import computed_record
 from o2obench.runs.spec import Interval, Run, evaluations_due
 from o2obench.training import provenance
 from o2obench.training.evaluation import Arena
@@ -235,6 +237,30 @@ def test_resume_on_another_machine_is_refused_or_marked(
         execute([run], ResultsFolder(tmp_path))
     execute([run], ResultsFolder(tmp_path), Options(allow_mismatch=True))
     assert "is 1.0" in read_json(ResultsFolder(tmp_path).run(run.id).record)["mismatch"][0]
+
+
+def test_a_run_goes_on_with_the_engine_of_its_start_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, results = toy_plan(seeds=1).runs[0], ResultsFolder(tmp_path)
+    there, calls = provenance.compute, itertools.count()
+
+    def before_there_were_engines(*settings: Any) -> dict[str, Any]:
+        return {key: value for key, value in there(*settings).items() if key != "engine"}
+
+    with monkeypatch.context() as then:
+        then.setattr(provenance, "compute", before_there_were_engines)
+        with pytest.raises(Interrupted):
+            execute([run], results, Options(), stop=lambda: next(calls) == 20)
+    with monkeypatch.context() as later:
+        later.setattr(provenance, "ENGINE", 2)
+        with pytest.raises(UserError, match=r"engine was 1, is 2; .*--allow-mismatch"):
+            execute([run], results)
+    execute([run], results)
+    assert "engine" not in read_json(results.run(run.id).record)["compute"], "as its start wrote it"
+    record = computed_record(results.run(run.id))
+    assert record
+    assert record["compute"]["engine"] == 1
 
 
 def test_threads_of_the_start_are_used_again(tmp_path: Path) -> None:

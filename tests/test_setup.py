@@ -1,4 +1,4 @@
-"""Which Pythons are supported: pyproject.toml says it, and `make setup` refuses the others in one line."""
+"""What `make` installs: on which Pythons, as pyproject.toml says it, and which extras."""
 
 from __future__ import annotations
 
@@ -30,3 +30,13 @@ def test_other_pythons_are_refused_before_anything_is_made(minor: int, tmp_path:
     assert done.returncode == 2, "the pretender makes no environment"
     assert ("Python 3.11, 3.12 or 3.13 is needed; name one with PYTHON=..." in done.stderr) == (not supported)
     assert not (tmp_path / "venv").exists()
+
+
+@pytest.mark.parametrize(
+    ("target", "extra"), [("suite", "robotics"), ("setup", "robotics"), ("check", "dev"), ("test", "dev")]
+)
+def test_a_run_s_environment_has_no_tools_of_developers(target: str, extra: str, tmp_path: Path) -> None:
+    command = ("make", "-n", "-C", ROOT, target, f"VENV={tmp_path / 'venv'}")
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert said.count("pip install") == 1
+    assert f'-e ".[{extra}]"' in said
