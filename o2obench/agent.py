@@ -103,6 +103,29 @@ class Network:
         return np.asarray(x, np.float32)
 
 
+class Program(Protocol):
+    """Somebody's own program, which asks for environment steps and says how its policy acts."""
+
+    @property
+    def updates(self) -> int:
+        """How many gradient updates it says it has done; 0 where it does not say."""
+
+    def start_from(self, task: Task, data: Transitions, policy: Network | None) -> None:
+        """Start it, with the task's sizes, the data, and the policy of a pretraining."""
+
+    def is_ready(self, seconds: float) -> bool:
+        """Wait until it asks for a step or has ended, at most so long; tell whether it has."""
+
+    def action(self, obs: Array) -> Array:
+        """Return the action (act_dim,) that it takes at an observation (obs_dim,)."""
+
+    def stepped(self, step: Transitions) -> None:
+        """Show it the step that it asked for."""
+
+    def judged(self, obs: Array) -> Array:
+        """Return the actions (n, act_dim) of the policy that it wants evaluated at obs (n, obs_dim)."""
+
+
 @dataclass(frozen=True)
 class Task:
     """All that an agent may know of its world.
@@ -110,7 +133,8 @@ class Task:
     ``terminal`` is the task's known termination rule, used inside a learned model; None where nobody has
     written one down. Observations are raw, actions in [-1, 1]; ``horizon`` is the longest episode in steps.
     ``pretraining`` builds the agent whose finished runs this one starts from, without data; None where there
-    is no such run. ``policy`` is a user's own policy, for the algorithm that shows it.
+    is no such run. ``policy`` is a user's own policy, for the algorithm that shows it; ``program`` is
+    somebody's own program, for the algorithm that lets it learn.
     """
 
     obs_dim: int
@@ -122,6 +146,7 @@ class Task:
     device: str = "cpu"
     pretraining: Callable[[], Agent[Any]] | None = None
     policy: Network | None = None
+    program: Program | None = None
 
 
 @dataclass(frozen=True)
@@ -157,6 +182,12 @@ class Agent(ABC, Generic[C]):
     """The versions of the shared parts it is built from, by name: learners, models, a template."""
     pretrain: ClassVar[str | None] = None
     """The offline algorithm whose finished runs this one starts from, unless an entry says ``from:``."""
+    may_start: ClassVar[bool] = False
+    """Whether an entry may say ``from:`` though it starts from nothing by itself."""
+    resumes: ClassVar[bool] = True
+    """Whether a run that was killed goes on from its last checkpoint; if not it begins anew, and says so."""
+    label: ClassVar[str] = ""
+    """What an entry is called that says no ``label:``; ``{option}`` stands for a value. Empty: its name."""
     requires: ClassVar[tuple[str, ...]] = ()
     """What it needs of a pretrained state, such as actor, critics, model."""
     provides: ClassVar[tuple[str, ...]] = ()

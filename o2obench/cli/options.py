@@ -91,11 +91,22 @@ def takes(name: str, model: type[Any], leave_out: tuple[str, ...] = ()) -> Calla
         flag = "--" + field.name.replace("_", "-")
         least = field.metadata.get("min")
         only_yes = [flag] if hints[field.name] is bool else []
+        default: Any = field.default
+        many = isinstance(default, tuple)
         text, group = field.metadata["help"], field.metadata["group"]
-        about = typer.Option(field.default, *only_yes, help=text, min=least, rich_help_panel=group)
+        about = typer.Option(
+            list(default) if many else default,
+            *only_yes,
+            help=text,
+            min=least,
+            rich_help_panel=group,
+        )
         added.append(
             inspect.Parameter(
-                field.name, inspect.Parameter.KEYWORD_ONLY, default=about, annotation=hints[field.name]
+                field.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=about,
+                annotation=list[str] if many else hints[field.name],
             )
         )
     names = {parameter.name for parameter in added}
@@ -106,7 +117,8 @@ def takes(name: str, model: type[Any], leave_out: tuple[str, ...] = ()) -> Calla
 
         @functools.wraps(command)
         def call(**arguments: Any) -> Any:
-            own = {key: arguments.pop(key) for key in names & arguments.keys()}
+            given = {key: arguments.pop(key) for key in names & arguments.keys()}
+            own = {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
             return command(**arguments, **{name: model(**own)})
 
         vars(call).pop("__wrapped__")

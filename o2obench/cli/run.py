@@ -188,6 +188,7 @@ def run(
     from ..launch.local import visible_gpus
     from ..planning.expand import single
     from ..planning.schema import Selection
+    from ..training.foreign import require_commands
     from ..training.runner import execute
     from .progress import busy, console, download_progress, run_progress, where_time_went
 
@@ -204,6 +205,7 @@ def run(
             return single(algorithm, dataset, seed, set_ or [], budget, chosen, from_, folder)
 
     plan = with_data(read, offline, download_progress)
+    require_commands(plan.runs, options)
     usable(results)
     plan.copy_policies(folder)
     for planned_run in plan.runs:

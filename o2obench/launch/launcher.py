@@ -13,6 +13,7 @@ from ..datasets.registry import find_dataset
 from ..errors import UserError
 from ..planning.plan import Plan
 from ..runs.folder import ResultsFolder
+from ..training.foreign import require_commands
 from ..training.options import Options
 from ..util.files import as_argument
 from . import jobs
@@ -60,8 +61,11 @@ class Launch:
                     f"dataset {run.dataset}: was collected and is gone; put its file back, or remove "
                     f"{folder.path}, and it is collected anew"
                 )
+        require_commands(self.plan.runs, self.options)
         if not isinstance(self.profile, Slurm):
             self._settings(self.profile)
+        elif self.options.program:  # it would stand in a file
+            raise UserError("--program: programs run on this machine only; leave --launcher out")
         elif shutil.which("sbatch") is None:
             raise UserError(
                 "no sbatch was found here; start this where jobs are submitted, or --launcher local"

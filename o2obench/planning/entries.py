@@ -115,7 +115,7 @@ def _entries(suite: SuiteFile, source: Located, find: Find) -> Iterator[Entry]:
         }
         for key in (key for key, values in swept.items() if not values):
             raise UserError(f"{place.at((key,))}: {algorithm}.{key}: an empty sweep; name at least one value")
-        label = str(options.get("label", algorithm))
+        label = str(options.get("label", agent.label or algorithm))
         for values in itertools.product(*swept.values()):
             chosen = dict(zip(swept, values, strict=True))
             plain = {k: chosen.get(k, v) for k, v in options.items() if k not in ("label", "from")}
@@ -136,7 +136,7 @@ def _pretraining(
 ) -> Pretraining:
     """Return what ``from:`` names: an algorithm, ``{algorithm: {options}, label: ...}`` or a file."""
     where = f"{place.at(('from',))}: {algorithm}.from"
-    if agent.pretrain is None:
+    if agent.pretrain is None and not agent.may_start:
         raise UserError(f"{where}: {algorithm} does not start from another run; leave it out")
     if isinstance(named, str):
         chosen = Pretraining(named, named)
@@ -160,6 +160,8 @@ def _pretraining(
         elif chosen.algorithm == FROZEN:
             raise UserError(f"{FROZEN}: learns nothing; name what it starts from")
         parent = registry.algorithm(chosen.algorithm)
+    if agent.may_start and not hasattr(parent, "network"):
+        raise UserError(f"{where}: {chosen.label} shows no policy as plain arrays to hand on; name another")
     lacking = [part for part in agent.requires if part not in parent.provides]
     if lacking:
         provided = ", ".join(parent.provides) or "nothing that it names"

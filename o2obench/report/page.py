@@ -130,6 +130,7 @@ def write_page(
             *warnings.notes(plan, results, around),
             *warnings.mixtures(plan, records),
             *warnings.taken_over(plan, records),
+            *warnings.restarted(plan, records),
         ],
         "paper_figures": [
             (paper_figure, pen.paper_figure(name, paper_figure)) for name, paper_figure in shown.items()

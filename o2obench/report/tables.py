@@ -15,6 +15,7 @@ from ..analysis.inference import (
     probability_of_improvement,
 )
 from ..analysis.measures import LEVELS, regime
+from ..runs.spec import FOREIGN
 from .cells import (
     RANGES,
     Column,
@@ -65,6 +66,7 @@ def scores(summary: Summary, dataset: str) -> Table:
     )
     order = (*apart, START, *marks, FINAL, CHANGE)
     names = [name for name in order if any(result.of(name) for result in results)]
+    theirs = any(result.algorithm == FOREIGN for result in results)
     rows = []
     for result in results:
         cells = [Value(result.method), *(number(result, metric_of(name)) for name in names)]
@@ -75,10 +77,12 @@ def scores(summary: Summary, dataset: str) -> Table:
             whole(result.updates),
         ]
         cells.append(Value(f"{result.hours:.2f}", result.hours))
+        if theirs:
+            cells.append(Value("yes" if result.algorithm == FOREIGN else ""))
         rows.append(Row(result.method, dataset, tuple(cells), _seeds(result)))
     short = {OFFLINE: "offline", START: "at the online start", FINAL: "final", CHANGE: "change"}
     columns = [Column(short.get(name, name.removeprefix("score ")), "score", better(name)) for name in names]
-    others = ("n", "UTD ratio", "learning starts", "updates", "hours")
+    others = ("n", "UTD ratio", "learning starts", "updates", "hours", *(["foreign"] if theirs else []))
     return Table(
         "scores",
         "Scores at single evaluations",
@@ -92,7 +96,8 @@ def scores(summary: Summary, dataset: str) -> Table:
         "evaluation until then; a method that stops interacting earlier stands there as it is after its "
         "own last stage. UTD ratio: policy updates per environment step; learning starts: environment "
         "steps before anything is "
-        "learnt; updates and hours: of the run alone, without its pretraining.",
+        "learnt; updates and hours: of the run alone, without its pretraining."
+        + (" Foreign: a program of its authors, which steps through a bridge." if theirs else ""),
         (Column("method", text=True), *columns, *map(Column, others)),
         tuple(rows),
     )

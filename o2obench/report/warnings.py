@@ -97,6 +97,18 @@ def mixtures(plan: Plan, records: Mapping[str, dict[str, Any]]) -> list[str]:
     return sentences
 
 
+def restarted(plan: Plan, records: Mapping[str, dict[str, Any]]) -> list[str]:
+    """Say which runs cannot be resumed and were begun anew, and what that cost."""
+    found: dict[str, None] = {}
+    for experiment in plan.experiments:
+        restarts = records.get(experiment.run, {}).get("restarts")
+        if isinstance(restarts, dict) and restarts.get("count"):
+            often, steps = count(restarts["count"], "time"), restarts.get("env_steps", 0)
+            who = f"{experiment.method} on {experiment.dataset}, seed {experiment.seed}"
+            found[f"{who}: begun anew {often} after {steps:,} environment steps in vain"] = None
+    return list(found)
+
+
 def _counted(values: Iterable[str]) -> str:
     return ", ".join(f"{value} ({count(n, 'run')})" for value, n in sorted(Counter(values).items()))
 

@@ -97,6 +97,8 @@ class Protocol:
 
 COLLECT = "collect"
 """Stands for an algorithm in the runs that collect a data set."""
+FOREIGN = "foreign"
+"""The algorithm of runs in which somebody's own program learns."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from .. import registry
-from ..agent import Agent, Config, Network, Task
+from ..agent import Agent, Config, Network, Program, Task
 from ..datasets import policy_files
 from ..datasets.registry import find_dataset
 from ..envs.own import with_rule
@@ -51,7 +51,13 @@ def config_of(spec: RunSpec, agent: type[Agent[Any]]) -> Config:
         ) from None
 
 
-def build(runs: Sequence[Run], results: ResultsFolder, device: str, with_data: bool = True) -> Agent[Any]:
+def build(
+    runs: Sequence[Run],
+    results: ResultsFolder,
+    device: str,
+    with_data: bool = True,
+    program: Program | None = None,
+) -> Agent[Any]:
     """Build the agent that computes ``runs``; without data it can be given a policy, and act."""
     first = runs[0]
     data = no_data(find_env(first.spec.environment))
@@ -61,7 +67,7 @@ def build(runs: Sequence[Run], results: ResultsFolder, device: str, with_data: b
     if first.parent:
         parent = functools.partial(_parent_spec, first, results)
         pretraining = functools.partial(_without_data, parent, runs, results, device)
-    return _build(first.spec, [run.seed for run in runs], data, device, results, pretraining)
+    return _build(first.spec, [run.seed for run in runs], data, device, results, pretraining, program)
 
 
 def _build(
@@ -71,6 +77,7 @@ def _build(
     device: str,
     results: ResultsFolder,
     pretraining: Any,
+    program: Program | None = None,
 ) -> Agent[Any]:
     env, agent = find_env(spec.environment), agent_class(spec)
     env = env if spec.terminal is None else with_rule(env, spec.terminal)
@@ -84,6 +91,7 @@ def _build(
         device=device,
         pretraining=pretraining,
         policy=_policy(spec, results),
+        program=program,
     )
     return agent(task, config_of(spec, agent), data)
 

@@ -238,7 +238,7 @@ class Training:
             writer.heartbeat(progress)
         stopping = self.stop()
         pause = max(self.options.checkpoint_seconds, 50 * self.save_cost)
-        if stopping or time.monotonic() - self.saved_at >= pause:
+        if self.agent.resumes and (stopping or time.monotonic() - self.saved_at >= pause):
             with timed("durability"):
                 self.save(progress)
         if stopping:

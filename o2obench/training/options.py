@@ -30,10 +30,14 @@ class Options:
     evaluation: str = option(
         "", "Evaluate policies here or apart, in a process of its own (the rule on GPUs)."
     )
+    program: tuple[str, ...] = option(
+        (), "NAME=COMMAND: start this for `foreign: {name: NAME}`; once for each."
+    )
     profile: bool = option(False, "Wait for the GPU at each timer; shows where the time went.")
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
+        object.__setattr__(self, "program", tuple(self.program))
         if not 1 <= self.threads <= MOST_THREADS:
             raise UserError(f"--threads {self.threads}: expected 1 to {MOST_THREADS:,}")
         if not 0 <= self.checkpoint_seconds < 1e9:
@@ -54,7 +58,9 @@ class Options:
         flags = []
         for setting in fields(self):
             value, flag = getattr(self, setting.name), "--" + setting.name.replace("_", "-")
-            if not isinstance(value, bool):
+            if isinstance(value, tuple):
+                flags += [part for one in value for part in (flag, one)]
+            elif not isinstance(value, bool):
                 flags += [flag, str(value)]
             elif value:
                 flags.append(flag)

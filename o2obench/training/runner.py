@@ -14,6 +14,7 @@ from ..runs.writer import RunWriter
 from ..util import timers
 from .build import agent_class, build
 from .collect_run import collect_data
+from .foreign import begun_anew, bridge
 from .loop import Training
 from .options import DEFAULT, Options, Stop, never
 from .restore import (
@@ -84,6 +85,8 @@ def _compute(
         registry.algorithm(first.parent.split("/")[1])
     for i, writer in enumerate(writers):
         writer.record = fix_compute_settings(writer, parents[i] if parents else None, options, saved)
+        if not agent_class(first.spec).resumes:
+            writer.record["restarts"] = begun_anew(writer.folder)
     for writer in writers:
         with writer.lock.publish_lock():
             if writer.folder.done.exists():  # by an owner that was thought dead
@@ -97,7 +100,10 @@ def _compute(
             writer.finish(saved["number"] + 1, final)
         return True
     timers.take()  # what a run before this one left
-    agent = build([writer.run for writer in writers], results, options.device)
+    program = bridge(first, options, stop)
+    if program:
+        cleanup.callback(program.close)
+    agent = build([writer.run for writer in writers], results, options.device, program=program)
     training = Training(writers, results, agent, options, stop)
     cleanup.callback(training.close)
     states = [] if saved else [pretrained_state(parent) for parent in parents]
