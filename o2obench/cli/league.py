@@ -24,11 +24,6 @@ league_app = App(help="The standing protocol: see docs/league.md.", no_args_is_h
 app.add_typer(league_app, name="league")
 
 
-@league_app.callback()
-def league() -> None:
-    """Keep the group a group while it has one command."""
-
-
 @league_app.command("check")
 def league_check(results: Folder = Path("results"), as_json: AsJson = False) -> None:
     """Hold a results folder against every rule of the league; exit code 1 where one is broken."""
