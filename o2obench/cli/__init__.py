@@ -12,12 +12,12 @@ from collections import deque
 
 from ..errors import Interrupted, RunFailed, UserError
 from ..util.files import FULL, shown
-from . import algorithms, analyse, datasets, maintain, run
+from . import algorithms, analyse, datasets, league, maintain, run
 from .app import DEBUG, NAME, UsageError, app
 
 ANYWHERE = ("--import", "--terminal")
 """Options of all commands that may stand behind the command, too; ``--debug`` is another."""
-PARTS = [part.__name__ for part in (run, analyse, maintain, algorithms, datasets)]
+PARTS = [part.__name__ for part in (run, analyse, maintain, algorithms, datasets, league)]
 """Where commands are written, in the order in which the help lists them."""
 app.registered_commands.sort(key=lambda command: PARTS.index(str(command.callback.__module__)))
 

@@ -220,7 +220,7 @@ def dry_run_table(plan: Plan, results: ResultsFolder, jobs: int) -> None:
 
     However many are at work at once, a run and the one that it starts from come after each other.
     """
-    table = Table(title=escape(f"{plan.suite}: {plan.title}"), title_justify="left")
+    table = Table(title=escape(f"{plan.heading}: {plan.title}"), title_justify="left")
     for column in ("method", "dataset", "runs", "done", "updates each", "steps each", "hours each"):
         table.add_column(column, justify="left" if column in ("method", "dataset") else "right")
     groups: dict[str, list[Run]] = defaultdict(list)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.cells import cell_len
 from rich.table import Table
@@ -20,6 +20,9 @@ from ..launch.status import STATES, RunStatus, SuiteStatus, clock, headline
 from ..planning.plan import Plan
 from ..report import cache
 from .markup import escape
+
+if TYPE_CHECKING:
+    from ..analysis.league import LeagueCheck
 
 COLOURS = {
     **{"done": "green", "running": "cyan", "failed": "red", "diverged": "red"},
@@ -100,6 +103,17 @@ def _log_row(row: Mapping[str, Any] | None) -> str:
         mean = sum(row["returns"]) / len(row["returns"])
         return f"{clock}, {row['updates']:,} updates: mean return {mean:.6g} of {len(row['returns'])}"
     return f"{clock}: return {row['return']:.6g}, length {row['length']:,}"
+
+
+def league_table(check: LeagueCheck) -> Table:
+    """Return a row for each method and data set with the seeds that count."""
+    table = Table()
+    for name in ("method", "data set", "", "seeds that count"):
+        table.add_column(name)
+    for row in check.rows:
+        seeds = ", ".join(map(str, row.seeds)) or "none"
+        table.add_row(escape(row.method), escape(row.dataset), row.kind, seeds)
+    return table
 
 
 def model_error_table(errors: Sequence[ModelError]) -> Table:

@@ -20,7 +20,7 @@ def unite(ours: Plan, theirs: Plan) -> Plan:
 
     A plan that has all that the other has is returned as it is.
     """
-    for name in ("title", "reporting_steps", "reference"):
+    for name in ("title", "protocol", "reporting_steps", "reference"):
         if getattr(ours, name) != getattr(theirs, name):
             raise ValueError(f"the two plans of suite {ours.suite} differ in {name}")
     if _cuts(ours) != _cuts(theirs):

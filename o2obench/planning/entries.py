@@ -6,7 +6,7 @@ import itertools
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from ..datasets import policy_files
 from ..errors import UserError, told_at
 from ..util.config import Located, nearest
 from .schema import MOST_EXPERIMENTS, SuiteFile
+from .set_names import matching
 
 FROZEN = "frozen"
 """The control that every pretraining gets."""
@@ -27,6 +28,8 @@ NO_POLICY = (
     "or `frozen: {from: policy.npz}` in a suite"
 )
 NO_OPTIONS = Located({})
+RESERVED = ("label", "from", "datasets")
+"""The keys of an entry that are no options of its algorithm."""
 Find = Callable[[str], policy_files.PolicyFile]
 """Finds and reads the policy that a suite names by a path."""
 
@@ -48,20 +51,26 @@ class Pretraining:
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of ``algorithms:`` after sweeps are multiplied out."""
+    """One line of ``algorithms:`` after sweeps are multiplied out, and the data sets that it runs on."""
 
     algorithm: str
     method: str
     options: Located
     pretraining: Pretraining | None
+    datasets: Sequence[str] = ()
     automatic: bool = False
 
 
-def all_entries(suite: SuiteFile, source: Located, find: Find, each: int) -> list[Entry]:
-    """Return the entries of a suite; refuse too many, equal labels, and pretrainings that are mixed up."""
-    entries = list(itertools.islice(_entries(suite, source, find), MOST_EXPERIMENTS + 1))
+def all_entries(
+    suite: SuiteFile, source: Located, find: Find, datasets: Mapping[str, str], seeds: int
+) -> list[Entry]:
+    """Return the entries of a suite; refuse too many, equal labels, and pretrainings that are mixed up.
+
+    ``datasets`` are those of the suite by the names that it has for them.
+    """
+    entries = list(itertools.islice(_entries(suite, source, find, datasets), MOST_EXPERIMENTS + 1))
     place = source.at(("algorithms",))
-    if len(entries) * each > MOST_EXPERIMENTS:
+    if sum(len(entry.datasets) for entry in entries) * seeds > MOST_EXPERIMENTS:
         raise UserError(f"{place}: the suite has over {MOST_EXPERIMENTS:,} experiments; cut a sweep")
     methods = Counter(entry.method for entry in entries)
     twice = sorted(method for method, n in methods.items() if n > 1)
@@ -90,8 +99,9 @@ def one_and_the_same(label: str, other: str) -> str:
     return f"{label!r} and {other!r} are the same pretraining; give it one label, or other options"
 
 
-def _entries(suite: SuiteFile, source: Located, find: Find) -> Iterator[Entry]:
+def _entries(suite: SuiteFile, source: Located, find: Find, datasets: Mapping[str, str]) -> Iterator[Entry]:
     """Yield an entry per combination of the swept options."""
+    everywhere = tuple(dict.fromkeys(datasets.values()))
     for i, item in enumerate(suite.algorithms):
         if not isinstance(item, str) and len(item) != 1:
             raise UserError(f"{source.at(('algorithms', i))}: algorithms: one algorithm per list item")
@@ -100,14 +110,15 @@ def _entries(suite: SuiteFile, source: Located, find: Find) -> Iterator[Entry]:
             agent = registry.algorithm(algorithm)
         fields = agent.Config.model_fields
         if options is None:
-            yield Entry(algorithm, algorithm, NO_OPTIONS, default_pretraining(agent))
+            yield Entry(algorithm, algorithm, NO_OPTIONS, default_pretraining(agent), everywhere)
             continue
         place = source.child("algorithms", i, algorithm)
-        for key in options.keys() - fields.keys() - {"label", "from"}:
+        for key in options.keys() - fields.keys() - set(RESERVED):
             raise UserError(f"{place.at((key,))}: {algorithm}.{key}: unknown key; {nearest(key, fields)}")
         pretraining = default_pretraining(agent)
         if "from" in options:
             pretraining = _pretraining(options["from"], algorithm, agent, place, find)
+        on = _datasets(algorithm, place, datasets) if "datasets" in options else everywhere
         swept = {
             key: value
             for key, value in options.items()
@@ -118,12 +129,26 @@ def _entries(suite: SuiteFile, source: Located, find: Find) -> Iterator[Entry]:
         label = str(options.get("label", agent.label or algorithm))
         for values in itertools.product(*swept.values()):
             chosen = dict(zip(swept, values, strict=True))
-            plain = {k: chosen.get(k, v) for k, v in options.items() if k not in ("label", "from")}
+            plain = {k: chosen.get(k, v) for k, v in options.items() if k not in RESERVED}
             placeholders = {**plain, "from": pretraining.label if pretraining else ""}
             text = _fill(label, placeholders, place.at(("label",)))
             if swept and "label" not in options:
                 text = f"{algorithm} ({', '.join(f'{k}={v}' for k, v in chosen.items())})"
-            yield Entry(algorithm, text, Located(plain, place.where), pretraining)
+            yield Entry(algorithm, text, Located(plain, place.where), pretraining, on)
+
+
+def _datasets(algorithm: str, place: Located, datasets: Mapping[str, str]) -> Sequence[str]:
+    """Return the suite's data sets that an entry names; refuse a name that means none of them."""
+    named = place.value["datasets"]
+    if not (named and isinstance(named, list) and all(isinstance(name, str) for name in named)):
+        raise UserError(
+            f"{place.at(('datasets',))}: {algorithm}.datasets: expected a list of this suite's data sets"
+        )
+    chosen = set[str]()
+    for i, pattern in enumerate(named):
+        with told_at(f"{place.at(('datasets', i))}: {algorithm}.datasets"):
+            chosen.update(matching(pattern, datasets))
+    return tuple(dict.fromkeys(used for name, used in datasets.items() if name in chosen))
 
 
 def default_pretraining(agent: type[Agent[Any]]) -> Pretraining | None:
@@ -191,20 +216,30 @@ def require_policy_named(source: Located) -> None:
 
 
 def controls(suite: SuiteFile, entries: Sequence[Entry], selected: Sequence[Entry]) -> list[Entry]:
-    """Return ``frozen`` of every pretraining that entries which are kept start from, where no entry is it."""
+    """Return ``frozen`` of every pretraining that entries which are kept start from, where no entry is it.
+
+    It runs on their data sets.
+    """
     if not suite.frozen:
         return []
-    has = {entry.pretraining.key for entry in entries if entry.algorithm == FROZEN and entry.pretraining}
-    starts = {entry.pretraining.key: entry.pretraining for entry in selected if entry.pretraining}
+    has, starts = dict[Any, set[str]](), dict[Any, Pretraining]()
+    lacking = dict[Any, dict[str, None]]()
+    for key, entry in ((entry.pretraining.key, entry) for entry in entries if entry.pretraining):
+        has.setdefault(key, set()).update(entry.datasets if entry.algorithm == FROZEN else ())
+    for pretraining, entry in ((entry.pretraining, entry) for entry in selected if entry.pretraining):
+        starts[pretraining.key] = pretraining
+        others = [name for name in entry.datasets if name not in has[pretraining.key]]
+        lacking.setdefault(pretraining.key, {}).update(dict.fromkeys(others))
     alone = len({entry.pretraining.key for entry in entries if entry.pretraining}) == 1
     methods = {entry.method for entry in entries}
     added = list[Entry]()
-    for pretraining in (pretraining for key, pretraining in starts.items() if key not in has):
+    for key, pretraining in ((key, pretraining) for key, pretraining in starts.items() if lacking[key]):
         method = FROZEN if alone and FROZEN not in methods else f"{FROZEN} ({pretraining.label})"
         while method in methods:
             method = f"{method} (automatic)"
         methods.add(method)
-        added.append(Entry(FROZEN, method, NO_OPTIONS, pretraining, automatic=True))
+        on = tuple(lacking[key])
+        added.append(Entry(FROZEN, method, NO_OPTIONS, pretraining, on, automatic=True))
     return added
 
 

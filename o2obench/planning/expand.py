@@ -5,7 +5,6 @@ from __future__ import annotations
 import fnmatch
 import functools
 import itertools
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -48,6 +47,7 @@ from .schema import (
     SuiteFile,
     evaluation_schedule,
 )
+from .set_names import braces
 
 
 def read_suite(file: Path, selection: Selection = EVERYTHING, results: ResultsFolder | None = None) -> Plan:
@@ -66,7 +66,7 @@ def read_suite(file: Path, selection: Selection = EVERYTHING, results: ResultsFo
 def suite_datasets(file: Path) -> list[str]:
     """Return the names of the data sets of a suite file, whether or not they are on this machine."""
     source = read_layers(file)
-    return list(dict(_named_sets(validate(SuiteFile, source), source, "")))
+    return list(dict.fromkeys(used for _, used, _ in _named_sets(validate(SuiteFile, source), source, "")))
 
 
 def expand(
@@ -88,18 +88,26 @@ def expand(
     seeds = selection.seeds or tuple(suite.seeds if isinstance(suite.seeds, list) else range(suite.seeds))
     if len(set(seeds)) < len(seeds):
         raise UserError(f"{source.at(('seeds',))}: seeds: {list(seeds)} holds one seed twice; name each once")
-    places = dict(itertools.islice(_named_sets(suite, source, selection.data), MOST_EXPERIMENTS))
+    named = list(itertools.islice(_named_sets(suite, source, selection.data), MOST_EXPERIMENTS))
+    places, called = {used: place for _, used, place in named}, {name: used for name, used, _ in named}
     _require_one_origin(list(places), source.at(("datasets",)))
     copies = results.policies if results else None
     find = functools.cache(lambda name: policy_files.find(folder / name, copies))
-    entries = all_entries(suite, cut, find, len(places) * len(seeds))
+    entries = all_entries(suite, cut, find, called, len(seeds))
     _require_known_overrides(suite, source)
+    _require_used(places, entries)
     datasets = _selected_sets(places, selection)
     chosen = _selected("algorithms", sorted({e.algorithm for e in entries}), selection.algorithms)
     selected = [entry for entry in entries if entry.algorithm in chosen]
     selected += controls(suite, entries, selected)
+    datasets = [data for data in datasets if any(data in entry.datasets for entry in selected)]
+    if not datasets:
+        raise UserError(
+            "--datasets, --algorithms: none of these algorithms runs on these data sets; name others"
+        )
     _require_reference(suite, source, [*entries, *controls(suite, entries, entries)])
     _require_data(datasets, selected, from_file=bool(source.at(("datasets",))))
+    _require_hashes(suite, source, called, datasets)
     with told_at(source.at(("collect",))):
         for data in filter(None, map(_present, datasets)):
             require_recipe(data, suite.collect)
@@ -109,7 +117,11 @@ def expand(
     if len(seeds) < full_seeds:
         builder.lines[f"seeds = {len(seeds)} (full: {full_seeds})"] = None
     experiments = [
-        builder.experiment(entry, data, seed) for entry in selected for data in datasets for seed in seeds
+        builder.experiment(entry, data, seed)
+        for entry in selected
+        for data in datasets
+        if data in entry.datasets
+        for seed in seeds
     ]
     if builder.problems:
         raise UserError(*dict.fromkeys(builder.problems))
@@ -134,6 +146,7 @@ def expand(
         reference=suite.report.reference,
         data={d.name: both for d in map(_present, datasets) if d and (both := statistics.mean_and_best(d))},
         policy_files={p.policy.sha256: p.policy for e in selected if (p := e.pretraining) and p.policy},
+        protocol=suite.protocol,
     )
 
 
@@ -341,12 +354,12 @@ def _parent(pretraining: Pretraining) -> Entry:
 # ---- data sets and other names ------------------------------------------------------------------------
 
 
-def _named_sets(suite: SuiteFile, source: Located, data: str) -> Iterator[tuple[str, str]]:
-    """Yield every data set's name and where it stands."""
+def _named_sets(suite: SuiteFile, source: Located, data: str) -> Iterator[tuple[str, str, str]]:
+    """Yield every data set's name in the suite, the name of the one that is used, and where it stands."""
     for i, pattern in enumerate(suite.datasets):
         place = source.at(("datasets", i))
         with told_at(place):
-            yield from ((_from(data, canonical(name)), place) for name in _braces(pattern))
+            yield from ((name, _from(data, name), place) for name in map(canonical, braces(pattern)))
 
 
 def _selected(option: str, names: Sequence[str], chosen: tuple[str, ...] | None) -> Sequence[str]:
@@ -415,11 +428,41 @@ def _require_reference(suite: SuiteFile, source: Located, entries: Sequence[Entr
         )
 
 
+def _require_used(places: Mapping[str, str], entries: Sequence[Entry]) -> None:
+    """Refuse a data set that no entry runs on."""
+    used = {data for entry in entries for data in entry.datasets}
+    for data, place in places.items():
+        if data not in used:
+            raise UserError(
+                f"{place}: datasets: {data}: no entry runs on it; leave it out, or name it in one"
+            )
+
+
+def _require_hashes(
+    suite: SuiteFile, source: Located, called: Mapping[str, str], datasets: Sequence[str]
+) -> None:
+    """Refuse data whose file is not the one that the suite names by its SHA-256."""
+    for key, sha256 in suite.sha256.items():
+        name, place = canonical(key), f"{source.at(('sha256', key))}: sha256.{key}"
+        if name not in called:
+            raise UserError(f"{place}: no data set of this suite; {nearest(name, called)}")
+        if name not in datasets:  # another is used in its place, or none
+            continue
+        data = find_dataset(name)
+        if not data.present:
+            raise UserError(f"{place}: it is not here, and a set collected now is another; {data.by_hand()}")
+        if data.sha256() != sha256:
+            raise UserError(
+                f"{place}: {data.file or name} has SHA-256 {data.sha256()[:12]}, this suite is of "
+                f"{sha256[:12]}; use that file, or a suite of your own without this line"
+            )
+
+
 def _require_data(names: Sequence[str], entries: Sequence[Entry], from_file: bool) -> None:
     """Raise MissingData listing all data sets that are not on this machine, and how to get them."""
-    if not any(registry.algorithm(e.algorithm).uses_data or e.pretraining for e in entries):
-        return
-    missing = [data for data in map(find_dataset, names) if not data.present and not is_collectable(data)]
+    users = [e for e in entries if registry.algorithm(e.algorithm).uses_data or e.pretraining]
+    needed = [find_dataset(name) for name in names if any(name in entry.datasets for entry in users)]
+    missing = [data for data in needed if not data.present and not is_collectable(data)]
     if not missing:
         return
     lines = [f"dataset {dataset.name}: {dataset.file} is missing; {dataset.remedy()}" for dataset in missing]
@@ -433,17 +476,6 @@ def _require_data(names: Sequence[str], entries: Sequence[Entry], from_file: boo
     if from_file and any(is_d4rl(dataset.name) for dataset in missing):
         lines.append("without D4RL's files: --data o2o runs the same grid on sets collected by this project")
     raise MissingData(*lines, names=tuple(dataset.name for dataset in missing))
-
-
-def _braces(pattern: str) -> Iterator[str]:
-    """Expand ``{a,b}-{c,d}`` to all combinations."""
-    parts = re.split(r"\{([^{}]*)\}", pattern)
-    choices = [part.split(",") if i % 2 else [part] for i, part in enumerate(parts)]
-    if math.prod(map(len, choices)) > MOST_EXPERIMENTS:
-        raise UserError(
-            f"{pattern[:20]}...: stands for over {MOST_EXPERIMENTS:,} data sets; name those you mean"
-        )
-    yield from ("".join(part.strip() for part in choice) for choice in itertools.product(*choices))
 
 
 def _require_different_pretrainings(experiments: Sequence[Experiment], place: str) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, ValidationError
 
 from ..agent import Stage
 from ..datasets import policy_files
@@ -56,7 +56,8 @@ class Plan:
     ``reporting_steps`` are environment steps at which scores are compared, with ``reference`` the method that
     others are compared with. ``figures`` and ``tables`` are what the report shows, in this order. ``data``
     holds the mean and the best raw return of each data set's episodes, where they could be read.
-    ``policy_files`` are users' own policies by SHA-256; writing the plan copies them.
+    ``policy_files`` are users' own policies by SHA-256; writing the plan copies them. ``protocol`` is the
+    version of a standing protocol, None where the suite is none.
     """
 
     suite: str
@@ -75,6 +76,12 @@ class Plan:
     reference: str = ""
     data: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     policy_files: Mapping[str, policy_files.PolicyFile] = field(default_factory=dict)
+    protocol: int | None = None
+
+    @property
+    def heading(self) -> str:
+        """The suite's name, with the version of its protocol where it has one."""
+        return f"{self.suite}, protocol {self.protocol}" if self.protocol else self.suite
 
     def data_scores(self, dataset: str) -> tuple[float, float] | None:
         """Return the scores of a data set's mean and best episode; None where the plan does not know them."""
@@ -174,6 +181,7 @@ class Plan:
             "schedules": self.schedules,
             "scores": {name: vars(scores) for name, scores in self.scores.items()},
             "data": self.data,
+            **({"protocol": self.protocol} if self.protocol else {}),
         }
         write_atomically(file, json.dumps({"sha256": digest(value), **value}, indent=1) + "\n")
         return file
@@ -191,6 +199,7 @@ class _Parts(BaseModel):
     schedules: dict[str, dict[str, int]]
     scores: dict[str, Reference]
     data: dict[str, tuple[float, float]]
+    protocol: PositiveInt | None = None
 
 
 def read_plan(file: Path) -> Plan:
@@ -210,7 +219,8 @@ def read_plan(file: Path) -> Plan:
         if _acts(value):
             raise ValueError("it holds characters that act on a terminal")
         specs = {group: RunSpec.from_json(spec) for group, spec in value.pop("specs").items()}
-        parts = _Parts.model_validate_json(json.dumps({name: value[name] for name in _Parts.model_fields}))
+        typed = {name: value[name] for name in _Parts.model_fields if name in value or name != "protocol"}
+        parts = _Parts.model_validate_json(json.dumps(typed))
         if not {spec.hash for spec in specs.values()} <= parts.stages.keys() & parts.schedules.keys():
             raise ValueError("the stages of a run are not in it")
         if not {experiment.dataset for experiment in parts.experiments} <= parts.scores.keys():
@@ -231,6 +241,7 @@ def read_plan(file: Path) -> Plan:
             tables=tuple(map(known_table, value["tables"])),
             reference=value["reference"],
             data=parts.data,
+            protocol=parts.protocol,
         )
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
         told = isinstance(error, ValueError) and not isinstance(error, ValidationError)

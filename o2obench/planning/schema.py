@@ -19,6 +19,7 @@ OFFLINE_EVERY = 10_000
 
 Count = Annotated[int, Field(gt=0, le=10**10)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class _Strict(BaseModel):
@@ -117,8 +118,12 @@ class SuiteFile(_Strict):
     """What a suite file may hold."""
 
     title: Annotated[str, AfterValidator(_one_line)] = ""
+    protocol: Count | None = None
+    """The version of a standing protocol; None: the suite is none."""
     algorithms: Annotated[list[Entry], Field(min_length=1)]
     datasets: Annotated[list[str], Field(min_length=1)]
+    sha256: dict[str, Hash] = {}
+    """The files that data sets must have."""
     seeds: Seeds = 5
     offline: Offline = Offline()
     online: Online = Online()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from o2obench import registry
-from o2obench.datasets.registry import Dataset
+from o2obench.datasets.registry import Dataset, find_dataset
 from o2obench.errors import UserError
+from o2obench.maintenance.merge_plans import unite
 from o2obench.planning.expand import expand, read_suite, single
 from o2obench.planning.load import find_suite, suite_names
 from o2obench.planning.plan import Plan, read_plan
@@ -361,8 +363,9 @@ def test_suites_share_the_runs_of_doof(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 def test_every_suite_resolves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As if all data were here: a row of options for every algorithm on every data set."""
+    sha256 = Dataset.sha256
     monkeypatch.setattr(Dataset, "present", True)
-    monkeypatch.setattr(Dataset, "sha256", lambda self: "0" * 64)
+    monkeypatch.setattr(Dataset, "sha256", lambda self: sha256(self) if self.embedded else "0" * 64)
     monkeypatch.setattr(Dataset, "admit", lambda self: [])
     for name in suite_names():
         plan = read_suite(find_suite(name), Selection(seeds=(0,)))
@@ -375,3 +378,133 @@ def test_a_damaged_plan_is_refused(tmp_path: Path) -> None:
     file.write_text(file.read_text().replace('"rate": 0.1', '"rate": 0.3'))
     with pytest.raises(UserError, match=r"not a plan .*start the suite again"):
         read_plan(file)
+
+
+# ---- entries on some data sets, standing protocols ------------------------------------------------------
+
+TWO = GOOD.replace("[pointmass-mixed-v0]", "[pointmass-mixed-v0, pointmaze-play-v0]")
+SHA256 = find_dataset("pointmass-mixed-v0").sha256()
+
+
+def on(plan: Plan) -> dict[str, set[str]]:
+    """Return the data sets of every method."""
+    found: dict[str, set[str]] = {}
+    for experiment in plan.experiments:
+        found.setdefault(experiment.method, set()).add(experiment.dataset)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("named", "means"),
+    [
+        ("[pointmass-mixed-v0]", {"pointmass-mixed-v0"}),
+        ("['d4rl:pointmaze-play-v0']", {"pointmaze-play-v0"}),
+        ("['pointm*']", {"pointmass-mixed-v0", "pointmaze-play-v0"}),
+        ("['point{mass,maze}-*']", {"pointmass-mixed-v0", "pointmaze-play-v0"}),
+    ],
+)
+def test_an_entry_names_its_data_sets(tmp_path: Path, named: str, means: set[str]) -> None:
+    text = TWO.replace('label: "toy {rate}"', f'label: "toy {{rate}}", datasets: {named}')
+    both = {"pointmass-mixed-v0", "pointmaze-play-v0"}
+    assert on(expand_text(tmp_path, text)) == {"toy_offline": both, "toy 0.1": means, "toy 0.2": means}
+
+
+def test_pretraining_and_control_follow_their_children(tmp_path: Path) -> None:
+    text = TWO.replace("frozen: false", "frozen: true").replace(
+        "  - toy_offline\n", "  - toy_offline: {datasets: [pointmaze-play-v0], label: alone}\n"
+    )
+    text = text.replace('label: "toy {rate}"', "datasets: [pointmass-mixed-v0], from: toy_offline")
+    plan = expand_text(tmp_path, text)
+    assert on(plan)["frozen"] == {"pointmass-mixed-v0"}
+    lines = TWO.replace("frozen: false", "frozen: true").replace(
+        "  - toy_offline\n", "  - frozen: {from: toy_offline, datasets: [pointmaze-play-v0], label: mine}\n"
+    )
+    both = on(expand_text(tmp_path, lines))
+    assert (both["mine"], both["frozen"]) == ({"pointmaze-play-v0"}, {"pointmass-mixed-v0"})
+    only = expand_text(tmp_path, text, Selection(algorithms=("toy_tune",)))
+    assert {run.dataset for run in only.runs} == set(only.scores) == {"pointmass-mixed-v0"}
+
+
+@pytest.mark.parametrize(
+    ("named", "message"),
+    [
+        (
+            "[pointmess-mixed-v0]",
+            "s.yaml:4:45: toy_tune.datasets: pointmess-mixed-v0: none of this suite's data",
+        ),
+        (
+            "['hopper-*']",
+            "hopper-*: none of this suite's data sets; known: pointmass-mixed-v0, pointmaze-play-v0",
+        ),
+        ("['point{mass,mess}-*']", "toy_tune.datasets: pointmess-*: none of this suite's data sets; "),
+        ("[]", "s.yaml:4:34: toy_tune.datasets: expected a list of this suite's data sets"),
+        ("pointmass-mixed-v0", "s.yaml:4:34: toy_tune.datasets: expected a list of this suite's data sets"),
+        ("[1]", "toy_tune.datasets: expected a list of this suite's data sets"),
+    ],
+)
+def test_an_entry_on_other_data_sets_is_refused(tmp_path: Path, named: str, message: str) -> None:
+    text = TWO.replace('label: "toy {rate}"', f"datasets: {named}")
+    assert message in problem(tmp_path, text)
+
+
+def test_a_data_set_without_an_entry_is_refused(tmp_path: Path) -> None:
+    text = TWO.replace("  - toy_offline\n", "").replace('label: "toy {rate}"', "datasets: ['pointmass-*']")
+    assert "s.yaml:4:32: datasets: pointmaze-play-v0: no entry runs on it; leave it out" in problem(
+        tmp_path, text
+    )
+    two = TWO.replace('label: "toy {rate}"', "datasets: ['pointmass-*']")
+    with pytest.raises(UserError, match="none of these algorithms runs on these data sets"):
+        expand_text(tmp_path, two, Selection(datasets=("pointmaze-play-v0",), algorithms=("toy_tune",)))
+
+
+def test_an_entry_s_data_set_may_be_replaced_by_a_collected_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Dataset, "admit", lambda self: [])
+    text = GOOD.replace("[pointmass-mixed-v0]", "['{hopper,walker2d}-medium-replay-v2']")
+    text = text.replace('label: "toy {rate}"', "datasets: ['hopper-*']")
+    plan = expand_text(tmp_path, text, Selection(data="o2o"))
+    assert on(plan)["toy_tune (rate=0.1)"] == {"o2o:hopper-medium-replay-v0"}
+
+
+def test_a_protocol_is_part_of_the_plan(tmp_path: Path) -> None:
+    plan = expand_text(tmp_path, f"protocol: 3\n{GOOD}")
+    file = plan.write(ResultsFolder(tmp_path))
+    assert (read_plan(file).protocol, read_plan(file).heading) == (3, "s, protocol 3")
+    other = expand_text(tmp_path, GOOD)
+    assert "protocol" not in json.loads(other.write(ResultsFolder(tmp_path)).read_text())
+    assert other.heading == "s"
+    with pytest.raises(ValueError, match="differ in protocol"):
+        unite(plan, other)
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "1.5", "one", "true"])
+def test_a_protocol_is_a_positive_whole_number(tmp_path: Path, value: str) -> None:
+    assert "s.yaml:1:1: protocol: " in problem(tmp_path, f"protocol: {value}\n{GOOD}")
+
+
+def test_a_suite_s_data_have_the_hash_that_it_names(tmp_path: Path) -> None:
+    plan = expand_text(tmp_path, f"sha256: {{pointmass-mixed-v0: {SHA256}}}\n{GOOD}")
+    assert plan == expand_text(tmp_path, GOOD)
+
+
+@pytest.mark.parametrize(
+    ("named", "message"),
+    [
+        ("pointmass-mixed-v0: " + 64 * "a", "sha256.pointmass-mixed-v0: pointmass-mixed-v0 has SHA-256"),
+        ("pointmess-mixed-v0: " + 64 * "a", "no data set of this suite; did you mean pointmass-mixed-v0?"),
+        ("pointmass-mixed-v0: abc", "s.yaml:1:10: sha256.pointmass-mixed-v0: "),
+    ],
+)
+def test_data_of_another_hash_are_refused(tmp_path: Path, named: str, message: str) -> None:
+    found = problem(tmp_path, f"sha256: {{{named}}}\n{GOOD}")
+    assert message in found
+    assert found.startswith("s.yaml:1:")
+    assert len(found.splitlines()) == 1
+
+
+def test_a_hash_of_data_that_would_be_collected_is_refused(tmp_path: Path) -> None:
+    text = GOOD.replace("pointmass-mixed-v0", '"o2o:hopper-medium-v0"')
+    assert expand_text(tmp_path, text).runs[0].collects
+    found = problem(tmp_path, f'sha256: {{"o2o:hopper-medium-v0": {SHA256}}}\n{text}')
+    assert "it is not here, and a set collected now is another; put the file there" in found

@@ -146,6 +146,18 @@ def test_a_reduced_suite_says_so_everywhere(tmp_path: Path) -> None:
         assert "seeds = 1 (full: 3)" in (tmp_path / "out" / "toy" / name).read_text(), name
 
 
+def test_a_standing_protocol_says_its_version(tmp_path: Path) -> None:
+    results = ResultsFolder(tmp_path / "results")
+    for protocol in (3, None):
+        toy_plan(title="t", protocol=protocol).write(results)
+        [page] = write_report(results, tmp_path / "out")
+        texts = page.read_text(), page.with_name("report.md").read_text()
+        headings = ("<h1>t <small>protocol 3</small></h1>", "# toy, protocol 3: t\n")
+        assert [heading in text for heading, text in zip(headings, texts, strict=True)] == 2 * [
+            bool(protocol)
+        ]
+
+
 def test_a_report_before_any_run_is_done_says_so(tmp_path: Path) -> None:
     toy_plan().write(ResultsFolder(tmp_path / "results"))
     [page] = write_report(ResultsFolder(tmp_path / "results"), tmp_path / "out")
