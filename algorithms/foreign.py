@@ -16,7 +16,6 @@ import numpy as np
 from pydantic import Field
 
 from o2obench.agent import Agent, Budget, Config, HasNetwork, Metrics, Network, Program, Stage, State, Task
-from o2obench.errors import UserError
 from o2obench.transitions import Array, Transitions
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$")]
@@ -86,17 +85,11 @@ class Foreign(Agent[ForeignConfig]):
             parent.restore(states)
         self.pretrained = parent.network() if isinstance(parent, HasNetwork) else None
         if self.pretrained is None:
-            raise UserError(
-                "foreign: the policy of what it starts from cannot be shown as plain arrays; name another"
-            )
+            raise TypeError("foreign: what it starts from shows no policy as plain arrays; name another")
 
     def taken_over(self) -> Mapping[str, str]:
         """Say that the policy acts from plain arrays: the same to rounding."""
         return {"actor": "handed on as plain arrays"} if self.pretrained else {}
-
-    def restore(self, states: Sequence[State]) -> None:
-        """Refuse: the policy stayed in the program."""
-        raise UserError("foreign: its policy stayed in its program; there is nothing to show")
 
     def begin(self, stage: str) -> None:
         """Start the program before anything else."""

@@ -15,7 +15,7 @@ from ..envs.spec import find_env
 from ..errors import UserError
 from ..runs import checkpoint
 from ..runs.folder import ResultsFolder, RunFolder
-from ..runs.spec import Run
+from ..runs.spec import FOREIGN, Run
 from ..training.build import build
 from ..util.files import usable, write_atomically
 from ..util.rng import Stream, generator
@@ -43,6 +43,8 @@ def load(folder: Path) -> tuple[Run, Agent[Any], State]:
             if run_folder.state() == "done"
             else f"{folder}: is not finished; start its suite again"
         )
+    if run.algorithm == FOREIGN:
+        raise UserError(f"{folder}: its policy stayed in its program; there is nothing to show")
     agent, state = build([run], results, "cpu", with_data=False), whole["agent"]
     try:
         agent.restore([state])

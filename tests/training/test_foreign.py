@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from o2obench.analysis.policy import load
 from o2obench.errors import Interrupted, RunFailed, UserError
 from o2obench.planning.expand import expand
 from o2obench.planning.plan import Plan
@@ -96,6 +97,8 @@ def test_its_steps_are_counted_and_the_harness_evaluates_its_policy(
     assert read_json(folder.record)["restarts"] == {"count": 0, "env_steps": 0}
     assert "through 60" in capfd.readouterr().out
     require_intact(folder, plan.runs[0])
+    with pytest.raises(UserError, match="its policy stayed in its program; there is nothing to show"):
+        load(folder.path)
 
 
 def test_the_evaluation_is_that_of_any_method(tmp_path: Path) -> None:
