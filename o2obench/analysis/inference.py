@@ -64,6 +64,13 @@ class Mean:
         half = self.error * float(special.stdtrit(self.freedom, (1 + level) / 2))
         return self.value - half, self.value + half
 
+    def prediction(self, n: int, others: int, level: float = LEVEL) -> tuple[float, float]:
+        """Return the two-sided interval in which the mean of so many other values lies.
+
+        This is the mean of ``n`` values; the others are drawn from the same normal distribution.
+        """
+        return Mean(self.value, self.error * math.sqrt(1 + n / others), self.freedom).interval(level)
+
     def p_below(self, bound: float = 0.0) -> float:
         """Return the one-sided p value of "the mean is not below this bound"; without spread the sign."""
         if self.error == 0:
@@ -115,6 +122,12 @@ def estimated(mean: Mean, n: int, kind: str) -> Estimate:
 def mean_over_seeds(values: Sequence[float]) -> Estimate:
     """Estimate the mean of some runs on one data set (seeds,)."""
     return estimated(weighted_mean([(1.0, np.asarray(values, float))]), len(values), BY_T)
+
+
+def width_at(values: Sequence[float], n: int) -> float:
+    """Return the width of the t interval of a mean at ``n`` values that deviate as these do (seeds,)."""
+    low, high = Mean(0.0, float(np.std(values, ddof=1)) / math.sqrt(n), n - 1).interval()
+    return high - low
 
 
 def paired_difference(x: Scores, y: Scores) -> Estimate:

@@ -23,6 +23,7 @@ from .markup import escape
 
 if TYPE_CHECKING:
     from ..analysis.league import LeagueCheck
+    from ..analysis.league_reference import Band
 
 COLOURS = {
     **{"done": "green", "running": "cyan", "failed": "red", "diverged": "red"},
@@ -108,11 +109,28 @@ def _log_row(row: Mapping[str, Any] | None) -> str:
 def league_table(check: LeagueCheck) -> Table:
     """Return a row for each method and data set with the seeds that count."""
     table = Table()
-    for name in ("method", "data set", "", "seeds that count"):
+    for name in ("method", "data set", "", "tuning runs", "seeds that count"):
         table.add_column(name)
     for row in check.rows:
         seeds = ", ".join(map(str, row.seeds)) or "none"
-        table.add_row(escape(row.method), escape(row.dataset), row.kind, seeds)
+        tuning = "" if row.tuning_runs is None else f"{row.tuning_runs:,}"
+        table.add_row(escape(row.method), escape(row.dataset), row.kind, tuning, seeds)
+    return table
+
+
+def bands_table(bands: Sequence[Band]) -> Table:
+    """Return a row for each measure of a member: the mean here, where it is expected, and the package's."""
+    table = Table(title="Does this set-up compute what ours does?", title_justify="left")
+    for name in ("method", "data set", "measure", "here", "n", "95 % band", "", "ours [95 %]", "n"):
+        table.add_column(name, justify="right" if name in ("here", "n") else "left")
+    for band in bands:
+        here, between, where = "none", "", ""
+        if band.mean is not None:
+            here, between = f"{band.mean:.1f}", f"{band.low:.1f} to {band.high:.1f}"
+            where = "inside" if band.inside else "outside"
+        ours = f"{band.ours.value:.1f} [{band.ours.low:.1f}, {band.ours.high:.1f}]"
+        names = (escape(band.method), escape(band.dataset), band.measure)
+        table.add_row(*names, here, f"{band.n}", between, where, escape(ours), f"{band.ours.n}")
     return table
 
 

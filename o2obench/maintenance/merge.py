@@ -1,10 +1,13 @@
-"""`o2obench merge`, and `suite --reuse`: finished runs of one results folder, taken over into another."""
+"""Finished runs of one results folder, taken over into another.
+
+`o2obench merge` takes all of them, `league add` a submission, `suite --reuse` those that a plan lacks.
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,7 +25,8 @@ from ..util.files import is_file, is_folder, make_below, sha256, shown, sync_fol
 from .merge_plans import unite
 
 COPIED = (*(name for name in KINDS if name not in ("FAILED", "progress.json")),)
-"""What is copied of a finished run beside the state that it hands over."""
+"""What is copied of a finished run beside the state that it hands over; of one that diverged FAILED, too."""
+ENDED = ("done", "diverged")
 
 
 @dataclass
@@ -51,18 +55,51 @@ def merge(into: ResultsFolder, source: ResultsFolder) -> Merging:
     A kill at any instant leaves no half run and no half plan; a repetition completes the merge.
     """
     _check_places(into, source)
-    runs = inventory.take(source).runs
-    plans = _united_plans(into, source)
+    return _merge(into, source, inventory.take(source).runs, require_plans(source))
+
+
+def add(into: ResultsFolder, source: ResultsFolder, plan: Plan) -> Merging:
+    """Copy the runs of a plan's methods that ``into`` lacks, and unite the plan with the one there.
+
+    Runs of other methods there are neither touched nor compared, also where these methods start from them.
+
+    Raises:
+        UserError: A run cannot be copied as it is; then the plan there stays what it was.
+    """
+    _check_places(into, source)
+    own = {experiment.run for experiment in plan.experiments}
+    others = {
+        run.id for there in require_plans(into) if there.suite == plan.suite for run in there.runs
+    } - own
+    kept = {run_id for run_id in others if into.run(run_id).state() in ENDED}
+    return _merge(into, source, [run.id for run in plan.runs if run.id not in kept], [plan], all_or_none=True)
+
+
+def _merge(
+    into: ResultsFolder,
+    source: ResultsFolder,
+    runs: Iterable[str],
+    theirs: Sequence[Plan],
+    all_or_none: bool = False,
+) -> Merging:
+    plans = _united_plans(into, source, theirs)
     merging, files = Merging(), _files_of_recipes(into)
+
+    def require_none_left() -> None:
+        if all_or_none and (merging.problems or merging.unfinished):
+            raise UserError(*merging.problems, *(f"{run}: has not ended" for run in merging.unfinished))
+
     to_copy = [
         run_id
         for run_id in runs
         if _has_same_data(source, run_id, files, merging) and _is_wanted(into, source, run_id, merging)
     ]
+    require_none_left()
     into.path.mkdir(parents=True, exist_ok=True)
     with inventory.alone(into):
         for run_id in to_copy:
             _copy_run(into, source, run_id, merging)
+        require_none_left()
         _copy_policies(into, source)
         for plan, outcome in plans:
             plan.write(into)
@@ -108,11 +145,24 @@ def _check_places(into: ResultsFolder, source: ResultsFolder) -> None:
         raise UserError(f"{shown(source)}: is, holds or lies in {shown(into)}; name two folders apart")
 
 
-def _united_plans(into: ResultsFolder, source: ResultsFolder) -> list[tuple[Plan, str]]:
-    """Return the plans to write and what each is; raise UserError listing those that cannot be united."""
-    ours = {plan.suite: plan for plan in require_plans(into)}
+def _united_plans(
+    into: ResultsFolder, source: ResultsFolder, theirs: Iterable[Plan]
+) -> list[tuple[Plan, str]]:
+    """Return the plans to write and what each is; raise UserError listing those that cannot be united.
+
+    The plan of an older protocol than the other folder's is united under the name that it keeps.
+    """
+    here, theirs = require_plans(into), list(theirs)
+    newest: dict[str, int] = {}
+    for plan in (*here, *theirs):
+        newest[plan.suite] = max(newest.get(plan.suite, 0), plan.protocol or 0)
+
+    def named(plan: Plan) -> Plan:
+        return plan.kept() if 0 < (plan.protocol or 0) < newest[plan.suite] else plan
+
+    ours = {plan.suite: plan for plan in map(named, here)}
     plans, problems = list[tuple[Plan, str]](), list[str]()
-    for plan in require_plans(source):
+    for plan in sorted(map(named, theirs), key=lambda plan: not plan.is_kept):
         if plan.suite not in ours:
             plans.append((plan, "copied"))
             continue
@@ -160,20 +210,21 @@ def _has_same_data(source: ResultsFolder, run_id: str, files: dict[str, str], me
 def _is_wanted(into: ResultsFolder, source: ResultsFolder, run_id: str, merging: Merging) -> bool:
     """Tell whether a run is to be copied; note why not, where it is not."""
     theirs, ours = source.run(run_id), into.run(run_id)
-    if not is_file(theirs.done):
+    if theirs.state() not in ENDED:
         merging.unfinished.append(run_id)
         return False
-    faults = list(verify.published(theirs, run_id))
+    faults = list(verify.ended(theirs, run_id))
     if faults:
         merging.problems += [f"{fault} (not copied)" for fault in faults]
         return False
-    if not is_file(ours.done):
+    if ours.state() not in ENDED:
         return True
-    faults = list(verify.published(ours, run_id))
+    faults = list(verify.ended(ours, run_id))
     if faults:
         merging.problems += [f"{fault} (the other folder holds a whole one)" for fault in faults]
     elif different := [
-        name for name in ("evaluations", "episodes") if _bytes(ours, name) != _bytes(theirs, name)
+        *(name for name in ("evaluations", "episodes") if _bytes(ours, name) != _bytes(theirs, name)),
+        *(["outcomes"] if ours.state() != theirs.state() else []),
     ]:
         merging.problems.append(
             f"{shown(theirs.path)}: conflict: its {' and '.join(different)} differ from those of the same "
@@ -201,7 +252,7 @@ def _copy_run(into: ResultsFolder, source: ResultsFolder, run_id: str, merging: 
     try:
         for file in _files(theirs):
             _copy_file(file, copy.path / file.relative_to(theirs.path))
-        faults = list(verify.published(copy, run_id))
+        faults = list(verify.ended(copy, run_id))
         if faults:
             merging.problems += [f"{fault} (the copy; the run changed meanwhile)" for fault in faults]
             return
@@ -220,6 +271,7 @@ def _files(folder: RunFolder) -> list[Path]:
     last = folder.final_checkpoint()
     state = [last / name for name in PARTS] if last and last.exists() else []
     files = [*(folder.path / name for name in COPIED), *state, folder.checkpoint / REMOVED]
+    files += [] if folder.done.exists() else [folder.failed]
     return sorted((file for file in files if is_file(file)), key=lambda file: file == folder.done)
 
 

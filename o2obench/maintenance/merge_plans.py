@@ -29,10 +29,11 @@ def unite(ours: Plan, theirs: Plan) -> Plan:
     data = _both("returns of data sets", ours.data, theirs.data)
     stages = _both("stages", ours.stages, theirs.stages)
     schedules = _both("schedules", ours.schedules, theirs.schedules)
+    tuning_runs = _both("tuning_runs", ours.tuning_runs, theirs.tuning_runs)
     runs = _both("runs", {run.id: run for run in ours.runs}, {run.id: run for run in theirs.runs})
     experiments = _ordered_experiments(ours, theirs)
     _same_groups(experiments, runs)
-    if set(experiments) == set(ours.experiments):
+    if set(experiments) == set(ours.experiments) and tuning_runs == ours.tuning_runs:
         return ours
     seeds = tuple(sorted({*ours.seeds, *theirs.seeds}))
     ordered = tuple(_ordered_runs(experiments, runs))
@@ -47,7 +48,15 @@ def unite(ours: Plan, theirs: Plan) -> Plan:
         schedules={run.group: schedules[run.group] for run in ordered},
         scores=scores,
         data=data,
+        verified=_verified(ours, theirs),
+        tuning_runs=tuning_runs,
     )
+
+
+def _verified(ours: Plan, theirs: Plan) -> tuple[tuple[str, str], ...]:
+    """Return the methods and data sets that are the package's own in each of the two plans that has them."""
+    others = {entry for plan in (ours, theirs) for entry in plan.groups.keys() - {*plan.verified}}
+    return tuple(entry for entry in dict.fromkeys((*ours.verified, *theirs.verified)) if entry not in others)
 
 
 def _cuts(plan: Plan) -> list[str]:

@@ -15,6 +15,7 @@ from .. import registry
 from ..agent import Agent
 from ..datasets import policy_files
 from ..errors import UserError, told_at
+from ..runs.spec import MOST
 from ..util.config import Located, nearest
 from .schema import MOST_EXPERIMENTS, SuiteFile
 from .set_names import matching
@@ -28,7 +29,7 @@ NO_POLICY = (
     "or `frozen: {from: policy.npz}` in a suite"
 )
 NO_OPTIONS = Located({})
-RESERVED = ("label", "from", "datasets")
+RESERVED = ("label", "from", "datasets", "tuning_runs")
 """The keys of an entry that are no options of its algorithm."""
 Find = Callable[[str], policy_files.PolicyFile]
 """Finds and reads the policy that a suite names by a path."""
@@ -59,6 +60,8 @@ class Entry:
     pretraining: Pretraining | None
     datasets: Sequence[str] = ()
     automatic: bool = False
+    tuning_runs: int | None = None
+    """How many runs its options were chosen by, as the suite declares it."""
 
 
 def all_entries(
@@ -119,6 +122,7 @@ def _entries(suite: SuiteFile, source: Located, find: Find, datasets: Mapping[st
         if "from" in options:
             pretraining = _pretraining(options["from"], algorithm, agent, place, find)
         on = _datasets(algorithm, place, datasets) if "datasets" in options else everywhere
+        tuning_runs = _tuning_runs(algorithm, place)
         swept = {
             key: value
             for key, value in options.items()
@@ -134,7 +138,8 @@ def _entries(suite: SuiteFile, source: Located, find: Find, datasets: Mapping[st
             text = _fill(label, placeholders, place.at(("label",)))
             if swept and "label" not in options:
                 text = f"{algorithm} ({', '.join(f'{k}={v}' for k, v in chosen.items())})"
-            yield Entry(algorithm, text, Located(plain, place.where), pretraining, on)
+            own = Located(plain, place.where)
+            yield Entry(algorithm, text, own, pretraining, on, tuning_runs=tuning_runs)
 
 
 def _datasets(algorithm: str, place: Located, datasets: Mapping[str, str]) -> Sequence[str]:
@@ -149,6 +154,17 @@ def _datasets(algorithm: str, place: Located, datasets: Mapping[str, str]) -> Se
         with told_at(f"{place.at(('datasets', i))}: {algorithm}.datasets"):
             chosen.update(matching(pattern, datasets))
     return tuple(dict.fromkeys(used for name, used in datasets.items() if name in chosen))
+
+
+def _tuning_runs(algorithm: str, place: Located) -> int | None:
+    """Return how many runs an entry declares that its options were chosen by; refuse what is no count."""
+    declared: int | None = place.value.get("tuning_runs")
+    if "tuning_runs" in place.value and not (type(declared) is int and 0 <= declared < MOST):
+        raise UserError(
+            f"{place.at(('tuning_runs',))}: {algorithm}.tuning_runs: expected the number of runs that its "
+            f"options were chosen by, 0 where there were none; got {declared!r}"
+        )
+    return declared
 
 
 def default_pretraining(agent: type[Agent[Any]]) -> Pretraining | None:

@@ -7,6 +7,7 @@ import functools
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from .entries import (
     one_and_the_same,
     require_policy_named,
 )
-from .load import is_packaged, read_layers
+from .load import find_suite, is_packaged, read_layers, suite_names
 from .plan import SUITE_NAME, Experiment, Plan
 from .reduce import is_count, reduce_suite, reductions
 from .schema import (
@@ -60,7 +61,23 @@ def read_suite(file: Path, selection: Selection = EVERYTHING, results: ResultsFo
     argument = file.stem if is_packaged(file) else str(file)
     source = read_layers(file)
     require_policy_named(source)
-    return expand(source, file.stem, selection, argument, file.parent, results)
+    plan = expand(source, file.stem, selection, argument, file.parent, results)
+    return replace(plan, verified=_verified(plan, file)) if plan.protocol else plan
+
+
+def _verified(plan: Plan, file: Path) -> tuple[tuple[str, str], ...]:
+    """Return each (method, data set) of a standing protocol that is the package's own, as it stands there.
+
+    Of a copy that somebody changed it is what the package's suite of this name expands to, too.
+    """
+    if file.stem not in suite_names():
+        return ()
+    own = find_suite(file.stem)
+    if own.samefile(file):
+        return tuple(plan.groups)
+    common = tuple(name for name in suite_datasets(own) if name in plan.scores)
+    known = read_suite(own, Selection(seeds=(0,), datasets=common)).groups if common else {}
+    return tuple(entry for entry, group in plan.groups.items() if known.get(entry) == group)
 
 
 def suite_datasets(file: Path) -> list[str]:
@@ -147,6 +164,7 @@ def expand(
         data={d.name: both for d in map(_present, datasets) if d and (both := statistics.mean_and_best(d))},
         policy_files={p.policy.sha256: p.policy for e in selected if (p := e.pretraining) and p.policy},
         protocol=suite.protocol,
+        tuning_runs={e.method: e.tuning_runs for e in selected if e.tuning_runs is not None},
     )
 
 

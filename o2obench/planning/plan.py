@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from .report_items import USUAL_FIGURES, USUAL_TABLES, known_figure, known_table
 SUITE_NAME = re.compile(r"[\w(][\w .,()=+@-]*")
 """Suites name files, jobs and headings: words, blanks and a few marks, none of which acts anywhere."""
 
+OPTIONAL = ("protocol", "verified", "tuning_runs")
+"""What a plan's file holds only where it says something."""
 ESCAPED = re.compile(r"(?<!\\)(?:\\\\)*\\[bfnrtu]")
 
 
@@ -57,7 +60,9 @@ class Plan:
     others are compared with. ``figures`` and ``tables`` are what the report shows, in this order. ``data``
     holds the mean and the best raw return of each data set's episodes, where they could be read.
     ``policy_files`` are users' own policies by SHA-256; writing the plan copies them. ``protocol`` is the
-    version of a standing protocol, None where the suite is none.
+    version of a standing protocol, None where the suite is none; ``verified`` are its (method, data set)
+    that are the package's own, computed as they stand there. ``tuning_runs`` says by method how many runs its
+    options were chosen by, where that is declared.
     """
 
     suite: str
@@ -77,11 +82,28 @@ class Plan:
     data: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     policy_files: Mapping[str, policy_files.PolicyFile] = field(default_factory=dict)
     protocol: int | None = None
+    verified: tuple[tuple[str, str], ...] = ()
+    tuning_runs: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def heading(self) -> str:
         """The suite's name, with the version of its protocol where it has one."""
-        return f"{self.suite}, protocol {self.protocol}" if self.protocol else self.suite
+        return f"{self.suite}, protocol {self.protocol}" if self.protocol and not self.is_kept else self.suite
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether it is that of an older protocol, which nobody computes any more."""
+        return self.suite.endswith(f"-protocol-{self.protocol}")
+
+    def kept(self) -> Plan:
+        """Return this plan under the name that it keeps where a newer protocol takes its own."""
+        title = f"{self.title or self.suite} (an older protocol)"
+        return replace(self, suite=f"{self.suite}-protocol-{self.protocol}", title=title)
+
+    @property
+    def groups(self) -> dict[tuple[str, str], str]:
+        """What each method computes on a data set: the hash that all its seeds share."""
+        return {(e.method, e.dataset): self.run(e.run).group for e in self.experiments}
 
     def data_scores(self, dataset: str) -> tuple[float, float] | None:
         """Return the scores of a data set's mean and best episode; None where the plan does not know them."""
@@ -159,9 +181,14 @@ class Plan:
             policy_files.keep_copy(policy, results.policy_file(policy.sha256))
 
     def write(self, results: ResultsFolder) -> Path:
-        """Write the plan, and the policies it starts from, into a results folder; return the plan's file."""
-        self.copy_policies(results)
+        """Write the plan, and the policies it starts from, into a results folder; return the plan's file.
+
+        The plan of an older protocol that stands there is kept under a name of its own. Raises UserError
+        where that of a newer one does.
+        """
         file = results.plan_file(self.suite)
+        self._keep_older(results)
+        self.copy_policies(results)
         make_below(results.path, results.plans)
         specs = {run.group: run.spec.to_json() for run in self.runs}
         value = {
@@ -181,10 +208,29 @@ class Plan:
             "schedules": self.schedules,
             "scores": {name: vars(scores) for name, scores in self.scores.items()},
             "data": self.data,
-            **({"protocol": self.protocol} if self.protocol else {}),
+            **{name: getattr(self, name) for name in OPTIONAL if getattr(self, name)},
         }
         write_atomically(file, json.dumps({"sha256": digest(value), **value}, indent=1) + "\n")
         return file
+
+    def _keep_older(self, results: ResultsFolder) -> None:
+        for there in readable_plans([results.plan_file(self.suite)])[0] if self.protocol else ():
+            if (there.protocol or 0) > (self.protocol or 0):
+                raise UserError(
+                    f"{results.plan_file(self.suite)}: is of protocol {there.protocol}, this one is of "
+                    f"{self.protocol}; name another results folder"
+                )
+            if there.protocol and there.protocol != self.protocol:
+                there._keep(results)
+
+    def _keep(self, results: ResultsFolder) -> None:
+        """Write this plan under the name that it keeps, unless all of it stands there already."""
+        kept = self.kept()
+        file = results.plan_file(kept.suite)
+        if not os.path.lexists(file):
+            kept.write(results)
+        elif not set(kept.experiments) <= {e for plan in readable_plans([file])[0] for e in plan.experiments}:
+            raise UserError(f"{file}: lacks methods of protocol {self.protocol}; move it away")
 
 
 class _Parts(BaseModel):
@@ -200,6 +246,8 @@ class _Parts(BaseModel):
     scores: dict[str, Reference]
     data: dict[str, tuple[float, float]]
     protocol: PositiveInt | None = None
+    verified: tuple[tuple[str, str], ...] = ()
+    tuning_runs: dict[str, NonNegativeInt] = {}
 
 
 def read_plan(file: Path) -> Plan:
@@ -219,7 +267,7 @@ def read_plan(file: Path) -> Plan:
         if _acts(value):
             raise ValueError("it holds characters that act on a terminal")
         specs = {group: RunSpec.from_json(spec) for group, spec in value.pop("specs").items()}
-        typed = {name: value[name] for name in _Parts.model_fields if name in value or name != "protocol"}
+        typed = {name: value[name] for name in _Parts.model_fields if name in value or name not in OPTIONAL}
         parts = _Parts.model_validate_json(json.dumps(typed))
         if not {spec.hash for spec in specs.values()} <= parts.stages.keys() & parts.schedules.keys():
             raise ValueError("the stages of a run are not in it")
@@ -242,6 +290,8 @@ def read_plan(file: Path) -> Plan:
             reference=value["reference"],
             data=parts.data,
             protocol=parts.protocol,
+            verified=parts.verified,
+            tuning_runs=parts.tuning_runs,
         )
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
         told = isinstance(error, ValueError) and not isinstance(error, ValidationError)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from ..analysis.inference import BY_T, estimated, mean_of
 from ..analysis.measures import LEAST_START
+from . import league
 from .cells import (
     RANGES,
     Column,
@@ -36,7 +37,8 @@ def lead(summary: Summary, dataset: str) -> Table:
     lost = any(result.diverged for result in results)
     rows = []
     for result in results:
-        cells = [Value(result.method), number(result, metric_of(START))]
+        cells = [Value(result.method), *league.cells(summary.plan, result.method, dataset)]
+        cells.append(number(result, metric_of(START)))
         cells += [marked(result, name, marks[name]) for name in names]
         if lost:
             cells.append(over_seeds(result.with_diverged(summary.lead), metric_of(summary.lead).form))
@@ -57,6 +59,7 @@ def lead(summary: Summary, dataset: str) -> Table:
         "window lies below half of their start, or that diverged; n/a below a start of "
         f"{LEAST_START:g}. Beside it what else the seeds allow, with 95 % confidence. "
         + caption(marks)
+        + league.note(summary.plan)
         + (
             "A diverged run counts with a score of 0 from then on in the column that says so. "
             if lost
@@ -64,6 +67,7 @@ def lead(summary: Summary, dataset: str) -> Table:
         ),
         (
             Column("method", text=True),
+            *league.columns(summary.plan),
             Column("start", "score"),
             *heads,
             Column(LOSS, "score", "lower"),
@@ -84,7 +88,7 @@ def lead_of_all(summary: Summary) -> Table:
     )
     rows = []
     for method in methods:
-        cells = [Value(method)]
+        cells = [Value(method), *league.cells(summary.plan, method)]
         for name in names:
             scores = measured[name].scores.get(method)
             form = metric_of(name).form
@@ -102,13 +106,16 @@ def lead_of_all(summary: Summary) -> Table:
     return Table(
         "lead_all",
         "Which method fine-tunes best",
-        starts(summary) + f"Normalised scores: mean of {count(len(compared.datasets), 'data set')} and "
+        league.note(summary.plan)
+        + starts(summary)
+        + f"Normalised scores: mean of {count(len(compared.datasets), 'data set')} and "
         f"{count(compared.n, 'seed')} "
         "that all methods have, with the 95 % t interval over seeds, stratified over data sets. Start, "
         "area, last window, loss on the way and collapses are those of the tables of single data sets, "
         "where marks say who can be told apart.",
         (
             Column("method", text=True),
+            *league.columns(summary.plan),
             *(Column(short.get(name, name), "score", better(name)) for name in names),
             Column("collapsed", "runs"),
         ),

@@ -25,7 +25,7 @@ from ..runs.folder import ResultsFolder
 from ..runs.owner import LOCK_SECONDS
 from ..runs.spec import film_name, folder_name, schedule_text
 from ..util.files import sweep, write_atomically
-from . import cache, paper_scores, tables, warnings, writers
+from . import cache, league, paper_scores, tables, warnings, writers
 from .answer import lead, lead_of_all
 from .cells import Table, Value
 from .chart import charts
@@ -128,6 +128,7 @@ def write_page(
         "account": summary.account,
         "notes": [
             *warnings.notes(plan, results, around),
+            *warnings.uncounted(plan, records),
             *warnings.mixtures(plan, records),
             *warnings.taken_over(plan, records),
             *warnings.restarted(plan, records),
@@ -156,6 +157,7 @@ def _in_short(summary: Summary, answer: Table) -> dict[str, Any]:
         cells = dict(zip((column.name for column in answer.columns), texts, strict=True))
     return {
         "title": summary.plan.title or summary.plan.suite,
+        "protocol": summary.plan.protocol,
         "headline": headline(summary),
         "datasets": list(summary.datasets),
         "planned": summary.account["planned"],
@@ -174,12 +176,16 @@ def _in_words(cell: Value) -> str:
 
 
 def write_list(out: Path) -> Path:
-    """Write ``index.html`` over all suites' pages in a folder, from the notes beside them."""
+    """Write ``index.html`` over all suites' pages in a folder, from the notes beside them.
+
+    Standing protocols come first, the newest at the top with its answer.
+    """
     suites = [
-        {"folder": folder.name, **about}
+        {"folder": folder.name, "protocol": None, **about}
         for folder in sorted(out.iterdir())
         if (folder / "index.html").is_file() and (about := cache.about(folder))
     ]
+    suites.sort(key=lambda suite: -(suite["protocol"] or 0))
     style = resources.files("o2obench.report").joinpath("page.css").read_text(encoding="utf-8")
     template = _environment().get_template("suites.html")
     text = template.render(suites=suites, style=markupsafe.Markup(style))
@@ -188,7 +194,8 @@ def write_list(out: Path) -> Path:
 
 
 def _group(summary: Summary, dataset: str, pen: _Pen) -> Group:
-    every = [tables.EACH[name](summary, dataset) for name in summary.plan.tables if name in tables.EACH]
+    every = [league.more_seeds(summary, dataset)]
+    every += [tables.EACH[name](summary, dataset) for name in summary.plan.tables if name in tables.EACH]
     every.append(tables.beside(summary, dataset))
     drawn = {
         name: figure

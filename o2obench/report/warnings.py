@@ -80,6 +80,21 @@ def records(plan: Plan, results: ResultsFolder) -> dict[str, dict[str, Any]]:
     return {run: record for run, record in by_run.items() if record}
 
 
+def uncounted(plan: Plan, records: Mapping[str, dict[str, Any]]) -> list[str]:
+    """Say what of a standing protocol does not count, and that an older one is closed."""
+    if not plan.protocol:
+        return []
+    sentences = _few(
+        "does not count: it was resumed with a mismatch, or computed from changed code",
+        (run for run, record in records.items() if record["mismatch"] or record["code"].get("dirty")),
+    )
+    if plan.is_kept:
+        sentences.append(
+            f"protocol {plan.protocol} is closed: its rows stay, and no command computes it again"
+        )
+    return sentences
+
+
 def mixtures(plan: Plan, records: Mapping[str, dict[str, Any]]) -> list[str]:
     """Name versions and engines that differ between runs: their numbers may, too."""
     sentences = []

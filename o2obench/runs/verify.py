@@ -62,6 +62,11 @@ def published(folder: RunFolder, run_id: str) -> Iterator[Finding]:
     yield from _last_state(folder)
 
 
+def ended(folder: RunFolder, run_id: str) -> Iterator[Finding]:
+    """Yield what is wrong with a run that has ended: one that is done, or that diverged."""
+    yield from (published if folder.done.exists() else unfinished)(folder, run_id)
+
+
 def _record(folder: RunFolder) -> dict[str, Any] | None:
     """Return DONE; None where it does not have the form that `RunFolder.finish` writes."""
     done = read_json(folder.done) if is_file(folder.done) else None

@@ -28,6 +28,8 @@ COMPILE_FROM = 10_000
 """Updates from which a run is compiled: it costs up to half a minute once, seconds when cached."""
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Names of glibc's malloc.h."""
+CODE = ("o2obench", "algorithms")
+"""The folders of a checkout that decide what is computed; suites are in a run's identity."""
 PACKAGES = ("o2obench", "numpy", "torch", "gymnasium", "mujoco")
 
 
@@ -154,12 +156,13 @@ def mismatch(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 
 def code() -> dict[str, Any]:
-    """Return the version of o2obench and, in a checkout, its commit and whether it was changed."""
+    """Return the version of o2obench and, in a checkout, its commit and whether its code was changed."""
     record: dict[str, Any] = {"version": metadata.version("o2obench"), "commit": None, "dirty": None}
     root = Path(__file__).parents[2]
     if (root / ".git").exists():
         record["commit"] = _git(root, "rev-parse", "HEAD")
-        record["dirty"] = bool(_git(root, "status", "--porcelain", "--untracked-files=no"))
+        changes = ("status", "--porcelain", "--untracked-files=no", "--", *CODE)
+        record["dirty"] = bool(_git(root, *changes))
     return record
 
 

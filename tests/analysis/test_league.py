@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,59 +16,23 @@ from o2obench.datasets.registry import Dataset
 from o2obench.errors import UserError
 from o2obench.planning.expand import read_suite
 from o2obench.planning.load import find_suite
-from o2obench.planning.plan import Plan
-from o2obench.planning.schema import Selection
 from o2obench.runs.folder import ResultsFolder, RunFolder
 from tests.conftest import Command
 from tests.helpers.folders import finish
+from tests.helpers.league import ADDED, LEAGUE, MASS, MAZE, edit, id_of, joined, plan_of, small_league
 
-MASS, MAZE = "pointmass-mixed-v0", "pointmaze-play-v0"
-LEAGUE = f"""\
-protocol: 1
-algorithms:
-  - toy_tune: {{label: mine}}
-  - toy_tune: {{rate: 0.2, datasets: [{MASS}], label: other}}
-datasets: [{MASS}, {MAZE}]
-seeds: 2
-offline: {{updates: 1000, evaluate_every: 1000}}
-online: {{steps: 60, evaluate_every: 20}}
-"""
-ADDED = LEAGUE.replace("\ndatasets:", "\n  - toy_tune: {rate: 0.3, label: submitted}\ndatasets:")
-RULES = ("protocol", "options", "budgets", "data", "ended", "mismatch", "seeds")
+RULES = ("protocol", "options", "budgets", "data", "ended", "mismatch", "code", "tuning", "seeds")
 
 
 @pytest.fixture(autouse=True)
 def _small_league(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Put a small league in the place of the package's."""
-    file = tmp_path / "package" / "league.yaml"
-    file.parent.mkdir()
-    file.write_text(LEAGUE)
-    monkeypatch.setattr(league, "find_suite", lambda name: file)
+    small_league(tmp_path, monkeypatch)
 
 
 @pytest.fixture
 def results(tmp_path: Path) -> ResultsFolder:
     return ResultsFolder(tmp_path / "results")
-
-
-def plan_of(tmp_path: Path, text: str = LEAGUE, **selection: Any) -> Plan:
-    """Expand a copy of the small league."""
-    file = tmp_path / "copy" / "league.yaml"
-    file.parent.mkdir(exist_ok=True)
-    file.write_text(text)
-    return read_suite(file, Selection(**selection))
-
-
-def joined(one: Plan, other: Plan) -> Plan:
-    """Return a plan that has all of two."""
-    return replace(
-        one,
-        runs=tuple({run.id: run for run in (*one.runs, *other.runs)}.values()),
-        experiments=tuple(dict.fromkeys((*one.experiments, *other.experiments))),
-        stages={**one.stages, **other.stages},
-        schedules={**one.schedules, **other.schedules},
-        scores={**one.scores, **other.scores},
-    )
 
 
 def broken(check: LeagueCheck) -> dict[str, tuple[str, ...]]:
@@ -83,18 +45,6 @@ def broken(check: LeagueCheck) -> dict[str, tuple[str, ...]]:
 
 def seeds(check: LeagueCheck) -> dict[tuple[str, str], tuple[int, ...]]:
     return {(row.method, row.dataset): row.seeds for row in check.rows}
-
-
-def id_of(plan: Plan, method: str, dataset: str, seed: int) -> str:
-    place = (method, dataset, seed)
-    return next(e.run for e in plan.experiments if (e.method, e.dataset, e.seed) == place)
-
-
-def edit(folder: RunFolder, **values: Any) -> None:
-    """Write other values to run.json, and publish the run again."""
-    folder.record.write_text(json.dumps({**json.loads(folder.record.read_text()), **values}))
-    folder.done.unlink()
-    folder.finish()
 
 
 def test_a_whole_league_keeps_every_rule(tmp_path: Path, results: ResultsFolder) -> None:
@@ -147,26 +97,34 @@ def test_another_version_of_an_algorithm(
 def test_an_added_method_with_another_budget_or_other_evaluations(
     tmp_path: Path, results: ResultsFolder, old: str, new: str
 ) -> None:
-    text = ADDED.replace(old, new).replace("  - toy_tune: {label: mine}\n", "").replace("other", "also")
+    text = (
+        ADDED.replace(old, new)
+        .replace("  - toy_tune: {label: mine}\n", "")
+        .replace("label: other", "label: also, tuning_runs: 0")
+    )
     text = text.replace("protocol: 1\n", "protocol: 1\nfrozen: false\n")
     other = plan_of(tmp_path, text)
     finish(joined(plan_of(tmp_path), other), results.path)
     found = broken(check_league(results))
-    assert set(found) == {"budgets"}
+    longer = {"options"} if "updates" in old else set()  # another pretraining of the same name
+    assert set(found) == {"budgets", *longer}
     assert set(found["budgets"]) <= {run.id for run in other.runs}
 
 
 def test_an_added_method_on_other_data(
     tmp_path: Path, results: ResultsFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    text = ADDED.replace("  - toy_tune: {label: mine}\n", "").replace("other", "also")
+    text = ADDED.replace("  - toy_tune: {label: mine}\n", "").replace(
+        "label: other", "label: also, tuning_runs: 0"
+    )
     text = text.replace("protocol: 1\n", "protocol: 1\nfrozen: false\n")
     with monkeypatch.context() as patch:
         patch.setattr(Dataset, "sha256", lambda self: "0" * 64)
         other = plan_of(tmp_path, text)
     finish(joined(plan_of(tmp_path), other), results.path)
     found = broken(check_league(results))
-    assert found == {"data": tuple(run.id for run in other.runs)}
+    parents = tuple(dict.fromkeys(e.parent for e in other.experiments))
+    assert found == {"data": tuple(run.id for run in other.runs), "options": parents}
 
 
 def test_a_run_that_has_not_ended_takes_its_seed_from_all_on_its_data(
@@ -272,9 +230,35 @@ def test_added_methods_are_submitted(tmp_path: Path, results: ResultsFolder) -> 
     finish(plan_of(tmp_path, ADDED), results.path)
     check = check_league(results)
     assert not broken(check)
-    kinds = {(row.method, row.kind, row.seeds) for row in check.rows}
-    assert ("submitted", "submitted", (0, 1)) in kinds
-    assert {method for method, kind, _ in kinds if kind == "verified"} == {"mine", "other", "frozen"}
+    kinds = {(row.method, row.kind, row.seeds, row.tuning_runs) for row in check.rows}
+    assert ("submitted", "submitted", (0, 1), 7) in kinds
+    assert {method for method, kind, *_ in kinds if kind == "verified"} == {"mine", "other", "frozen"}
+
+
+def test_a_submitted_method_declares_how_it_was_tuned(tmp_path: Path, results: ResultsFolder) -> None:
+    finish(plan_of(tmp_path, ADDED.replace(", tuning_runs: 7", "")), results.path)
+    assert broken(check_league(results)) == {"tuning": ("submitted",)}
+    plan_of(tmp_path, ADDED.replace("runs: 7", "runs: 0")).write(results)
+    assert not broken(check_league(results)), "0 is a declaration"
+
+
+def test_a_member_s_name_on_other_data_is_no_submission(tmp_path: Path, results: ResultsFolder) -> None:
+    wider = plan_of(tmp_path, LEAGUE.replace(f"[{MASS}], label: other", f"[{MASS}, {MAZE}], label: other"))
+    finish(wider, results.path)
+    assert broken(check_league(results)) == {
+        "options": tuple(id_of(wider, "other", MAZE, seed) for seed in (0, 1))
+    }
+
+
+def test_a_run_of_changed_code_does_not_count(tmp_path: Path, results: ResultsFolder) -> None:
+    plan = plan_of(tmp_path)
+    finish(plan, results.path)
+    run = plan.run(id_of(plan, "mine", MAZE, 1)).parent
+    assert run
+    edit(results.run(run), code={"version": "0", "commit": "1", "dirty": True})
+    check = check_league(results)
+    assert broken(check) == {"code": (run,), "seeds": (run,)}
+    assert seeds(check)["mine", MAZE] == (0,)
 
 
 def test_a_submitted_method_needs_all_seeds(tmp_path: Path, results: ResultsFolder) -> None:
@@ -321,8 +305,9 @@ def test_the_command_as_json(tmp_path: Path, results: ResultsFolder, o2obench: C
     done = o2obench("league", "check", results.path, "--json")
     value = json.loads(done.stdout)
     assert (done.returncode, value["holds"], value["protocol"]) == (1, False, 1)
-    assert value["rows"][0] == {"method": "mine", "dataset": MASS, "kind": "verified", "seeds": [0]}
-    assert [bool(rule["broken_by"]) for rule in value["rules"]] == 6 * [False] + [True]
+    named = {"method": "mine", "dataset": MASS, "kind": "verified"}
+    assert value["rows"][0] == {**named, "seeds": [0], "tuning_runs": None}
+    assert [bool(rule["broken_by"]) for rule in value["rules"]] == 8 * [False] + [True]
 
 
 def test_a_folder_without_a_league_is_bad_input(

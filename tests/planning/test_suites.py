@@ -467,6 +467,21 @@ def test_an_entry_s_data_set_may_be_replaced_by_a_collected_one(
     assert on(plan)["toy_tune (rate=0.1)"] == {"o2o:hopper-medium-replay-v0"}
 
 
+def test_an_entry_declares_its_tuning(tmp_path: Path) -> None:
+    text = TWO.replace('label: "toy {rate}"', 'label: "toy {rate}", tuning_runs: 0')
+    plan = expand_text(tmp_path, text)
+    assert plan.tuning_runs == {"toy 0.1": 0, "toy 0.2": 0}
+    assert read_plan(plan.write(ResultsFolder(tmp_path))) == plan
+    assert plan.runs == expand_text(tmp_path, TWO).runs, "which changes nothing that is computed"
+
+
+@pytest.mark.parametrize("declared", ["-1", "few", "1.5", "true", "[1, 2]", "", "1" + 16 * "0"])
+def test_a_tuning_that_is_no_count_is_refused(tmp_path: Path, declared: str) -> None:
+    text = TWO.replace('label: "toy {rate}"', f"tuning_runs: {declared}")
+    with pytest.raises(UserError, match=r"s\.yaml:4:\d+: toy_tune\.tuning_runs: expected the number of runs"):
+        expand_text(tmp_path, text)
+
+
 def test_a_protocol_is_part_of_the_plan(tmp_path: Path) -> None:
     plan = expand_text(tmp_path, f"protocol: 3\n{GOOD}")
     file = plan.write(ResultsFolder(tmp_path))
