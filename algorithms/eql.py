@@ -9,15 +9,13 @@ norms (not on halfcheetah), batches of raw observations, log deviations of at le
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
 from o2obench.kit.model_free.config import OfflineConfig
 from o2obench.kit.model_free.iql import InSample, InSampleOptions
 from o2obench.kit.model_free.template import Offline, Values
-from o2obench.kit.options import Weight
+from o2obench.kit.options import Normed, Weight
 from o2obench.kit.policies import Gaussian
 from o2obench.kit.replay import Batch
 
@@ -30,7 +28,7 @@ class EqlOptions(InSampleOptions):
 
     beta: Weight = 0.5
     """Inverse temperature of the value and of the policy's weights."""
-    layer_norm: Literal["none", "critics", "all"] = "all"
+    layer_norm: Normed = "all"
 
 
 class EqlConfig(EqlOptions, OfflineConfig):

@@ -52,6 +52,7 @@ class Jsrl(OnlineSac[JsrlConfig]):
     Config = JsrlConfig
     pretrain = "iql"
     requires = ("actor",)
+    takes_parts = True
     uses_data = False
 
     def __init__(self, task: Task, config: JsrlConfig, data: Transitions) -> None:

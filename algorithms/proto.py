@@ -25,7 +25,7 @@ from o2obench.kit.model_free.config import OnlineConfig
 from o2obench.kit.model_free.online import Online
 from o2obench.kit.model_free.template import ACTIONS, NEXT_ACTIONS, Values
 from o2obench.kit.networks import Mlp
-from o2obench.kit.options import Count, Share, Weight
+from o2obench.kit.options import Count, Normed, Share, Weight
 from o2obench.kit.policies import Gaussian, normal_log_prob
 from o2obench.kit.replay import Batch
 
@@ -39,7 +39,7 @@ class ProtoConfig(OnlineConfig):
 
     replay_data: Literal["union", "online"] | Share = 0.5
     replay_seeded: Count = count(10_000)
-    layer_norm: Literal["none", "critics", "all"] = "all"
+    layer_norm: Normed = "all"
     temperature: Weight = 2.0
     """T at the online start."""
     slow_tau: Share = 0.005

@@ -17,7 +17,7 @@ from typing import Literal
 from o2obench.agent import Task, count
 from o2obench.kit.model_free.config import MapOptions
 from o2obench.kit.model_free.sac import OnlineSac, OnlineSacOptions
-from o2obench.kit.options import Members, Share, Size
+from o2obench.kit.options import Members, Normed, Share, Size
 from o2obench.transitions import Transitions
 
 
@@ -26,7 +26,7 @@ class RlpdConfig(OnlineSacOptions, MapOptions):
 
     num_critics: Members = 10
     target_critics: Members | None = 2
-    layer_norm: Literal["none", "critics", "all"] = "critics"
+    layer_norm: Normed = "critics"
     init: Literal["uniform", "orthogonal", "xavier"] = "xavier"
     actor_value: Literal["min", "mean"] = "mean"
     target_entropy: float | None = None

@@ -56,6 +56,7 @@ class SacFrom(OnlineSac[SacFromConfig], Conservative[SacFromConfig]):
     Config = SacFromConfig
     pretrain = "cql"
     requires: ClassVar[tuple[str, ...]] = ("actor",)
+    takes_parts = True
     taken: Mapping[str, str] = {}
 
     @classmethod

@@ -222,6 +222,11 @@ class Agent(ABC, Generic[C]):
         """
         return config.model_dump(include={"learning_starts", "utd_ratio"})
 
+    @classmethod
+    def misfit(cls, config: C, parent: type[Agent[Any]], of_parent: Any) -> str:
+        """Say why it cannot go on from a pretraining with these options; empty: it can, or nobody knows."""
+        return ""
+
     def warm_start(self, states: Sequence[State]) -> None:
         """Take over the pretrained states, one per seed."""
         raise TypeError(f"{type(self).__name__} does not start from another run")

@@ -229,6 +229,7 @@ class _Builder:
         self.problems: list[str] = []
         self.lines: dict[str, None] = {}
         self.parents: dict[int, Entry] = {}
+        self.misfits: dict[tuple[str, ...], str] = {}
 
     def experiment(self, entry: Entry, data: str, seed: int) -> Experiment | None:
         """Build the experiment and, where they are new, its run and that run's parent."""
@@ -283,6 +284,8 @@ class _Builder:
             policy.require_shape(dataset.env.obs_dim, dataset.env.act_dim, data)
         uses_data = agent.uses_data or bool(parent and parent.data)
         config = self._config(agent, entry, data)
+        if entry.pretraining:
+            self._require_fit(entry, config, data)
         budget = Budget(self.suite.offline.updates, self.suite.online.steps)
         stages = agent.stages(config, budget)
         steps = sum(stage.env_steps for stage in stages)
@@ -307,6 +310,27 @@ class _Builder:
         self.stages[spec.hash] = stages
         self.schedules[spec.hash] = agent.schedule(config) if steps else {}
         return spec
+
+    def _require_fit(self, entry: Entry, config: Config, data: str) -> None:
+        """Refuse a pretraining whose networks an algorithm cannot take over."""
+        assert entry.pretraining
+        agent, start = registry.algorithm(entry.algorithm), _parent(entry.pretraining)
+        parent = registry.algorithm(start.algorithm)
+        of_parent = self._config(parent, start, data)
+        if start.algorithm == agent.pretrain and not _other_networks(config, of_parent):
+            return
+        key = (entry.algorithm, config.model_dump_json(), start.algorithm, of_parent.model_dump_json())
+        if key not in self.misfits:
+            self.misfits[key] = agent.misfit(config, parent, of_parent)
+        if self.misfits[key]:
+            own = start.algorithm == agent.pretrain
+            place = entry.options.at(() if own else ("from",))
+            remedy = "give both the same widths and numbers of networks"
+            remedy = remedy if own else f"start from {agent.pretrain}, its own"
+            raise UserError(
+                f"{place + ': ' if place else ''}{entry.algorithm} cannot go on from "
+                f"{entry.pretraining.label}: {self.misfits[key]}; {remedy}"
+            )
 
     def _data(self, dataset: Dataset) -> DataSource:
         """Return what a run is trained on: data that are here, or that a run of this plan collects."""
@@ -361,6 +385,21 @@ class _Builder:
         config = validate(agent.Config, merge(*layers, cut), (name,))
         self.lines.update(dict.fromkeys(reductions(name, config, full, cut)))
         return config
+
+
+SHAPES = {"widths", "members", "norms"}
+"""Marks of the options that decide networks' shapes."""
+
+
+def _other_networks(config: Config, of_parent: Config) -> bool:
+    """Tell whether two algorithms differ in an option of both that decides networks' shapes."""
+    fields = type(config).model_fields
+    for name in fields.keys() & type(of_parent).model_fields.keys():
+        marks = fields[name].json_schema_extra
+        shapes = isinstance(marks, dict) and not SHAPES.isdisjoint(marks)
+        if shapes and getattr(config, name) != getattr(of_parent, name):
+            return True
+    return False
 
 
 def _parent(pretraining: Pretraining) -> Entry:

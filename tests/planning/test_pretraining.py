@@ -232,12 +232,41 @@ def test_two_entries_may_share_a_variant() -> None:
             "comou: {from: sac}",
             "comou.from: sac holds actor, critics; comou needs model of it, too:",
         ),
+        (
+            "iql_finetune: {from: famo2o}",
+            "s.yaml:2:20: iql_finetune cannot go on from famo2o: its networks have other shapes, or it has "
+            "not all that are taken over; start from iql, its own",
+        ),
+        ("cql_finetune: {from: mopo}", "cql_finetune cannot go on from mopo: its networks have other"),
+        (
+            "iql_finetune: {from: {iql: {hidden_dims: [8, 8]}}}",
+            "cannot go on from iql (hidden_dims=[8, 8]): its networks have other shapes, or it has not all "
+            "that are taken over; give both the same widths and numbers of networks",
+        ),
+        ("cql_finetune: {num_critics: 4}", "give both the same widths and numbers of networks"),
+        (
+            "naive: {from: {mopo: {model_hidden_dims: [8, 8, 8, 8]}}}",
+            "naive cannot go on from mopo (model_hidden",
+        ),
     ],
 )
 def test_a_wrong_pretraining_is_refused_where_it_stands(tmp_path: Path, entry: str, message: str) -> None:
     line = refused(tmp_path, entry)
     assert line.startswith("s.yaml:2:")
     assert message in line
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "cql_finetune: {from: cal_ql}",
+        "iql_finetune: {from: {iql: {hidden_dims: [8, 8]}}, hidden_dims: [8, 8]}",
+        "cql_finetune: {from: {cql: {num_critics: 4}}, num_critics: 4}",
+        "sac_from: {from: famo2o}",
+    ],
+)
+def test_what_fits_is_not_refused(tmp_path: Path, entry: str) -> None:
+    assert suite(tmp_path, entry).runs
 
 
 # ---- a policy in a file ---------------------------------------------------------------------------------

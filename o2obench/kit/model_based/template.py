@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ from ...agent import Agent, Budget, Metrics, Stage, State, Task, stack_seeds
 from ...transitions import Array, Transitions
 from ...util.rng import Stream
 from ...util.timers import timed
+from .. import hand_over
 from .. import sac as sac_module
 from ..networks import to_array
 from ..replay import Replay
@@ -174,6 +175,11 @@ class ModelBased(SacPolicy, Agent[C], Generic[C]):
         """Return the mean action, or one to explore with."""
         tensor = torch.from_numpy(np.ascontiguousarray(obs, np.float32)).to(self.task.device)
         return to_array(self.explore(tensor) if explore else self.sac.act(tensor, None))
+
+    @classmethod
+    def misfit(cls, config: C, parent: type[Agent[Any]], of_parent: Any) -> str:
+        """Try it on a small task."""
+        return hand_over.misfit(cls, config, parent, of_parent)
 
     def warm_start(self, states: Sequence[State]) -> None:
         """Take over model, actor, critics, targets and temperature of a MOPO run; optimisers start afresh.

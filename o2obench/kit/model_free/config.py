@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from ...agent import Config, count, later
-from ..options import Count, Members, OtherWidths, Rate, Share, Size, Widths
+from ..options import Count, Members, Normed, OtherWidths, Rate, Share, Size, Widths
 
 
 class OffPolicyConfig(Config):
@@ -33,7 +33,7 @@ class OffPolicyConfig(Config):
     """Targets are the least of so many critics, drawn anew in each update; null: of all."""
     target_replacement: bool = False
     """Whether one critic may be drawn twice."""
-    layer_norm: Literal["none", "critics", "all"] = "none"
+    layer_norm: Normed = "none"
     """Networks whose layers are normalised, before the activation (arXiv:1607.06450)."""
     init: Literal["uniform", "orthogonal", "xavier"] = "uniform"
     """First weights: +-1/sqrt(inputs), torch's; orthogonal of gain sqrt 2; +-sqrt(6 / (inputs + outputs))."""

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ...util.rng import Stream
 from ..networks import Mlp
-from ..options import Size, Weight, Widths
+from ..options import Normed, Size, Weight, Widths
 from ..policies import Gaussian
 from ..replay import Batch
 from .config import OffPolicyConfig
@@ -34,7 +34,7 @@ class FqlOptions(OffPolicyConfig):
     """Options of the losses; on locomotion nothing is published."""
 
     hidden_dims: Widths = (512, 512, 512, 512)
-    layer_norm: Literal["none", "critics", "all"] = "critics"
+    layer_norm: Normed = "critics"
     init: Literal["uniform", "orthogonal", "xavier"] = "xavier"
     flow_alpha: Weight = 10.0
     """Weight of the squared distance from the flow's action."""

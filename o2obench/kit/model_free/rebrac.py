@@ -22,7 +22,7 @@ from ...agent import later
 from ...transitions import Array, Transitions
 from ...util.rng import Stream
 from ..networks import Initialiser, bounded_init
-from ..options import Rate, Weight, Widths
+from ..options import Normed, Rate, Weight, Widths
 from ..replay import Batch
 from .td3 import Td3, Td3Options
 from .template import Values
@@ -38,7 +38,7 @@ class RebracOptions(Td3Options):
     """Weight of the squared error to the batch's actions (the paper's beta 1)."""
     td3_alpha: Weight = 1.0
     actor_value: Literal["first", "min", "mean"] = later("min")
-    layer_norm: Literal["none", "critics", "all"] = "critics"
+    layer_norm: Normed = "critics"
 
 
 C = TypeVar("C", bound=RebracOptions)

@@ -36,6 +36,7 @@ from ...agent import Agent, Budget, Metrics, Network, Stage, State, Task, stack_
 from ...transitions import Array, Transitions, episode_returns
 from ...util.rng import Stream
 from ...util.timers import timed
+from .. import hand_over
 from ..compile import Repeat, compiled
 from ..networks import (
     Adam,
@@ -86,6 +87,8 @@ class OffPolicy(Agent[C], Generic[C]):
     """Parts that train several networks as one, and which: their parameters lie in one tensor."""
     entropy_in_target: bool = True
     """Whether the next value counts the policy's entropy."""
+    takes_parts: ClassVar[bool] = False
+    """Whether it takes over those parts of a pretraining that fit, whatever the others are."""
     judged: ClassVar[tuple[str, ...]] = ("actor",)
     """The networks that decide an action in an evaluation."""
     norm_place: ClassVar[Norm] = "before"
@@ -521,6 +524,11 @@ class OffPolicy(Agent[C], Generic[C]):
         mean, std = (to_array(self.maps[name]) for name in ("obs_mean", "obs_std"))
         first = weight / std.swapaxes(1, 2)
         return Network([(first, bias - (mean @ first)[:, 0]), *rest], network.activation, network.squash)
+
+    @classmethod
+    def misfit(cls, config: C, parent: type[Agent[Any]], of_parent: Any) -> str:
+        """Try it on a small task, unless it takes over what fits."""
+        return "" if cls.takes_parts else hand_over.misfit(cls, config, parent, of_parent)
 
     def warm_start(self, states: Sequence[State]) -> None:
         """Go on from pretrained states: networks, targets, moments and the map of the data."""
