@@ -329,7 +329,7 @@ def datasets_table(words: str = "") -> Table:
         scores = (f"{dataset.scores.ref_min:g}", f"{dataset.scores.ref_max:g}")
         table.add_row(
             escape(dataset.name),
-            escape(dataset.env.id),
+            escape(dataset.env.id.partition("(")[0]),
             size,
             *scores,
             where(dataset),

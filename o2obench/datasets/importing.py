@@ -101,7 +101,7 @@ def import_file(source: str, out: Path, about: Imported) -> str:
             path.unlink(missing_ok=True)
         raise
     shown = [f"  {column:<11} {name}" for column, name in named.items()]
-    if not scores and reference_of(env.id) is None:
+    if not (scores or env.success or reference_of(env.id)):
         notes.append(
             f"nobody has written down which returns score 0 and 100 in {env.id}: "
             f"`o2obench data scores {env.id} --policy EXPERT.npz --write {out}` measures them"

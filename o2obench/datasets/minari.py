@@ -1,7 +1,7 @@
 """Minari's layout: an HDF5 group per episode, and a metadata.json that names the environment.
 
 Read here without Minari, which would make the environment from code that the metadata name; of these only
-the id is used, and looked up among the environments known here. Written through Minari itself.
+an id and plain arguments are used (``minari_environment``). Written through Minari itself.
 """
 
 from __future__ import annotations
@@ -13,30 +13,24 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..envs.spec import EnvSpec, default_arguments, is_registered
+from ..envs.goals import GoalObservations
+from ..envs.spec import EnvSpec, is_registered
 from ..errors import UserError
+from ..transitions import Array
 from ..util.files import folder_of_user, is_number, usable
 from ..util.interpreter import variable
+from .minari_environment import environment_of
 from .validation import RATIO, Columns, Summary, array, flags, floats, open_hdf5
 
 MAIN, METADATA = "main_data.hdf5", "metadata.json"
 MOST_METADATA = 2**24
 FOLDER = "MINARI_DATASETS_PATH"
-DRAWING = {"render_mode", "width", "height", "camera_id", "camera_name", "default_camera_config"}
-HARMLESS = {*DRAWING, "max_geom", "visual_options", "max_episode_steps", "disable_env_checker"}
-"""Arguments of an environment that change neither its dynamics nor its rewards."""
-RECORDERS = {
-    "gymnasium": {"OrderEnforcing", "PassiveEnvChecker", "TimeLimit", "RecordEpisodeStatistics"}
-    | {"RecordVideo", "RenderCollection", "HumanRendering"},
-    "minari": {"DataCollector"},
-    "stable_baselines3": {"Monitor"},
-}
-"""Wrappers by package that pass actions, observations and rewards through as they are."""
 CONVERT = (
     "to convert it, write with d = minari.load_dataset(...): minari.create_dataset_from_buffers('new-v0', "
     "[minari.data_collector.EpisodeBuffer(**vars(e)) for e in d], env=d.env_spec, data_format='hdf5')"
@@ -79,51 +73,7 @@ def metadata(file: Path, env: str = "") -> dict[str, Any]:
         if not isinstance(count, int) or isinstance(count, bool) or count < 1:
             raise UserError(f"{path}: {key}: {count!r}, expected a count")
         counts[key] = count
-    return {**counts, "environment": env or _environment(path, value), **_reference(path, value)}
-
-
-def _environment(path: Path, value: dict[str, Any]) -> str:
-    text = value.get("env_spec")
-    if text is None:
-        raise UserError(f"{path}: env_spec: missing; it names the environment")
-    try:
-        spec = json.loads(text) if isinstance(text, str) else text
-    except (ValueError, RecursionError):
-        raise UserError(f"{path}: env_spec: not JSON") from None
-    spec = spec if isinstance(spec, dict) else {}
-    name = spec.get("id")
-    if not isinstance(name, str) or not name:
-        raise UserError(f"{path}: env_spec.id: {name!r}, expected an environment's id")
-    for key, changes in (
-        ("kwargs", _changed_arguments(name, spec.get("kwargs"))),
-        ("additional_wrappers", _changing_wrappers(spec.get("additional_wrappers"))),
-    ):
-        if changes:
-            raise UserError(
-                f"{path}: env_spec.{key}: {', '.join(changes)}: the data come from a changed {name}, here it "
-                "is the standard one"
-            )
-    return name
-
-
-def _changed_arguments(env_id: str, arguments: Any) -> list[str]:
-    """Return the arguments that make another task of an environment: neither harmless nor its defaults."""
-    given = set(arguments) - HARMLESS if isinstance(arguments, dict) else set[str]()
-    defaults = default_arguments(env_id) if given else {}
-    return sorted(
-        key for key in given if key not in defaults or not np.array_equal(defaults[key], arguments[key])
-    )
-
-
-def _changing_wrappers(wrappers: Any) -> list[str]:
-    """Return the wrappers that may change the task."""
-    changing = []
-    for wrapper in wrappers if isinstance(wrappers, list) else [wrappers] if wrappers else []:
-        entry = str(wrapper.get("entry_point") if isinstance(wrapper, dict) else wrapper)
-        module, _, name = entry.partition(":")
-        if name not in RECORDERS.get(module.partition(".")[0], ()):
-            changing.append(entry[:80])
-    return changing
+    return {**counts, "environment": env or environment_of(path, value), **_reference(path, value)}
 
 
 def _reference(path: Path, value: dict[str, Any]) -> dict[str, float | None]:
@@ -167,24 +117,32 @@ PARTS = {
 }
 
 
-def _episode(root: Any, number: int, env: EnvSpec, findings: Summary) -> dict[str, Any]:
-    """Return the nodes of an episode, looked at but not read."""
+def _group(root: Any, key: str, lacks: str, findings: Summary) -> Any:
+    """Return a group that lies in the file itself; raise UserError where there is none."""
     import h5py
 
-    name = f"episode_{number}"
-    link = root.get(name, getlink=True)
+    where = f"{root.name}/{key}".strip("/")
+    link = root.get(key, getlink=True)
     if link is None:
-        findings.add(name, "missing; episodes are numbered from 0 without gaps")
-        findings.settle()
-    if not isinstance(link, h5py.HardLink):
-        findings.add(name, "the episode is a link; links are refused")
-        findings.settle()
-    group = root[name]
-    if not isinstance(group, h5py.Group):
-        findings.add(name, "is an array, expected an episode's group")
-        findings.settle()
-    nodes = dict[str, Any]()
+        findings.add(where, f"missing; {lacks}")
+    elif not isinstance(link, h5py.HardLink):
+        findings.add(where, "is a link; links are refused")
+    elif not isinstance(root[key], h5py.Group):
+        findings.add(where, "is an array, expected a group")
+    findings.settle()
+    return root[key]
+
+
+def _episode(root: Any, number: int, env: EnvSpec, findings: Summary) -> dict[str, Any]:
+    """Return the nodes of an episode, looked at but not read; those of a dictionary by their paths."""
+    name = f"episode_{number}"
+    group = _group(root, name, "episodes are numbered from 0 without gaps", findings)
+    form, nodes = env.goal_observations, dict[str, Any]()
     for key, kinds in PARTS.items():
+        if form and key == "observations":
+            dictionary = _group(group, key, f"an episode needs {', '.join(PARTS)}", findings)
+            nodes |= _dictionary(dictionary, form, findings)
+            continue
         before = len(findings.problems)
         node = array(group, key, findings, kinds)
         if node is not None:
@@ -197,19 +155,41 @@ def _episode(root: Any, number: int, env: EnvSpec, findings: Summary) -> dict[st
     return nodes
 
 
+def _dictionary(group: Any, form: GoalObservations, findings: Summary) -> dict[str, Any]:
+    """Return the nodes of a dictionary of observations."""
+    nodes, lacks = dict[str, Any](), f"observations are {', '.join(form.widths)}"
+    for path in form.widths:
+        *outer, key = path.split("/")
+        inner, before = group, len(findings.problems)
+        for name in outer:
+            inner = _group(inner, name, lacks, findings)
+        node = array(inner, key, findings)
+        if node is not None:
+            nodes[f"observations/{path}"] = node
+        elif len(findings.problems) == before:
+            findings.add(f"{inner.name}/{key}".strip("/"), f"missing; {lacks}")
+    return nodes
+
+
+def _widths(env: EnvSpec) -> dict[str, int]:
+    """Return the width of a row of each array of an episode, 0 where it is a number."""
+    observed = {"observations": env.obs_dim}
+    if env.goal_observations:
+        observed = {f"observations/{path}": width for path, width in env.goal_observations.widths.items()}
+    return observed | {"actions": env.act_dim, "rewards": 0, "terminations": 0, "truncations": 0}
+
+
 def _episode_shapes(name: str, nodes: dict[str, Any], env: EnvSpec, findings: Summary) -> None:
     steps = nodes["rewards"].shape[0] if nodes["rewards"].ndim else 0
     if steps == 0:
         findings.add(f"{name}/rewards", "an episode without steps")
-    for key, width, count in (
-        *(("observations", env.obs_dim, steps + 1), ("actions", env.act_dim, steps)),
-        *((key, 0, steps) for key in ("rewards", "terminations", "truncations")),
-    ):
-        shape = nodes[key].shape
+    for key, width in _widths(env).items():
+        shape, is_observation = nodes[key].shape, key.startswith("observations")
+        count = steps + is_observation
         if len(shape) != (2 if width else 1) or (width and shape[1] != width):
             expected = f"rows of {width}" if width else "one number per step"
             findings.add(f"{name}/{key}", f"shape {shape}: expected {expected} for {env.id}")
-        elif shape[0] == steps and key == "observations":
+        elif shape[0] == steps and is_observation:
             findings.add(
                 f"{name}/{key}", f"{steps} rows for {steps} steps; the last next observation is missing"
             )
@@ -224,6 +204,7 @@ def _read(root: Any, rows: int, episodes: int, env: EnvSpec, findings: Summary) 
     ends = {"terminations": np.zeros(rows, bool), "truncations": np.zeros(rows, bool)}
     starts, start, cut = np.zeros(episodes, np.int64), 0, 0
     whole = np.empty((0, env.obs_dim), np.float32)
+    form, by_rule = env.goal_observations, _ByRule(np.zeros(rows), np.zeros(rows, bool), np.zeros(rows, bool))
     for number in range(episodes):
         name, episode = f"episode_{number}", _episode(root, number, env, findings)
         steps = episode["rewards"].shape[0]
@@ -232,7 +213,12 @@ def _read(root: Any, rows: int, episodes: int, env: EnvSpec, findings: Summary) 
             break
         if len(whole) <= steps:
             whole = np.empty((2 * steps + 1, env.obs_dim), np.float32)
-        floats(episode["observations"], whole[: steps + 1], f"{name}/observations", findings)
+        if form:
+            parts = _parts(episode, form, f"{name}/observations", findings)
+            whole[: steps + 1] = form.vector(parts)
+            by_rule.note(span, *form.outcome(parts))
+        else:
+            floats(episode["observations"], whole[: steps + 1], f"{name}/observations", findings)
         obs[span], next_obs[span] = whole[:steps], whole[1 : steps + 1]
         floats(episode["actions"], action[span], f"{name}/actions", findings)
         floats(episode["rewards"], reward[span], f"{name}/rewards", findings)
@@ -259,7 +245,57 @@ def _read(root: Any, rows: int, episodes: int, env: EnvSpec, findings: Summary) 
 
     truncated = ends["truncations"] & ~ends["terminations"]
     ends_of = (ends["terminations"], truncated)
-    return Columns(obs, action, reward, next_obs, *ends_of, stored=False, place=place)
+    columns = Columns(obs, action, reward, next_obs, *ends_of, stored=False, place=place)
+    return by_rule.columns(columns, env, findings) if form else columns
+
+
+def _parts(nodes: dict[str, Any], form: GoalObservations, where: str, findings: Summary) -> dict[str, Array]:
+    """Read a dictionary of observations, in which everything must be finite: rewards follow from it."""
+    parts = dict[str, Array]()
+    for path, width in form.widths.items():
+        node = nodes[f"observations/{path}"]
+        parts[path] = np.zeros((node.shape[0], width))
+        floats(node, parts[path], f"{where}/{path}", findings)
+        bad = np.flatnonzero(~np.isfinite(parts[path]).all(axis=1))
+        if len(bad):
+            findings.add(f"{where}/{path}[{bad[0]}]", f"not a number or infinite ({len(bad):,} rows)")
+    findings.settle()
+    return parts
+
+
+@dataclass(frozen=True)
+class _ByRule:
+    """What an environment pays in each row (rows,) and whether it ends there, whatever the file says."""
+
+    reward: Array
+    terminated: Array
+    after: Array
+    """Rows after the end of the task, in the same episode of the file."""
+
+    def note(self, span: slice, reward: Array, terminated: Array) -> None:
+        """Take what holds in the rows of an episode."""
+        self.reward[span], self.terminated[span] = reward, terminated
+        self.after[span] = np.cumsum(terminated) > terminated
+
+    def columns(self, read: Columns, env: EnvSpec, findings: Summary) -> Columns:
+        """Return the rows up to the task's ends, by the rule; note what the file says otherwise."""
+        kept = np.flatnonzero(~self.after)
+        terminated = self.terminated[kept]
+        counts = {
+            "rows are paid otherwise than by {}'s rule, which counts": read.reward != self.reward,
+            "rows come after the end of the task, left out": self.after,
+            "terminations are set where {} goes on; they count as truncated": read.terminated
+            & ~self.terminated,
+        }
+        for said, rows in counts.items():
+            if rows.any():
+                findings.notes.append(f"{int(rows.sum()):,} {said.format(env.id)}")
+        return Columns(
+            *(read.obs[kept], read.action[kept], self.reward[kept].astype(np.float32), read.next_obs[kept]),
+            *(terminated, read.ends[kept] & ~terminated),
+            stored=False,
+            place=lambda column, row: read.place(column, int(kept[row])),
+        )
 
 
 def write(

@@ -353,7 +353,8 @@ def _of_minari(name: str) -> Dataset:
         )
     place = file.with_name(minari.METADATA)
     env = _env_of(place, meta["environment"])
-    return Dataset(name, env, _scores(name, env, meta, place), file)
+    own = {} if env.goal_observations else meta  # what counts there is the task's, not a return of Minari's
+    return Dataset(name, env, _scores(name, env, own, place), file)
 
 
 def _of_ogbench(name: str) -> Dataset:
@@ -373,6 +374,8 @@ def _env_of(place: Path, env_id: str) -> EnvSpec:
 
 def _scores(name: str, env: EnvSpec, card: dict[str, Any], place: Path) -> Reference:
     """Return the scores that a card holds, else those known for the data set or its environment."""
+    if env.success:
+        return Reference(name, env.id, 0.0, 1.0, "", "", "the rate of success")
     low, high = card.get("ref_min"), card.get("ref_max")
     if low is not None or high is not None:
         if not (is_number(low) and is_number(high) and low < high):

@@ -5,17 +5,29 @@ observations). obs (60,) as D4RL has it: the arm's joints (9,), the objects' (21
 which is 0 where no task is. It holds neither velocities nor which tasks were paid before: when an episode
 ends cannot be told from it, and nothing shows that the physics are D4RL's. What a file pays, it must pay by
 this rule.
+
+Minari's ``D4RL/kitchen/*`` hold the package's own dictionaries, from which rewards and ends follow by the
+rule, whatever the file pays.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
+from ..errors import UserError
 from ..transitions import Array
+from .goals import GoalObservations, Parts, parts
+from .robotics import plain_arguments
 
+PREFIX = "FrankaKitchen-"
+REGISTERED = f"{PREFIX}v1"
+ENTRY_POINT = r"gymnasium_robotics\.envs\.franka_kitchen(\.kitchen_env)?:KitchenEnv"
+STANDARD = {"object_noise_ratio": 0.0005, "robot_noise_ratio": 0.01, "frame_skip": 40}
+"""Arguments on which the physics and the observations depend, as they are played here."""
+ARGUMENTS = ("tasks_to_complete", "terminate_on_tasks_completed", "remove_task_when_completed", *STANDARD)
 JOINTS = 30
 NEAR = 0.3
 """Distance of an object's joints from their goal below which its task is done."""
@@ -45,21 +57,73 @@ def goal_of(tasks: tuple[str, ...]) -> Array:
     return goal
 
 
-def as_vector(make: Callable[[], Any], tasks: tuple[str, ...]) -> Callable[[], Any]:
+def goal_observations(tasks: tuple[str, ...]) -> GoalObservations:
+    """Return how gymnasium-robotics' observations become D4RL's, and what is paid for them."""
+
+    def vector(obs: Parts) -> Array:
+        joints = obs["observation"]
+        goal = np.zeros((*joints.shape[:-1], JOINTS))
+        for task in tasks:
+            goal[..., GOALS[task][0]] = obs[f"desired_goal/{task}"]
+        return np.concatenate([joints[..., :9], joints[..., 18:39], goal], axis=-1)
+
+    def outcome(obs: Parts) -> tuple[Array, Array]:
+        off = [obs[f"achieved_goal/{task}"][1:] - obs[f"desired_goal/{task}"][1:] for task in tasks]
+        done = np.stack([np.linalg.norm(distance, axis=1) < NEAR for distance in off])
+        so_far = np.logical_or.accumulate(done, axis=1).sum(axis=0)
+        return np.diff(so_far, prepend=0).astype(np.float64), so_far == len(tasks)
+
+    goals = {f"{kind}_goal/{task}": len(GOALS[task][1]) for kind in ("achieved", "desired") for task in tasks}
+    return GoalObservations({"observation": 59, **goals}, vector, outcome)
+
+
+def as_vector(make: Callable[[], Any], form: GoalObservations) -> Callable[[], Any]:
     """Return what makes a kitchen whose observations are D4RL's, by what makes gymnasium-robotics'."""
-    goal = goal_of(tasks)
 
     def made() -> Any:
         from gymnasium.spaces import Box
         from gymnasium.wrappers import TransformObservation
 
-        def seen(obs: Any) -> Array:
-            joints = obs["observation"]
-            return np.concatenate([joints[:9], joints[18:39], goal])
-
-        return TransformObservation(make(), seen, Box(-np.inf, np.inf, (2 * JOINTS,), np.float64))
+        space = Box(-np.inf, np.inf, (2 * JOINTS,), np.float64)
+        return TransformObservation(make(), lambda obs: form.vector(parts(obs)), space)
 
     return made
+
+
+def described_tasks(spec: Mapping[str, Any], place: str) -> set[str]:
+    """Return the tasks of the kitchen that somebody's file describes.
+
+    Args:
+        spec: Gymnasium's description of an environment: ``id, entry_point, kwargs``.
+        place: Where it stands, for the message.
+
+    Raises:
+        UserError: It is of another package, or its arguments are not those that are played here.
+    """
+    if spec.get("id") != REGISTERED:
+        raise UserError(
+            f"{place}.id: {spec.get('id')!r:.80}: of the kitchens only {REGISTERED} is played here"
+        )
+    arguments = plain_arguments(spec, place, ENTRY_POINT, ARGUMENTS)
+    for key, usual in STANDARD.items():
+        if arguments.get(key, usual) != usual:
+            raise UserError(f"{place}.kwargs.{key}: {arguments[key]!r:.40}, here it is {usual}")
+    tasks = arguments.get("tasks_to_complete", list(GOALS))
+    if not (isinstance(tasks, list) and all(isinstance(task, str) for task in tasks)):
+        raise UserError(f"{place}.kwargs.tasks_to_complete: {tasks!r:.80}, expected names of tasks")
+    return set(tasks)
+
+
+def kitchen_of(tasks: set[str], place: str) -> str:
+    """Return the id that a kitchen with these tasks has here; raise UserError where there is none."""
+    for env_id, known in KITCHENS.items():
+        if tasks == set(known):
+            return env_id
+    choices = " or ".join(f"{', '.join(known)} ({env_id})" for env_id, known in KITCHENS.items())
+    raise UserError(
+        f"{place}.kwargs.tasks_to_complete: {', '.join(sorted(tasks))[:200]}; played are {choices}; "
+        "`o2obench data import ... --env ID` takes four of more"
+    )
 
 
 def wrong_kitchen_rewards(tasks: tuple[str, ...]) -> Callable[[Array, Array, Array, Array], str]:

@@ -88,6 +88,11 @@ def seeded(make: Callable[[], Any]) -> Callable[[], Seeded]:
     return lambda: Seeded(make())
 
 
+def succeeded(env_return: Any, terminated: Any) -> Any:
+    """Tell whether an episode was a success, by which alone one terminates."""
+    return terminated
+
+
 def at_goal(env_id: str, make: Callable[[], Any]) -> Terminal | None:
     """Return the termination rule of a maze, whose observations begin with the position; None of others."""
     if "maze" not in env_id:

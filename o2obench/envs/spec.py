@@ -27,11 +27,12 @@ from ..transitions import Array
 from ..util.config import nearest
 from ..util.interpreter import variable
 from ..util.plugins import entry_points, load
-from . import ogbench
+from . import ogbench, robotics_antmaze
 from .adroit import HANDS, Hand, ended_by_rule
 from .antmaze import ANT_MAZES, wrong_rewards
 from .antmaze import maker as ant_maze_maker
-from .kitchen import KITCHENS, as_vector, wrong_kitchen_rewards
+from .goals import GoalObservations, state_and_goal
+from .kitchen import KITCHENS, REGISTERED, as_vector, goal_observations, wrong_kitchen_rewards
 from .leftovers import without_leftovers
 from .mazes import MAZES, Maze
 from .mazes import reached_the_goal as reached_the_goal_it_sees
@@ -88,12 +89,14 @@ class EnvSpec:
     """How to step many copies at once, where that is known."""
     rule: Any = None
     """The termination rule as data, or the name and hash of its function, where it is a user's own."""
-    success: bool = False
-    """Whether an episode counts by its success, by which alone it terminates, not by its return."""
+    success: Callable[[Any, Any], Any] | None = None
+    """Where an episode counts by its success: what tells it from the raw return and whether it terminated."""
     recorded: int = 0
     """The longest episode in data, where those who made them had more than ``horizon`` steps."""
     own_check: OwnCheck | None = None
     """What its data must satisfy besides, where anything."""
+    goal_observations: GoalObservations | None = None
+    """How Minari's sets hold its observations, where these are dictionaries."""
 
     def vector_env(self, count: int) -> VectorEnv:
         """Make ``count`` copies that step together."""
@@ -101,7 +104,7 @@ class EnvSpec:
 
     def outcome(self, env_return: Any, terminated: Any) -> Any:
         """Return what episodes count: their raw returns, or 1 for success and 0 for none."""
-        return np.where(terminated, 1.0, 0.0) if self.success else env_return
+        return np.where(self.success(env_return, terminated), 1.0, 0.0) if self.success else env_return
 
     def to_unit(self, action: Array) -> Array:
         """Map the environment's own actions to [-1, 1]."""
@@ -165,9 +168,7 @@ def _with_goal(make: Callable[[], Any]) -> Callable[[], Any]:
         parts = [env.observation_space[name] for name in ("observation", "desired_goal")]
         low, high = (np.concatenate([getattr(part, end) for part in parts]) for end in ("low", "high"))
         space = Box(low.astype(np.float32), high.astype(np.float32))
-        return TransformObservation(
-            env, lambda obs: np.concatenate([obs["observation"], obs["desired_goal"]]), space
-        )
+        return TransformObservation(env, state_and_goal, space)
 
     return flat
 
@@ -189,9 +190,10 @@ def _hand(name: str, hand: Hand) -> EnvSpec:
 
 
 def _kitchen(name: str, tasks: tuple[str, ...]) -> EnvSpec:
-    make = as_vector(robotics_maker("FrankaKitchen-v1", tasks_to_complete=list(tasks)), tasks)
+    form = goal_observations(tasks)
+    make = as_vector(robotics_maker(REGISTERED, tasks_to_complete=list(tasks)), form)
     check = OwnCheck(wrong_kitchen_rewards(tasks), stepped=False)
-    return EnvSpec(name, 60, 9, 280, make, own_check=check)
+    return EnvSpec(name, 60, 9, 280, make, own_check=check, goal_observations=form)
 
 
 _BUILT_IN = {
@@ -271,7 +273,10 @@ def find_env(env_id: str) -> EnvSpec:
     if env_id in _BUILT_IN:
         return _BUILT_IN[env_id]
     try:
-        spec = _of_ogbench(env_id) if ogbench.is_single_task(env_id) else _registered(env_id)
+        if robotics_antmaze.has_arguments(env_id):
+            spec = _robotics_ant_maze(env_id)
+        else:
+            spec = _of_ogbench(env_id) if ogbench.is_single_task(env_id) else _registered(env_id)
         return with_rule(spec, own_rule()) if own_rule() and spec.terminal is None else spec
     except UserError:
         for entry in _others().values():  # it may be one that cannot be had, or bears another name
@@ -302,12 +307,17 @@ def default_arguments(env_id: str) -> dict[str, Any]:
 @functools.cache
 def _registered(env_id: str) -> EnvSpec:
     import gymnasium
-    from gymnasium.spaces import Box, Dict
 
     spec = gymnasium.registry.get(env_id)
     if spec is None:  # never make(): it would import what stands before a colon
         raise UserError(f"environment {env_id}: not known; {nearest(env_id, environments())}")
-    make = gymnasium_maker(env_id)
+    return _made(env_id, gymnasium_maker(env_id), spec.max_episode_steps)
+
+
+def _made(env_id: str, make: Callable[[], Any], horizon: int | None) -> EnvSpec:
+    """Return an environment with the sizes and bounds that a made one has."""
+    from gymnasium.spaces import Box, Dict
+
     try:
         env = make()
     except Exception as error:  # noqa: BLE001  (whatever keeps an environment from being made)
@@ -325,12 +335,27 @@ def _registered(env_id: str) -> EnvSpec:
         raise UserError(
             f"environment {env_id}: actions are {action}; only a bounded Box of one axis works here"
         )
-    if not spec.max_episode_steps:
+    if not horizon:
         raise UserError(f"environment {env_id}: episodes have no limit; register it with max_episode_steps")
     return EnvSpec(
-        *(env_id, obs.shape[0], action.shape[0], spec.max_episode_steps, make),
+        *(env_id, obs.shape[0], action.shape[0], horizon, make),
         low=action.low.astype(np.float32),
         high=action.high.astype(np.float32),
+    )
+
+
+@functools.cache
+def _robotics_ant_maze(env_id: str) -> EnvSpec:
+    """Return one of gymnasium-robotics' AntMazes with arguments of its own."""
+    maze = robotics_antmaze.from_id(env_id)
+    register(env_id)
+    spec = _made(env_id, gymnasium_maker(maze.registered, **maze.arguments), maze.horizon)
+    widths = {"observation": spec.obs_dim - 2, "achieved_goal": 2, "desired_goal": 2}
+    return replace(
+        spec,
+        terminal=never_terminal if maze.continuing else None,  # no observation tells the ant's place
+        success=robotics_antmaze.succeeded,
+        goal_observations=GoalObservations(widths, state_and_goal, maze.outcome),
     )
 
 
@@ -340,4 +365,4 @@ def _of_ogbench(env_id: str) -> EnvSpec:
     ogbench.register()
     spec = _registered(env_id)
     make = ogbench.seeded(spec.make)
-    return replace(spec, make=make, terminal=ogbench.at_goal(env_id, make), success=True)
+    return replace(spec, make=make, terminal=ogbench.at_goal(env_id, make), success=ogbench.succeeded)

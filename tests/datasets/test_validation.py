@@ -14,6 +14,7 @@ import os
 import shutil
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ from o2obench.datasets.isolated_validation import admit, apart, examine, read_co
 from o2obench.envs.spec import EnvSpec, find_env
 from o2obench.errors import UserError
 from tests.conftest import Command
-from tests.helpers import ogbench
+from tests.helpers import ogbench, robotics_sets
 from tests.helpers.datasets import (
     Arrays,
     ant_maze_arrays,
@@ -374,6 +375,76 @@ def rewards_at_ends(arrays: Arrays) -> None:
     arrays["rewards"] = (arrays["terminals"] | arrays["timeouts"]).astype(np.float32)
 
 
+MAZE = "AntMaze_UMaze-v4(maze_map=11111.1g001.11101.1r001.11111,max_episode_steps=700)"
+
+
+@functools.cache
+def robotics_set(kind: str) -> tuple[bytes, dict[str, Any]]:
+    """A set of Minari's antmaze or kitchen, as Minari writes it, and its metadata."""
+    env = robotics_sets.ant_maze() if kind == "antmaze" else robotics_sets.kitchen()
+    act = robotics_sets.towards_the_goal if kind == "antmaze" else robotics_sets.task_by_task
+    with tempfile.TemporaryDirectory() as folder:
+        file = robotics_sets.write("set-v0", Path(folder), env, robotics_sets.episodes(env, act))
+        return file.read_bytes(), json.loads(file.with_name("metadata.json").read_text())
+
+
+def of_robotics(
+    kind: str, harm: Callable[[Any], Any] = lambda root: None, **metadata: Any
+) -> Callable[[Path], Path]:
+    """Such a set with a spoilt file, or other metadata."""
+
+    def make(folder: Path) -> Path:
+        content, known = robotics_set(kind)
+        file = raw(content)(folder).rename(folder / "main_data.hdf5")
+        with h5py.File(file, "a") as root:
+            harm(root)
+        file.with_name("metadata.json").write_text(json.dumps({**known, **metadata}))
+        return file
+
+    return make
+
+
+def described(
+    kind: str, arguments: Any = (), key: str = "env_spec", **changes: Any
+) -> Callable[[Path], Path]:
+    """Such a set whose environment is described otherwise."""
+
+    def make(folder: Path) -> Path:
+        spec = json.loads(robotics_set(kind)[1]["env_spec"])
+        spec["kwargs"].update(arguments)
+        metadata: dict[str, Any] = {key: json.dumps({**spec, **changes})}
+        return of_robotics(kind, **metadata)(folder)
+
+    return make
+
+
+def observed(kind: str, path: str, edit: Callable[[Any], Any] | None = None) -> Callable[[Path], Path]:
+    """Such a set in whose second episode a part of the observations was changed, or left out."""
+
+    def harm(root: Any) -> None:
+        group = root["episode_1/observations"]
+        values = group[path][()]
+        del group[path]
+        if edit:
+            group[path] = edit(values)
+
+    return of_robotics(kind, harm)
+
+
+def flat_observations(root: Any) -> None:
+    del root["episode_1/observations"]
+    root["episode_1/observations"] = np.zeros((13, 29))
+
+
+def borrowed_observations(root: Any) -> None:
+    del root["episode_1/observations"]
+    root["episode_1/observations"] = h5py.ExternalLink("elsewhere.hdf5", "/observations")
+
+
+def no_achieved_goals(root: Any) -> None:
+    del root["episode_1/observations/achieved_goal"]
+
+
 @functools.cache
 def kitchen() -> Arrays:
     return kitchen_arrays(KITCHEN)
@@ -564,7 +635,7 @@ BAD = [
     Case("another environment", said(env_spec='{"id": "Hopper-v5"}'), "env_spec.id: Hopper-v5, this is Hopper-v4"),
     Case("environment nested for ever", said(env_spec="[" * 60_000), "env_spec: not JSON", "an environment not JSON"),
     Case("another reward", said(env_spec='{"id": "Hopper-v4", "kwargs": {"healthy_reward": 0}}'), "env_spec.kwargs: healthy_reward: the data come"),
-    Case("a wrapper", said(env_spec='{"id": "Hopper-v4", "additional_wrappers": [1]}'), "env_spec.additional_wrappers: 1: the data", "another reward"),
+    Case("a wrapper", said(env_spec='{"id": "Hopper-v4", "additional_wrappers": [1]}'), "env_spec.additional_wrappers: 1: the data"),
     Case("endless scores", said(ref_min_score=0, ref_max_score=10**400), "must be a number above ref_min_score 0"),
     Case("scores the wrong way", said(ref_min_score=9, ref_max_score=1), "ref_max_score: 1 must be a number above", "endless scores"),
     Case("episodes missing", said(total_episodes=9), ":/: 3 episodes, metadata.json says 9"),
@@ -572,7 +643,7 @@ BAD = [
     Case("too many steps", said(total_steps=30), ":/: 40 steps up to episode_1, metadata.json says 30", "steps missing"),
     Case("8 GB of steps", said(total_steps=2**28), ":/: metadata.json says 268,435,456 steps, more than"),
     Case("a gap", grouped(gap), ":/episode_1: missing; episodes are numbered from 0"),
-    Case("an episode that is a link", grouped(linked), ":/episode_1: the episode is a link"),
+    Case("an episode that is a link", grouped(linked), ":/episode_1: is a link; links are refused"),
     Case("an episode that is an array", grouped(flat), ":/episode_1: is an array"),
     Case("no truncations", grouped(lambda r: r.pop("episode_2/truncations")), ":/episode_2/truncations: missing; an"),
     Case("a dict of observations", grouped(dict_observations), ":/episode_1/observations: is a group", "a group"),
@@ -606,6 +677,7 @@ BAD = [
 ]  # fmt: skip
 
 
+FOREIGN = "a foreign entry point"
 POINTMAZE = "pointmaze-medium-singletask-v0"
 
 
@@ -662,6 +734,59 @@ BAD_OF_OGBENCH = [
     maze_case("actions of 0.2", put_there("actions", lambda x: 5 * x), " is outside [-1, 1] of pointmaze-", "action out of bounds"),
     maze_case("qpos of other rows", navigated(elsewhere), " are set where pointmaze-medium-singletask-v0 goes on", "normalised states"),
 ]  # fmt: skip
+
+
+def ant_case(name: str, make: Callable[[Path], Path], said: str, shares: str = "") -> Case:
+    return Case(name, make, said, shares, MAZE)
+
+
+def kitchen_case(name: str, make: Callable[[Path], Path], said: str, shares: str = "") -> Case:
+    return Case(name, make, said, shares, KITCHEN)
+
+
+BAD_OF_ROBOTICS = [
+    # Minari's metadata of AntMaze
+    ant_case(FOREIGN, described("antmaze", entry_point="os:mkdir"), "env_spec.entry_point: 'os:mkdir', expected gym"),
+    ant_case("no entry point", described("antmaze", entry_point=None), "env_spec.entry_point: None, expected", FOREIGN),
+    ant_case("another version's", described("antmaze", id="AntMaze_UMaze-v5"), "ant_maze_v4:AntMazeEnv', exp", FOREIGN),
+    ant_case("foreign in evaluation", described("antmaze", key="eval_env_spec", entry_point="os:a"), "eval_env_spec.entry_point: 'os:a'", FOREIGN),
+    ant_case("unknown arguments", described("antmaze", {"gravity": 1, "xml_file": "/a"}), "env_spec.kwargs: gravity, xml_file: not known; known are"),
+    ant_case("arguments in a list", described("antmaze", kwargs=[1]), "env_spec.kwargs: expected an object, found a list"),
+    ant_case("an old maze", described("antmaze", id="AntMaze_UMaze-v3"), "env_spec.id: 'AntMaze_UMaze-v3': of AntMaze only"),
+    ant_case("a dense reward", described("antmaze", {"reward_type": "dense"}), "env_spec.kwargs.reward_type: 'dense', expected"),
+    ant_case("a goal that may end", described("antmaze", {"continuing_task": "yes"}), "continuing_task: 'yes', expected true or"),
+    ant_case("no limit", described("antmaze", max_episode_steps=None), "env_spec.max_episode_steps: None, expected a count"),
+    ant_case("no maze", described("antmaze", {"maze_map": "U"}), "env_spec.kwargs.maze_map: 'U', expected rows of cells"),
+    ant_case("a strange cell", described("antmaze", {"maze_map": [[1, 2], ["r", "g"]]}), "maze_map: a cell is one of 0, 1, 'r'"),
+    ant_case("a ragged maze", described("antmaze", {"maze_map": [[1], ["r", "g"]]}), "maze_map: expected rows of one width"),
+    ant_case("a vast maze", described("antmaze", {"maze_map": 99 * [["r", "g"]]}), "maze_map: 99 rows of 2 cells are too many"),
+    ant_case("nowhere to start", described("antmaze", {"maze_map": [[1, "c"], [1, 1]]}), "a start and a goal in another cell are"),
+    ant_case("evaluated elsewhere", described("antmaze", {"maze_map": [["r", "g"]]}, "eval_env_spec"), "eval_env_spec: is another maze than"),
+    ant_case("evaluation not JSON", of_robotics("antmaze", eval_env_spec="{"), "eval_env_spec: not JSON", "an environment not JSON"),
+    # and of the kitchen
+    kitchen_case("a foreign kitchen", described("kitchen", entry_point="os:mkdir"), "env_spec.entry_point: 'os:mkdir'", FOREIGN),
+    kitchen_case("an old kitchen", described("kitchen", id="FrankaKitchen-v0"), "env_spec.id: 'FrankaKitchen-v0': of the"),
+    kitchen_case("a noisy kitchen", described("kitchen", {"robot_noise_ratio": 1}), "kwargs.robot_noise_ratio: 1, here it is 0.01"),
+    kitchen_case("tasks without names", described("kitchen", {"tasks_to_complete": [1]}), "tasks_to_complete: [1], expected names"),
+    kitchen_case("other tasks", described("kitchen", {"tasks_to_complete": ["kettle"]}), "tasks_to_complete: kettle; played are micro"),
+    kitchen_case("a task not recorded", described("kitchen", {"tasks_to_complete": ["hinge cabinet"]}, "eval_env_spec"), "hinge cabinet: not in env_spec"),
+    # their observations
+    ant_case("no goal", observed("antmaze", "desired_goal"), ":/episode_1/observations/desired_goal: missing; observations"),
+    kitchen_case("no kettle", observed("kitchen", "desired_goal/kettle"), "/desired_goal/kettle: missing; obs", "no goal"),
+    kitchen_case("no goals", of_robotics("kitchen", no_achieved_goals), "/achieved_goal: missing; observations are", "a gap"),
+    ant_case("no dictionary", of_robotics("antmaze", flat_observations), ":/episode_1/observations: is an array", "an episode that is an array"),
+    ant_case("observations elsewhere", of_robotics("antmaze", borrowed_observations), ":/episode_1/observations: is a link", "an episode that is a link"),
+    ant_case("a goal in space", observed("antmaze", "desired_goal", zeros(13, 3)), "desired_goal: shape (13, 3): expected rows of 2", "a wide episode"),
+    ant_case("a state of D4RL's", observed("antmaze", "observation", zeros(13, 29)), "(13, 29): expected rows of 27", "a wide episode"),
+    ant_case("no last goal", observed("antmaze", "desired_goal", lambda x: x[:-1]), "12 rows for 12 steps", "no last observation"),
+    ant_case("few goals", observed("antmaze", "desired_goal", lambda x: x[:5]), "5 rows for 12 steps", "a short episode of actions"),
+    ant_case("goals in words", observed("antmaze", "desired_goal", lambda x: x.astype("S8")), "holds text", TYPE),
+    ant_case("a goal that is NaN", observed("antmaze", "achieved_goal", lambda x: x * np.nan), "/achieved_goal[0]: not a number or inf"),
+    kitchen_case("a kettle elsewhere", observed("kitchen", "desired_goal/kettle", lambda x: x + 1), "are of another goal", GOAL),
+    kitchen_case("tasks never done", observed("kitchen", "achieved_goal/kettle", lambda x: x + 1), "are not 1 for each task", GOAL),
+]  # fmt: skip
+if find_spec("gymnasium_robotics"):
+    BAD += BAD_OF_ROBOTICS
 if find_spec("ogbench"):
     BAD += BAD_OF_OGBENCH
 
