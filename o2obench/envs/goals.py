@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +37,14 @@ def parts(obs: Mapping[str, Any]) -> dict[str, Array]:
     return flat
 
 
-def state_and_goal(obs: Parts) -> Array:
-    """Return the vectors of goal environments: ``observation``, then ``desired_goal``."""
-    return np.concatenate([obs["observation"], obs["desired_goal"]], axis=-1)
+STATE_AND_GOAL = ("observation", "desired_goal")
+"""What the vectors of goal environments hold, in this order."""
+
+
+def joined(keys: Sequence[str]) -> Callable[[Parts], Array]:
+    """Return what joins the parts of these keys, in this order."""
+
+    def vector(obs: Parts) -> Array:
+        return np.concatenate([obs[key] for key in keys], axis=-1)
+
+    return vector

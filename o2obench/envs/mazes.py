@@ -82,6 +82,6 @@ MAZES = {
 
 
 def reached_the_goal(obs: Any, action: Any, next_obs: Any) -> Any:
-    """Terminated: the ball is within 0.45 of the goal, which the observation holds; or it is not finite."""
-    x, y = next_obs[..., 0] - next_obs[..., 4], next_obs[..., 1] - next_obs[..., 5]
+    """Terminated: its place, obs[:2], is within 0.45 of the goal, obs[-2:]; or they are not finite."""
+    x, y = next_obs[..., 0] - next_obs[..., -2], next_obs[..., 1] - next_obs[..., -1]
     return ~(x**2 + y**2 > REACHED**2)

@@ -6,8 +6,8 @@ is a wall, r a start, g a goal, c both, 0 is free. A step that ends within 0.45 
 other 0. No step ends the episode (``continuing_task``, the package's default), and an ant that stays is paid
 on and on; with ``continuing_task=False`` the goal ends it. An episode is a success where anything was paid.
 
-obs (29,) is ``observation`` (27,), which is qpos without the ant's x and y, then qvel, and ``desired_goal``
-(2,); -v5 has contact forces between them. The ant's place, ``achieved_goal``, is not observed. D4RL's own
+obs (31,) is ``achieved_goal`` (2,), the ant's x and y, which ``observation`` (27,) lacks: that is the rest of
+qpos, then qvel, in -v5 contact forces, too; and ``desired_goal`` (2,). So it begins as D4RL's does, whose own
 mazes are in ``antmaze``.
 """
 
@@ -27,6 +27,8 @@ from .goals import Parts
 from .robotics import plain_arguments
 
 PREFIX = "AntMaze_"
+SEEN = ("achieved_goal", "observation", "desired_goal")
+"""What an observation holds, in this order."""
 REGISTERED = re.compile(rf"{PREFIX}[A-Za-z_]+-(v[45])")
 """Before -v4 the reward was computed after the goal had been drawn anew, and was always 0."""
 WITH_ARGUMENTS = re.compile(

@@ -14,7 +14,7 @@ import functools
 import importlib
 import inspect
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
 from typing import Any
@@ -31,7 +31,7 @@ from . import ogbench, robotics_antmaze
 from .adroit import HANDS, Hand, ended_by_rule
 from .antmaze import ANT_MAZES, wrong_rewards
 from .antmaze import maker as ant_maze_maker
-from .goals import GoalObservations, state_and_goal
+from .goals import STATE_AND_GOAL, GoalObservations, joined
 from .kitchen import KITCHENS, REGISTERED, as_vector, goal_observations, wrong_kitchen_rewards
 from .leftovers import without_leftovers
 from .mazes import MAZES, Maze
@@ -157,24 +157,24 @@ def _mujoco(
     return EnvSpec(name, *sizes, gymnasium_maker(name), terminal, -bound, bound, **more)
 
 
-def _with_goal(make: Callable[[], Any]) -> Callable[[], Any]:
-    """Return what makes a goal environment whose observation is a vector: the state, then the goal."""
+def _as_vector(make: Callable[[], Any], keys: Sequence[str] = STATE_AND_GOAL) -> Callable[[], Any]:
+    """Return what makes a goal environment whose observation is a vector of these parts."""
 
     def flat() -> Any:
         from gymnasium.spaces import Box
         from gymnasium.wrappers import TransformObservation
 
         env = make()
-        parts = [env.observation_space[name] for name in ("observation", "desired_goal")]
+        parts = [env.observation_space[name] for name in keys]
         low, high = (np.concatenate([getattr(part, end) for part in parts]) for end in ("low", "high"))
         space = Box(low.astype(np.float32), high.astype(np.float32))
-        return TransformObservation(env, state_and_goal, space)
+        return TransformObservation(env, joined(keys), space)
 
     return flat
 
 
 def _maze(name: str, maze: Maze) -> EnvSpec:
-    make = _with_goal(robotics_maker(maze.registered, maze_map=maze.map, continuing_task=False))
+    make = _as_vector(robotics_maker(maze.registered, maze_map=maze.map, continuing_task=False))
     return EnvSpec(name, 6, 2, maze.horizon, make, reached_the_goal_it_sees)
 
 
@@ -327,7 +327,8 @@ def _made(env_id: str, make: Callable[[], Any], horizon: int | None) -> EnvSpec:
         raise UserError(f"environment {env_id}: cannot be made here: {why}{remedy}") from None
     obs, action = env.observation_space, env.action_space
     if isinstance(obs, Dict) and {"observation", "desired_goal"} <= obs.keys():
-        make = _with_goal(make)
+        seen = robotics_antmaze.SEEN if env_id.startswith(robotics_antmaze.PREFIX) else STATE_AND_GOAL
+        make = _as_vector(make, seen)
         obs = make().observation_space
     if not (isinstance(obs, Box) and len(obs.shape) == 1 and obs.dtype.kind == "f"):
         raise UserError(f"environment {env_id}: observations are {obs}; only vectors of numbers work here")
@@ -350,12 +351,12 @@ def _robotics_ant_maze(env_id: str) -> EnvSpec:
     maze = robotics_antmaze.from_id(env_id)
     register(env_id)
     spec = _made(env_id, gymnasium_maker(maze.registered, **maze.arguments), maze.horizon)
-    widths = {"observation": spec.obs_dim - 2, "achieved_goal": 2, "desired_goal": 2}
+    widths = {"achieved_goal": 2, "observation": spec.obs_dim - 4, "desired_goal": 2}
     return replace(
         spec,
-        terminal=never_terminal if maze.continuing else None,  # no observation tells the ant's place
+        terminal=never_terminal if maze.continuing else reached_the_goal_it_sees,
         success=robotics_antmaze.succeeded,
-        goal_observations=GoalObservations(widths, state_and_goal, maze.outcome),
+        goal_observations=GoalObservations(widths, joined(robotics_antmaze.SEEN), maze.outcome),
     )
 
 

@@ -62,7 +62,7 @@ def test_an_ant_maze_is_read_as_its_metadata_describe_it(minari_folder: Path) ->
     data = ant_maze(minari_folder)
     assert (data.env.id, data.env.horizon) == (UMAZE_ID, 700)
     loaded = data.load()
-    assert loaded.obs.shape == loaded.next_obs.shape == (ROWS, 29)
+    assert loaded.obs.shape == loaded.next_obs.shape == (ROWS, 31)
     assert loaded.action.shape == (ROWS, 8)
     assert loaded.reward.tolist() == EPISODES * (4 * [0.0] + 4 * [1.0] + 4 * [0.0])
     assert not loaded.terminated.any()
@@ -119,7 +119,10 @@ def test_a_goal_that_ends_the_episode_is_an_end(minari_folder: Path) -> None:
     loaded = data.load()
     assert len(loaded) == EPISODES * 5
     assert np.flatnonzero(loaded.terminated).tolist() == [4, 9, 14]
-    assert data.env.terminal is None
+    assert data.env.terminal is not None, "a model may be rolled out: the observation tells place and goal"
+    assert (
+        data.env.terminal(loaded.obs, loaded.action, loaded.next_obs).tolist() == loaded.terminated.tolist()
+    )
 
 
 def test_an_end_that_the_rule_does_not_know_is_a_cut(minari_folder: Path) -> None:

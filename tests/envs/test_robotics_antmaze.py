@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from o2obench.envs.episode import Interaction
+from o2obench.envs.mazes import reached_the_goal
 from o2obench.envs.robotics_antmaze import RoboticsAntMaze, from_id
 from o2obench.envs.spec import find_env
 from o2obench.envs.termination import never_terminal
@@ -52,19 +53,21 @@ def test_the_goal_pays_and_ends_only_where_the_task_says_so() -> None:
         env = spec.make()
         obs, _ = env.reset(seed=0)
         core = env.unwrapped
-        assert (obs[:27] == core.ant_env._get_obs()[2:]).all()
-        assert (obs[27:] == core.goal).all()
+        assert (obs[:29] == core.ant_env._get_obs()).all(), "the place first, as Ant itself has it"
+        assert (obs[29:] == core.goal).all()
         qpos = core.data.qpos.copy()
         qpos[:2] = core.goal
         core.ant_env.set_state(qpos, core.data.qvel.copy())
-        _, reward, terminated, _, _ = env.step(np.zeros(8))
+        last, reward, terminated, _, _ = env.step(np.zeros(8))
         assert (reward, terminated) == (1.0, not maze.continuing)
-        assert spec.terminal is (never_terminal if maze.continuing else None)
+        rule = never_terminal if maze.continuing else reached_the_goal
+        assert spec.terminal is rule
+        assert bool(rule(None, None, last)) == terminated
 
 
 def test_contact_forces_of_v5_are_observed() -> None:
     pytest.importorskip("gymnasium_robotics")
-    assert find_env(MOVING.id).obs_dim == 107
+    assert find_env(MOVING.id).obs_dim == 109
 
 
 def test_an_episode_in_which_anything_was_paid_is_a_success(monkeypatch: pytest.MonkeyPatch) -> None:
