@@ -7,8 +7,7 @@ action in one step; it climbs the mean of the critics and is held to where the f
 the next observation, with fresh noise; their values are averaged, not minimised.
 
 Evaluation takes z = 0 (released code: fresh noise), since what is evaluated here is a function of the
-observation. Four hidden layers of 512 with GELU; critics have layer norms, after the activation. All critics
-are averaged: ``target_critics`` has no effect.
+observation. Four hidden layers of 512 with GELU; critics have layer norms, after the activation.
 """
 
 from __future__ import annotations
@@ -33,6 +32,8 @@ FLOW, FLOW_NOISE, FLOW_TIME = "flow", "flow noise", "flow time"
 class FqlOptions(OffPolicyConfig):
     """Options of the losses; on locomotion nothing is published."""
 
+    target_critics: None = None
+    """Nothing else: targets are the mean of all critics."""
     hidden_dims: Widths = (512, 512, 512, 512)
     layer_norm: Normed = "critics"
     init: Literal["uniform", "orthogonal", "xavier"] = "xavier"

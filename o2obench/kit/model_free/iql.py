@@ -36,6 +36,8 @@ def expectile_error(u: Tensor, expectile: float) -> Tensor:
 class InSampleOptions(OffPolicyConfig):
     """Options of learning from the data's actions alone."""
 
+    target_critics: None = None
+    """Nothing else: targets are the value network's, no subset of critics is drawn."""
     beta: Weight = 3.0
     """Inverse temperature of the policy's weights."""
     actor_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0

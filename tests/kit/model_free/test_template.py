@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from o2obench import registry
 from o2obench.datasets.toy import mixed_data
 from o2obench.kit.model_free.config import OfflineConfig
-from o2obench.kit.model_free.template import Offline
+from o2obench.kit.model_free.template import SUBSET, Offline, OffPolicy
 from o2obench.kit.policies import Gaussian, TanhGaussian
 from o2obench.kit.replay import Replay
 from o2obench.kit.rng import Streams
@@ -340,3 +341,19 @@ def test_a_data_set_without_an_episode_of_another_return_has_a_finite_scale() ->
     data = mixed_data(500)
     flat = replace(data, reward=np.zeros_like(data.reward))
     assert np.isfinite(agent(registry.algorithm("iql"), flat).maps["reward_scale"].numpy()).all()
+
+
+def _with_critics() -> list[str]:
+    """Return the methods of the template; jsrl, which is SAC here, is not built without its guide."""
+    found = [name for name in registry.names() if issubclass(registry.algorithm(name), OffPolicy)]
+    return [name for name in found if name not in ("bc", "jsrl")]
+
+
+@pytest.mark.parametrize("name", _with_critics())
+def test_a_subset_of_critics_is_drawn_where_the_option_is_taken(name: str) -> None:
+    cls = registry.algorithm(name)
+    if cls.Config.model_fields["target_critics"].annotation is type(None):
+        with pytest.raises(ValidationError, match="target_critics"):
+            cls.Config.model_validate({"target_critics": 1})
+    else:
+        assert SUBSET in agent(cls, mixed_data(100), target_critics=1).draws()
