@@ -201,7 +201,10 @@ def make_agent(
     texts = [f"{key}={json.dumps(value)}" for key, value in (options or {}).items()]
     budget = (offline_updates, online_steps, online_steps)
     folder = ResultsFolder(results or "results")
-    plan = single(algorithm, dataset, seeds[0], texts, budget, Selection(), pretraining, folder)
+    plan = single(
+        *(algorithm, dataset, seeds[0], texts, budget, Selection(), pretraining, folder),
+        with_parents=results is not None,
+    )
     if plan.policy_files and results is None:
         raise UserError(f"--from {pretraining}: name the results folder that shall hold a copy: results=...")
     plan.copy_policies(folder)

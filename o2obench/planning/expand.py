@@ -93,6 +93,7 @@ def expand(
     argument: str = "",
     folder: Path = Path(),
     results: ResultsFolder | None = None,
+    with_parents: bool = True,
 ) -> Plan:
     """Expand a suite to its plan; raise UserError listing what is wrong, where, and what to do.
 
@@ -128,7 +129,7 @@ def expand(
     with told_at(source.at(("collect",))):
         for data in filter(None, map(_present, datasets)):
             require_recipe(data, suite.collect)
-    builder = _Builder(suite, cut, selection.defaults, results)
+    builder = _Builder(suite, cut, selection.defaults, results, with_parents)
     builder.lines.update(dict.fromkeys(lines))
     full_seeds = full.seeds if isinstance(full.seeds, int) else len(full.seeds)
     if len(seeds) < full_seeds:
@@ -177,11 +178,13 @@ def single(
     selection: Selection,
     start: str = "",
     results: ResultsFolder | None = None,
+    with_parents: bool = True,
 ) -> Plan:
     """Return the plan of one run; ``budget`` is (offline updates, online steps, steps between evaluations).
 
     ``options`` are ``key=value``, those of the pretraining it starts from ``mopo.key=value``. ``start`` names
-    another pretraining than the algorithm's own, or a policy's file.
+    another pretraining than the algorithm's own, or a policy's file. Where not ``with_parents``, what it
+    starts from is not computed and need not fit.
     """
     if algorithm == POLICY_FILE:
         raise UserError(NO_POLICY)
@@ -209,7 +212,8 @@ def single(
         "frozen": False,
         "overrides": {before: of_pretraining} if of_pretraining else {},
     }
-    return expand(Located(suite, where), f"{algorithm} on {data}", selection, results=results)
+    name = f"{algorithm} on {data}"
+    return expand(Located(suite, where), name, selection, results=results, with_parents=with_parents)
 
 
 # ---- runs ---------------------------------------------------------------------------------------------
@@ -219,9 +223,15 @@ class _Builder:
     """Collects runs while experiments are built, each run once however many experiments show it."""
 
     def __init__(
-        self, suite: SuiteFile, source: Located, defaults: bool, results: ResultsFolder | None
+        self,
+        suite: SuiteFile,
+        source: Located,
+        defaults: bool,
+        results: ResultsFolder | None,
+        with_parents: bool,
     ) -> None:
         self.suite, self.source, self.defaults, self.results = suite, source, defaults, results
+        self.with_parents = with_parents
         self.runs: dict[str, Run] = {}
         self.specs: dict[Any, RunSpec] = {}
         self.stages: dict[str, Sequence[Stage]] = {}
@@ -284,7 +294,7 @@ class _Builder:
             policy.require_shape(dataset.env.obs_dim, dataset.env.act_dim, data)
         uses_data = agent.uses_data or bool(parent and parent.data)
         config = self._config(agent, entry, data)
-        if entry.pretraining:
+        if entry.pretraining and self.with_parents:
             self._require_fit(entry, config, data)
         budget = Budget(self.suite.offline.updates, self.suite.online.steps)
         stages = agent.stages(config, budget)
