@@ -58,7 +58,7 @@ format: $(DEV) ## Format the code and mend what ruff can mend.
 test: $(DEV) ## The unmarked tests: 4 minutes on 2 cores, no network.
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal
 
-test-slow: $(DEV) ## Learning, the compiler, the tutorial, the wheel, kills of whole methods: 12 minutes.
+test-slow: $(DEV) ## Learning, the compiler, the tutorial, the wheel, kills of whole methods: 14 minutes.
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m slow
 
 test-faults: $(DEV) ## Kills, corruption, launchers against each other; N=200 kills, and a table of figures.

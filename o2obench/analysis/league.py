@@ -316,7 +316,7 @@ def _fault(results: ResultsFolder, run: Run) -> str:
     """Return why a run does not count: not ended, corrupted, or another one than planned; empty: it does."""
     folder = results.run(run.id)
     state = folder.state()
-    if state not in ("done", "diverged"):
+    if state not in verify.ENDED:
         return state
     finding = next(verify.ended(folder, run.id), None)
     if finding:

@@ -24,6 +24,7 @@ import numpy as np
 from ..errors import UserError
 from ..transitions import Array
 from .goals import Parts
+from .mazes import REACHED
 from .robotics import plain_arguments
 
 PREFIX = "AntMaze_"
@@ -36,8 +37,6 @@ WITH_ARGUMENTS = re.compile(
     r",max_episode_steps=(?P<horizon>[1-9]\d{0,5})(?P<ends>,continuing_task=False)?(?P<moves>,reset_target=True)?\)"
 )
 ARGUMENTS = ("continuing_task", "maze_map", "reset_target", "reward_type")
-REACHED = 0.45
-"""Distance from the goal at which it counts as reached."""
 CELLS = ("0", "1", "'r'", "'g'", "'c'")
 LONGEST = 240
 """Of an id, which is the name of a folder where runs take no data."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,19 +17,22 @@ OBS, ACT, ROWS = 4, 2, 8
 def misfit(child: type[Agent[Any]], config: Config, parent: type[Agent[Any]], of_parent: Config) -> str:
     """Say why ``child`` cannot go on from ``parent`` with these options; empty: it can.
 
-    Both are built with the widths that they will have, and nothing is trained. A parent that cannot be built
-    for such a task says nothing about its child.
+    Both are built with the widths that they will have, and nothing is trained. What cannot be built or begun
+    for another reason says nothing.
     """
     task, data = Task(OBS, ACT, ROWS, (0,), None, Budget(1, 1)), _transitions()
     try:
-        state = parent(task, of_parent, data).pretrained_state()
+        pretrained = parent(task, of_parent, data)
+        guided = replace(task, pretraining=lambda: pretrained)
+        heir = child(guided, config, data if child.uses_data else data[:0])
     except Exception:  # noqa: BLE001  (whatever somebody's own algorithm asks of a task)
         return ""
-    heir = child(task, config, data if child.uses_data else data[:0])
     try:
-        heir.warm_start([state])
+        heir.warm_start([pretrained.pretrained_state()])
     except (KeyError, RuntimeError):
         return "its networks have other shapes, or it has not all that are taken over"
+    except Exception:  # noqa: BLE001
+        return ""
     return ""
 
 

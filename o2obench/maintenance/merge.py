@@ -26,7 +26,6 @@ from .merge_plans import unite
 
 COPIED = (*(name for name in KINDS if name not in ("FAILED", "progress.json")),)
 """What is copied of a finished run beside the state that it hands over; of one that diverged FAILED, too."""
-ENDED = ("done", "diverged")
 
 
 @dataclass
@@ -71,7 +70,7 @@ def add(into: ResultsFolder, source: ResultsFolder, plan: Plan) -> Merging:
     others = {
         run.id for there in require_plans(into) if there.suite == plan.suite for run in there.runs
     } - own
-    kept = {run_id for run_id in others if into.run(run_id).state() in ENDED}
+    kept = {run_id for run_id in others if into.run(run_id).state() in verify.ENDED}
     return _merge(into, source, [run.id for run in plan.runs if run.id not in kept], [plan], all_or_none=True)
 
 
@@ -210,14 +209,14 @@ def _has_same_data(source: ResultsFolder, run_id: str, files: dict[str, str], me
 def _is_wanted(into: ResultsFolder, source: ResultsFolder, run_id: str, merging: Merging) -> bool:
     """Tell whether a run is to be copied; note why not, where it is not."""
     theirs, ours = source.run(run_id), into.run(run_id)
-    if theirs.state() not in ENDED:
+    if theirs.state() not in verify.ENDED:
         merging.unfinished.append(run_id)
         return False
     faults = list(verify.ended(theirs, run_id))
     if faults:
         merging.problems += [f"{fault} (not copied)" for fault in faults]
         return False
-    if ours.state() not in ENDED:
+    if ours.state() not in verify.ENDED:
         return True
     faults = list(verify.ended(ours, run_id))
     if faults:

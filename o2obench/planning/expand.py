@@ -50,6 +50,9 @@ from .schema import (
 )
 from .set_names import braces
 
+SHAPES = {"widths", "members", "norms"}
+"""Marks of the options that decide networks' shapes."""
+
 
 def read_suite(file: Path, selection: Selection = EVERYTHING, results: ResultsFolder | None = None) -> Plan:
     """Read, check and expand a suite file."""
@@ -395,10 +398,6 @@ class _Builder:
         config = validate(agent.Config, merge(*layers, cut), (name,))
         self.lines.update(dict.fromkeys(reductions(name, config, full, cut)))
         return config
-
-
-SHAPES = {"widths", "members", "norms"}
-"""Marks of the options that decide networks' shapes."""
 
 
 def _other_networks(config: Config, of_parent: Config) -> bool:

@@ -62,6 +62,10 @@ def published(folder: RunFolder, run_id: str) -> Iterator[Finding]:
     yield from _last_state(folder)
 
 
+ENDED = ("done", "diverged")
+"""The states of a run that nothing goes on with."""
+
+
 def ended(folder: RunFolder, run_id: str) -> Iterator[Finding]:
     """Yield what is wrong with a run that has ended: one that is done, or that diverged."""
     yield from (published if folder.done.exists() else unfinished)(folder, run_id)

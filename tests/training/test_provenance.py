@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -11,7 +10,6 @@ import pytest
 from o2obench.training import provenance
 
 
-@pytest.mark.skipif(not shutil.which("git"), reason="no git")
 def test_only_changes_of_code_make_a_checkout_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
